@@ -1,0 +1,63 @@
+"""The user's functions as the data plane calls them, and the error that says where one of them failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Pair = tuple[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """What travels in a job's code.
+
+    Attributes:
+        map: Called with a record, or with (source, record) if `map_takes_source`; gives an iterable of pairs, or `None`.
+        map_takes_source: Whether `map` has two parameters.
+        reduce: `None`, or called with (key, iterator of values).
+        reduce_yields: Whether `reduce` is a generator function, which yields rows; else it returns the value of one row.
+        combine: `None`, or like `reduce`; a generator combiner yields pairs of the same key.
+        combine_yields: Whether `combine` is a generator function.
+    """
+
+    map: Callable[..., Iterable[Pair] | None]
+    map_takes_source: bool
+    reduce: Callable[[Any, Iterator[Any]], Any] | None
+    reduce_yields: bool
+    combine: Callable[[Any, Iterator[Any]], Any] | None
+    combine_yields: bool
+
+
+class UserCodeError(Exception):
+    """A user's function raised, or gave the wrong shape; the exception is the `__cause__`.
+
+    Attributes:
+        function: `map`, `reduce` or `combine`.
+        record: The record (for `map`) or the key (else) as `repr`, at most 200 characters.
+        source: Object that the record came from, or an empty string.
+        offset: Byte offset of the record in that object, -1 if unknown.
+        record_number: Number of the record inside the split, counted from 1; 0 if unknown.
+    """
+
+    def __init__(self, function: str, record: str, *, source: str = "", offset: int = -1, record_number: int = 0) -> None:
+        super().__init__(function, record)
+        self.function = function
+        self.record = record
+        self.source = source
+        self.offset = offset
+        self.record_number = record_number
+
+
+class WrongPairError(TypeError):
+    """Cause of a `UserCodeError` when the function gave something else than pairs: the message says what came."""
+
+
+def short_repr(value: object) -> str:
+    """Return `repr(value)` cut at 200 characters; never raises, whatever the object's own `__repr__` does."""
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - the user's __repr__ may do anything
+        text = f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
+    return text if len(text) <= 200 else text[:197] + "…"

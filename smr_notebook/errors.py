@@ -1,0 +1,185 @@
+"""The errors, one for each cause.
+
+::
+
+    SmrError
+    ├── ConfigError (ValueError)               a setting or an option is wrong
+    ├── InputError                             the input is not what the job needs
+    │   ├── InputMissingError (FileNotFoundError)
+    │   ├── InputEmptyError (ValueError)
+    │   ├── InputMixedError (ValueError)
+    │   ├── InputReadError (OSError)
+    │   ├── InputFormatError (ValueError)      bytes that are not what the format says
+    │   └── InputChangedError (OSError)        not the object that was planned
+    ├── PlanError (ValueError)                 the job cannot be planned
+    │   ├── UnpicklableError (TypeError)       the functions cannot travel
+    │   └── CombinerLawError                   the combiner changes the answer
+    ├── EnvironmentMismatchError               worker and notebook differ
+    ├── JobError                               a job ended without a result
+    │   ├── TaskError                          the user's function failed
+    │   │   └── PairShapeError (TypeError)     map yielded something else than pairs
+    │   ├── WorkerLostError                    attempts died or fell silent
+    │   ├── ConservationError                  the sums differ: there is no answer
+    │   └── JobCancelled (KeyboardInterrupt)
+    ├── JobNotFoundError (LookupError)
+    ├── ResultTooLargeError (MemoryError)
+    ├── CorruptObjectError                     stored bytes are not what was written
+    │   └── FormatVersionError                 … or were written by another version
+    └── PlatformError                          a port failed
+        ├── StoreError (OSError)
+        │   └── ObjectNotFoundError (KeyError)
+        ├── ServiceError (ConnectionError)
+        ├── ThrottledError
+        └── PayloadTooLargeError (ValueError)
+
+Rules: a message says what happened, where, and what to do. Each error pickles: all that it says is in its message or in
+keyword fields that `__reduce__` carries. A lost race is an answer, not an error. Each cause that a builtin names has it as second base.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smr_notebook.model import FailedAttempt
+
+
+class SmrError(Exception):
+    """Root of all errors of this package. `str(error)` is the whole message."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigError(SmrError, ValueError):
+    """A setting or an option is wrong."""
+
+
+class InputError(SmrError):
+    """The input is not what the job needs."""
+
+
+class InputMissingError(InputError, FileNotFoundError):
+    """Nothing stands under the name given."""
+
+
+class InputEmptyError(InputError, ValueError):
+    """What was named holds no bytes or no items."""
+
+
+class InputMixedError(InputError, ValueError):
+    """Several kinds of input were named, and no one format reads them all."""
+
+
+class InputReadError(InputError, OSError):
+    """The input is there and cannot be read."""
+
+
+class InputFormatError(InputError, ValueError):
+    """Bytes of the input are not what the format says: not UTF-8, not JSON, a truncated archive."""
+
+
+class InputChangedError(InputError, OSError):
+    """The object is not the one that was planned."""
+
+
+class PlanError(SmrError, ValueError):
+    """The job cannot be planned from these arguments."""
+
+
+class UnpicklableError(PlanError, TypeError):
+    """A function, or something that it captured, cannot travel to a worker."""
+
+
+class CombinerLawError(PlanError):
+    """`reduce` of combined parts differs from `reduce` of all, so that the combiner would change the answer."""
+
+
+class EnvironmentMismatchError(SmrError):
+    """The workers' Python or packages differ from the notebook's."""
+
+
+class JobError(SmrError):
+    """A job ended without a result.
+
+    Args:
+        message: The whole text.
+        job: Identifier of the job.
+        failures: One sample for each kind of failure.
+    """
+
+    def __init__(self, message: str, *, job: str = "", failures: tuple[FailedAttempt, ...] = ()) -> None:
+        super().__init__(message)
+        self.job = job
+        self.failures = failures
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.message, self.job, self.failures))
+
+
+def _rebuild(cls: type[JobError], message: str, job: str, failures: tuple[FailedAttempt, ...]) -> JobError:
+    return cls(message, job=job, failures=failures)
+
+
+class TaskError(JobError):
+    """The user's function raised; the exception is the `__cause__`."""
+
+
+class PairShapeError(TaskError, TypeError):
+    """`map` (or a generator `reduce`) gave something else than `(key, value)` pairs."""
+
+
+class WorkerLostError(JobError):
+    """Attempts of a task died or fell silent, more often than `retries` allows."""
+
+
+class ConservationError(JobError):
+    """What went in is not what came out: the job has no answer rather than a wrong one."""
+
+
+class JobCancelled(JobError, KeyboardInterrupt):
+    """The job was cancelled. As a `KeyboardInterrupt` it also stops the cells queued behind."""
+
+
+class JobNotFoundError(SmrError, LookupError):
+    """No job, or more than one, has this identifier."""
+
+
+class ResultTooLargeError(SmrError, MemoryError):
+    """The result would not fit in the memory that it may take."""
+
+
+class CorruptObjectError(SmrError):
+    """Stored bytes are not what was written: a checksum differs, or something is cut."""
+
+
+class FormatVersionError(CorruptObjectError):
+    """Stored bytes were written in a version of the format that this package does not read."""
+
+
+class PlatformError(SmrError):
+    """A port failed."""
+
+
+class StoreError(PlatformError, OSError):
+    """The object store or the table cannot be reached, read or written."""
+
+
+class ObjectNotFoundError(StoreError, KeyError):
+    """There is no such object."""
+
+
+class ServiceError(PlatformError, ConnectionError):
+    """The function service cannot be reached or started."""
+
+
+class ThrottledError(PlatformError):
+    """The function service refuses more calls for now."""
+
+
+class PayloadTooLargeError(PlatformError, ValueError):
+    """The payload exceeds what the function service takes."""

@@ -1,0 +1,260 @@
+"""The ports: what the engine asks of a platform, and no more.
+
+Rules of this module:
+
+* A port has at most four verbs, and no default bodies: a default would weaken its promise.
+* The docstring of a verb is its contract; `smr_notebook.testing` ships the test class that every adapter passes.
+* Adapters know no job words. What a key, a row or a payload means is decided above the ports.
+* Adapters raise the errors of `smr_notebook.errors` and nothing else: a vendor's error is translated where it arises.
+* Ranges are half open, `[start, stop)`. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from smr_notebook.model import AttemptId, Environment, ObjectInfo, Policy, Receipt
+
+Buffer = bytes | bytearray | memoryview
+
+
+class ObjectStore(Protocol):
+    """Immutable blobs under string keys. Keys are `/`-separated, without a leading slash, `.` or `..`."""
+
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return bytes `[start, stop)` of an object; both ends are clamped to its size.
+
+        Raises:
+            ObjectNotFoundError: There is no such object.
+            StoreError: The store cannot be reached or read; trying again may help.
+        """
+        ...
+
+    def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False) -> bool:
+        """Write an object. Nobody ever sees a part of it.
+
+        An iterable of buffers is streamed: it need not fit in memory, and is consumed once.
+
+        Args:
+            if_absent: Leave an object that already stands under this key untouched.
+
+        Returns:
+            Whether this call wrote. `False` only with `if_absent`, when an object stands already. It may be our
+            own, when a reply was lost and the call repeated: read it back to know.
+
+        Raises:
+            StoreError: The store cannot be reached or written; nothing was written.
+        """
+        ...
+
+    def list_prefix(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield every object whose key starts with `prefix` (a string prefix, not a folder), in order of the UTF-8 bytes of the keys."""
+        ...
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Delete every object whose key starts with `prefix`, which must not be empty. Return how many there were."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row that stands in the table. `version` is 1 after the first write and grows by one with each change."""
+
+    key: str
+    version: int
+    value: bytes
+
+
+class Table(Protocol):
+    """Rows in groups (one group for each job), changed only by compare-and-set."""
+
+    def get(self, group: str, key: str) -> Row | None:
+        """Return the row as the last successful `put` left it (strongly consistent), or `None`."""
+        ...
+
+    def put(self, group: str, key: str, value: bytes, *, expect: int) -> Row:
+        """Write the row if its version is still `expect` (0: there is no row yet), and return **the row that stands**.
+
+        The caller knows that it won when the standing value is its own. There is no yes/no, because after a lost
+        reply a repeated call would say "lost" though it won; so a value that must tell writers apart carries who
+        wrote it. An adapter must not apply one call twice.
+
+        Raises:
+            StoreError: The table cannot be reached; whether the write happened is unknown.
+        """
+        ...
+
+    def query(self, group: str, prefix: str = "") -> list[Row]:
+        """Return all rows of the group whose key starts with `prefix`, in order of the UTF-8 bytes of the keys."""
+        ...
+
+    def delete_group(self, group: str) -> None:
+        """Delete all rows of a group."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLimits:
+    """What a function service can take.
+
+    Attributes:
+        payload_bytes: Largest payload of `invoke`.
+        seconds: Longest time that one invocation may run.
+        concurrency: How many invocations run at once.
+        queue_seconds: How long an accepted call may wait for its turn without counting as lost; 0 for a service
+            that refuses instead of queueing.
+        memory_bytes: Memory that one invocation may use.
+        environment: Python and packages of the workers.
+    """
+
+    payload_bytes: int
+    seconds: float
+    concurrency: int
+    queue_seconds: float
+    memory_bytes: int
+    environment: Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a service tells the handler of one invocation.
+
+    Attributes:
+        location: The backend that the handler should open, as `Backend.location`.
+        invocation: Unique name of this invocation: a lease is held under it.
+        deadline: Time at which the service ends the invocation, in seconds since 1970.
+        memory_bytes: Memory that it may use.
+        clock: The clock of the invocation; its `sleep` may be woken early by the service.
+    """
+
+    location: str
+    invocation: str
+    deadline: float
+    memory_bytes: int
+    clock: Clock
+
+
+Handler = Callable[[bytes, Context], bytes]
+"""What a service runs: payload in, answer out. The answer of an `invoke` is dropped."""
+
+
+class FunctionService(Protocol):
+    """Runs the handler somewhere else. Best effort: lost, doubled and late calls are normal."""
+
+    @property
+    def limits(self) -> ServiceLimits:
+        """What the service can take, as read from it once."""
+        ...
+
+    def invoke(self, payload: bytes) -> None:
+        """Accept one call of the handler and return before it has run.
+
+        When the service sees an invocation die without an answer (its process ended, its time was up), it calls the
+        handler once more with `{"failed": <the payload as text>, "invocation": <its name>, "reason": <text>}`, best effort.
+
+        Raises:
+            ThrottledError: Too many calls; try later.
+            PayloadTooLargeError: The payload exceeds `limits.payload_bytes`.
+            ServiceError: The service cannot be reached or started.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """The only source of time, so that tests can simulate it."""
+
+    def now(self) -> float:
+        """Return seconds since 1970 (UTC)."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; may return early when something may have happened. Callers look again and sleep again."""
+        ...
+
+
+class InputSource(Protocol):
+    """Reads a user's input, and only reads."""
+
+    def find(self, pattern: str) -> Iterator[ObjectInfo]:
+        """Yield the objects that `pattern` names, in key order: one object, all below a folder, or a glob (`*`, `?`, `[…]`, `**`).
+
+        Yields nothing when nothing matches.
+
+        Raises:
+            InputReadError: Something that matches must not be read.
+        """
+        ...
+
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return bytes `[start, stop)` of one object; both ends are clamped to its size.
+
+        Raises:
+            InputMissingError: The object is gone.
+            InputReadError: It cannot be read.
+        """
+        ...
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Return size and version of one object as they are now. Raises as `get` does."""
+        ...
+
+
+class ExchangeWriter(Protocol):
+    """Takes the pairs of one map attempt, partition after partition in ascending order."""
+
+    def write(self, partition: int, block: bytes, *, groups: int, pairs: int, checksum: int) -> None:
+        """Append one block (opaque bytes, self-delimiting for its reader) to a partition."""
+        ...
+
+    def close(self) -> Receipt:
+        """Make the blocks readable for whoever has the receipt, and return it."""
+        ...
+
+    def abort(self) -> None:
+        """Drop what was written, as far as possible. Harmless after `close`."""
+        ...
+
+
+class Exchange(Protocol):
+    """The transport of the shuffle. Only what receipts name is ever read, so that a zombie's output does not count."""
+
+    def writer(self, attempt: AttemptId, partitions: int) -> ExchangeWriter:
+        """Open a writer for one map attempt. Two attempts never write under the same name."""
+        ...
+
+    def read(self, partition: int, receipts: Sequence[Receipt]) -> Iterator[Iterator[bytes]]:
+        """Yield, for each receipt in the order given, the blocks of one partition in the order written.
+
+        Raises:
+            CorruptObjectError: A checksum differs, or something is missing.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One of each: a platform.
+
+    Attributes:
+        name: For people: `local`, `memory`, `aws`.
+        location: What a worker needs to open the same backend, without credentials: `local:/path`.
+        objects: Where jobs keep their data.
+        table: Where jobs keep their state.
+        functions: Where code runs.
+        clock: What time it is.
+        sources: Readers of user input by URL scheme (`file`).
+        policy: Leases and retries that fit this platform.
+        poll: Shortest and longest time between two looks of a watcher, in seconds.
+    """
+
+    name: str
+    location: str
+    objects: ObjectStore
+    table: Table
+    functions: FunctionService
+    clock: Clock
+    sources: Mapping[str, InputSource]
+    policy: Policy
+    poll: tuple[float, float]
