@@ -1,0 +1,164 @@
+"""Settings: one frozen value, resolved once.
+
+A later source wins: default < `[tool.smr_notebook]` in the nearest `pyproject.toml` < environment (`SMR_WORKERS`) <
+argument. `resolve` is a pure function of these; only `from_machine` looks at the process and at files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from smr_notebook.errors import ConfigError
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", re.IGNORECASE)
+_DISPLAYS = ("auto", "panel", "text", "static", "quiet")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What can be set for all jobs of a session.
+
+    Attributes:
+        workspace: Folder of the embedded default: jobs, table, log of the service.
+        workers: Worker processes that run at once; 0 means as many as this process has cores.
+        worker_memory: Bytes of data that one worker holds before it spills to disk.
+        result_limit: Largest result, in bytes, that `Job.result` loads into memory.
+        retries: Further attempts of a task after its first one failed.
+        reducers: Partitions of a job; 0 means by the size of the input.
+        split_size: Bytes of input for each map task; 0 means by the size of the input and the workers.
+        idle_seconds: The local service ends after so long without work.
+        lease_seconds: An attempt or a coordinator that is silent for so long counts as lost.
+        keep_days: Jobs older than this are removed from the workspace.
+        display: How progress is shown: `auto`, `panel`, `text`, `static` or `quiet`.
+    """
+
+    workspace: Path
+    workers: int = 0
+    worker_memory: int = 256 * 2**20
+    result_limit: int = 2 * 2**30
+    retries: int = 2
+    reducers: int = 0
+    split_size: int = 0
+    idle_seconds: float = 300.0
+    lease_seconds: float = 15.0
+    keep_days: float = 7.0
+    display: str = "auto"
+
+
+def parse_size(value: object) -> int:
+    """Return a size in bytes from a number or from text such as `128MB`, `64 MiB` or `1.5g`.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return int(value)
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ConfigError(f"{value!r} is not a size. Write bytes, or a number with a unit: 128MB, 64MiB, 1.5GB.")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def _path(value: object) -> Path:
+    return Path(os.fspath(value) if isinstance(value, os.PathLike) else str(value)).expanduser().absolute()
+
+
+def _count(value: object) -> int:
+    number = int(str(value))
+    if number < 0:
+        raise ValueError("negative")
+    return number
+
+
+def _seconds(value: object) -> float:
+    number = float(str(value))
+    if not 0 < number < float("inf"):
+        raise ValueError("not above zero")
+    return number
+
+
+def _display(value: object) -> str:
+    if value not in _DISPLAYS:
+        raise ValueError("one of " + ", ".join(_DISPLAYS))
+    return str(value)
+
+
+_READERS: dict[str, tuple[Callable[[object], Any], str]] = {
+    "workspace": (_path, "a folder"),
+    "workers": (_count, "a whole number, 0 for as many as there are cores"),
+    "worker_memory": (parse_size, "a size such as 256MB"),
+    "result_limit": (parse_size, "a size such as 2GB"),
+    "retries": (_count, "a whole number, 0 or more"),
+    "reducers": (_count, "a whole number, 0 for automatic"),
+    "split_size": (parse_size, "a size such as 64MB, 0 for automatic"),
+    "idle_seconds": (_seconds, "a time in seconds above 0"),
+    "lease_seconds": (_seconds, "a time in seconds above 0"),
+    "keep_days": (_seconds, "a number of days above 0"),
+    "display": (_display, "one of " + ", ".join(_DISPLAYS)),
+}
+
+
+def _read(name: str, value: object, origin: str) -> Any:
+    if name not in _READERS:
+        close = get_close_matches(name, _READERS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"{origin}: there is no setting {name!r}.{hint} Known: {', '.join(sorted(_READERS))}.")
+    reader, wanted = _READERS[name]
+    try:
+        return reader(value)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{origin}: {name} must be {wanted}; got {value!r}.") from error
+
+
+def resolve(arguments: Mapping[str, object], env: Mapping[str, str], file: Mapping[str, object], *, default_workspace: Path) -> Settings:
+    """Merge the sources of settings into one value.
+
+    Args:
+        arguments: Given in the call; `None` means not given.
+        env: Environment variables; those that start with `SMR_` and name a setting count.
+        file: The `[tool.smr_notebook]` table.
+        default_workspace: Where jobs live when nothing says otherwise.
+
+    Raises:
+        ConfigError: A name or a value is wrong; the message says in which source.
+    """
+    values: dict[str, Any] = {"workspace": default_workspace}
+    for name, value in file.items():
+        values[name] = _read(name, value, "pyproject.toml [tool.smr_notebook]")
+    for field in fields(Settings):
+        variable = f"SMR_{field.name.upper()}"
+        if env.get(variable):
+            values[field.name] = _read(field.name, env[variable], f"environment variable {variable}")
+    for name, value in arguments.items():
+        if value is not None:
+            values[name] = _read(name, value, "argument")
+    return Settings(**values)
+
+
+def _project_table(folder: Path) -> Mapping[str, object]:
+    for place in (folder, *folder.parents):
+        file = place / "pyproject.toml"
+        if not file.is_file():
+            continue
+        try:
+            table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("smr_notebook", {})
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{file} cannot be read: {error}") from error
+        return table if isinstance(table, dict) else {}
+    return {}
+
+
+def from_machine(arguments: Mapping[str, object]) -> Settings:
+    """Resolve the settings of this process: its environment, its folder's project file, the platform's data folder."""
+    default = Path(platformdirs.user_data_dir("smr_notebook", appauthor=False))
+    return resolve(arguments, os.environ, _project_table(Path.cwd()), default_workspace=default)

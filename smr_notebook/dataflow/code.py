@@ -1,0 +1,300 @@
+"""How the user's functions travel: captured in the notebook, loaded in a worker.
+
+What travels how:
+
+* Functions, lambdas, closures and the notebook's globals that they use travel *by value* (cloudpickle).
+* Modules of the user's own, which no worker has, travel by value too: every imported module whose file lies neither in
+  the standard library nor in a `site-packages` folder. Everything else travels *by name* and must be installed there.
+* An `import` statement inside a function runs in the worker, where a module of the user's own cannot be found. That is
+  refused before anything runs, with the mend (import it above the function).
+* The source lines of the functions travel beside them, so that a failure can show its line in any kernel.
+
+The stored form is a JSON head (lengths, kinds, sources) and the pickle, inside a sealed object.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import linecache
+import pickle
+import sys
+import sysconfig
+import threading
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import msgspec
+
+from smr_notebook.dataflow.functions import Functions
+from smr_notebook.dataflow.sealing import seal, unseal
+from smr_notebook.errors import CorruptObjectError, PlanError, UnpicklableError
+
+Sources = dict[str, tuple[str, str]]
+"""File name of a code object -> (what a person calls it, its text)."""
+
+LARGE_CAPTURE_BYTES = 10 * 2**20
+"""Captured values above this size are named in a warning."""
+
+_PICKLING = threading.Lock()  # cloudpickle's registry of modules by value is one for the process
+
+
+@dataclass(frozen=True, slots=True)
+class CodeReport:
+    """What travels with a job's functions, for people.
+
+    Attributes:
+        size: Bytes of the whole bundle.
+        captured: Name and pickled bytes of each global or closure variable, largest first.
+        modules: Names of the modules that travel by value.
+    """
+
+    size: int
+    captured: tuple[tuple[str, int], ...]
+    modules: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each captured value that is large."""
+        return tuple(
+            f"`{name}` travels with the functions and is large: {size / 1e6:,.0f} MB for each worker. Read it inside `map`, or pass it as input."
+            for name, size in self.captured
+            if size > LARGE_CAPTURE_BYTES
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Captured functions: `data` is what is stored, `report` what is told."""
+
+    data: bytes
+    report: CodeReport
+
+
+class _Head(msgspec.Struct, frozen=True):
+    map_takes_source: bool
+    reduce_yields: bool
+    combine_yields: bool
+    sources: Sources
+
+
+def takes_source(map: Callable[..., Any]) -> bool:
+    """Tell whether `map` has two required parameters, `(source, record)`, or one, `(record)`.
+
+    Raises:
+        PlanError: It can be called with neither.
+    """
+    try:
+        signature = inspect.signature(map)
+    except (TypeError, ValueError):
+        return False  # a builtin that does not tell its parameters: called with the record
+    for count in (1, 2):
+        try:
+            signature.bind(*range(count))
+        except TypeError:
+            continue
+        return count == 2
+    raise PlanError(f"map must take (record) or (source, record); {_name(map)} takes {signature}")
+
+
+def describe(functions: Functions) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield the name and the callable of each function that is there."""
+    for name in ("map", "reduce", "combine"):
+        function = getattr(functions, name)
+        if function is not None:
+            yield name, function
+
+
+def capture(functions: Functions, *, label_of: Callable[[str], str] = str) -> Bundle:
+    """Pickle the functions with all that they need.
+
+    Args:
+        functions: What to pickle.
+        label_of: Gives the name that a person knows a code file by (`Cell In[2]`).
+
+    Raises:
+        UnpicklableError: Something cannot travel; it is named, with the function that captured it.
+    """
+    captures = dict(_captures(functions))
+    own = _own_modules()
+    for name, function in describe(functions):
+        _refuse_local_imports(name, function, own)
+    with _PICKLING:
+        registered = [module for module in own.values() if module.__name__ not in cloudpickle.list_registry_pickle_by_value()]
+        for module in registered:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            body = _pickle(functions, captures)
+            sizes = tuple(sorted(((name, _size(value)) for name, value in captures.items()), key=lambda item: -item[1]))
+        finally:
+            for module in registered:
+                cloudpickle.unregister_pickle_by_value(module)
+    sources = {file: (label_of(file), text) for file, text in _texts(functions)}
+    head = msgspec.json.encode(_Head(functions.map_takes_source, functions.reduce_yields, functions.combine_yields, sources))
+    data = seal("code", len(head).to_bytes(8, "little") + head + body)
+    used = tuple(name for name in own if name.encode() in body)
+    return Bundle(data, CodeReport(len(data), sizes, used))
+
+
+def load_functions(data: bytes, *, name: str = "code") -> tuple[Functions, Sources]:
+    """Load what `capture` stored.
+
+    Args:
+        data: The stored bytes.
+        name: What to call them in an error.
+
+    Raises:
+        CorruptObjectError: The bytes are not what was stored.
+    """
+    body = unseal("code", data, name=name)
+    length = int.from_bytes(body[:8], "little")
+    try:
+        head = msgspec.json.decode(body[8 : 8 + length], type=_Head)
+    except msgspec.DecodeError as error:
+        raise CorruptObjectError(f"{name}: the head of the code bundle cannot be read: {error}") from error
+    map, reduce, combine = pickle.loads(body[8 + length :])
+    return Functions(map, head.map_takes_source, reduce, head.reduce_yields, combine, head.combine_yields), head.sources
+
+
+# ---------------------------------------------------------------- what a function captures
+
+
+def _name(function: object) -> str:
+    return getattr(function, "__qualname__", None) or type(function).__name__
+
+
+def _code(function: object) -> types.CodeType | None:
+    inner = inspect.unwrap(function) if callable(function) else function
+    inner = getattr(inner, "__func__", inner)
+    code = getattr(inner, "__code__", None)
+    return code if isinstance(code, types.CodeType) else None
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
+
+
+def _captured_by(function: object) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of the globals and closure variables that a Python function refers to."""
+    code = _code(function)
+    if code is None:
+        return
+    inner = inspect.unwrap(function) if callable(function) else function
+    inner = getattr(inner, "__func__", inner)
+    names = {name for part in _codes(code) for name in part.co_names}
+    space = getattr(inner, "__globals__", {})
+    for name in sorted(names & space.keys()):
+        yield name, space[name]
+    for name, cell in zip(code.co_freevars, getattr(inner, "__closure__", None) or (), strict=False):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # a cell that is not filled yet
+            continue
+
+
+def _captures(functions: Functions) -> Iterator[tuple[str, Any]]:
+    """Yield the values that travel, through helper functions too; functions, classes of packages and modules excepted."""
+    pending = [function for _, function in describe(functions)]
+    seen: set[int] = {id(function) for function in pending}
+    while pending:
+        for name, value in _captured_by(pending.pop()):
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            if isinstance(value, types.FunctionType):
+                if not _installed(sys.modules.get(value.__module__ or "")):
+                    pending.append(value)
+            elif not isinstance(value, types.ModuleType | type | types.BuiltinFunctionType):
+                yield name, value
+
+
+def _texts(functions: Functions) -> Iterator[tuple[str, str]]:
+    files = {code.co_filename for _, function in describe(functions) if (code := _code(function)) is not None}
+    pending = [value for _, function in describe(functions) for _, value in _captured_by(function)]
+    files |= {
+        value.__code__.co_filename
+        for value in pending
+        if isinstance(value, types.FunctionType) and not _installed(sys.modules.get(value.__module__ or ""))
+    }
+    for file in sorted(files):
+        lines = linecache.getlines(file)
+        if lines:
+            yield file, "".join(lines)
+
+
+# ---------------------------------------------------------------- modules of the user's own
+
+
+def _installed_roots() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    roots = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return tuple(str(Path(root)) + "/" for root in sorted(roots))
+
+
+def _installed(module: types.ModuleType | None) -> bool:
+    """Whether a worker can be expected to import this module by name."""
+    file = getattr(module, "__file__", None)
+    if module is None or module.__name__ == "__main__":
+        return False
+    if file is None or module.__name__.partition(".")[0] == "smr_notebook":
+        return True
+    return "site-packages/" in file or "dist-packages/" in file or file.startswith(_installed_roots())
+
+
+def _own_modules() -> dict[str, types.ModuleType]:
+    return {
+        name: module
+        for name, module in sorted(sys.modules.items())
+        if isinstance(module, types.ModuleType) and name == module.__name__ and name != "__main__" and not _installed(module)
+    }
+
+
+def _refuse_local_imports(name: str, function: object, own: dict[str, types.ModuleType]) -> None:
+    code = _code(function)
+    for part in _codes(code) if code else ():
+        for step in dis.get_instructions(part):
+            if step.opname == "IMPORT_NAME" and step.argval in own:
+                raise UnpicklableError(
+                    f"{name} imports your own module {step.argval!r} inside its body, where no worker can find it. "
+                    f"Import it above the function: then it travels with it."
+                )
+
+
+# ---------------------------------------------------------------- pickling, and naming what does not pickle
+
+
+def _pickle(functions: Functions, captures: dict[str, Any]) -> bytes:
+    try:
+        return bytes(cloudpickle.dumps((functions.map, functions.reduce, functions.combine)))
+    except Exception as error:
+        raise UnpicklableError(_blame(functions, captures, error)) from error
+
+
+def _blame(functions: Functions, captures: dict[str, Any], error: Exception) -> str:
+    for name, value in captures.items():
+        if _size(value) < 0:
+            users = [which for which, function in describe(functions) if any(value is found for _, found in _captured_by(function))]
+            user = users[0] if users else "a function that yours call"
+            return (
+                f"{user} uses `{name}`, a {type(value).__module__}.{type(value).__qualname__}, which cannot travel to a worker: {error}. "
+                f"Make it inside the function, or pass what it is made from."
+            )
+    for which, function in describe(functions):
+        if _size(function) < 0:
+            return f"{which} ({_name(function)}) cannot travel to a worker: {error}. Define it with `def` in a cell or a module."
+    return f"the functions cannot travel to a worker: {error}"
+
+
+def _size(value: object) -> int:
+    """Return the pickled size in bytes, or -1 when the value does not pickle."""
+    try:
+        return len(cloudpickle.dumps(value))
+    except Exception:  # noqa: BLE001 - an object's own __reduce__ may raise anything
+        return -1
