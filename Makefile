@@ -1,0 +1,114 @@
+# Needs Python 3.11 or later with pip, and make. Everything else goes into VENV and build/.
+#
+#   make demo       run the quickstart notebook, print its result and its proof
+#   make test       all checks and all tests, against the installed wheel
+#   make test-fast  unit tests and checks only
+#   make lint format wheel constraints clean
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+SOURCES := $(shell find smr_notebook kernels -type f ! -name '*.pyc') setup.cfg pyproject.toml MANIFEST.in README.md LICENSE
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+NEGATIVE := $(sort $(wildcard tests/notebook/negative/*.ipynb))
+NBVAL := $(BIN)/pytest -q -p no:cacheprovider --nbval --nbval-sanitize-with build/nbval_sanitize.cfg
+
+# Tests see the installed wheel and nobody's settings, never the folder beside them.
+unexport PYTHONPATH PYTHONHOME SMR_PROFILE SMR_WORKSPACE
+export PYTHONDONTWRITEBYTECODE := 1
+export IPYTHONDIR := $(abspath $(VENV))/ipython
+export JUPYTER_PLATFORM_DIRS := 1
+export JUPYTER_CONFIG_DIR := $(abspath $(VENV))/jupyter
+export JUPYTER_DATA_DIR := $(abspath $(VENV))/jupyter/data
+
+# A short path for the workspace of a recipe (the name of a socket is bounded), removed afterwards.
+IN_WORKSPACE = export SMR_WORKSPACE=$$(mktemp -d /tmp/smr.XXXXXX); trap 'rm -rf "$$SMR_WORKSPACE"' EXIT
+
+.DELETE_ON_ERROR:
+.PHONY: demo test test-fast test-notebooks test-negative test-wheel pytest lint format wheel install constraints clean
+
+demo: install
+	@$(IN_WORKSPACE); $(BIN)/python notebooks/show.py notebooks/quickstart.ipynb
+
+# pytest comes last: its closing line is the summary.
+test: lint test-wheel test-negative test-notebooks pytest
+
+pytest: install
+	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q tests
+
+test-fast: install
+	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q tests/unit tests/checks
+
+# Each notebook twice: in the kernel that the wheel brings, and in a plain one.
+test-notebooks: install build/nbval_sanitize.cfg
+	@$(IN_WORKSPACE); $(NBVAL) --nbval-kernel-name smr-local $(NOTEBOOKS)
+	@$(IN_WORKSPACE); $(NBVAL) --nbval-current-env $(NOTEBOOKS)
+
+# A wrong option and a failing map must stop a notebook: an error that CI cannot see is worse than none.
+test-negative: install
+	@$(IN_WORKSPACE); for n in $(NEGATIVE); do \
+		$(BIN)/pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env $$n >build/negative.log 2>&1; code=$$?; \
+		if [ $$code -ne 1 ]; then cat build/negative.log; echo "$$n must fail with a failing cell (1), but pytest ended with $$code"; exit 1; fi; \
+	done; echo "$(words $(NEGATIVE)) negative notebooks fail as they must"
+
+# The wheel alone, in an empty environment without the notebook extra.
+test-wheel: build/.wheel-tested
+
+build/.wheel-tested: build/.wheel tests/checks/wheel.py constraints.txt
+	@rm -rf build/bare && $(PYTHON) -m venv build/bare
+	@build/bare/bin/python -m pip --quiet --disable-pip-version-check install -c constraints.txt dist/*.whl
+	@$(IN_WORKSPACE); cd build && bare/bin/python -W error ../tests/checks/wheel.py ../dist/*.whl
+	@rm -rf build/bare && touch $@
+
+lint: install
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: install
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+wheel: build/.wheel
+
+install: $(VENV)/.installed
+
+# Tools first: they build the wheel.
+$(VENV)/.tools: constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or later is needed; none of python3.11 … python3 is one. Name it: make PYTHON=/path/to/python"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install -c constraints.txt build setuptools
+	@touch $@
+
+# The sdist is made first and the wheel from it, so that nothing stale and nothing unlisted gets in.
+build/.wheel: $(SOURCES) | $(VENV)/.tools
+	@rm -rf dist build/sdist && mkdir -p build
+	@$(BIN)/python -m build --no-isolation --outdir dist . >build/wheel.log 2>&1 || { cat build/wheel.log; exit 1; }
+	@rm -rf smr_notebook.egg-info
+	@touch $@
+
+$(VENV)/.dependencies: setup.cfg pyproject.toml constraints.txt $(VENV)/.tools | build/.wheel
+	@wheel=$$(ls dist/*.whl) && $(PIP) install -c constraints.txt "$$wheel[notebook,test,dev]"
+	@touch $@
+
+$(VENV)/.installed: build/.wheel $(VENV)/.dependencies
+	@$(PIP) install --no-deps --force-reinstall dist/*.whl
+	@touch $@
+
+build/nbval_sanitize.cfg: $(VENV)/.installed
+	@$(BIN)/python -c "import pathlib, smr_notebook; print(next(pathlib.Path(smr_notebook.__file__).parent.rglob('nbval_sanitize.cfg')).read_text(), end='')" >$@
+
+# Renew every pinned version: what a fresh environment gets today, if it passes `make test`.
+constraints: build/.wheel
+	@rm -rf build/fresh && $(PYTHON) -m venv build/fresh
+	@build/fresh/bin/python -m pip --quiet install "$$(ls dist/*.whl)[notebook,test,dev]"
+	@echo '# The exact versions that `make` installs and CI tests with. Renewed by `make constraints`.' >constraints.txt
+	@build/fresh/bin/python -m pip freeze --all --exclude smr_notebook --exclude pip >>constraints.txt
+	@rm -rf build/fresh
+
+clean:
+	@rm -rf $(VENV) build dist smr_notebook.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find smr_notebook tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
