@@ -1,0 +1,306 @@
+"""Values as typed columns: exact, or pickled.
+
+A list of Python values becomes one Arrow array and a *kind*, a string that says how to read it back. Rules:
+
+* Exact types only: a column is typed when all its values have exactly the Python type of its kind, and come back equal and of
+  the same type. As soon as one does not fit, the whole column is `pickle`: one pickle for each value.
+* `None` among typed values is an Arrow null. A column of nothing but `None` (or of nothing) is `null`.
+* Not exact, so pickled: integers beyond 64 bits, text with lone surrogates, datetimes with a time zone or `fold`, empty tuples and
+  dicts, dicts whose keys differ, differ in order, or are no printable text.
+
+Kinds, as a grammar::
+
+    kind = null | bool | int | float | str | bytes | date | datetime | uuid | pickle
+         | tuple(kind,…) | list(kind) | dict(["name",…],kind,…)       the names are a JSON array
+
+Text, bytes and lists have 32-bit offsets: one column holds less than 2 GiB of them. Batches are bounded far below that.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import pairwise
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from smr_notebook.dataflow import pickles
+
+DEPTH = 8
+"""Containers nested deeper than this are pickled."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """Values of one kind; `array` has the type `arrow_type(kind)`."""
+
+    kind: str
+    array: pa.Array[Any]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Column:
+        """Return the values at these row numbers, in this order."""
+        return Column(self.kind, self.array.take(rows))
+
+    def slice(self, start: int, stop: int) -> Column:
+        """Return values `[start, stop)` without copying."""
+        return Column(self.kind, self.array.slice(start, stop - start))
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A kind, taken apart: `tuple(int,str)` is `Shape("tuple", (), (Shape("int"), Shape("str")))`; `names` is for dicts."""
+
+    name: str
+    names: tuple[str, ...] = ()
+    parts: tuple[Shape, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.parts:
+            return self.name
+        names = [json.dumps(self.names)] if self.name == "dict" else []
+        return f"{self.name}({','.join(names + [str(part) for part in self.parts])})"
+
+
+_FLAT_TYPES: dict[str, pa.DataType] = {
+    "null": pa.null(),
+    "bool": pa.bool_(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "str": pa.string(),
+    "bytes": pa.binary(),
+    "date": pa.date32(),
+    "datetime": pa.timestamp("us"),
+    "uuid": pa.binary(16),
+    "pickle": pa.binary(),
+}
+_KINDS: dict[type, str] = {
+    bool: "bool",
+    int: "int",
+    float: "float",
+    str: "str",
+    bytes: "bytes",
+    date: "date",
+    datetime: "datetime",
+    uuid.UUID: "uuid",
+    tuple: "tuple",
+    list: "list",
+    dict: "dict",
+}
+
+
+def parse_kind(kind: str) -> Shape:
+    """Take a kind apart.
+
+    Raises:
+        ValueError: It is no kind.
+    """
+    shape, stop = _parse(kind, 0)
+    if stop != len(kind):
+        raise ValueError(f"{kind!r} is no kind of column: unexpected text at position {stop}.")
+    return shape
+
+
+def _parse(kind: str, at: int) -> tuple[Shape, int]:
+    stop = at
+    while stop < len(kind) and kind[stop].isalpha():
+        stop += 1
+    name = kind[at:stop]
+    if name in _FLAT_TYPES:
+        return Shape(name), stop
+    if name not in {"tuple", "list", "dict"} or kind[stop : stop + 1] != "(":
+        raise ValueError(f"{kind!r} is no kind of column: unknown name at position {at}.")
+    names: list[str] = []
+    if name == "dict":
+        names, stop = json.JSONDecoder().raw_decode(kind, stop + 1)
+    parts = []
+    while kind[stop : stop + 1] in {"(", ","}:
+        part, stop = _parse(kind, stop + 1)
+        parts.append(part)
+    if kind[stop : stop + 1] != ")":
+        raise ValueError(f"{kind!r} is no kind of column: `)` is missing at position {stop}.")
+    return Shape(name, tuple(names), tuple(parts)), stop + 1
+
+
+def arrow_type(kind: str) -> pa.DataType:
+    """Return the Arrow type of the arrays of a kind."""
+    return _arrow_type(parse_kind(kind))
+
+
+def _arrow_type(shape: Shape) -> pa.DataType:
+    if not shape.parts:
+        return _FLAT_TYPES[shape.name]
+    parts = [_arrow_type(part) for part in shape.parts]
+    if shape.name == "list":
+        return pa.list_(parts[0])
+    return pa.struct(_fields(shape, parts))
+
+
+def _fields(shape: Shape, types: Sequence[pa.DataType]) -> list[pa.Field[Any]]:
+    names = shape.names or [str(position) for position in range(len(types))]
+    return [pa.field(name, type) for name, type in zip(names, types, strict=True)]
+
+
+# ---------------------------------------------------------------- encode
+
+
+class _InexactError(Exception):
+    """Some value does not fit its typed column."""
+
+
+def encode_values(values: list[Any]) -> Column:
+    """Return the values as a typed column if that is exact, else as pickles.
+
+    Raises:
+        TypeError: A value neither fits a typed column nor can be pickled.
+    """
+    try:
+        shape, array = _encode(values, 0)
+    except _InexactError:
+        pickled = [None if value is None else pickles.dumps(value) for value in values]
+        return Column("pickle", pa.array(pickled, pa.binary()))
+    return Column(str(shape), array)
+
+
+def _encode(values: list[Any], depth: int) -> tuple[Shape, pa.Array[Any]]:
+    types = set(map(type, values))
+    types.discard(type(None))
+    if not types:
+        return Shape("null"), pa.nulls(len(values))
+    kind = _KINDS.get(types.pop())
+    if types or kind is None or depth > DEPTH:
+        raise _InexactError
+    nested = _NESTED.get(kind)
+    if nested is not None:
+        return nested(values, depth + 1)
+    if kind == "datetime" and any(value is not None and (value.tzinfo is not None or value.fold) for value in values):
+        raise _InexactError
+    if kind == "uuid":
+        if any(value is not None and value.is_safe is not uuid.SafeUUID.unknown for value in values):
+            raise _InexactError
+        values = [None if value is None else value.bytes for value in values]
+    try:
+        array: Any = pa.array(values, _FLAT_TYPES[kind])
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise _InexactError from error
+    if isinstance(array, pa.ChunkedArray):
+        raise ValueError(f"A batch of {len(values):,} values takes 2 GiB or more: encode smaller batches.")  # noqa: TRY004 - a matter of size
+    return Shape(kind), array
+
+
+def _null_mask(values: list[Any]) -> pa.Array[Any] | None:
+    nulls = [value is None for value in values]
+    return pa.array(nulls, pa.bool_()) if any(nulls) else None
+
+
+def _encode_struct(
+    shape: tuple[str, tuple[str, ...]], values: list[Any], parts: list[list[Any]], depth: int
+) -> tuple[Shape, pa.Array[Any]]:
+    encoded = [_encode(part, depth) for part in parts]
+    whole = Shape(shape[0], shape[1], tuple(part for part, _ in encoded))
+    arrays = [array for _, array in encoded]
+    fields = _fields(whole, [array.type for array in arrays])
+    return whole, pa.StructArray.from_arrays(arrays, fields=fields, mask=_null_mask(values))
+
+
+def _encode_tuples(values: list[Any], depth: int) -> tuple[Shape, pa.Array[Any]]:
+    lengths = {len(value) for value in values if value is not None}
+    width = lengths.pop()
+    if lengths or not width:
+        raise _InexactError
+    nothing = (None,) * width
+    parts = zip(*(nothing if value is None else value for value in values), strict=True)
+    return _encode_struct(("tuple", ()), values, [list(part) for part in parts], depth)
+
+
+def _encode_dicts(values: list[Any], depth: int) -> tuple[Shape, pa.Array[Any]]:
+    names = next(tuple(value) for value in values if value is not None)
+    if not names or any(type(name) is not str or not name or not name.isprintable() for name in names):
+        raise _InexactError
+    if any(value is not None and tuple(value) != names for value in values):
+        raise _InexactError
+    nothing = dict.fromkeys(names)
+    rows = [nothing if value is None else value for value in values]
+    return _encode_struct(("dict", names), values, [list(map(itemgetter(name), rows)) for name in names], depth)
+
+
+def _encode_lists(values: list[Any], depth: int) -> tuple[Shape, pa.Array[Any]]:
+    items: list[Any] = []
+    offsets = [0]
+    for value in values:
+        if value is not None:
+            items += value
+        offsets.append(len(items))
+    part, array = _encode(items, depth)
+    if offsets[-1] >= 1 << 31:
+        raise _InexactError
+    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), array, mask=_null_mask(values))
+    return Shape("list", (), (part,)), lists
+
+
+_NESTED: dict[str, Callable[[list[Any], int], tuple[Shape, pa.Array[Any]]]] = {
+    "tuple": _encode_tuples,
+    "list": _encode_lists,
+    "dict": _encode_dicts,
+}
+
+# ---------------------------------------------------------------- decode
+
+
+def decode_values(column: Column) -> list[Any]:
+    """Return the values as they were: equal, and of the same exact types."""
+    return _decode(parse_kind(column.kind), column.array)
+
+
+def _decode(shape: Shape, array: Any) -> list[Any]:
+    match shape.name:
+        case "pickle":
+            return [None if data is None else pickle.loads(data) for data in array.to_pylist()]
+        case "uuid":
+            return [None if data is None else uuid.UUID(bytes=data) for data in array.to_pylist()]
+        case "tuple" | "dict":
+            rows: list[Any] = list(zip(*(_decode(part, array.field(place)) for place, part in enumerate(shape.parts)), strict=True))
+            if shape.name == "dict":
+                rows = [dict(zip(shape.names, row, strict=True)) for row in rows]
+            return _with_nulls(rows, array)
+        case "list":
+            offsets = array.offsets.to_pylist()
+            items = _decode(shape.parts[0], array.values.slice(offsets[0], offsets[-1] - offsets[0]))
+            first = offsets[0]
+            rows = [items[start - first : stop - first] for start, stop in pairwise(offsets)]
+            return _with_nulls(rows, array)
+    values: list[Any] = array.to_pylist()
+    return values
+
+
+def _with_nulls(rows: list[Any], array: pa.Array[Any]) -> list[Any]:
+    if array.null_count:
+        valid = array.is_valid().to_pylist()
+        return [row if there else None for row, there in zip(rows, valid, strict=True)]
+    return rows
+
+
+def concat_columns(columns: Sequence[Column]) -> Column:
+    """Return the values of several columns in one. Where kinds differ, the values are encoded anew."""
+    kinds = {column.kind for column in columns}
+    if len(columns) == 1:
+        return columns[0]
+    if len(kinds) == 1:
+        return Column(columns[0].kind, pa.concat_arrays([column.array for column in columns]))
+    kinds.discard("null")
+    if len(kinds) == 1:
+        kind = kinds.pop()
+        arrow = arrow_type(kind)
+        arrays = [pa.array([None] * len(column), arrow) if column.kind == "null" else column.array for column in columns]
+        return Column(kind, pa.concat_arrays(arrays))
+    return encode_values([value for column in columns for value in decode_values(column)])
