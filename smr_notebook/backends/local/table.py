@@ -1,0 +1,160 @@
+"""The table as one SQLite file, for the threads and processes of one machine.
+
+* **Compare-and-set** is one transaction that holds the write lock of the file from its start: the conditional write, and
+  when it changed nothing, the reading of the row that stands. Nothing is tried twice after the write began.
+* **A new file appears complete.** It is made under another name and linked to its own: nobody ever opens a file without
+  its schema, and no two processes ever set up the same one.
+* **One connection per process,** behind a lock: the file takes one writer at a time anyway. SQLite keeps locks per process
+  in memory, where a fork copies them: a child that inherits an open connection, and even one that opens its own
+  beside it, believes to hold locks that it does not hold, and loses updates. So the connection is closed before a fork,
+  and both sides open a new one.
+* Keys are stored as their UTF-8 bytes, which SQLite compares as bytes; `0xff` occurs in none of them and so ends a prefix.
+* The journal is a write-ahead log with `synchronous=NORMAL`: no process that dies loses a committed row. A power cut
+  can lose the last ones, never the file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from smr_notebook.errors import FormatVersionError, StoreError
+from smr_notebook.ports import Row
+
+_SCHEMA_VERSION = 1
+_BUSY_SECONDS = 60.0
+_CREATE = f"""
+PRAGMA journal_mode = WAL;
+CREATE TABLE rows (owner TEXT, key BLOB, version INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY (owner, key)) WITHOUT ROWID;
+PRAGMA user_version = {_SCHEMA_VERSION};
+"""
+_INSERT = "INSERT INTO rows VALUES (?, ?, 1, ?) ON CONFLICT DO NOTHING"
+_UPDATE = "UPDATE rows SET version = version + 1, value = ? WHERE owner = ? AND key = ? AND version = ?"
+_SELECT = "SELECT version, value FROM rows WHERE owner = ? AND key = ?"
+_QUERY = "SELECT key, version, value FROM rows WHERE owner = ? AND key >= ? AND key < ? ORDER BY key"
+
+
+class SqliteTable:
+    """A `Table` in one file. It may be used by any thread, and on both sides of a fork; it is not picklable.
+
+    Args:
+        path: The file. It is made at the first use, with its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._forking = False
+        # A hook cannot be taken back, so it must not keep the table alive.
+        before, after = weakref.WeakMethod(self._before_fork), weakref.WeakMethod(self._after_fork)
+        os.register_at_fork(before=lambda: _call(before), after_in_parent=lambda: _call(after), after_in_child=lambda: _call(after))
+
+    def close(self) -> None:
+        """Let go of the file. A later call opens it again."""
+        with self._lock:
+            self._disconnect()
+
+    def get(self, group: str, key: str) -> Row | None:
+        """See `ports.Table.get`."""
+        with self._connected() as connection:
+            return _standing(connection, group, key)
+
+    def put(self, group: str, key: str, value: bytes, *, expect: int) -> Row:
+        """See `ports.Table.put`."""
+        name = key.encode()
+        with self._connected() as connection, connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if expect:
+                changed = connection.execute(_UPDATE, (value, group, name, expect)).rowcount
+            else:
+                changed = connection.execute(_INSERT, (group, name, value)).rowcount
+            return Row(key, expect + 1, value) if changed else _standing(connection, group, key) or Row(key, 0, b"")
+
+    def query(self, group: str, prefix: str = "") -> list[Row]:
+        """See `ports.Table.query`."""
+        first = prefix.encode()
+        with self._connected() as connection:
+            found = connection.execute(_QUERY, (group, first, first + b"\xff")).fetchall()
+        return [Row(key.decode(), version, value) for key, version, value in found]
+
+    def delete_group(self, group: str) -> None:
+        """See `ports.Table.delete_group`."""
+        with self._connected() as connection:
+            connection.execute("DELETE FROM rows WHERE owner = ?", (group,))
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = _open(self._path)
+                yield self._connection
+            except (sqlite3.Error, OSError) as error:
+                advice = "Check that the folder may be written, that its disk is local and not full, and that nothing else locks the file."
+                raise StoreError(f"Cannot use the table in {str(self._path)!r}: {error}. {advice}") from error
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _before_fork(self) -> None:
+        self._lock.acquire()
+        self._forking = True
+        self._disconnect()
+
+    def _after_fork(self) -> None:
+        if self._forking:  # not so for a table made while another thread forks
+            self._forking = False
+            self._lock.release()
+
+
+def _call(hook: weakref.WeakMethod[Callable[[], None]]) -> None:
+    method = hook()
+    if method is not None:
+        method()
+
+
+def _standing(connection: sqlite3.Connection, group: str, key: str) -> Row | None:
+    found = connection.execute(_SELECT, (group, key.encode())).fetchone()
+    return Row(key, *found) if found else None
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        _create(path)
+    connection = _connect(path)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version != _SCHEMA_VERSION:
+            versions = f"has schema version {version}, and this version of the package reads {_SCHEMA_VERSION}"
+            advice = "Use the version that wrote it, or move the file away and begin anew."
+            raise FormatVersionError(f"The table in {str(path)!r} {versions}. {advice}")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _create(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unnamed = path.with_name(f"{path.name}.{uuid4().hex}")
+    try:
+        with closing(_connect(unnamed)) as connection:
+            connection.executescript(_CREATE)
+        with suppress(FileExistsError):  # another process was faster
+            os.link(unnamed, path)
+    finally:
+        unnamed.unlink(missing_ok=True)
