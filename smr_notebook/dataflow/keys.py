@@ -22,7 +22,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from smr_notebook.dataflow import encoding, pickles
+from smr_notebook.dataflow import pickles
+from smr_notebook.dataflow.decoding import decode
+from smr_notebook.dataflow.key_objects import encode
 
 Rows = npt.NDArray[np.int64]
 
@@ -93,7 +95,7 @@ def encode_key(key: object) -> bytes:
     Raises:
         TypeError: The key is not hashable, or has no value that is the same in every process.
     """
-    return encoding.encode(key)[0]
+    return encode(key)[0]
 
 
 def sort_token(key: object) -> bytes:
@@ -102,7 +104,7 @@ def sort_token(key: object) -> bytes:
     Raises:
         TypeError: As `encode_key`.
     """
-    return encoding.encode(key)[0]
+    return encode(key)[0]
 
 
 def split_keys(keys: list[Any]) -> list[tuple[KeyColumn, Rows | None]]:
@@ -154,7 +156,7 @@ def key_column(kind: KeyKind, keys: list[Any]) -> KeyColumn:
         if column is None:
             raise TypeError(f"These keys are not all of kind {kind.name}: use split_keys, which sorts them by kind.")
         return column
-    encoded = [encoding.encode(key) for key in keys]
+    encoded = [encode(key) for key in keys]
     array = pa.array([data for data, _ in encoded], ARROW_TYPES[kind])
     if kind is not KeyKind.OTHER or all(exact for _, exact in encoded):
         return KeyColumn(kind, array)
@@ -180,9 +182,9 @@ def decode_keys(column: KeyColumn) -> list[Any]:
     if column.kind not in _ENCODED:
         return keys
     if column.originals is None:
-        return [encoding.decode(data) for data in keys]
+        return [decode(data) for data in keys]
     pairs = zip(keys, column.originals.to_pylist(), strict=True)
-    return [encoding.decode(data) if original is None else pickle.loads(original) for data, original in pairs]
+    return [decode(data) if original is None else pickle.loads(original) for data, original in pairs]
 
 
 def concat_keys(columns: Sequence[KeyColumn]) -> KeyColumn:
