@@ -1,0 +1,27 @@
+"""The binary reader: one record for each object, its stored bytes. Nothing is decompressed; an empty object is `b""`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from smr_notebook.dataflow.records import RecordBlock, SpanBytes
+from smr_notebook.model import Span
+from smr_notebook.ports import InputSource
+
+
+def read_binary(span: Span, source: InputSource, *, first: int) -> Iterator[RecordBlock]:
+    """Yield one block with one record.
+
+    Args:
+        span: A whole object.
+        source: Where to read it.
+        first: Number of the record inside the split.
+
+    Raises:
+        InputChangedError: The object is not the one that was planned.
+        InputMissingError: It is gone.
+        InputReadError: It cannot be read.
+    """
+    planned = SpanBytes(span, source)
+    data = planned.read(span.start, span.stop)
+    yield RecordBlock(span.key, [data], first, span.size, lambda _: 0)

@@ -1,0 +1,174 @@
+"""Compressed objects: told by content, never by name, and read to their exact end.
+
+Rules:
+
+* A compressed object is one record stream: it is never cut.
+* It may hold many members (gzip), streams (bz2, xz) or frames (zstd), and zero bytes between and after them. Anything else
+  there, a cut or a failed check of the format is an error. (The file objects of `bz2`, `lzma` and `zstd` drop silently all
+  that follows the first damaged header, taking it for trailing garbage: so the loop here is our own.)
+* Memory stays bounded whatever the ratio: stored bytes are fed in small pieces, and output is asked for by the megabyte.
+* Archives (zip, tar, also inside a compressed object) hold files, not records: they are refused.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from smr_notebook.errors import InputFormatError
+from smr_notebook.model import Format
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+HEAD_BYTES = 512
+"""How much of an object `sniff`, `cuttable` and `refuse_archive` want to see of its beginning."""
+
+FEED_BYTES = 128 << 10
+"""Stored bytes that a decompressor gets at a time: what is left over of them is copied with each call."""
+
+_BROKEN = (zlib.error, OSError, EOFError, ValueError, lzma.LZMAError, zstd.ZstdError)
+
+
+class Decompressor(Protocol):
+    """One member, as the standard library's decompressors read it."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end of the member was reached."""
+        ...
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether the next call needs data."""
+        ...
+
+    @property
+    def unused_data(self) -> bytes:
+        """What followed the member in the data given."""
+        ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """Take data, and return at most `max_length` bytes."""
+        ...
+
+
+class _GzipMember:
+    """`zlib` with the face of the other decompressors; it checks CRC and length itself."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(wbits=31)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        found = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+        self.needs_input = not self._inner.unconsumed_tail and len(found) < max_length
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """A way of compressing. `open` begins a member."""
+
+    name: str
+    open: Callable[[], Decompressor]
+
+
+_GZIP = Codec("gzip", _GzipMember)
+_BZ2 = Codec("bz2", bz2.BZ2Decompressor)
+_XZ = Codec("xz", lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ))
+_ZSTD = Codec("zstd", zstd.ZstdDecompressor)
+
+_BZ2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # a block, or the end of a stream without any
+
+
+def sniff(head: bytes) -> Codec | None:
+    """Return how an object is compressed, from its first `HEAD_BYTES` bytes; `None` when it is not."""
+    if head.startswith(b"\x1f\x8b"):
+        return _GZIP
+    if head.startswith(b"BZh") and head[3:4].isdigit() and head[4:10] in _BZ2_BLOCKS:
+        return _BZ2
+    if head.startswith(b"\xfd7zXZ\0"):
+        return _XZ
+    skippable = head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F  # pzstd begins with such a frame
+    return _ZSTD if skippable or head.startswith(b"\x28\xb5\x2f\xfd") else None
+
+
+def cuttable(head: bytes, format: Format) -> bool:
+    """Whether a task may read a part of an object: lines that are not compressed.
+
+    Args:
+        head: The first `HEAD_BYTES` bytes. Only objects larger than a split need this look.
+        format: How the object is to be read.
+    """
+    return format in {Format.TEXT, Format.JSONL} and sniff(head) is None and _archive(head) is None
+
+
+def refuse_archive(head: bytes, name: str) -> None:
+    """Raise `InputFormatError` when the first `HEAD_BYTES` bytes of lines are those of an archive."""
+    kind = _archive(head)
+    if kind is not None:
+        raise InputFormatError(
+            f"{name} is a {kind} archive: it holds files, not records. Unpack it and give the files, or read it with format='binary'."
+        )
+
+
+def decompress(codec: Codec, stored: Iterable[bytes], *, name: str, block_bytes: int) -> Iterator[bytes]:
+    """Yield the content of a compressed object.
+
+    Args:
+        codec: How it is compressed.
+        stored: Its bytes, all of them, in pieces of any size.
+        name: Of the object, for messages.
+        block_bytes: Most bytes that are yielded at once.
+
+    Raises:
+        InputFormatError: It is damaged, cut, or followed by something else.
+    """
+    member: Decompressor | None = None
+    for chunk in stored:
+        for start in range(0, len(chunk), FEED_BYTES):
+            data = chunk[start : start + FEED_BYTES]
+            while data or not (member is None or member.needs_input):
+                if member is None:
+                    data = data.lstrip(b"\0")
+                    if not data:
+                        break
+                    member = codec.open()
+                try:
+                    content = member.decompress(data, block_bytes)
+                except _BROKEN as error:
+                    raise InputFormatError(_broken(name, codec, str(error))) from error
+                if content:
+                    yield content
+                data = b""
+                if member.eof:
+                    data = member.unused_data
+                    member = None
+    if member is not None:
+        raise InputFormatError(_broken(name, codec, "it ends before its end mark"))
+
+
+def _archive(head: bytes) -> str | None:
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "zip"
+    return "tar" if head[257:262] == b"ustar" else None
+
+
+def _broken(name: str, codec: Codec, reason: str) -> str:
+    return f"{name} is {codec.name} data that is cut or damaged: {reason}. Copy the object anew and submit the job again."

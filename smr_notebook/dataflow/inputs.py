@@ -1,0 +1,99 @@
+"""Inputs: from a split to blocks of records, and the source of what a job stored itself.
+
+Rules:
+
+* The spans of a split are read in order, and record numbers run on through the split.
+* A format is a row of `_READERS`: a new one is a module and a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from smr_notebook.dataflow.binary import read_binary
+from smr_notebook.dataflow.jsonl import read_jsonl
+from smr_notebook.dataflow.records import Reader, RecordBlock
+from smr_notebook.dataflow.stored import read_frame, read_items
+from smr_notebook.dataflow.text import read_text
+from smr_notebook.errors import InputMissingError, InputReadError, ObjectNotFoundError, StoreError
+from smr_notebook.model import Format, ObjectInfo, Split
+from smr_notebook.ports import InputSource, ObjectStore
+
+__all__ = ["JobInput", "RecordBlock", "open_blocks"]
+
+_READERS: Mapping[Format, Reader] = MappingProxyType(
+    {
+        Format.TEXT: read_text,
+        Format.JSONL: read_jsonl,
+        Format.BINARY: read_binary,
+        Format.ITEMS: read_items,
+        Format.FRAME: read_frame,
+    }
+)
+
+
+def open_blocks(split: Split, format: Format, sources: Mapping[str, InputSource]) -> Iterator[RecordBlock]:
+    """Yield the records of a split, block by block, in input order.
+
+    Args:
+        split: What to read.
+        format: How bytes become records.
+        sources: Input sources by scheme.
+
+    Raises:
+        CorruptObjectError: An object that the job stored is not what was written.
+        InputChangedError: An object is not the one that was planned.
+        InputFormatError: Bytes are not what the format says.
+        InputMissingError: An object is gone.
+        InputReadError: An object cannot be read here.
+    """
+    read = _READERS[format]
+    first = 1
+    for span in split.spans:
+        source = sources.get(span.scheme)
+        if source is None:
+            raise InputReadError(
+                f"{span.key} is to be read from {span.scheme!r}, which this worker cannot: it reads {', '.join(sorted(sources))}. "
+                "Submit the job to a session whose workers can."
+            )
+        for block in read(span, source, first=first):
+            yield block
+            first += len(block.records)
+
+
+class JobInput:
+    """The input source of scheme `job`: what the session stored (see `stored`). Its objects never change and have no version."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+
+    def find(self, pattern: str) -> Iterator[ObjectInfo]:
+        """Yield the object of that key, or all below that folder, in key order. Raises `InputReadError`."""
+        folder = pattern.removesuffix("/") + "/"
+        try:
+            for info in self._objects.list_prefix(pattern):
+                if info.key == pattern or info.key.startswith(folder):
+                    yield ObjectInfo(info.key, info.size, "")
+        except StoreError as error:
+            raise InputReadError(f"The input of the job cannot be listed: {error}") from error
+
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return bytes `[start, stop)` of one object. Raises `InputMissingError` and `InputReadError`."""
+        try:
+            return self._objects.get(key, start, stop)
+        except ObjectNotFoundError as error:
+            raise _missing(key) from error
+        except StoreError as error:
+            raise InputReadError(f"The input of the job cannot be read: {error}") from error
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Return size and version of one object. Raises as `get` does."""
+        for info in self.find(key):
+            if info.key == key:
+                return info
+        raise _missing(key)
+
+
+def _missing(key: str) -> InputMissingError:
+    return InputMissingError(f"{key}, which the session stored as input of the job, is gone. Submit the job again.")

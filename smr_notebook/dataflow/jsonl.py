@@ -1,0 +1,106 @@
+"""The JSON lines reader: what the JSON text on each line stands for, as `json.loads` gives it.
+
+Rules:
+
+* One line, one JSON text. A line of nothing but blanks is no record.
+* `json.loads` decides. `msgspec` is faster, and where it accepts a text it gives the same value (a property test); where it
+  refuses one (NaN, numbers beyond a double, lone surrogates, damage), `json.loads` is asked.
+* `msgspec` reads a whole block at once when that cannot blur the lines: when each newline stands between `}` and `{`, which
+  no JSON text has inside, and there are as many values as lines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+
+import msgspec
+
+from smr_notebook.dataflow.lines import BLOCK_BYTES, LineBlock, read_lines, where
+from smr_notebook.dataflow.records import RecordBlock
+from smr_notebook.dataflow.text import decode
+from smr_notebook.errors import InputFormatError
+from smr_notebook.model import Span
+from smr_notebook.ports import InputSource
+
+_BLANKS = b" \t\r\n"
+_FAST_REFUSES = (msgspec.DecodeError, ValueError, RecursionError)
+
+_decoder = msgspec.json.Decoder()
+
+
+def read_jsonl(span: Span, source: InputSource, *, first: int, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:
+    """Yield the values of the lines that start in a span.
+
+    Args:
+        span: What to read.
+        source: Where to read it.
+        first: Number of the first record inside the split.
+        block_bytes: About how many bytes are read and decoded at a time.
+
+    Raises:
+        InputChangedError: The object is not the one that was planned.
+        InputFormatError: A line is not JSON; or the object is not UTF-8, an archive, or damaged compressed data.
+        InputMissingError: It is gone.
+        InputReadError: It cannot be read.
+    """
+    lines = 0
+    for block in read_lines(span, source, block_bytes=block_bytes):
+        ends = block.data.count(b"\n")
+        count = ends + (not block.data.endswith(b"\n") and block.data != b"")
+        records = _at_once(block.data, lines=count, inner=ends - block.data.endswith(b"\n"))
+        if records is None:
+            records = _one_by_one(block, span, before=lines)
+        yield RecordBlock(span.key, records, first, block.size, partial(_locate, block))
+        first += len(records)
+        lines += count
+
+
+def _at_once(data: bytes, *, lines: int, inner: int) -> list[object] | None:
+    """Decode a block in one call, or return `None` when only a look at each line can tell."""
+    if data.count(b"}\n{") != inner:
+        return None
+    try:
+        records: list[object] = _decoder.decode_lines(data)
+    except _FAST_REFUSES:
+        return None
+    return records if len(records) == lines else None
+
+
+def _one_by_one(block: LineBlock, span: Span, *, before: int) -> list[object]:
+    records: list[object] = []
+    offset = block.offset
+    for number, line in enumerate(block.data.split(b"\n"), start=before + 1):
+        try:
+            records.append(_decoder.decode(line))
+        except _FAST_REFUSES:
+            if line.strip(_BLANKS):
+                records.append(_slowly(LineBlock(line, offset, 0), span, number=number))
+        offset += len(line) + 1
+    return records
+
+
+def _slowly(block: LineBlock, span: Span, *, number: int) -> object:
+    text = decode(block, span, before=number - 1)
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        shown = text if len(text) <= 80 else text[:79] + "…"
+        raise InputFormatError(
+            f"{span.key}, {where(span, number)} (offset {block.offset:,}) is not JSON: {error}. It reads {shown!r}. "
+            "Mend the line, or read the object with format='text' and parse it in map."
+        ) from error
+    return value
+
+
+def _locate(block: LineBlock, index: int) -> int:
+    """Return the byte offset of record `index` of a block: of the line that is its number among those that are not blank."""
+    offset = block.offset
+    for line in block.data.split(b"\n"):
+        if line.strip(_BLANKS):
+            if index == 0:
+                return offset
+            index -= 1
+        offset += len(line) + 1
+    raise IndexError(index)

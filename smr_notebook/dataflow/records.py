@@ -1,0 +1,100 @@
+"""What every reader gives, and how it gets the bytes of a planned object.
+
+Rules:
+
+* A block's `size` is what the input accounts for: over all splits of an input the sizes sum to the size of the input.
+* Nothing is read past a difference between plan and object: `SpanBytes` compares size and version *after* the first read,
+  before its bytes are handed over, and `verify` does so again at the end when more was read. So bytes of one version only
+  become records, and a small object costs one `get` and one `stat`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from smr_notebook.errors import InputChangedError, InputReadError
+from smr_notebook.model import Span
+from smr_notebook.ports import InputSource
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBlock:
+    """Some records of one object, in order.
+
+    Attributes:
+        source: Object that they came from, as `map` gets it.
+        records: The records; there may be none, when bytes hold none.
+        first: Number of the first record inside the split, counted from 1.
+        size: Input bytes that the block accounts for (stored bytes where the object is compressed).
+        locate: Gives, for an index into `records`, the byte offset of that record in the (decompressed) object; -1 unknown.
+    """
+
+    source: str
+    records: Sequence[object]
+    first: int
+    size: int
+    locate: Callable[[int], int]
+
+
+class Reader(Protocol):
+    """Turns one span into blocks. `first` is the number of its first record inside the split."""
+
+    def __call__(self, span: Span, source: InputSource, *, first: int) -> Iterator[RecordBlock]:
+        """Yield the blocks of the span in order."""
+        ...
+
+
+class SpanBytes:
+    """The bytes of one planned object, and only of the version that was planned.
+
+    Attributes:
+        fetched: Bytes read so far.
+    """
+
+    __slots__ = ("_source", "_span", "_state", "fetched")
+
+    def __init__(self, span: Span, source: InputSource) -> None:
+        self._span = span
+        self._source = source
+        self._state = "unread"
+        self.fetched = 0
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return exactly the bytes `[start, stop)` of the object.
+
+        Raises:
+            InputChangedError: The object is not the one that was planned.
+            InputMissingError: It is gone.
+            InputReadError: It cannot be read, or gives fewer bytes than it has.
+        """
+        data = self._source.get(self._span.key, start, stop)
+        first = self._state == "unread"
+        self._state = "read"
+        if first or len(data) != stop - start:
+            self.verify()
+        if len(data) != stop - start:
+            raise InputReadError(
+                f"Reading {self._span.key} gave {len(data):,} bytes at offset {start:,} where {stop - start:,} were asked for, "
+                "though the object has not changed. Try again; if it stays so, copy the object anew."
+            )
+        self.fetched += len(data)
+        return data
+
+    def chunks(self, start: int, stop: int, step: int) -> Iterator[bytes]:
+        """Yield the bytes `[start, stop)` in pieces of at most `step` bytes. Raises as `read` does."""
+        for position in range(start, stop, step):
+            yield self.read(position, min(position + step, stop))
+
+    def verify(self) -> None:
+        """Compare the object with the plan, unless nothing was read since that was done last. Raises as `read` does."""
+        if self._state == "verified":
+            return
+        found = self._source.stat(self._span.key)
+        if (found.size, found.version) != (self._span.size, self._span.version):
+            raise InputChangedError(
+                f"{self._span.key} has changed since the job was planned: {self._span.size:,} bytes, version {self._span.version!r} "
+                f"were planned; {found.size:,} bytes, version {found.version!r} are there. Submit the job again."
+            )
+        self._state = "verified"

@@ -1,0 +1,253 @@
+"""Input that the session stores for a job: the items of an iterable, the rows of a DataFrame.
+
+An object is a sequence of frames, each with its length (8 bytes, little endian) before it and sealed (see `sealing`). A frame
+holds some items or rows, about 1 MiB of them, so that neither side ever needs more than that at once.
+
+* Frame of items: one byte that says whether the items share a memo, their count (4 bytes), and one pickle after the other.
+* Frame of rows: a pickled slice of the DataFrame.
+
+Rules:
+
+* Item order is kept, and each item is taken from the iterable once and stored as it is at that moment. So only the items of a
+  list or tuple share a memo (which saves storing a notebook's class with each instance): an iterator may give the same
+  object again with other content, and a memo would repeat the first.
+* An object is one map task. With a known length there are `8 * slots` objects of equal count, or one for each item; without
+  one, each takes so many items that it stays a small share of those before it. No object is much larger than `split_bytes`.
+* Objects of a job never change and carry checksums: they have no version, and are read without a look at the plan.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sized
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from smr_notebook.dataflow.records import RecordBlock
+from smr_notebook.dataflow.sealing import seal, unseal
+from smr_notebook.errors import CorruptObjectError, InputReadError, PlanError, UnpicklableError
+from smr_notebook.model import ObjectInfo, Span
+from smr_notebook.ports import InputSource, ObjectStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ITEMS = "items"
+"""Kind of the frames of items, and the source that `map` sees."""
+FRAME = "frame"
+"""Kind of the frames of rows, and the source that `map` sees."""
+
+_CHUNKS_PER_SLOT = 8
+_FRAME_BYTES = 1 << 20
+_FRAME_RECORDS = 10_000
+_FETCH_BYTES = 4 << 20
+_LENGTH = struct.Struct("<Q")
+_ITEMS_HEAD = struct.Struct("<?I")
+
+_NextFrame = Callable[[int, int], tuple[bytes, int]]
+"""Called with the number of the next record and the most records to take; gives a sealed frame and their count, 0 at the end."""
+
+
+def store_items(items: Iterable[Any], objects: ObjectStore, prefix: str, *, split_bytes: int, slots: int) -> tuple[list[ObjectInfo], int]:
+    """Store the items of an iterable; it is consumed once.
+
+    Args:
+        items: Anything that pickles, by value where it was defined in the notebook.
+        objects: Where to.
+        prefix: Folder of the objects.
+        split_bytes: About the most bytes of an object.
+        slots: How many workers run at once.
+
+    Returns:
+        The objects in item order, and how many items they hold.
+
+    Raises:
+        UnpicklableError: An item does not pickle.
+        StoreError: An object cannot be written.
+    """
+    stream = iter(items)
+    shared = isinstance(items, list | tuple)
+    frame_bytes = min(_FRAME_BYTES, split_bytes)
+
+    def next_frame(first: int, most: int) -> tuple[bytes, int]:
+        return _pickle_items(islice(stream, min(most, _FRAME_RECORDS)), first, shared=shared, frame_bytes=frame_bytes)
+
+    total = len(items) if isinstance(items, Sized) else None
+    return _store(next_frame, objects, prefix, total=total, split_bytes=split_bytes, wanted=_CHUNKS_PER_SLOT * slots)
+
+
+def store_frame(frame: pd.DataFrame, objects: ObjectStore, prefix: str, *, split_bytes: int, slots: int) -> tuple[list[ObjectInfo], int]:
+    """Store the rows of a DataFrame, without its index. Arguments and result as of `store_items`.
+
+    Raises:
+        PlanError: The columns do not have distinct strings as names, or there is none.
+        UnpicklableError: A value does not pickle.
+        StoreError: An object cannot be written.
+    """
+    names: list[Any] = list(frame.columns)
+    wrong = sorted({repr(name) for name in names if not isinstance(name, str) or names.count(name) > 1})
+    if wrong or not names:
+        found = f"has columns named {', '.join(wrong)}" if wrong else "has no columns"
+        raise PlanError(
+            f"The DataFrame {found}, but its rows become dicts: each column needs a name of its own, a str. "
+            "Rename them, for instance with frame.columns = [...]."
+        )
+    total = len(frame)
+    row_bytes = int(frame.memory_usage(index=False, deep=True).sum()) // max(total, 1)
+    rows = max(1, min(_FRAME_RECORDS, min(_FRAME_BYTES, split_bytes) // max(row_bytes, 1)))
+
+    def next_frame(first: int, most: int) -> tuple[bytes, int]:
+        part = frame.iloc[first : first + min(most, rows)].reset_index(drop=True)
+        try:
+            return seal(FRAME, cloudpickle.dumps(part)), len(part)
+        except Exception as error:
+            raise UnpicklableError(
+                f"Rows {first:,} to {first + len(part) - 1:,} of the DataFrame cannot travel to a worker: {error}. "
+                "Drop the column that holds such values, or convert it to plain ones."
+            ) from error
+
+    return _store(next_frame, objects, prefix, total=total, split_bytes=split_bytes, wanted=_CHUNKS_PER_SLOT * slots)
+
+
+def read_items(span: Span, source: InputSource, *, first: int) -> Iterator[RecordBlock]:
+    """Yield the items of one stored object.
+
+    Raises:
+        CorruptObjectError: It is not what was written.
+        InputMissingError: It is gone.
+        InputReadError: It cannot be read, or an item cannot be unpickled here.
+    """
+    for body, size in _frames(span, source, ITEMS):
+        records = _load(_unpickle_items, body, span)
+        yield RecordBlock(ITEMS, records, first, size, _nowhere)
+        first += len(records)
+
+
+def read_frame(span: Span, source: InputSource, *, first: int) -> Iterator[RecordBlock]:
+    """Yield the rows of one stored object as `DataFrame.to_dict("records")` gives them. Raises as `read_items` does."""
+    for body, size in _frames(span, source, FRAME):
+        records = _load(_unpickle_rows, body, span)
+        yield RecordBlock(FRAME, records, first, size, _nowhere)
+        first += len(records)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def _store(
+    next_frame: _NextFrame, objects: ObjectStore, prefix: str, *, total: int | None, split_bytes: int, wanted: int
+) -> tuple[list[ObjectInfo], int]:
+    infos: list[ObjectInfo] = []
+    records = 0
+    while True:
+        end = records + _share(records, total, wanted)
+        buffers: list[bytes] = []
+        begin, size = records, 0
+        while records < end and size < split_bytes:
+            frame, count = next_frame(records, end - records)
+            if count == 0:
+                break
+            buffers += _LENGTH.pack(len(frame)), frame
+            size += _LENGTH.size + len(frame)
+            records += count
+        if records == begin:
+            return infos, records
+        key = f"{prefix.removesuffix('/')}/{len(infos):06d}"
+        objects.put(key, buffers)
+        infos.append(ObjectInfo(key, size, ""))
+
+
+def _share(records: int, total: int | None, wanted: int) -> int:
+    """Return how many records the next object should take when `records` are stored already."""
+    if total is None or records >= total:
+        return max(1, records // wanted)
+    chunks = min(total, wanted)
+    number = -(-(records + 1) * chunks // total)  # counted from 1, so that chunk n ends at record total * n // chunks
+    return number * total // chunks - records
+
+
+def _pickle_items(items: Iterator[Any], first: int, *, shared: bool, frame_bytes: int) -> tuple[bytes, int]:
+    buffer = io.BytesIO()
+    pickler = cloudpickle.Pickler(buffer)
+    count = 0
+    for item in items:
+        try:
+            pickler.dump(item)
+        except Exception as error:
+            raise UnpicklableError(
+                f"Item {first + count:,} (counted from 0), a {type(item).__name__!r}, cannot travel to a worker: {error}. "
+                "Give plain values, and open files, locks and connections inside map."
+            ) from error
+        count += 1
+        if not shared:
+            pickler.clear_memo()
+        if buffer.tell() >= frame_bytes:
+            break
+    return seal(ITEMS, _ITEMS_HEAD.pack(shared, count) + buffer.getvalue()), count
+
+
+# ---------------------------------------------------------------- reading
+
+
+class _Stored(io.RawIOBase):
+    """One stored object as a file, so that `io.BufferedReader` fetches ahead."""
+
+    def __init__(self, span: Span, source: InputSource) -> None:
+        self._span = span
+        self._source = source
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._source.get(self._span.key, self._position, min(self._position + len(buffer), self._span.size))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+def _frames(span: Span, source: InputSource, kind: str) -> Iterator[tuple[bytes, int]]:
+    """Yield the body of each frame, and the bytes that it takes in the object."""
+    file = io.BufferedReader(_Stored(span, source), _FETCH_BYTES)
+    left = span.size
+    while left:
+        head = file.read(_LENGTH.size)
+        length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else left
+        left -= _LENGTH.size + length
+        if left < 0:
+            raise CorruptObjectError(f"{span.key} is not what was stored: it is cut, or a length in it differs. Submit the job again.")
+        yield unseal(kind, file.read(length), name=span.key), _LENGTH.size + length
+
+
+def _load(unpickle: Callable[[bytes], list[Any]], body: bytes, span: Span) -> list[Any]:
+    try:
+        return unpickle(body)
+    except Exception as error:
+        raise InputReadError(
+            f"The input stored as {span.key} cannot be unpickled on the worker: {type(error).__name__}: {error}. "
+            "Install there the package that its values come from, or give plain values."
+        ) from error
+
+
+def _unpickle_items(body: bytes) -> list[Any]:
+    shared, count = _ITEMS_HEAD.unpack_from(body)
+    file = io.BytesIO(body)
+    file.seek(_ITEMS_HEAD.size)
+    if shared:
+        load = pickle.Unpickler(file).load
+        return [load() for _ in range(count)]
+    return [pickle.load(file) for _ in range(count)]
+
+
+def _unpickle_rows(body: bytes) -> list[Any]:
+    frame: pd.DataFrame = pickle.loads(body)  # imports pandas here and nowhere else in a worker: that takes half a second
+    return frame.to_dict("records")
+
+
+def _nowhere(index: int) -> int:  # noqa: ARG001 - the face of RecordBlock.locate
+    return -1
