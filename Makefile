@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := $(shell find smr_notebook kernels -type f ! -name '*.pyc') setup.cfg pyproject.toml MANIFEST.in README.md LICENSE
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-NEGATIVE := $(sort $(wildcard tests/notebook/negative/*.ipynb))
+NEGATIVE := $(sort $(wildcard notebooks/negative/*.ipynb))
 NBVAL := $(BIN)/pytest -q -p no:cacheprovider --nbval --nbval-sanitize-with build/nbval_sanitize.cfg
 
 # Tests see the installed wheel and nobody's settings, never the folder beside them.

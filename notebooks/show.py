@@ -6,6 +6,7 @@ Exits with 1 when a cell raises, after printing what stands before it and the er
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ def as_text(output: Any) -> str:
         case "stream":
             return str(output["text"]).rstrip()
         case "error":
-            return "\n".join(output["traceback"])
+            return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output["traceback"]))  # without its colours
         case _:
             return str(output["data"].get("text/plain", "")).rstrip()
 
@@ -43,7 +44,12 @@ def main() -> int:
     parser.add_argument("notebook", type=Path)
     path: Path = parser.parse_args().notebook
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat has no annotations
-    client = NotebookClient(notebook, resources={"metadata": {"path": str(path.parent)}}, timeout=300)
+    client = NotebookClient(
+        notebook,
+        resources={"metadata": {"path": str(path.parent)}},
+        timeout=300,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # a kernel on this machine need not warn about its network
+    )
     code = 0
     try:
         client.execute()

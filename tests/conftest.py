@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,40 +15,33 @@ import pytest
 DATA = Path(__file__).parent / "data"
 
 
-def _ours(root: Path) -> list[psutil.Process]:
-    """Return the processes, other than this one, that were started for a workspace below `root`."""
+def _started_below(root: Path) -> list[psutil.Process]:
+    """Return the processes that work for a workspace below `root`: services, their workers, kernels."""
     found = []
     for process in psutil.process_iter():
-        try:
-            told = [*process.cmdline(), process.environ().get("SMR_WORKSPACE", "")]
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        if process.pid != os.getpid() and any(str(root) in text for text in told):
-            found.append(process)
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            command = " ".join(process.cmdline())
+            service = "smr_notebook" in command and str(root) in command
+            if service or process.environ().get("SMR_WORKSPACE", "").startswith(str(root)):
+                found.append(process)
     return found
 
 
-@pytest.fixture(scope="session")
-def workspaces() -> Iterator[Path]:
-    """The folder of all workspaces of this run. Its path is short, because that of a socket is bounded (108 bytes).
-
-    At the end no process may be left that works below it.
-    """
-    root = Path(tempfile.mkdtemp(prefix="smr-", dir="/tmp"))
-    yield root
-    left = _ours(root)
-    told = [f"{process.pid} {' '.join(process.cmdline())[:200]}" for process in left if process.is_running()]
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail at the end of the run when a process of ours works on: whoever started a service ends it."""
+    yield
+    _, left = psutil.wait_procs(_started_below(tmp_path_factory.getbasetemp()), timeout=10)
+    told = [f"{process.pid} {' '.join(process.cmdline())[:300]}" for process in left if process.is_running()]
     for process in left:
         process.kill()
-    psutil.wait_procs(left, timeout=10)
-    shutil.rmtree(root, ignore_errors=True)
-    assert told == [], "services of this run are left: end them in the test or fixture that started them"
+    assert told == []
 
 
 @pytest.fixture(autouse=True)
-def workspace(workspaces: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty workspace for each test, in `SMR_WORKSPACE` also for the processes that it starts."""
-    path = Path(tempfile.mkdtemp(dir=workspaces))
+def workspace(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty workspace for each test, in `SMR_WORKSPACE`, and no other setting from outside."""
+    path = tmp_path_factory.mktemp("workspace")
     for name in [name for name in os.environ if name.startswith("SMR_") and name != "SMR_TEST_INSTALLED"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SMR_WORKSPACE", str(path))
