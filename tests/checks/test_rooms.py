@@ -50,12 +50,12 @@ def functions(path: Path) -> list[Function]:
 
 
 def undocumented(node: Documented, name: str) -> Iterator[str]:
-    """Yield the public names without a docstring: an empty module has nothing to say, an override may inherit it."""
+    """Yield the public names without a docstring: an empty module has nothing to say, an override and an overload may inherit it."""
     if node.body and not ast.get_docstring(node):
         yield name
     if not isinstance(node, Function):
         for child in node.body:
-            if isinstance(child, Documented) and not child.name.startswith("_") and "override" not in decorators(child):
+            if isinstance(child, Documented) and not child.name.startswith("_") and not decorators(child) & {"override", "overload"}:
                 yield from undocumented(child, f"{name}.{child.name}")
 
 
@@ -142,11 +142,14 @@ def test_no_test_mocks_or_sleeps(path: Path) -> None:
 
 
 LEFT_OPEN = re.compile(r"\b(TODO|FIXME|XXX)\b|\bNotImplementedError\b")
+OPEN_BY_DESIGN = {"testing/functions.py"}
+"""Suites leave to their subclass how an adapter is made."""
 
 
 @pytest.mark.parametrize("path", MODULES, ids=in_package)
 def test_nothing_is_left_open(path: Path) -> None:
-    assert LEFT_OPEN.findall(path.read_text(encoding="utf-8")) == []
+    if in_package(path) not in OPEN_BY_DESIGN:
+        assert LEFT_OPEN.findall(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=in_package)
