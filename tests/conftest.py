@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+pytest.register_assert_rewrite("smr_notebook.testing")  # so that the suites' asserts tell as much as ours
+
 DATA = Path(__file__).parent / "data"
 
 
