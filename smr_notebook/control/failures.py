@@ -1,0 +1,104 @@
+"""What is said of an exception: plain values that any kernel can read, whatever classes it knows.
+
+Rules of this module:
+
+* The user's own lines are told and nothing else: frames of this package never, frames of libraries only when the user has none.
+* Lines are labelled and quoted from the sources that travelled with the code, so that a cell is a cell in any kernel.
+* The exception itself travels too when it is small and comes back from pickling as what it was. Nobody depends on it.
+"""
+
+from __future__ import annotations
+
+import linecache
+import pickle
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import cloudpickle
+
+import smr_notebook
+from smr_notebook.dataflow.code import Sources
+from smr_notebook.dataflow.functions import UserCodeError
+from smr_notebook.errors import InputError
+from smr_notebook.model import Failure, FailureKind, Frame
+
+MESSAGE_CHARACTERS = 2_000
+PICKLED_BYTES = 8_192
+FRAMES = 20
+"""At most so many frames, the innermost ones: a runaway recursion has a thousand."""
+
+_PACKAGE = str(Path(smr_notebook.__file__).parent)
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def describe(error: BaseException, sources: Sources) -> Failure:
+    """Return what is to be said of an exception that ended an attempt.
+
+    Args:
+        error: What was raised; for a user's function a `UserCodeError`, whose cause is told.
+        sources: Labels and texts of the files that travelled with the code.
+    """
+    if isinstance(error, UserCodeError):
+        cause = error.__cause__ or error
+        return Failure(
+            FailureKind.USER,
+            type(cause).__name__,
+            _message(cause),
+            frames=_frames(cause.__traceback__, sources),
+            function=error.function,
+            record=error.record,
+            source=error.source,
+            offset=error.offset,
+            record_number=error.record_number,
+            pickled=_pickled(cause),
+        )
+    if isinstance(error, InputError):
+        return Failure(FailureKind.INPUT, type(error).__name__, _message(error), pickled=_pickled(error))
+    frames = _frames(error.__traceback__, sources)
+    if isinstance(error, SystemExit) and frames:
+        return Failure(FailureKind.USER, type(error).__name__, f"the function ended its process: {error}", frames=frames)
+    return Failure(FailureKind.SYSTEM, type(error).__name__, _message(error) + _place(error), pickled=_pickled(error))
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as raised:  # noqa: BLE001 - the user's __str__ may do anything
+        text = f"<its text cannot be shown: __str__ raised {type(raised).__name__}>"
+    return text if len(text) <= MESSAGE_CHARACTERS else text[: MESSAGE_CHARACTERS - 1] + "…"
+
+
+def _frames(trace: TracebackType | None, sources: Sources) -> tuple[Frame, ...]:
+    walked = [(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in traceback.walk_tb(trace)]
+    foreign = [step for step in walked if not step[0].startswith(_PACKAGE + "/")]
+    own = [step for step in foreign if not _library(step[0])]
+    return tuple(_told(own or foreign, sources))
+
+
+def _told(steps: list[tuple[str, int, str]], sources: Sources) -> Iterator[Frame]:
+    for file, line, function in steps[-FRAMES:]:
+        label, text = sources.get(file, (file, ""))
+        lines = text.splitlines()
+        quoted = lines[line - 1] if 0 < line <= len(lines) else linecache.getline(file, line)
+        yield Frame(file, label, line, function, quoted.strip())
+
+
+def _library(file: str) -> bool:
+    return file.startswith((*_LIBRARIES, "<frozen")) or "site-packages/" in file or "dist-packages/" in file
+
+
+def _place(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    return f" (at {Path(last[0].filename).name}:{last[0].lineno} in {last[0].name})" if last else ""
+
+
+def _pickled(error: BaseException) -> bytes:
+    try:
+        data = bytes(cloudpickle.dumps(error))
+        same = len(data) <= PICKLED_BYTES and str(pickle.loads(data)) == str(error)
+    except Exception:  # noqa: BLE001 - the user's classes may do anything when they are pickled
+        return b""
+    return data if same else b""

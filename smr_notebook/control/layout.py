@@ -1,0 +1,74 @@
+"""The keys of a job in the object store: the only place that builds them.
+
+Rules of this module:
+
+* All data of a job stands below `jobs/<job>/`, so that one `delete_prefix` removes it.
+* Whatever an attempt writes carries its phase, task and number, so that no attempt can overwrite another's output.
+* Numbers are padded, so that keys sort as their numbers do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smr_notebook.model import AttemptId, Phase
+
+SPLITS_PER_PAGE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The keys of one job. A name that ends in a slash is a prefix."""
+
+    job: str
+
+    @property
+    def folder(self) -> str:
+        """What all keys begin with, without the slash that follows."""
+        return f"jobs/{self.job}"
+
+    @property
+    def root(self) -> str:
+        """Prefix of all that the job stored."""
+        return f"{self.folder}/"
+
+    @property
+    def plan(self) -> str:
+        """The sealed plan."""
+        return f"{self.root}plan"
+
+    @property
+    def code(self) -> str:
+        """The sealed bundle of the user's functions."""
+        return f"{self.root}code"
+
+    @property
+    def index(self) -> str:
+        """The gathered index of all committed runs."""
+        return f"{self.root}index"
+
+    @property
+    def input(self) -> str:
+        """Prefix of the items or frame chunks that the session stored."""
+        return f"{self.root}input/"
+
+    @property
+    def splits(self) -> str:
+        """Prefix of the split pages."""
+        return f"{self.root}splits/"
+
+    def split_page(self, split: int) -> str:
+        """Key of the page that holds the split of this number."""
+        return f"{self.splits}{split // SPLITS_PER_PAGE:06d}"
+
+    def phase(self, phase: Phase) -> str:
+        """Prefix of all that the attempts of a phase wrote."""
+        return f"{self.root}{phase}/"
+
+    def attempt(self, attempt: AttemptId) -> str:
+        """Prefix of all that one attempt wrote."""
+        return f"{self.root}{attempt}/"
+
+    def manifest(self, phase: Phase) -> str:
+        """The sealed manifest of a phase."""
+        return f"{self.root}manifest/{phase}"

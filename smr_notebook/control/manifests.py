@@ -1,0 +1,96 @@
+"""The manifest of a phase: gathered once from its commits, proved, and only then written.
+
+Rules of this module:
+
+* A manifest follows from the commits alone, byte for byte. So two coordinators that gather at once write the same, and
+  one that died half way is repeated by the next.
+* The object is written if absent, and its row after it. The row holds the CRC-32 of the whole object: what is read later is what
+  was proved.
+* The sums are checked before anything is written. There is no manifest of sums that differ.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from smr_notebook.control.layout import Layout
+from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.plans import decoded
+from smr_notebook.control.proof import check_map, check_reduce
+from smr_notebook.control.rows import ManifestEntry
+from smr_notebook.dataflow.exchange import GatheredIndex, gather_index
+from smr_notebook.dataflow.sealing import seal, unseal
+from smr_notebook.errors import CorruptObjectError
+from smr_notebook.model import Commit, Manifest, Numbers, Phase, Plan, Snapshot, TaskId
+from smr_notebook.ports import ObjectStore
+
+_MANIFEST: Final = msgspec.json.Decoder(Manifest)
+
+
+def gather(plan: Plan, snapshot: Snapshot, phase: Phase, *, objects: ObjectStore, ledger: Ledger) -> ManifestEntry:
+    """End a phase whose tasks all have a commit: prove its sums, write its manifest, and return the entry that stands.
+
+    Raises:
+        ConservationError: The sums differ.
+        CorruptObjectError: A run, or a manifest that stands already, is not what was written.
+        StoreError: The store or the table cannot be reached; try again.
+    """
+    commits = [snapshot.commits[TaskId(phase, number)] for number in range(plan.tasks(phase))]
+    if phase is Phase.MAP:
+        manifest = _mapped(plan, commits, objects)
+    else:
+        manifest = manifest_of(plan, phase, commits)
+        check_reduce(plan, read_manifest(objects, ledger, Phase.MAP, job=plan.job), manifest)
+    key = Layout(plan.job).manifest(phase)
+    data = seal("manifest", msgspec.json.encode(manifest))
+    if not objects.put(key, data, if_absent=True) and objects.get(key) != data:
+        raise CorruptObjectError(f"{key} stands already and says something else than the commits of the phase do. Submit the job again.")
+    return ledger.put_manifest(phase, ManifestEntry(key, zlib.crc32(data)))
+
+
+def read_manifest(objects: ObjectStore, ledger: Ledger, phase: Phase, *, job: str) -> Manifest:
+    """Return the manifest of a phase that has ended.
+
+    Raises:
+        CorruptObjectError: It is not the one that was proved, or there is none.
+        StoreError: The store or the table cannot be reached; try again.
+    """
+    entry = ledger.manifest(phase)
+    if entry is None:
+        raise CorruptObjectError(f"Job {job} has no manifest of its {phase} phase: the phase has not ended, or the job was deleted.")
+    data = objects.get(entry.key)
+    if zlib.crc32(data) != entry.crc:
+        raise CorruptObjectError(f"{entry.key} is not the manifest that was proved: its checksum differs. Submit the job again.")
+    return decoded(_MANIFEST, unseal("manifest", data, name=entry.key), name=entry.key)
+
+
+def manifest_of(plan: Plan, phase: Phase, commits: Sequence[Commit], index: GatheredIndex | None = None) -> Manifest:
+    """Return the manifest that follows from the commits of a phase, in task order, and from the gathered index of their runs."""
+    return Manifest(
+        job=plan.job,
+        phase=phase,
+        commits=tuple(commits),
+        totals=sum((commit.numbers for commit in commits), start=Numbers()),
+        groups=sum(commit.groups for commit in commits),
+        index=Layout(plan.job).index if index else "",
+        index_crcs=index.crcs if index else (),
+        partition_pairs=index.pairs if index else (),
+        partition_checksums=index.checksums if index else (),
+    )
+
+
+def _mapped(plan: Plan, commits: Sequence[Commit], objects: ObjectStore) -> Manifest:
+    if not plan.reducers:
+        manifest = manifest_of(plan, Phase.MAP, commits)
+        check_map(plan, manifest)
+        return manifest
+    receipts = [commit.receipt for commit in commits if commit.receipt is not None]
+    index = gather_index(objects, receipts, plan.reducers)
+    manifest = manifest_of(plan, Phase.MAP, commits, index)
+    check_map(plan, manifest)
+    objects.put(manifest.index, index.data)
+    return manifest

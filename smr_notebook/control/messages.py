@@ -1,0 +1,129 @@
+"""What travels in the payload of an invocation: a pointer, never data, code or credentials.
+
+Rules of this module:
+
+* A payload is one flat JSON object with `"v": 1`. A reader that does not know the version says so and does nothing else.
+* A message names a job and, for a worker, one attempt. Everything else stands in the table and the object store.
+* A service tells of a dead invocation with `{"failed": <its payload>, "invocation": <its name>, "reason": <text>}`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from smr_notebook.errors import CorruptObjectError, FormatVersionError
+from smr_notebook.model import AttemptId, Phase, TaskId
+
+VERSION = 1
+
+
+class Role(StrEnum):
+    """What an invocation does."""
+
+    COORDINATOR = "coordinator"
+    MAP = "map"
+    REDUCE = "reduce"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One call of the handler.
+
+    Attributes:
+        role: What the invocation does.
+        job: Identifier of the job.
+        task: Number of the task, for a worker.
+        attempt: Number of the attempt, for a worker: 1 for the first try.
+        restarts: For a coordinator, how many before it died one after the other.
+    """
+
+    role: Role
+    job: str
+    task: int = 0
+    attempt: int = 0
+    restarts: int = 0
+
+    @property
+    def phase(self) -> Phase:
+        """The phase that a worker works for."""
+        return Phase(self.role)
+
+    @property
+    def attempt_id(self) -> AttemptId:
+        """The attempt that a worker makes."""
+        return AttemptId(TaskId(self.phase, self.task), self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class DeathNotice:
+    """A service saw an invocation die without an answer.
+
+    Attributes:
+        message: What the invocation was called with.
+        invocation: Its unique name.
+        reason: What the service saw, for people.
+    """
+
+    message: Message
+    invocation: str
+    reason: str
+
+
+class _Payload(msgspec.Struct, omit_defaults=True):
+    v: int | None = None
+    role: str = ""
+    job: str = ""
+    task: int = 0
+    attempt: int = 0
+    restarts: int = 0
+    failed: str = ""
+    invocation: str = ""
+    reason: str = ""
+
+
+def coordinate(job: str, *, restarts: int = 0) -> Message:
+    """Return the message that starts a coordinator."""
+    return Message(Role.COORDINATOR, job, restarts=restarts)
+
+
+def attempt_message(job: str, attempt: AttemptId) -> Message:
+    """Return the message that starts one attempt."""
+    return Message(Role(attempt.task.phase), job, attempt.task.number, attempt.number)
+
+
+def encode(message: Message) -> bytes:
+    """Return the payload of a message."""
+    return msgspec.json.encode(_Payload(VERSION, message.role, message.job, message.task, message.attempt, message.restarts))
+
+
+def decode(payload: bytes) -> Message | DeathNotice:
+    """Return what a payload says.
+
+    Raises:
+        FormatVersionError: It was written in another version.
+        CorruptObjectError: It is not a payload of this package.
+    """
+    try:
+        read = msgspec.json.decode(payload, type=_Payload)
+        if read.failed:
+            return _notice(read)
+        if read.v != VERSION:
+            raise FormatVersionError(
+                f"An invocation got a message of version {read.v}, and this worker reads version {VERSION}: "
+                "install the same version of smr_notebook in the notebook and on the workers."
+            )
+        return Message(Role(read.role), read.job, read.task, read.attempt, read.restarts)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        if isinstance(error, CorruptObjectError):
+            raise
+        raise CorruptObjectError(f"An invocation got a payload that is no message ({error}): {payload[:200]!r}.") from error
+
+
+def _notice(read: _Payload) -> DeathNotice:
+    inner = decode(read.failed.encode())
+    if isinstance(inner, DeathNotice):
+        return inner
+    return DeathNotice(inner, read.invocation, read.reason)

@@ -1,0 +1,92 @@
+"""How a row is written: JSON in an envelope `{"v": 1, "row": {…}}`.
+
+Rules of this module:
+
+* The version is looked at before anything else: a row of another version is a `FormatVersionError`, never half understood.
+* Equal nouns give equal bytes, so that whoever reads a standing row back can tell whether it is its own.
+* A noun that gains a field gives it a default, so that old rows stay readable; any other change is a new version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+
+from smr_notebook.errors import CorruptObjectError, FormatVersionError
+
+VERSION = 1
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class JobEntry:
+    """The row that a submission leaves.
+
+    Attributes:
+        job: Identifier of the job.
+        name: Label given by the user, or an empty string.
+        created: Time of submission.
+        plan: Key of the plan in the object store.
+    """
+
+    job: str
+    name: str
+    created: float
+    plan: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """Somebody asked for the end of the job."""
+
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEntry:
+    """Where the manifest of a phase stands, and the CRC-32 of its object."""
+
+    key: str
+    crc: int
+
+
+class _Envelope(msgspec.Struct):
+    v: int
+    row: msgspec.Raw
+
+
+_ENVELOPES = msgspec.json.Decoder(_Envelope)
+
+
+class Codec(Generic[T]):
+    """Writes and reads the rows of one noun."""
+
+    def __init__(self, noun: type[T]) -> None:
+        self._noun = noun.__name__
+        self._decoder = msgspec.json.Decoder(noun)
+
+    def encode(self, value: T) -> bytes:
+        """Return the bytes of a row."""
+        return msgspec.json.encode(_Envelope(VERSION, msgspec.Raw(msgspec.json.encode(value))))
+
+    def decode(self, key: str, data: bytes) -> T:
+        """Return the noun that the row under `key` holds.
+
+        Raises:
+            FormatVersionError: The row was written in another version.
+            CorruptObjectError: The row is not what this package writes.
+        """
+        try:
+            envelope = _ENVELOPES.decode(data)
+            if envelope.v != VERSION:
+                raise FormatVersionError(
+                    f"Row {key!r} was written in version {envelope.v}, and this package reads version {VERSION}: "
+                    "use the version of smr_notebook that submitted the job."
+                )
+            return self._decoder.decode(envelope.row)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise CorruptObjectError(f"Row {key!r} does not hold the {self._noun} that it should ({error}).") from error

@@ -1,0 +1,119 @@
+"""When a task is out of tries, and what is said of a job that failed. Pure.
+
+Rules of this module:
+
+* A *failure* is an attempt that somebody began and that did not end well. There may be `retries` of them, and one more
+  ends the task.
+* A *lost launch* is a call that the service swallowed: nobody claimed it. It says nothing of the task, so it is counted
+  on its own, up to `lost_launches`.
+* A stopped attempt counts as neither.
+* What trying again cannot heal is not tried again: input that changed or is not what its format says, workers of another
+  environment, and a user's function that raised the same error at the same record twice.
+* Failures are told in groups of the same line: one sample, and how many tasks failed alike.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from smr_notebook import errors
+from smr_notebook.model import (
+    Attempt,
+    AttemptState,
+    FailedAttempt,
+    Failure,
+    FailureKind,
+    JobState,
+    Outcome,
+    Policy,
+    TaskId,
+)
+
+HOPELESS = frozenset(
+    error.__name__
+    for error in (
+        errors.EnvironmentMismatchError,
+        errors.FormatVersionError,
+        errors.InputChangedError,
+        errors.InputFormatError,
+        errors.InputMissingError,
+    )
+)
+"""Types of failure that no further attempt can heal."""
+
+
+def lost_launch(attempt: Attempt) -> bool:
+    """Whether a launch was lost, rather than an attempt that somebody had begun."""
+    return attempt.failure is not None and attempt.failure.kind is FailureKind.LOST and not attempt.owner
+
+
+def out_of_tries(attempts: Sequence[Attempt], policy: Policy) -> bool:
+    """Whether a task without a commit must not be tried again, given all its attempts."""
+    failed = [attempt for attempt in attempts if attempt.state is AttemptState.FAILED]
+    if not failed:
+        return False
+    launches = sum(map(lost_launch, failed))
+    if launches >= policy.lost_launches or len(failed) - launches > policy.retries:
+        return True
+    failures = [attempt.failure for attempt in failed if attempt.failure is not None]
+    return any(failure.type in HOPELESS for failure in failures) or _same_error_twice(failures)
+
+
+def _same_error_twice(failures: Iterable[Failure]) -> bool:
+    seen = Counter(
+        (failure.where, failure.function, failure.source, failure.offset, failure.record_number, failure.record)
+        for failure in failures
+        if failure.kind is FailureKind.USER
+    )
+    return any(count > 1 for count in seen.values())
+
+
+def failed_outcome(attempts: Mapping[TaskId, Sequence[Attempt]], ended: Sequence[TaskId], *, now: float) -> Outcome:
+    """Return the outcome of a job that failed.
+
+    Args:
+        attempts: The attempts of each task that has no commit.
+        ended: The tasks among them that are out of tries: not empty.
+        now: Time of the end.
+    """
+    groups: dict[tuple[str, str, int], list[Attempt]] = {}
+    for task in (*ended, *(task for task in attempts if task not in set(ended))):
+        last = _last_failed(attempts[task])
+        if last is not None and last.failure is not None:
+            groups.setdefault(last.failure.where, []).append(last)
+    failures = tuple(
+        FailedAttempt(group[0].id, group[0].failure, tasks=len(group)) for group in groups.values() if group[0].failure is not None
+    )
+    return Outcome(JobState.FAILED, now, failures=failures, error=error_name(failures[0].failure), message=_message(attempts[ended[0]]))
+
+
+def error_name(failure: Failure) -> str:
+    """Return the class name in `smr_notebook.errors` that a failure is raised as."""
+    if failure.kind is FailureKind.USER:
+        return errors.PairShapeError.__name__ if failure.type == "WrongPairError" else errors.TaskError.__name__
+    if failure.kind in {FailureKind.CRASH, FailureKind.LOST}:
+        return errors.WorkerLostError.__name__
+    named = getattr(errors, failure.type, None)
+    known = isinstance(named, type) and issubclass(named, errors.SmrError)
+    return failure.type if known else errors.JobError.__name__
+
+
+def _last_failed(attempts: Sequence[Attempt]) -> Attempt | None:
+    return next((attempt for attempt in reversed(attempts) if attempt.state is AttemptState.FAILED), None)
+
+
+def _message(attempts: Sequence[Attempt]) -> str:
+    last = _last_failed(attempts)
+    if last is None or last.failure is None:
+        return ""
+    failed = [attempt for attempt in attempts if attempt.state is AttemptState.FAILED]
+    launches = sum(map(lost_launch, failed))
+    counts = [f"failed {_times(len(failed) - launches)}"] if len(failed) > launches else []
+    counts += [f"was launched {_times(launches)} without being started"] if launches else []
+    failure = last.failure
+    return f"Task {last.id.task.number} of the {last.id.task.phase} phase {' and '.join(counts)}: {failure.type}: {failure.message}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
