@@ -247,6 +247,7 @@ class Backend:
         sources: Readers of user input by URL scheme (`file`).
         policy: Leases and retries that fit this platform.
         poll: Shortest and longest time between two looks of a watcher, in seconds.
+        close: Ends what this platform runs on this machine, if anything.
     """
 
     name: str
@@ -258,3 +259,4 @@ class Backend:
     sources: Mapping[str, InputSource]
     policy: Policy
     poll: tuple[float, float]
+    close: Callable[[], None] = lambda: None

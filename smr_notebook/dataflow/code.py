@@ -40,6 +40,9 @@ Sources = dict[str, tuple[str, str]]
 LARGE_CAPTURE_BYTES = 10 * 2**20
 """Captured values above this size are named in a warning."""
 
+_BY_NAME = types.FunctionType | types.ModuleType | type | types.BuiltinFunctionType
+"""Kinds of values that are no captured data."""
+
 _PICKLING = threading.Lock()  # cloudpickle's registry of modules by value is one for the process
 
 
@@ -61,7 +64,8 @@ class CodeReport:
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each captured value that is large."""
         return tuple(
-            f"`{name}` travels with the functions and is large: {size / 1e6:,.0f} MB for each worker. Read it inside `map`, or pass it as input."
+            f"`{name}` travels with the functions and is large: {size / 1e6:,.0f} MB for each worker. "
+            f"Read it inside `map`, or pass it as input."
             for name, size in self.captured
             if size > LARGE_CAPTURE_BYTES
         )
@@ -119,7 +123,8 @@ def capture(functions: Functions, *, label_of: Callable[[str], str] = str) -> Bu
     Raises:
         UnpicklableError: Something cannot travel; it is named, with the function that captured it.
     """
-    captures = dict(_captures(functions))
+    reached = [*describe(functions), *_reached(functions)]
+    captures = {name: value for name, value in reached if not isinstance(value, _BY_NAME)}
     own = _own_modules()
     for name, function in describe(functions):
         _refuse_local_imports(name, function, own)
@@ -136,7 +141,7 @@ def capture(functions: Functions, *, label_of: Callable[[str], str] = str) -> Bu
     sources = {file: (label_of(file), text) for file, text in _texts(functions)}
     head = msgspec.json.encode(_Head(functions.map_takes_source, functions.reduce_yields, functions.combine_yields, sources))
     data = seal("code", len(head).to_bytes(8, "little") + head + body)
-    used = tuple(name for name in own if name.encode() in body)
+    used = tuple(sorted({home.__name__ for _, value in reached if (home := _home(value)) is not None and home.__name__ in own}))
     return Bundle(data, CodeReport(len(data), sizes, used))
 
 
@@ -199,31 +204,28 @@ def _captured_by(function: object) -> Iterator[tuple[str, Any]]:
             continue
 
 
-def _captures(functions: Functions) -> Iterator[tuple[str, Any]]:
-    """Yield the values that travel, through helper functions too; functions, classes of packages and modules excepted."""
-    pending = [function for _, function in describe(functions)]
-    seen: set[int] = {id(function) for function in pending}
+def _reached(functions: Functions) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of all that the functions use, through helper functions too, each value once."""
+    pending: list[object] = [function for _, function in describe(functions)]
+    seen = {id(function) for function in pending}
     while pending:
         for name, value in _captured_by(pending.pop()):
-            if id(value) in seen:
-                continue
-            seen.add(id(value))
-            if isinstance(value, types.FunctionType):
-                if not _installed(sys.modules.get(value.__module__ or "")):
-                    pending.append(value)
-            elif not isinstance(value, types.ModuleType | type | types.BuiltinFunctionType):
+            if id(value) not in seen:
+                seen.add(id(value))
                 yield name, value
+                if isinstance(value, types.FunctionType) and not _installed(_home(value)):
+                    pending.append(value)
+
+
+def _home(value: object) -> types.ModuleType | None:
+    """Return the module that a value is, or that a function or class comes from."""
+    return value if isinstance(value, types.ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
 
 
 def _texts(functions: Functions) -> Iterator[tuple[str, str]]:
-    files = {code.co_filename for _, function in describe(functions) if (code := _code(function)) is not None}
-    pending = [value for _, function in describe(functions) for _, value in _captured_by(function)]
-    files |= {
-        value.__code__.co_filename
-        for value in pending
-        if isinstance(value, types.FunctionType) and not _installed(sys.modules.get(value.__module__ or ""))
-    }
-    for file in sorted(files):
+    used = [value for _, value in _reached(functions) if isinstance(value, types.FunctionType) and not _installed(_home(value))]
+    codes = [_code(function) for function in (*(function for _, function in describe(functions)), *used)]
+    for file in sorted({code.co_filename for code in codes if code is not None}):
         lines = linecache.getlines(file)
         if lines:
             yield file, "".join(lines)

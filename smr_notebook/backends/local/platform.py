@@ -1,0 +1,79 @@
+"""The embedded default as a whole: a directory, SQLite and warm processes in one workspace, opened on either side.
+
+The notebook opens it with its settings; a worker opens it again from the location alone. Both get the same objects and rows; only
+the notebook's side may start a service, and a worker never has to, because it runs in one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from smr_notebook.backends.local.client import PRELOAD, LocalFunctions
+from smr_notebook.backends.local.clock import SystemClock
+from smr_notebook.backends.local.objects import DirectoryStore
+from smr_notebook.backends.local.source import FileSource
+from smr_notebook.backends.local.table import SqliteTable
+from smr_notebook.model import Policy
+from smr_notebook.ports import Backend
+
+HANDLER: Final = "smr_notebook.handler:handle"
+_POLL: Final = (0.004, 0.25)
+_DATAFLOW: Final = ("smr_notebook.handler", "smr_notebook.dataflow.mapping", "smr_notebook.dataflow.reducing")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalOptions:
+    """What can be chosen of the embedded default.
+
+    Attributes:
+        workspace: Folder that holds it.
+        workers: Processes that run at once; 0 for one on each core.
+        idle_seconds: The service ends after so long without work.
+        lease_seconds: Silence after which an attempt or a coordinator counts as lost.
+        retries: Further attempts of a task after its first one failed.
+    """
+
+    workspace: Path
+    workers: int = 0
+    idle_seconds: float = 300.0
+    lease_seconds: float = 15.0
+    retries: int = 2
+
+
+def open_local(options: LocalOptions) -> Backend:
+    """Return the embedded default of a workspace. Nothing is started and no file is made before the first use."""
+    workspace = options.workspace
+    location = f"local:{workspace}"
+    functions = LocalFunctions(
+        workspace,
+        handler=HANDLER,
+        location=location,
+        workers=options.workers or None,
+        idle_seconds=options.idle_seconds,
+        preload=(*PRELOAD, *_DATAFLOW),
+    )
+    policy = Policy(
+        retries=options.retries,
+        heartbeat=min(1.0, options.lease_seconds / 5),
+        lease=options.lease_seconds,
+        coordinator_lease=min(10.0, options.lease_seconds),
+    )
+    return Backend(
+        name="local",
+        location=location,
+        objects=DirectoryStore(workspace / "objects"),
+        table=SqliteTable(workspace / "table.sqlite"),
+        functions=functions,
+        clock=SystemClock(),
+        sources={"file": FileSource()},
+        policy=policy,
+        poll=_POLL,
+        close=functions.shutdown,
+    )
+
+
+def reopen_local(place: str) -> Backend:
+    """Return the embedded default as a worker sees it, from the part of its location behind `local:`."""
+    return open_local(LocalOptions(Path(place)))

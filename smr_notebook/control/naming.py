@@ -1,0 +1,215 @@
+"""What the user named as input: objects of a store, items of an iterable, or a DataFrame.
+
+The rules, none of them silent:
+
+* A `str` or a path is a location: one object, a folder (all below it), or a glob. So are several in `files(...)`.
+* A DataFrame gives its rows. Any other iterable gives its items.
+* A list of strings could be either. When one of them names something that exists, or a URL, it is refused, and
+  `smr.files(...)` or `smr.items(...)` says which is meant.
+* What is named twice, is missing or holds nothing is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, InputMixedError, PlanError
+from smr_notebook.model import Format, ObjectInfo
+from smr_notebook.ports import InputSource
+
+_TEXT_SUFFIXES_LATER = {".csv": "CSV", ".tsv": "CSV", ".parquet": "Parquet", ".arrow": "Arrow", ".feather": "Arrow"}
+_JSONL_SUFFIXES = {".jsonl", ".ndjson"}
+_COMPRESSED_SUFFIXES = {".gz", ".bz2", ".zst", ".zstd", ".xz"}
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Locations: paths, folders, globs or URLs."""
+
+    patterns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """The items of an iterable, each of them one record."""
+
+    values: Iterable[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a DataFrame, each of them one record: a dict."""
+
+    frame: Any
+
+
+NamedInput = Files | Items | Rows
+
+
+@dataclass(frozen=True, slots=True)
+class FoundObject:
+    """One object found under a location."""
+
+    scheme: str
+    info: ObjectInfo
+
+
+def files(*patterns: str | os.PathLike[str]) -> Files:
+    """Name input by location: paths, folders, globs (`**` crosses folders), `~`, or URLs; many at once.
+
+    Raises:
+        PlanError: Nothing was named.
+    """
+    if not patterns:
+        raise PlanError("files() needs at least one path, folder or glob.")
+    return Files(tuple(os.fspath(pattern) for pattern in patterns))
+
+
+def items(values: Iterable[Any]) -> Items:
+    """Name input by value: each item of the iterable is one record, also when it is a string."""
+    return Items(values)
+
+
+def classify(input: object) -> NamedInput:
+    """Tell what the user's `input` argument means.
+
+    Raises:
+        PlanError: It cannot be input, or it is a list of strings that could be meant either way.
+    """
+    if isinstance(input, Files | Items | Rows):
+        return input
+    if isinstance(input, str | os.PathLike):
+        return files(input)
+    if _is_frame(input):
+        return Rows(input)
+    if isinstance(input, bytes | bytearray | memoryview | Mapping) or not isinstance(input, Iterable):
+        raise PlanError(
+            f"input is a {type(input).__name__}, which has no records. "
+            f"Pass a path or glob, smr.files(...), a list or another iterable, or a pandas DataFrame."
+        )
+    if isinstance(input, list | tuple):
+        _refuse_ambiguous(input)
+        if input and all(isinstance(item, os.PathLike) for item in input):
+            return files(*input)
+    return Items(input)
+
+
+def find(named: Files, sources: Mapping[str, InputSource]) -> list[FoundObject]:
+    """List the objects behind locations, in the order named, each location's in key order.
+
+    Raises:
+        InputMissingError: Nothing stands under a location.
+        InputEmptyError: Everything found is empty.
+        InputMixedError: An object was named twice.
+        ConfigError: No source reads this kind of URL.
+    """
+    found: list[FoundObject] = []
+    for pattern in named.patterns:
+        scheme, location = _scheme(pattern, sources)
+        before = len(found)
+        found.extend(FoundObject(scheme, info) for info in sources[scheme].find(location))
+        if len(found) == before:
+            raise InputMissingError(f"Nothing found under {pattern!r}{_place(scheme, location)}. Check the path, or the glob.")
+    _refuse_repeated(found)
+    if not any(item.info.size for item in found):
+        raise InputEmptyError(f"{_patterns(named)}: {len(found):,} objects found, and all of them are empty.")
+    return found
+
+
+def choose_format(requested: str, found: Iterable[FoundObject]) -> Format:
+    """Return the format asked for, or the one that the names of the objects tell.
+
+    Raises:
+        ConfigError: There is no such format.
+        InputMixedError: The names tell different formats.
+        PlanError: The names tell a format that this version does not read.
+    """
+    readable = (Format.TEXT, Format.JSONL, Format.BINARY)
+    if requested != "auto":
+        aliases = {"lines": Format.TEXT, "json": Format.JSONL, "bytes": Format.BINARY, **{str(item): item for item in readable}}
+        if requested not in aliases:
+            raise ConfigError(f"format {requested!r} is not known. Use auto, {', '.join(readable)}.")
+        return aliases[requested]
+    told = {_told(item.info.key): item.info.key for item in found}
+    for suffix, key in told.items():
+        if suffix in _TEXT_SUFFIXES_LATER:
+            raise PlanError(
+                f"{key} looks like {_TEXT_SUFFIXES_LATER[suffix]}, which is not read by its columns yet. "
+                f'Pass format="text" to map over its lines, or read it with pandas and pass the DataFrame.'
+            )
+    formats = {Format.JSONL if suffix in _JSONL_SUFFIXES else Format.TEXT: key for suffix, key in told.items()}
+    if len(formats) > 1:
+        raise InputMixedError(
+            f"The input mixes formats: {formats[Format.JSONL]} is JSON lines, {formats[Format.TEXT]} is text. "
+            f'Name them in two jobs, or say format="text" or format="jsonl".'
+        )
+    return next(iter(formats))
+
+
+def _told(key: str) -> str:
+    path = Path(key.lower())
+    return Path(path.stem).suffix if path.suffix in _COMPRESSED_SUFFIXES else path.suffix
+
+
+def _is_frame(value: object) -> bool:
+    pandas = sys.modules.get("pandas")  # whoever holds a DataFrame has imported pandas
+    return pandas is not None and isinstance(value, pandas.DataFrame)
+
+
+def _refuse_ambiguous(values: list[Any] | tuple[Any, ...]) -> None:
+    if not values or not all(isinstance(value, str) for value in values):
+        return
+    for value in values[:100]:
+        if "://" in value[:10] or (("/" in value or "." in value) and _exists(value)):
+            raise PlanError(
+                f"input is a list of strings, and {value!r} names a file or a URL. "
+                f"Say smr.files(*paths) to read the files, or smr.items(strings) to map over the strings themselves."
+            )
+
+
+def _exists(value: str) -> bool:
+    if not value or len(value) > 4096 or "\n" in value or "\0" in value:
+        return False
+    try:
+        return Path(value).expanduser().exists()
+    except (OSError, RuntimeError):  # a name too long, or a user that is not known
+        return False
+
+
+def _scheme(pattern: str, sources: Mapping[str, InputSource]) -> tuple[str, str]:
+    scheme, separator, rest = pattern.partition("://")
+    if not separator:
+        return "file", pattern
+    if scheme not in sources or scheme == "job":
+        known = ", ".join(sorted(set(sources) - {"job"}))
+        raise ConfigError(f"{pattern!r}: this session has no reader for {scheme}:// (it reads {known}://).")
+    return scheme, rest
+
+
+def _place(scheme: str, location: str) -> str:
+    if scheme != "file" or location.startswith(("/", "~")):
+        return ""
+    return f" (in {Path.cwd()})"
+
+
+def _patterns(named: Files) -> str:
+    return ", ".join(named.patterns)
+
+
+def _refuse_repeated(found: list[FoundObject]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for item in found:
+        name = (item.scheme, item.info.key)
+        if name in seen:
+            raise InputMixedError(f"{item.info.key} is named twice: its records would count twice. Name it once.")
+        seen.add(name)
+
+
+def empty_objects(found: list[FoundObject]) -> Iterator[str]:
+    """Yield the names of the objects without bytes, for a warning."""
+    return (item.info.key for item in found if not item.info.size)

@@ -1,0 +1,52 @@
+"""What every function service runs: one handler, whose role stands in the payload. Composition root of the workers' side.
+
+The handler opens the backend that its service names, once a process, and hands the message to the coordinator or to a worker. It
+keeps nothing between invocations but that open backend and what the worker caches (plans and functions by job).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from smr_notebook.backends.local.platform import reopen_local
+from smr_notebook.control.coordinator import run_coordinator
+from smr_notebook.control.messages import DeathNotice, Message, Role, decode
+from smr_notebook.control.worker import handle_death, run_attempt
+from smr_notebook.errors import ConfigError
+from smr_notebook.ports import Backend, Context
+
+_OPENERS: Final[Mapping[str, Callable[[str], Backend]]] = {"local": reopen_local}
+_ROLES: Final[Mapping[Role, Callable[[Backend, Message, Context], None]]] = {
+    Role.COORDINATOR: run_coordinator,
+    Role.MAP: run_attempt,
+    Role.REDUCE: run_attempt,
+}
+
+
+def handle(payload: bytes, context: Context) -> bytes:
+    """Do what a payload says.
+
+    Args:
+        payload: A message of `control.messages`.
+        context: What the service tells of this invocation.
+
+    Returns:
+        Nothing that anybody reads: what an invocation did stands in the table.
+    """
+    backend = _backend(context.location)
+    match decode(payload):
+        case DeathNotice() as notice:
+            handle_death(backend, notice)
+        case Message() as message:
+            _ROLES[message.role](backend, message, context)
+    return b"{}"
+
+
+@functools.lru_cache(maxsize=4)
+def _backend(location: str) -> Backend:
+    platform, _, place = location.partition(":")
+    if platform not in _OPENERS:
+        raise ConfigError(f"A worker was told to open {location!r}, and knows only: {', '.join(_OPENERS)}.")
+    return _OPENERS[platform](place)

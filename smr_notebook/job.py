@@ -1,0 +1,191 @@
+"""A job, as a notebook holds it: a name for rows and objects that live elsewhere.
+
+The job owns nothing of the work. Any number of `Job` objects, in any kernel, may stand for the same job; losing them loses
+nothing. Watching costs one row read a look. Whoever watches also keeps the job alive: when the coordinator's lease has passed
+before the job ended, the watcher starts another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.manifests import read_manifest
+from smr_notebook.control.messages import coordinate, encode
+from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.verdicts import failures_so_far
+from smr_notebook.dataflow.results import head_frame, iter_frames, load_frame
+from smr_notebook.errors import JobNotFoundError, SmrError, ThrottledError
+from smr_notebook.model import FailedAttempt, JobState, Manifest, Outcome, Part, Phase, PhaseProgress, Progress
+from smr_notebook.outcome_errors import error_of
+from smr_notebook.ports import Backend
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """One line of a list of jobs."""
+
+    id: str
+    name: str
+    created: float
+    state: JobState
+
+
+class Job:
+    """A submitted job. Made by `Session.map_reduce` and `Session.attach`.
+
+    Attributes:
+        id: Its identifier; any unambiguous beginning of it attaches to it.
+        name: Label given at submission, or an empty string.
+    """
+
+    def __init__(self, backend: Backend, entry: JobEntry, *, result_limit: int) -> None:
+        self.id = entry.job
+        self.name = entry.name
+        self._backend = backend
+        self._created = entry.created
+        self._result_limit = result_limit
+        self._ledger = Ledger(backend.table, entry.job)
+        self._revived = entry.created
+
+    # ------------------------------------------------------------ watching
+
+    def status(self) -> Progress:
+        """Return how far the job is: one row read, and nothing else."""
+        return self._ledger.progress() or Progress(
+            JobState.SUBMITTED, PhaseProgress(), PhaseProgress(), self._created, self._created, epoch=0, lease_expires=0.0
+        )
+
+    def done(self) -> bool:
+        """Whether the job has ended, well or not."""
+        return self.status().state.ended
+
+    def watch(self, paint: Callable[[Progress], None], *, interval: float = 0.2, timeout: float | None = None) -> Progress:
+        """Block until the job has ended, and show its progress on the way.
+
+        Args:
+            paint: Called in this thread with the progress whenever it changed, and once with the last.
+            interval: Shortest time between two calls of `paint`, in seconds.
+            timeout: Give up after so many seconds.
+
+        Returns:
+            The last progress seen; its state has not ended if `timeout` came first.
+        """
+        clock = self._backend.clock
+        shortest, longest = self._backend.poll
+        pause, painted, started = shortest, float("-inf"), clock.now()
+        shown: Progress | None = None
+        while True:
+            progress, now = self.status(), clock.now()
+            ended = progress.state.ended or (timeout is not None and now - started >= timeout)
+            if ended or (progress != shown and now - painted >= interval):
+                paint(progress)
+                shown, painted = progress, now
+            if ended:
+                return progress
+            self._keep_alive(progress, now)
+            clock.sleep(pause)
+            pause = min(longest, pause * 1.5)
+
+    def wait(self, timeout: float | None = None) -> Job:
+        """Block until the job has ended.
+
+        Raises:
+            TimeoutError: It had not ended after `timeout` seconds; it goes on.
+            JobError: It failed, or was cancelled.
+        """
+        if not self.watch(lambda _: None, timeout=timeout).state.ended:
+            raise TimeoutError(f"The job {self.id} had not ended after {timeout} seconds. It goes on; wait again, or cancel it.")
+        error = self.exception()
+        if error is not None:
+            raise error
+        return self
+
+    def _keep_alive(self, progress: Progress, now: float) -> None:
+        policy_lease = self._backend.policy.coordinator_lease
+        silent_since = max(progress.lease_expires, self._revived + policy_lease)
+        if now < silent_since:
+            return
+        self._revived = now
+        try:
+            self._backend.functions.invoke(encode(coordinate(self.id)))
+        except ThrottledError:
+            return  # the next look tries again
+
+    # ------------------------------------------------------------ the end
+
+    def _outcome(self) -> Outcome:
+        outcome = self._ledger.outcome()
+        if outcome is None:
+            self.watch(lambda _: None)
+            outcome = self._ledger.outcome()
+        if outcome is None:
+            raise JobNotFoundError(f"The job {self.id} is gone: its rows were deleted.")
+        return outcome
+
+    def exception(self) -> SmrError | None:
+        """Wait for the end, and return the error of a failed or cancelled job, or `None`."""
+        return error_of(self.id, self._outcome())
+
+    @property
+    def proof(self) -> str:
+        """The proof line of a job that is done: what was read, mapped and reduced. Empty as long as it is not."""
+        return self.status().proof
+
+    def cancel(self) -> None:
+        """Ask the job to end. Its running attempts stop within a heartbeat; a job that has ended stays as it is."""
+        self._ledger.request_cancel("cancelled by the user", self._backend.clock.now())
+        self._keep_alive(self.status(), self._backend.clock.now())
+
+    def errors(self) -> tuple[FailedAttempt, ...]:
+        """Return a sample of each kind of failure so far, with the number of tasks that failed alike; also while the job runs."""
+        outcome = self._ledger.outcome()
+        if outcome is not None and outcome.failures:
+            return outcome.failures
+        return failures_so_far(self._ledger.snapshot())
+
+    # ------------------------------------------------------------ the result
+
+    def _manifest(self) -> Manifest:
+        self.wait()
+        last = Phase.REDUCE if self.status().reduce.tasks else Phase.MAP
+        return read_manifest(self._backend.objects, self._ledger, last, job=self.id)
+
+    def parts(self) -> tuple[Part, ...]:
+        """Wait, and return the parts of the result: one for each partition, each a list of Parquet objects."""
+        return tuple(commit.part for commit in self._manifest().commits if commit.part is not None)
+
+    def result(self) -> pd.DataFrame:
+        """Wait, and return the result: a DataFrame with the columns key and value, in key order.
+
+        Raises:
+            JobError: The job failed, or was cancelled.
+            ResultTooLargeError: The result exceeds the session's `result_limit`; the message says what to do.
+            CorruptObjectError: A part is not what was written.
+        """
+        return load_frame(self._backend.objects, self.parts(), limit_bytes=self._result_limit)
+
+    def head(self, rows: int = 5) -> pd.DataFrame:
+        """Wait, and return the first rows of the result in key order, without reading all of it."""
+        return head_frame(self._backend.objects, self.parts(), rows)
+
+    def scan(self) -> Iterator[pd.DataFrame]:
+        """Wait, and yield the result piece by piece, each of bounded size: for results that do not fit in memory.
+
+        Each partition is in key order; the partitions follow each other by number.
+        """
+        return iter_frames(self._backend.objects, self.parts())
+
+    def __repr__(self) -> str:
+        progress = self.status()
+        name = f" {self.name!r}" if self.name else ""
+        phases = [("map", progress.map), ("reduce", progress.reduce)]
+        counts = "".join(f" {label} {phase.done}/{phase.tasks}" for label, phase in phases if phase.tasks)
+        seconds = int(progress.updated - progress.started)
+        word = progress.state.value if progress.state.ended else "running"
+        return f"<Job {self.id}{name}{counts} {word} {seconds // 60:02d}:{seconds % 60:02d}>"

@@ -1,0 +1,275 @@
+"""A session: where jobs go, with which settings. Composition root of the notebook's side.
+
+The face is small: `map_reduce` submits, `plan` says what would happen, `jobs` lists, `attach` finds again. A session holds no
+state of a job, so that another session on the same workspace, in another kernel, can do all the same.
+"""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from smr_notebook.backends.local.platform import LocalOptions, open_local
+from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.config import Settings, from_machine, parse_size
+from smr_notebook.control.layout import Layout
+from smr_notebook.control.ledger import Ledger, list_jobs
+from smr_notebook.control.messages import coordinate, encode
+from smr_notebook.control.naming import classify
+from smr_notebook.control.planning import PlannedJob, Request, plan_job
+from smr_notebook.control.plans import write_job
+from smr_notebook.control.rows import JobEntry
+from smr_notebook.dataflow.aggregations import as_reduce, natural_combiner
+from smr_notebook.dataflow.code import takes_source
+from smr_notebook.dataflow.functions import Functions
+from smr_notebook.environment import environment
+from smr_notebook.errors import ConfigError, JobNotFoundError, PlanError
+from smr_notebook.job import Job, JobInfo
+from smr_notebook.labels import cell_label
+from smr_notebook.ports import Backend
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Map = Callable[..., Any]
+Reduce = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one job, as the arguments of `Session.map_reduce` of the same names."""
+
+    combine: Reduce | bool | None = None
+    format: str = "auto"
+    reducers: int | None = None
+    split_size: int | str | None = None
+    name: str = ""
+    retries: int | None = None
+
+
+class Session:
+    """Where jobs go. Without arguments: this machine, with the settings of the project file and the environment.
+
+    Args:
+        platform: `local`, the embedded default.
+        settings: Resolved settings; `Session.with_settings` reads them from keyword arguments.
+        backend: A platform opened by other means, for tests and for adapters of one's own.
+    """
+
+    def __init__(self, platform: str = "local", *, settings: Settings | None = None, backend: Backend | None = None) -> None:
+        if platform != "local":
+            raise ConfigError(f"There is no platform {platform!r}. Known: local.")
+        self.settings = settings or from_machine({})
+        self.backend = backend or _open(self.settings)
+
+    def close(self) -> None:
+        """End the local service of the workspace, with all that runs in it. Jobs that had not ended go on when somebody attaches."""
+        self.backend.close()
+
+    def __repr__(self) -> str:
+        return f"<Session {self.backend.name} {self.backend.location}>"
+
+    # ------------------------------------------------------------ submitting
+
+    @overload
+    def map_reduce(
+        self,
+        map: Map,
+        reduce: Reduce | None,
+        input: object,
+        *,
+        combine: Reduce | bool | None = None,
+        format: str = "auto",
+        reducers: int | None = None,
+        split_size: int | str | None = None,
+        name: str = "",
+        retries: int | None = None,
+        wait: Literal[False] = False,
+    ) -> Job: ...
+
+    @overload
+    def map_reduce(
+        self,
+        map: Map,
+        reduce: Reduce | None,
+        input: object,
+        *,
+        combine: Reduce | bool | None = None,
+        format: str = "auto",
+        reducers: int | None = None,
+        split_size: int | str | None = None,
+        name: str = "",
+        retries: int | None = None,
+        wait: Literal[True],
+    ) -> pd.DataFrame: ...
+
+    def map_reduce(
+        self,
+        map: Map,
+        reduce: Reduce | None,
+        input: object,
+        *,
+        combine: Reduce | bool | None = None,
+        format: str = "auto",
+        reducers: int | None = None,
+        split_size: int | str | None = None,
+        name: str = "",
+        retries: int | None = None,
+        wait: bool = False,
+    ) -> Job | pd.DataFrame:
+        """Submit a job, and return at once.
+
+        Args:
+            map: `map(record)` or `map(source, record)`; yields, or returns an iterable of, (key, value) pairs, or returns `None`.
+            reduce: `reduce(key, values)` that returns one value or yields (key, value) rows; or one of `sum`, `min`, `max`, `len`,
+                `list`, `set` and their like, called with the values; or `None`: the mapped pairs are the result.
+            input: A path, folder or glob, `smr.files(...)`, an iterable, or a pandas DataFrame.
+            combine: Run on parts of a group before they travel: a function like `reduce`, or `True` for `reduce` itself.
+            format: `text`, `jsonl`, `binary`, or `auto`: by the names of the objects.
+            reducers: Number of partitions; by the size of the input if not given.
+            split_size: Bytes of input for each map task, as a number or as text (`64MB`).
+            name: Label, shown wherever the job is.
+            retries: Further attempts of a task after its first one failed.
+            wait: Return the DataFrame instead of the job.
+
+        Raises:
+            InputError: The input is missing, empty, mixed or unreadable.
+            PlanError: The job cannot be planned: a function cannot travel, the combiner breaks its law.
+            EnvironmentMismatchError: The workers have another Python or other packages.
+            JobError: With `wait=True`: the job failed.
+        """
+        options = Options(combine, format, reducers, split_size, name, retries)
+        job = self._submit(self._request(map, reduce, input, options=options))
+        return job.result() if wait else job
+
+    def plan(
+        self,
+        map: Map,
+        reduce: Reduce | None,
+        input: object,
+        *,
+        combine: Reduce | bool | None = None,
+        format: str = "auto",
+        reducers: int | None = None,
+        split_size: int | str | None = None,
+        name: str = "",
+        retries: int | None = None,
+    ) -> PlannedJob:
+        """Return what `map_reduce` would do with the same arguments; nothing is stored and nothing runs.
+
+        Raises:
+            InputError, PlanError, EnvironmentMismatchError: As `map_reduce` does.
+        """
+        if isinstance(input, Iterator):
+            raise PlanError(f"Planning would consume the {type(input).__name__}. Pass a list, or submit the job.")
+        options = Options(combine, format, reducers, split_size, name, retries)
+        return self._plan(self._request(map, reduce, input, options=options), job="dry-run", store=MemoryStore())
+
+    def _request(self, map: Map, reduce: Reduce | None, input: object, *, options: Options) -> Request:
+        _check_count("reducers", options.reducers, at_least=1)
+        _check_count("retries", options.retries, at_least=0)
+        settings, policy = self.settings, self.backend.policy
+        return Request(
+            functions=functions_of(map, reduce, options.combine),
+            input=classify(input),
+            format=options.format,
+            reducers=options.reducers or settings.reducers,
+            split_size=settings.split_size if options.split_size is None else parse_size(options.split_size),
+            name=options.name,
+            budget=settings.worker_memory,
+            policy=policy if options.retries is None else replace(policy, retries=options.retries),
+        )
+
+    def _plan(self, request: Request, *, job: str, store: Any) -> PlannedJob:
+        return plan_job(request, self.backend, job=job, here=environment(), store=store, label_of=cell_label)
+
+    def _submit(self, request: Request) -> Job:
+        job = secrets.token_hex(4)
+        planned = self._plan(request, job=job, store=self.backend.objects)
+        write_job(self.backend.objects, planned.plan, planned.splits, planned.bundle.data)
+        entry = Ledger(self.backend.table, job).create_job(JobEntry(job, request.name, planned.plan.created, Layout(job).plan))
+        self.backend.functions.invoke(encode(coordinate(job)))
+        return Job(self.backend, entry, result_limit=self.settings.result_limit)
+
+    # ------------------------------------------------------------ finding again
+
+    def jobs(self) -> list[JobInfo]:
+        """Return the jobs of the workspace, latest first."""
+        entries = reversed(list_jobs(self.backend.table))
+        return [JobInfo(entry.job, entry.name, entry.created, self._job(entry).status().state) for entry in entries]
+
+    def attach(self, job: str | None = None) -> Job:
+        """Return a job that was submitted before, here or elsewhere.
+
+        Args:
+            job: Its identifier, an unambiguous beginning of it, or its name; the latest job if not given.
+
+        Raises:
+            JobNotFoundError: No job, or more than one, is meant.
+        """
+        entries = list_jobs(self.backend.table)
+        if not entries:
+            raise JobNotFoundError(f"There are no jobs in {self.backend.location}.")
+        if job is None:
+            return self._job(entries[-1])
+        found = [entry for entry in entries if entry.job.startswith(job)] or [entry for entry in entries if entry.name == job][-1:]
+        if len(found) == 1:
+            return self._job(found[0])
+        if not found:
+            latest = ", ".join(entry.job for entry in entries[-3:])
+            raise JobNotFoundError(f"There is no job {job!r} in {self.backend.location}. The latest are {latest}; smr.jobs() lists all.")
+        some = ", ".join(entry.job for entry in found[:5])
+        raise JobNotFoundError(f"{job!r} is the beginning of {len(found)} jobs: {some}. Say more of it.")
+
+    def _job(self, entry: JobEntry) -> Job:
+        return Job(self.backend, entry, result_limit=self.settings.result_limit)
+
+
+def functions_of(map: object, reduce: object, combine: object) -> Functions:
+    """Return the user's functions as the data plane calls them.
+
+    Raises:
+        PlanError: One of them cannot be called, or `combine` has nothing to combine for.
+    """
+    if not callable(map):
+        raise PlanError(f"map must be a function; got {map!r}.")
+    for name, function in (("reduce", reduce), ("combine", combine)):
+        if not callable(function) and function not in (None, True, False):
+            raise PlanError(f"{name} must be a function; got {function!r}.")
+    if reduce is None and combine:
+        raise PlanError("combine needs a reduce: without one, the mapped pairs are the result and nothing is combined.")
+    reducer = as_reduce(reduce) if callable(reduce) else None
+    if combine is True:
+        combiner = reducer
+    elif callable(combine):
+        combiner = as_reduce(combine)
+    else:
+        combiner = natural_combiner(reduce) if combine is None and callable(reduce) else None
+    return Functions(
+        map=map,
+        map_takes_source=takes_source(map),
+        reduce=reducer,
+        reduce_yields=inspect.isgeneratorfunction(reducer),
+        combine=combiner,
+        combine_yields=inspect.isgeneratorfunction(combiner),
+    )
+
+
+def _open(settings: Settings) -> Backend:
+    return open_local(
+        LocalOptions(
+            settings.workspace,
+            workers=settings.workers,
+            idle_seconds=settings.idle_seconds,
+            lease_seconds=settings.lease_seconds,
+            retries=settings.retries,
+        )
+    )
+
+
+def _check_count(name: str, value: object, *, at_least: int) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < at_least):
+        raise ConfigError(f"{name} must be a whole number, {at_least} or more; got {value!r}.")

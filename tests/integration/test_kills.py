@@ -1,0 +1,142 @@
+"""Real processes killed with a real SIGKILL at any moment: whoever attaches gets the same answer."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import smr_notebook as smr
+from smr_notebook.backends.local.client import LocalFunctions
+from smr_notebook.backends.local.wire import Status
+from smr_notebook.testing.waiting import wait_until
+
+ITEMS = list(range(48))
+
+
+def slow(item: int) -> Iterator[tuple[int, int]]:
+    threading.Event().wait(0.02)
+    yield item % 5, item
+
+
+def collected(key: int, values: Iterator[int]) -> list[int]:
+    return list(values)
+
+
+EXPECTED = [(key, [item for item in ITEMS if item % 5 == key]) for key in range(5)]
+OpenSession = Callable[..., smr.Session]
+
+
+def rows(job: smr.Job) -> list[Any]:
+    return list(job.result().itertuples(index=False, name=None))
+
+
+def service(session: smr.Session) -> Status:
+    functions = session.backend.functions
+    assert isinstance(functions, LocalFunctions)
+    status = functions.status()
+    assert status is not None
+    return status
+
+
+def submit(session: smr.Session) -> smr.Job:
+    return session.map_reduce(slow, collected, ITEMS, reducers=2)
+
+
+def kill(*pids: int) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_one_worker_or_the_coordinator_is_killed(own_session: OpenSession, seed: int) -> None:
+    chance = random.Random(seed)
+    session = own_session()
+    job = submit(session)
+    done = chance.randrange(0, 10)
+    wait_until(lambda: job.status().map.done >= done or job.done())
+    workers = service(session).workers
+    kill(chance.choice(workers))
+    assert rows(job) == EXPECTED
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_all_workers_and_the_coordinator_are_killed_at_once(own_session: OpenSession, seed: int) -> None:
+    session = own_session()
+    job = submit(session)
+    wait_until(lambda: job.status().map.done >= seed * 8)
+    kill(*service(session).workers)
+    assert rows(job) == EXPECTED
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_service_is_killed_and_whoever_watches_starts_another(own_session: OpenSession, seed: int) -> None:
+    session = own_session()
+    job = submit(session)
+    wait_until(lambda: job.status().map.done >= seed * 8)
+    first = service(session).pid
+    kill(first)
+    assert rows(job) == EXPECTED
+    assert service(session).pid != first
+
+
+def test_the_kernel_is_killed_and_another_one_attaches(own_session: OpenSession, tmp_path: Path) -> None:
+    kernel = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent("""
+                import sys, threading
+                import smr_notebook as smr
+                from smr_notebook.config import Settings
+                from pathlib import Path
+
+                def slow(item):
+                    threading.Event().wait(0.02)
+                    yield item % 5, item
+
+                session = smr.Session(settings=Settings(workspace=Path(sys.argv[1]), workers=2, lease_seconds=2.0))
+                job = session.map_reduce(slow, lambda key, values: list(values), list(range(48)), reducers=2, name="left alone")
+                print(job.id, flush=True)
+                job.wait()
+            """),
+            str(tmp_path / "ws"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert kernel.stdout is not None
+    identifier = kernel.stdout.readline().strip()
+    kernel.kill()
+    kernel.wait()
+    kernel.stdout.close()
+    session = own_session()
+    assert [info.name for info in session.jobs()] == ["left alone"]
+    assert rows(session.attach(identifier)) == EXPECTED
+
+
+def test_two_sessions_share_a_workspace_and_its_service(own_session: OpenSession) -> None:
+    first, second = own_session(), own_session()
+    jobs = [submit(first), submit(second)]
+    assert service(first).pid == service(second).pid
+    assert [rows(job) for job in jobs] == [EXPECTED, EXPECTED]
+    assert Counter(info.id for info in first.jobs()) == Counter(job.id for job in jobs)
+
+
+def test_a_worker_that_user_code_ends_for_good_is_told_as_lost(own_session: OpenSession) -> None:
+    session = own_session()
+    with pytest.raises(smr.errors.WorkerLostError, match="exit"):
+        session.map_reduce(lambda item: os._exit(3), None, [1], retries=1, wait=True)

@@ -1,0 +1,112 @@
+"""Functions travel with all that they use; what cannot travel is named."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smr_notebook.dataflow.code import capture, load_functions, takes_source
+from smr_notebook.dataflow.functions import Functions
+from smr_notebook.errors import CorruptObjectError, PlanError, UnpicklableError
+
+FACTOR = 3
+
+
+def helper(item: int) -> int:
+    return item * FACTOR
+
+
+def by_helper(item: int) -> Iterator[tuple[int, int]]:
+    yield item, helper(item)
+
+
+def functions(map: Callable[..., Any], reduce: Any = None) -> Functions:
+    return Functions(map, map_takes_source=False, reduce=reduce, reduce_yields=False, combine=None, combine_yields=False)
+
+
+def test_globals_helpers_and_closures_travel() -> None:
+    offset = 10
+    bundle = capture(functions(lambda item: [(item, helper(item) + offset)]))
+    loaded, _ = load_functions(bundle.data)
+    assert loaded.map(2) == [(2, 16)]
+    assert {name for name, _ in bundle.report.captured} == {"offset", "FACTOR"}
+
+
+def test_a_process_without_the_module_can_run_them(tmp_path: Path) -> None:
+    (tmp_path / "code").write_bytes(capture(functions(by_helper)).data)
+    script = (
+        "import sys; from smr_notebook.dataflow.code import load_functions as l; print(list(l(open(sys.argv[1], 'rb').read())[0].map(2)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "code")], capture_output=True, text=True, check=True, cwd="/")
+    assert done.stdout.strip() == "[(2, 6)]"
+
+
+def test_modules_of_ones_own_travel_by_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine_by_value.py").write_text("def triple(x):\n    return 3 * x\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import mine_by_value  # type: ignore[import-not-found]
+
+    def mapped(item: int) -> list[tuple[int, int]]:
+        return [(item, mine_by_value.triple(item))]
+
+    bundle = capture(functions(mapped))
+    assert "mine_by_value" in bundle.report.modules
+    (tmp_path / "code").write_bytes(bundle.data)
+    script = "import sys; from smr_notebook.dataflow.code import load_functions as l; print(l(open(sys.argv[1], 'rb').read())[0].map(2))"
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "code")], capture_output=True, text=True, check=True, cwd="/")
+    assert done.stdout.strip() == "[(2, 6)]"
+
+    def inside(item: int) -> int:
+        import mine_by_value  # type: ignore[import-not-found]
+
+        return int(mine_by_value.triple(item))
+
+    with pytest.raises(UnpicklableError, match="imports your own module 'mine_by_value' inside"):
+        capture(functions(inside))
+    del sys.modules["mine_by_value"]
+
+
+def test_what_cannot_travel_is_named() -> None:
+    lock = threading.Lock()
+    with pytest.raises(UnpicklableError, match=r"reduce uses `lock`, a _thread\.lock"):
+        capture(functions(by_helper, reduce=lambda key, values: lock))
+
+
+def test_the_source_lines_travel_with_the_label() -> None:
+    _, sources = load_functions(capture(functions(by_helper), label_of=lambda file: f"label of {Path(file).name}").data)
+    label, text = sources[by_helper.__code__.co_filename]
+    assert label == "label of test_code.py"
+    assert "def by_helper" in text
+
+
+def test_one_or_two_parameters_tell_whether_the_source_is_wanted() -> None:
+    assert not takes_source(lambda record: None)
+    assert takes_source(lambda source, record: None)
+    assert not takes_source(lambda record, option=1: None)
+    assert not takes_source(str.split)
+    for wrong in (lambda: None, lambda a, b, c: None):
+        with pytest.raises(PlanError, match=r"must take \(record\)"):
+            takes_source(wrong)
+
+
+def test_damage_is_noticed() -> None:
+    data = capture(functions(by_helper)).data
+    for place in range(0, len(data), max(1, len(data) // 50)):
+        with pytest.raises(CorruptObjectError):
+            load_functions(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+
+
+def test_modules_are_not_copied_by_the_registry_afterwards() -> None:
+    import cloudpickle
+
+    before = set(cloudpickle.list_registry_pickle_by_value())
+    capture(functions(by_helper))
+    assert set(cloudpickle.list_registry_pickle_by_value()) == before
+    assert isinstance(sys.modules[__name__], types.ModuleType)

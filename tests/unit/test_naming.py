@@ -1,0 +1,71 @@
+"""What the user names as input is understood in one way, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from smr_notebook.backends.memory.source import MemorySource
+from smr_notebook.control.naming import Files, FoundObject, Items, Rows, choose_format, classify, files, find, items
+from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, InputMixedError, PlanError
+from smr_notebook.model import Format, ObjectInfo
+
+
+def found(*keys: str) -> list[FoundObject]:
+    return [FoundObject("file", ObjectInfo(key, 1, "v")) for key in keys]
+
+
+def test_paths_are_locations_and_other_iterables_are_items() -> None:
+    assert classify("a*.txt") == Files(("a*.txt",))
+    assert classify(Path("a")) == Files(("a",))
+    assert classify([Path("a"), Path("b")]) == Files(("a", "b"))
+    assert isinstance(classify(range(3)), Items)
+    assert isinstance(classify(["some", "words"]), Items)
+    assert isinstance(classify(pd.DataFrame({"a": [1]})), Rows)
+    assert classify(files("x", Path("y"))) == Files(("x", "y"))
+
+
+@pytest.mark.parametrize("wrong", [7, None, b"bytes", {"a": 1}, 1.5])
+def test_what_has_no_records_is_refused(wrong: Any) -> None:
+    with pytest.raises(PlanError, match="has no records"):
+        classify(wrong)
+
+
+def test_strings_that_could_be_paths_are_not_guessed_at(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    for ambiguous in ([str(tmp_path / "a.txt")], ["s3://bucket/key"], ["word", str(tmp_path / "a.txt")]):
+        with pytest.raises(PlanError, match=r"smr\.items"):
+            classify(ambiguous)
+        assert classify(items(ambiguous)) == Items(ambiguous)
+
+
+def test_objects_come_in_the_order_named() -> None:
+    sources = {"file": MemorySource({"/b": b"1", "/a/2": b"2", "/a/1": b"3"})}
+    assert [item.info.key for item in find(files("/b", "/a"), sources)] == ["/b", "/a/1", "/a/2"]
+
+
+def test_missing_empty_and_repeated_input_is_an_error() -> None:
+    sources = {"file": MemorySource({"/a": b"x", "/empty": b""})}
+    with pytest.raises(InputMissingError, match="/no"):
+        find(files("/a", "/no"), sources)
+    with pytest.raises(InputEmptyError, match="/empty"):
+        find(files("/empty"), sources)
+    with pytest.raises(InputMixedError, match="/a is named twice"):
+        find(files("/a", "/a"), sources)
+    with pytest.raises(ConfigError, match="no reader for s3"):
+        find(files("s3://x"), sources)
+
+
+def test_the_names_tell_the_format() -> None:
+    assert choose_format("auto", found("/a.log", "/b")) is Format.TEXT
+    assert choose_format("auto", found("/a.jsonl", "/b.ndjson.gz", "/C.JSONL.xz")) is Format.JSONL
+    assert choose_format("lines", found("/a.csv")) is Format.TEXT
+    with pytest.raises(InputMixedError, match="mixes formats"):
+        choose_format("auto", found("/a.jsonl", "/b.txt"))
+    with pytest.raises(PlanError, match="looks like CSV"):
+        choose_format("auto", found("/a.csv"))
+    with pytest.raises(ConfigError, match="not known"):
+        choose_format("xml", found("/a"))
