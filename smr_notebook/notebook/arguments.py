@@ -1,0 +1,210 @@
+"""The line of `%%smr`: words in, one frozen value out.
+
+The parser is argparse with its manners changed: it raises `ConfigError` where argparse would end the process, an unknown option says
+which known one is near, and `--help` is a value to show. IPython's `UsageError` is never raised, because test runners for notebooks do
+not see it: a mistyped option would pass CI.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import string
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from smr_notebook.config import parse_size
+from smr_notebook.errors import ConfigError
+
+FORMATS = ("auto", "text", "lines", "jsonl", "binary", "bytes")
+_RANGE = re.compile(r"\brange\([^()]*\)")
+_FIELD = re.compile(r"\{[A-Za-z_][^{}]*\}")
+_UNKNOWN_CHOICE = re.compile(r"^invalid choice: '(?P<got>[^']*)'")
+
+
+@dataclass(frozen=True, slots=True)
+class CellOptions:
+    """What the line of a `%%smr` cell says. `None` means that the session decides.
+
+    Attributes:
+        inputs: Words that name the input, in order.
+        into: Variable that takes the result; nothing but the panel is shown then.
+        reducers: Number of partitions.
+        combine: Whether `reduce` also combines on the map side.
+        format: How the bytes become records.
+        split_size: Bytes of input for each map task.
+        retries: Further attempts of a task after its first one failed.
+        detach: Whether the cell returns the job at once.
+        name: Label of the job.
+        dry_run: Whether only the plan is shown.
+        map: Name of a function from another cell.
+        reduce: The same.
+        quiet: Whether no progress is shown.
+        help: Whether only the options are shown.
+    """
+
+    inputs: tuple[str, ...] = ()
+    into: str | None = None
+    reducers: int | None = None
+    combine: bool = False
+    format: str = "auto"
+    split_size: int | None = None
+    retries: int | None = None
+    detach: bool = False
+    name: str = ""
+    dry_run: bool = False
+    map: str | None = None
+    reduce: str | None = None
+    quiet: bool = False
+    help: bool = False
+
+
+class MagicParser(argparse.ArgumentParser):
+    """An argument parser that raises `ConfigError` instead of ending the process. `choices` are those of its one option that has some."""
+
+    choices: tuple[str, ...] = ()
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the error of this line, with the known choice that is nearest to a wrong one."""
+        option, _, rest = message.partition(": ")
+        wrong = _UNKNOWN_CHOICE.match(rest)
+        if wrong:
+            near = suggestion(wrong["got"], self.choices)
+            raise ConfigError(f"{self.prog}: {option}: {wrong['got']!r} is not known.{near} Known: {', '.join(self.choices)}.")
+        raise ConfigError(f"{self.prog}: {message}. All options: {self.prog} --help")
+
+    def read(self, words: list[str]) -> argparse.Namespace:
+        """Parse words in which options and inputs may alternate.
+
+        Raises:
+            ConfigError: An option is unknown, or a value is wrong.
+        """
+        found, unknown = self.parse_known_intermixed_args(words)
+        if unknown:
+            option = unknown[0].partition("=")[0]
+            near = suggestion(option, self._option_string_actions)
+            raise ConfigError(f"{self.prog}: there is no option {option!r}.{near} All options: {self.prog} --help")
+        return found
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` when something known is near, else an empty string."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def parse_cell_line(line: str, namespace: Mapping[str, Any]) -> CellOptions:
+    """Parse the words behind `%%smr`.
+
+    Args:
+        line: The rest of the first line of the cell.
+        namespace: The notebook's variables, for `{var}` in inputs and option values.
+
+    Raises:
+        ConfigError: An option or a value is wrong, or a `{var}` is not there.
+    """
+    found = _cell_parser().read([expand(word, namespace) for word in split_words(line)])
+    values = vars(found)
+    return CellOptions(**(values | {"inputs": (*values.pop("inputs"), *values.pop("more_inputs"))}))
+
+
+def cell_help() -> str:
+    """Return the text of `%%smr --help`."""
+    return _cell_parser().format_help()
+
+
+def split_words(line: str) -> list[str]:
+    """Split a line as a shell does; a `range(…)` is one word even with spaces in it.
+
+    Raises:
+        ConfigError: A quotation does not end.
+    """
+    try:
+        return shlex.split(_RANGE.sub(lambda match: match[0].replace(" ", ""), line))
+    except ValueError as error:
+        raise ConfigError(f"%%smr: the line cannot be read ({str(error).lower()}): {line!r}. Check the quotes.") from error
+
+
+def expand(word: str, namespace: Mapping[str, Any]) -> str:
+    """Replace `{var}`, `{var.attribute}` and `{var[key]}` in a word; `{{` and `}}` are braces.
+
+    Raises:
+        ConfigError: There is no such variable.
+    """
+    if not _FIELD.search(word):
+        return word
+    try:
+        return string.Formatter().vformat(word, (), namespace)
+    except (KeyError, AttributeError, IndexError, ValueError) as error:
+        name = str(error).strip("'")
+        raise ConfigError(
+            f"%%smr: {word!r} cannot be filled in: no {name!r} in this notebook.{suggestion(name, _public(namespace))}"
+        ) from error
+
+
+def _public(namespace: Mapping[str, Any]) -> list[str]:
+    return [name for name in namespace if not name.startswith("_")]
+
+
+def _count(least: int) -> Any:
+    def count(value: str) -> int:
+        try:
+            number = int(value.replace("_", "").replace(",", ""))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{value!r} is not a whole number") from None
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{value!r} is less than {least}")
+        return number
+
+    return count
+
+
+def _size(value: str) -> int:
+    try:
+        return parse_size(value)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
+
+
+def _variable(value: str) -> str:
+    if not value.isidentifier():
+        raise argparse.ArgumentTypeError(f"{value!r} is not a variable name")
+    return value
+
+
+def _cell_parser() -> MagicParser:
+    parser = MagicParser(
+        prog="%%smr",
+        add_help=False,
+        allow_abbrev=False,
+        usage="%(prog)s INPUT… [--into VAR] [options]",
+        description=(
+            "The cell defines map(record), which yields (key, value) pairs,\nand if wanted reduce(key, values) and combine(key, values)."
+        ),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=110),
+        epilog=(
+            "A word of INPUT that is the name of a variable means the variable; write ./name for a file of that name.\n"
+            "{var} in a word is filled in from the notebook. Without --into the value of the cell is the DataFrame."
+        ),
+    )
+    parser.choices = FORMATS
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="INPUT", help="path, folder, glob, range(…), or one notebook variable (list, DataFrame, …)")
+    add("-i", "--input", dest="more_inputs", action="append", default=[], metavar="INPUT", help="the same, as an option")
+    add("-o", "--into", type=_variable, metavar="VAR", help="put the result into this variable, and show only the progress")
+    add("-r", "--reducers", type=_count(1), metavar="N", help="number of partitions (default: by the size of the input)")
+    add("-c", "--combine", action="store_true", help="let reduce also combine on the map side (its law is checked first)")
+    add("-f", "--format", choices=FORMATS, default="auto", metavar="F", help="auto, text (lines), jsonl, binary (bytes)")
+    add("-s", "--split-size", type=_size, metavar="S", help="input for each map task, such as 64MB")
+    add("--retries", type=_count(0), metavar="N", help="further attempts of a task that failed")
+    add("-d", "--detach", action="store_true", help="return the Job at once; the notebook stays free")
+    add("--name", default="", metavar="TEXT", help="label of the job")
+    add("-n", "--dry-run", action="store_true", help="show the plan, the splits and what would be pickled; run nothing")
+    add("--map", metavar="F", help="a function from another cell")
+    add("--reduce", metavar="G", help="a function from another cell, or sum, min, max, len, list, set")
+    add("-q", "--quiet", action="store_true", help="show no progress")
+    add("-h", "--help", action="store_true", help="show this")
+    return parser

@@ -1,0 +1,114 @@
+"""How an error looks in a notebook: the user's exception, the user's line, the user's record; no frame of this package.
+
+A failed job shows one sample of each kind of error. Any other error of this package shows its message and the line of the user's
+that led to it. The text is made here and hung on the error as `_render_traceback_`, which IPython asks for; the handler that does so is
+registered with the shell, so that every notebook front end and every runner of notebooks shows the same, and `%tb` too.
+"""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import traceback
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+from smr_notebook.errors import JobCancelled, JobError, SmrError
+from smr_notebook.labels import cell_label
+from smr_notebook.model import FailedAttempt, Frame
+
+_CONTEXT_LINES = 1
+_MAGIC_CALLS = ("run_cell_magic(", "run_line_magic(")
+
+
+def install(shell: Any) -> None:
+    """Make a shell show this package's errors as `error_lines` tells them. Harmless when done twice."""
+    if SmrError in shell.custom_exceptions:
+        return
+    others, show_other = shell.custom_exceptions, shell.CustomTB
+
+    def handle(
+        shell: Any, kind: type[BaseException], error: BaseException, trace: TracebackType | None, tb_offset: int | None = None
+    ) -> Any:
+        if not isinstance(error, SmrError):
+            return show_other(kind, error, trace, tb_offset)
+        lines = error_lines(error, trace)
+        error._render_traceback_ = functools.partial(list, lines)  # type: ignore[attr-defined]  # what IPython asks for
+        shell.showtraceback((kind, error, trace))
+        return lines
+
+    shell.set_custom_exc((*others, SmrError), handle)
+
+
+def error_lines(error: SmrError, trace: TracebackType | None) -> list[str]:
+    """Return what a notebook shows of an error, line by line.
+
+    Args:
+        error: The error.
+        trace: Where it was raised.
+    """
+    if isinstance(error, JobCancelled):
+        return [error.message]
+    if isinstance(error, JobError) and error.failures:
+        return failure_lines(error.failures, error.job)
+    return [f"{type(error).__name__}: {error.message}", *_own_lines(trace)]
+
+
+def failure_lines(failures: Iterable[FailedAttempt], job: str) -> list[str]:
+    """Return the failures of a job: one block for each kind, and one line that counts them."""
+    samples = list(failures)
+    lines: list[str] = []
+    for sample in samples:
+        lines += [*_sample_lines(sample), ""]
+    kinds, tasks = len(samples), sum(sample.tasks for sample in samples)
+    counted = f"{kinds} kind{'s' * (kinds != 1)} of error in {tasks:,} task{'s' * (tasks != 1)}"
+    return [*lines[:-1], f"{counted} · %smr errors {job}" if job else counted]
+
+
+def _sample_lines(sample: FailedAttempt) -> list[str]:
+    failure, task, tries = sample.failure, sample.attempt.task, sample.attempt.number
+    lines = [f"{failure.type} in {task.phase} task {task.number} ({tries} attempt{'s' * (tries != 1)}): {failure.message}"]
+    for frame in failure.frames:
+        lines += _frame_lines(frame)
+    if failure.record:
+        what = "record" if failure.function in {"", "map"} else "key"
+        lines.append(f"{what}: {failure.record}{_place(sample)}")
+    elif failure.source:
+        lines.append(f"input:{_place(sample)}")
+    return lines
+
+
+def _place(sample: FailedAttempt) -> str:
+    failure = sample.failure
+    parts = [failure.source] if failure.source else []
+    if failure.offset >= 0:
+        parts.append(f"byte {failure.offset:,}")
+    if failure.record_number:
+        parts.append(f"record {failure.record_number:,} of split {sample.attempt.task.number}")
+    return f"   ({', '.join(parts)})" if parts else ""
+
+
+def _frame_lines(frame: Frame) -> list[str]:
+    lines = [f"{frame.label}, line {frame.line}, in {frame.function}"]
+    around = range(max(1, frame.line - _CONTEXT_LINES), frame.line + _CONTEXT_LINES + 1)
+    known = {number: linecache.getline(frame.file, number).rstrip() for number in around}
+    if known.get(frame.line, "").strip() != frame.text.strip():
+        known = {frame.line: frame.text.rstrip()}  # the file is another one in this kernel
+    for number, text in known.items():
+        if text or number == frame.line:
+            mark = "---->" if number == frame.line else "     "
+            lines.append(f"{mark}{number:>4} {text}".rstrip())
+    return lines
+
+
+def _own_lines(trace: TracebackType | None) -> list[str]:
+    """Return the innermost line of a cell that led here, unless a magic is all that it holds."""
+    for step in reversed(traceback.extract_tb(trace)):
+        label = cell_label(step.filename)
+        if label != step.filename and step.lineno is not None:
+            if any(call in (step.line or "") for call in _MAGIC_CALLS):
+                return []
+            source = linecache.getline(step.filename, step.lineno)
+            return _frame_lines(Frame(step.filename, label, step.lineno, step.name, source))
+    return []

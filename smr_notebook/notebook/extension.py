@@ -1,0 +1,112 @@
+"""What happens to a shell: magics, the display of jobs, the look of errors. Silent, and harmless when done again."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from IPython.core.magic import no_var_expand
+
+from smr_notebook.config import from_machine
+from smr_notebook.face import current_session
+from smr_notebook.job import Job
+from smr_notebook.notebook import errors
+from smr_notebook.notebook.magic import CellMagic
+from smr_notebook.notebook.mode import Display, choose_display, is_notebook
+from smr_notebook.notebook.screens import QuietScreen, Screen, StaticScreen, TextScreen, follow, show, watch
+from smr_notebook.notebook.subcommands import LineMagic
+from smr_notebook.session import Session
+
+_DOC = "Map/reduce in a cell (`%%smr INPUT…`, options: `%%smr --help`) and questions about jobs (`%smr help`)."
+
+
+def load(shell: Any) -> None:
+    """Give a shell the magics `%%smr` and `%smr`, besides what `register_display` does."""
+    register_display(shell)
+    register_magics(shell, current_session)
+
+
+def register_display(shell: Any) -> None:
+    """Make a job show itself live in a notebook, and errors of this package show the user's own lines."""
+    errors.install(shell)
+    if is_notebook(shell):
+        shell.display_formatter.ipython_display_formatter.for_type(Job, JobDisplay(shell).display)
+
+
+def register_magics(shell: Any, session: Callable[[], Session]) -> None:
+    """Register the magics for the session that `session` gives."""
+    screen = functools.partial(open_screen, shell)
+    cell_magic, line_magic = CellMagic(shell, session, screen), LineMagic(shell, session, screen)
+
+    def smr(line: str, cell: str | None = None) -> object:
+        __tracebackhide__ = True
+        return line_magic.run(line) if cell is None else cell_magic.run(line, cell)
+
+    smr.__doc__ = _DOC
+    shell.register_magic_function(no_var_expand(smr), magic_kind="line_cell")
+    if keep_empty_body not in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.append(keep_empty_body)
+
+
+def keep_empty_body(lines: list[str]) -> list[str]:
+    """Give a `%%smr` line without a body an empty one: IPython would answer with an error that test runners do not see."""
+    alone = len(lines) == 1 and lines[0].split(maxsplit=1)[:1] == ["%%smr"]
+    return [*lines, "\n"] if alone else lines
+
+
+def display_of(shell: Any) -> Display:
+    """Return how progress is shown by the running cell, as settings and frontend say."""
+    return choose_display(from_machine({}).display, shell)
+
+
+def open_screen(shell: Any, job: Job) -> Screen:
+    """Open the screen for a job that the running cell waits for."""
+    return _SCREENS[display_of(shell)](job)
+
+
+def _panel(job: Job) -> Screen:
+    from smr_notebook.notebook.panel import Panel  # noqa: PLC0415 - ipywidgets may be missing, and is slow to import
+
+    return Panel(job)
+
+
+_SCREENS: dict[Display, Callable[[Job], Screen]] = {
+    Display.PANEL: _panel,
+    Display.TEXT: TextScreen,
+    Display.STATIC: StaticScreen,
+    Display.QUIET: QuietScreen,
+}
+
+
+class JobDisplay:
+    """Shows a job that is the value of a cell: live and without waiting, or, when nobody watches, once it has ended."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._panels: dict[str, Any] = {}
+
+    def display(self, job: Job) -> None:
+        """Show a job in the running cell."""
+        mode = display_of(self._shell)
+        if mode is Display.STATIC:
+            screen = StaticScreen(job)
+            screen.finish(watch(job, screen))
+        elif mode is Display.PANEL:
+            self._show_panel(job)
+        else:
+            show({"text/plain": repr(job)})
+
+    def _show_panel(self, job: Job) -> None:
+        from smr_notebook.notebook.panel import Panel  # noqa: PLC0415 - as above
+
+        progress = job.status()
+        panel = self._panels.get(job.id)
+        if progress.state.ended:
+            Panel(job).finish(progress)
+        elif panel is not None:
+            panel.open(progress)
+        else:
+            self._panels[job.id] = panel = Panel(job, detached=True)
+            panel.open(progress)
+            follow(job, panel)

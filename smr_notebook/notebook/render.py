@@ -1,0 +1,212 @@
+"""What a job looks like, as pure functions of its numbers: HTML while it runs, an HTML table when it has ended, and text.
+
+Rules of this module:
+
+* Nothing is read here, neither the clock nor a job: a `View` holds all that is shown, so that a golden text can pin it.
+* Whatever differs between two runs of the same notebook (ids, times, task counts, bytes) stands inside
+  `<span class="smr-v">…</span>` in HTML and inside `[smr-…, … s]` in text. The two rules of `nbval_sanitize.cfg` then make two
+  runs equal. What remains outside is a fact of the data: records, pairs, groups, rows.
+* Styles are inline, because a notebook that is not trusted loses classes and style sheets; the final view is a plain table, because
+  GitHub loses styles as well. Colours come from the page or are transparent, so that dark and light themes both read well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+
+from smr_notebook.model import JobState, PhaseProgress, Progress
+
+BAR_CELLS = 28
+"""Characters of a bar in text."""
+
+_COLOURS = {JobState.DONE: "#2e7d32", JobState.FAILED: "#c62828", JobState.CANCELLED: "#c77700"}
+_CELL = "padding:1px 12px 1px 0;text-align:left;white-space:nowrap"
+_ENDINGS = {JobState.DONE: "done in", JobState.FAILED: "failed after", JobState.CANCELLED: "cancelled after"}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One moment of a job, as it is shown.
+
+    Attributes:
+        id: Identifier of the job.
+        name: Its label, or an empty string.
+        progress: Its numbers.
+        now: Time of this moment, in seconds since 1970.
+        note: What became of the result (`df: 61 rows …`), or an empty string.
+        hint: How to stop it, while it runs, or an empty string.
+    """
+
+    id: str
+    name: str
+    progress: Progress
+    now: float
+    note: str = ""
+    hint: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Time since submission; once the job has ended, the time that it took."""
+        end = self.progress.updated if self.progress.state.ended else max(self.now, self.progress.updated)
+        return max(0.0, end - self.progress.started)
+
+    @property
+    def phases(self) -> list[tuple[str, PhaseProgress]]:
+        """The phases that this job has, by name; none before it was planned."""
+        phases = (("map", self.progress.map), ("reduce", self.progress.reduce))
+        return [(name, phase) for name, phase in phases if phase.tasks]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A value whose only purpose is to be looked at: help, a plan, a state, errors."""
+
+    text: str
+    html: str = ""
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002 - IPython's protocol
+        return {"text/plain": self.text} | ({"text/html": self.html} if self.html else {})
+
+
+def bundle(view: View) -> dict[str, str]:
+    """Return the view under the MIME types that are saved with a notebook."""
+    return {"text/html": html(view), "text/plain": text(view)}
+
+
+def html(view: View) -> str:
+    """Return the view as HTML: bars while the job runs, a table with its numbers once it has ended."""
+    state = view.progress.state
+    body = _final_table(view) if state.ended else _live_bars(view)
+    lines = [line for line in (view.note, view.hint if not state.ended else "") if line]
+    notes = "".join(f'<div class="smr-note" style="opacity:.75">{escape(line)}</div>' for line in lines)
+    proof = f'<div class="smr-proof" style="opacity:.75">{_volatile(view.progress.proof)}</div>' if view.progress.proof else ""
+    return f'<div class="smr-job" data-state="{state}" style="line-height:1.5">{_headline(view)}{body}{notes}{proof}</div>'
+
+
+def text(view: View) -> str:
+    """Return the view as plain text."""
+    progress = view.progress
+    title = f"MapReduce '{view.name}'" if view.name else "MapReduce"
+    stamp = f"[smr-{view.id.lower()}, {view.seconds:.1f} s]"
+    if not progress.state.ended:
+        bars = [f" {name:<7} {bar(phase)} {phase.done:,}/{phase.tasks:,}" for name, phase in view.phases]
+        return "\n".join([f"{title} · {progress.state} · {stamp}", *bars])
+    if progress.state is not JobState.DONE:
+        return f"{title} {progress.state} {stamp}"
+    rows = [f" {name:<7} {_flow(name, phase)}" for name, phase in view.phases]
+    return "\n".join([f"{title} done {stamp}", *rows, *([f" {view.note}"] if view.note else [])])
+
+
+def bar(phase: PhaseProgress, cells: int = BAR_CELLS) -> str:
+    """Return a bar of text: full for tasks that are done, half for those at work, light for those that wait."""
+    total = max(1, phase.tasks)
+    done = cells * phase.done // total
+    running = min(cells - done, -(-cells * phase.running // total))
+    return "█" * done + "▓" * running + "░" * (cells - done - running)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a clock shows it: `00:14`, `1:02:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
+
+
+def quantity(count: float, unit: str = "") -> str:
+    """Return a number in three digits with a decimal prefix: `1.9 M`, `51.3 G`; with a unit behind it when one is given."""
+    for prefix in ("", "k", "M", "G", "T"):
+        if count < 999.5:
+            digits = f"{count:.0f}" if count >= 99.95 or not prefix else f"{count:.1f}"
+            return f"{digits} {'K' if unit and prefix == 'k' else prefix}{unit}".rstrip()
+        count /= 1000
+    return f"{count:,.0f} P{unit}"
+
+
+def rows_note(name: str, shape: tuple[int, int], columns: Iterable[object]) -> str:
+    """Return the line that says what a variable holds now: its rows and its columns."""
+    names = ", ".join(str(column) for column in columns)
+    shown = names if len(names) <= 60 else names[:57] + "…"
+    return f"{name}: {shape[0]:,} rows × {shape[1]} columns ({shown})"
+
+
+def plan(lines: str) -> Shown:
+    """Return the description of a planned job, as the value of a cell that runs nothing."""
+    return Shown(lines, f'<pre class="smr-plan" style="margin:0">{escape(lines)}</pre>')
+
+
+def _volatile(value: str) -> str:
+    return f'<span class="smr-v">{escape(value)}</span>'
+
+
+def _headline(view: View) -> str:
+    state = view.progress.state
+    parts = [f"<b>MapReduce</b> {_volatile(view.id)}"]
+    if view.name:
+        parts.append(escape(view.name))
+    if state.ended:
+        ending = f'<span style="color:{_COLOURS[state]};font-weight:600">{_ENDINGS[state]}</span>'
+        parts.append(f"{ending} {_volatile(f'{view.seconds:.1f} s')}")
+    else:
+        parts += [str(state), _volatile(duration(view.seconds))]
+    return f'<div class="smr-head">{" · ".join(parts)}</div>'
+
+
+def _live_bars(view: View) -> str:
+    return "".join(_live_bar(name, phase, view.seconds) for name, phase in view.phases)
+
+
+def _live_bar(name: str, phase: PhaseProgress, seconds: float) -> str:
+    total = max(1, phase.tasks)
+    done, running = 100 * phase.done / total, 100 * min(phase.running, phase.tasks - phase.done) / total
+    count = f"{phase.done:,}/{phase.tasks:,}"
+    facts = [f"{number:,} {what}" for number, what in ((phase.running, "running"), (phase.retried, "retried")) if number]
+    if phase.numbers.records_mapped and phase.done < phase.tasks:
+        facts.append(f"{quantity(phase.numbers.records_mapped / max(seconds, 0.1))} {'rec' if name == 'map' else 'groups'}/s")
+    if not (phase.done or phase.running):
+        facts.append("waiting")
+    inner = (
+        f'<div style="width:{done:.1f}%;background:#1e88e5;height:100%"></div>'
+        f'<div style="width:{running:.1f}%;background:#1e88e5;opacity:.4;height:100%"></div>'
+    )
+    track = "display:flex;width:260px;height:10px;border-radius:3px;overflow:hidden;background:rgba(128,128,128,.25)"
+    meter = (
+        f'<div role="progressbar" aria-label="{name} tasks" aria-valuemin="0" aria-valuemax="{phase.tasks}" '
+        f'aria-valuenow="{phase.done}" aria-valuetext="{count} tasks" style="{track}">{inner}</div>'
+    )
+    words = f'<span style="font-variant-numeric:tabular-nums">{_volatile(count)}</span> <span style="opacity:.75">'
+    words += _volatile("  ".join(facts)) + "</span>"
+    style = "display:flex;align-items:center;gap:10px"
+    return f'<div class="smr-{name}" style="{style}"><span style="width:3.5em">{name}</span>{meter}{words}</div>'
+
+
+def _final_table(view: View) -> str:
+    titles = ("phase", "tasks", "retries", "slowest", "in → out", "read")
+    head = "".join(f'<th style="{_CELL};font-weight:normal;opacity:.75">{title}</th>' for title in titles)
+    rows = "".join(_final_row(name, phase, settled=view.progress.state is JobState.DONE) for name, phase in view.phases)
+    return f'<table style="margin:2px 0;border-collapse:collapse"><tr>{head}</tr>{rows}</table>'
+
+
+def _final_row(name: str, phase: PhaseProgress, *, settled: bool) -> str:
+    flow = _flow(name, phase)
+    cells = (
+        name,
+        _volatile(f"{phase.done:,}/{phase.tasks:,}"),
+        _volatile(f"{phase.retried:,}"),
+        _volatile(f"{phase.slowest:.1f} s"),
+        escape(flow) if settled else _volatile(flow),
+        _volatile(quantity(phase.numbers.bytes_read, "B")),
+    )
+    return f'<tr class="smr-{name}">' + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells) + "</tr>"
+
+
+def _flow(name: str, phase: PhaseProgress) -> str:
+    """Say what went in and what came out in numbers that no number of tasks can change."""
+    numbers = phase.numbers
+    if name == "map":
+        return f"{numbers.records_mapped:,} records → {numbers.pairs_in:,} pairs"
+    return f"{numbers.records_mapped:,} groups → {numbers.pairs_out:,} rows"

@@ -1,0 +1,142 @@
+"""The screens without widgets, and how a job is followed on any screen.
+
+A screen takes progress and shows it: `paint` while the job runs, `finish` once. Screens differ in where they show it; which one is
+chosen is decided in `mode`.
+
+Threads: a cell that blocks paints from the main thread's own wait. Only a detached job is followed from a thread, and that thread
+never prints and never displays (the output would land in whichever cell runs then, and with some kernels raises); it only updates
+what the cell's own thread has displayed. It runs in a copy of the cell's context and swallows every error: a view must never be
+the reason that something fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Never, Protocol
+
+from IPython.display import display
+from tqdm import tqdm
+
+from smr_notebook.errors import JobCancelled
+from smr_notebook.notebook.render import View, bundle
+
+if TYPE_CHECKING:
+    from smr_notebook.job import Job
+    from smr_notebook.model import Progress
+
+PROGRESS_AFTER = 0.3
+"""Seconds in which nothing is painted: a job that ends sooner only leaves its table."""
+
+
+class Screen(Protocol):
+    """Where the progress of one job is shown."""
+
+    def paint(self, progress: Progress) -> None:
+        """Show how far the job is. Called at most five times a second."""
+        ...
+
+    def finish(self, progress: Progress, note: str = "") -> None:
+        """Show how the job ended, and what became of its result. Called once."""
+        ...
+
+
+class QuietScreen:
+    """Shows nothing."""
+
+    def __init__(self, job: Job) -> None:
+        pass
+
+    def paint(self, progress: Progress) -> None:
+        """Show nothing."""
+
+    def finish(self, progress: Progress, note: str = "") -> None:
+        """Show nothing."""
+
+
+class StaticScreen:
+    """Shows one output when the job has ended: the same that a live panel leaves behind."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def paint(self, progress: Progress) -> None:
+        """Show nothing yet."""
+
+    def finish(self, progress: Progress, note: str = "") -> None:
+        """Display the final view."""
+        show(bundle(View(self._job.id, self._job.name, progress, time.time(), note)))
+
+
+class TextScreen:
+    """Shows a bar for each phase on standard error, for terminals."""
+
+    def __init__(self, job: Job, *, progress_after: float = PROGRESS_AFTER) -> None:
+        self._job = job
+        self._shows_at = time.monotonic() + progress_after
+        self._bars: dict[str, tqdm[Never]] = {}
+
+    def paint(self, progress: Progress) -> None:
+        """Move the bars."""
+        if time.monotonic() >= self._shows_at:
+            self._move(progress)
+
+    def finish(self, progress: Progress, note: str = "") -> None:  # noqa: ARG002 - a terminal shows the result itself
+        """Leave the bars where the job ended, if any were shown."""
+        if self._bars:
+            self._move(progress)
+        for bar in self._bars.values():
+            bar.close()
+
+    def _move(self, progress: Progress) -> None:
+        for name, phase in View(self._job.id, self._job.name, progress, progress.updated).phases:
+            if name not in self._bars:
+                self._bars[name] = tqdm(total=phase.tasks, desc=f"{name:<6}", unit="task", file=sys.stderr, dynamic_ncols=True)
+            bar = self._bars[name]
+            bar.n = phase.done
+            bar.set_postfix_str(f"{phase.running} running" if phase.running else "", refresh=False)
+            bar.refresh()
+
+
+def show(data: dict[str, str]) -> None:
+    """Display a bundle of MIME types in the running cell."""
+    display(data, raw=True)  # type: ignore[no-untyped-call]
+
+
+def watch(job: Job, screen: Screen) -> Progress:
+    """Follow a job in the running cell until it has ended. An interrupt cancels the job.
+
+    The screen is not finished yet: what became of the result is known later.
+
+    Returns:
+        The last progress.
+
+    Raises:
+        JobCancelled: The cell was interrupted; the job is cancelled, and the cells queued behind do not run.
+    """
+    try:
+        return job.watch(screen.paint)
+    except KeyboardInterrupt:
+        job.cancel()
+    try:
+        progress = job.watch(screen.paint)
+    except KeyboardInterrupt:
+        raise JobCancelled(f"Interrupted: {job.id} is being cancelled", job=job.id) from None
+    screen.finish(progress)
+    kept = f"{progress.map.done:,}/{progress.map.tasks:,} map tasks kept"
+    raise JobCancelled(f"Interrupted: {job.id} {progress.state}, {kept}", job=job.id) from None
+
+
+def follow(job: Job, screen: Screen) -> threading.Thread:
+    """Follow a job from a thread until it has ended. The screen must have displayed what it updates."""
+
+    def run() -> None:
+        with contextlib.suppress(BaseException):  # a view that cannot be drawn must not disturb the notebook
+            screen.finish(job.watch(screen.paint))
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), name=f"smr-view-{job.id}", daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,124 @@
+"""`%smr`: what can be asked about jobs from any notebook: `jobs`, `attach`, `status`, `cancel`, `errors`.
+
+A job is named by its identifier or the beginning of it; without one the latest is meant.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from smr_notebook.errors import ConfigError
+from smr_notebook.notebook.arguments import MagicParser, split_words, suggestion
+from smr_notebook.notebook.errors import failure_lines
+from smr_notebook.notebook.magic import ScreenFor, run_in_cell
+from smr_notebook.notebook.render import Shown, View, html, text
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from smr_notebook.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class _Subcommand:
+    """A word behind `%smr`: how it is written, what it does, and the method that does it."""
+
+    usage: str
+    summary: str
+    run: Callable[[LineMagic, Namespace], object]
+
+
+class LineMagic:
+    """What `%smr` does.
+
+    Args:
+        shell: The interactive shell.
+        session: Gives the session whose jobs are meant.
+        screen: Opens a screen for a job.
+    """
+
+    def __init__(self, shell: Any, session: Callable[[], Session], screen: ScreenFor) -> None:
+        self._shell = shell
+        self._session = session
+        self._screen = screen
+
+    def run(self, line: str) -> object:
+        """Run one `%smr` line, and return what it shows.
+
+        Raises:
+            SmrError: The words are wrong, there is no such job, or the job has no result.
+        """
+        __tracebackhide__ = True
+        first, *words = split_words(line) or ["help"]
+        if first in {"-h", "--help"}:
+            first = "help"
+        if first not in _SUBCOMMANDS:
+            raise ConfigError(f"%smr: there is no subcommand {first!r}.{suggestion(first, _SUBCOMMANDS)} Known: {', '.join(_SUBCOMMANDS)}.")
+        return _SUBCOMMANDS[first].run(self, _parser(first).read(words))
+
+    def jobs(self, options: Namespace) -> object:
+        """Return the latest jobs as a table."""
+        rows = [(job.id, job.name, datetime.fromtimestamp(job.created, UTC), str(job.state)) for job in self._session().jobs()]
+        rows.sort(key=lambda row: row[2], reverse=True)
+        return pd.DataFrame(rows[: options.number], columns=["job", "name", "created", "state"])
+
+    def attach(self, options: Namespace) -> object:
+        """Return the job; with `--into`, wait for its result and put it into a variable."""
+        job = self._session().attach(options.id)
+        if options.into is None:
+            return job
+        self._shell.user_ns[options.into] = run_in_cell(job, self._screen(job), options.into)
+        return None
+
+    def status(self, options: Namespace) -> object:
+        """Return how far the job is now."""
+        job = self._session().attach(options.id)
+        view = View(job.id, job.name, job.status(), time.time())
+        return Shown(text(view), html(view))
+
+    def cancel(self, options: Namespace) -> object:
+        """Cancel the job."""
+        job = self._session().attach(options.id)
+        if job.done():
+            return Shown(f"{job.id} has ended already: {job.status().state}")
+        job.cancel()
+        return Shown(f"{job.id} is being cancelled")
+
+    def errors(self, options: Namespace) -> object:
+        """Return one sample of each kind of error of the job."""
+        job = self._session().attach(options.id)
+        failures = job.errors()
+        return Shown("\n".join(failure_lines(failures, "")) if failures else f"{job.id}: no task has failed")
+
+    def help(self, options: Namespace) -> object:  # noqa: ARG002 - the signature of all subcommands
+        """Return what can be asked."""
+        width = max(len(known.usage) for known in _SUBCOMMANDS.values())
+        lines = [f"  %smr {known.usage:<{width}}  {known.summary}" for known in _SUBCOMMANDS.values()]
+        return Shown("\n".join(["usage:", *lines, "", "An ID may be shortened; without one the latest job is meant. Cells: %%smr --help"]))
+
+
+_SUBCOMMANDS = {
+    "jobs": _Subcommand("jobs [-n N]", "the latest jobs", LineMagic.jobs),
+    "attach": _Subcommand("attach [ID] [--into VAR]", "the job, live; or its result in a variable", LineMagic.attach),
+    "status": _Subcommand("status [ID]", "how far the job is", LineMagic.status),
+    "cancel": _Subcommand("cancel [ID]", "stop the job; what is done is kept", LineMagic.cancel),
+    "errors": _Subcommand("errors [ID]", "one sample of each kind of error", LineMagic.errors),
+    "help": _Subcommand("help", "this", LineMagic.help),
+}
+
+
+def _parser(name: str) -> MagicParser:
+    parser = MagicParser(prog=f"%smr {name}", add_help=False, allow_abbrev=False)
+    if name == "jobs":
+        parser.add_argument("-n", "--number", type=int, default=20)
+    elif name != "help":
+        parser.add_argument("id", nargs="?")
+    if name == "attach":
+        parser.add_argument("-o", "--into")
+    return parser

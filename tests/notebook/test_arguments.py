@@ -1,0 +1,96 @@
+"""The line of `%%smr`."""
+
+from __future__ import annotations
+
+import argparse
+from types import SimpleNamespace
+
+import pytest
+
+from smr_notebook.errors import ConfigError
+from smr_notebook.notebook.arguments import CellOptions, MagicParser, cell_help, expand, parse_cell_line, split_words
+
+
+def test_options_and_inputs_may_alternate() -> None:
+    found = parse_cell_line("a.txt --into df b.txt -r 8 c.txt", {})
+    assert found == CellOptions(inputs=("a.txt", "b.txt", "c.txt"), into="df", reducers=8)
+
+
+def test_all_options() -> None:
+    line = "-i x -o df -r 3 -c -f lines -s 64MB --retries 0 --name 'my job' --map f --reduce g -q"
+    expected = CellOptions(
+        inputs=("x",), into="df", reducers=3, combine=True, format="lines", split_size=64_000_000, retries=0,
+        name="my job", map="f", reduce="g", quiet=True,
+    )  # fmt: skip
+    assert parse_cell_line(line, {}) == expected
+
+
+def test_an_empty_line_leaves_all_to_the_session() -> None:
+    assert parse_cell_line("", {}) == CellOptions()
+
+
+@pytest.mark.parametrize("option", ["-d", "--detach"])
+def test_detach(option: str) -> None:
+    assert parse_cell_line(f"x {option}", {}).detach
+
+
+def test_a_range_with_spaces_is_one_word() -> None:
+    assert split_words("range(0, 100, 5) --into df") == ["range(0,100,5)", "--into", "df"]
+
+
+def test_variables_are_filled_in() -> None:
+    space = {"day": "01", "n": 4, "at": SimpleNamespace(root="/data"), "names": ["a b"]}
+    found = parse_cell_line("{at.root}/{day}/*.gz '{names[0]}' -r {n}", space)
+    assert found == CellOptions(inputs=("/data/01/*.gz", "a b"), reducers=4)
+
+
+def test_braces_that_name_nothing_stay() -> None:
+    assert expand("{}", {}) == "{}"
+    assert expand("{1,2}", {}) == "{1,2}"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("x --reducer 3", "%%smr: there is no option '--reducer'. Did you mean '--reducers'? All options: %%smr --help"),
+        ("x --reduces=3", "%%smr: there is no option '--reduces'. Did you mean '--reducers'? All options: %%smr --help"),
+        ("x --zzz", "%%smr: there is no option '--zzz'. All options: %%smr --help"),
+        (
+            "x -f josnl",
+            "%%smr: argument -f/--format: 'josnl' is not known. Did you mean 'jsonl'? Known: auto, text, lines, jsonl, binary, bytes.",
+        ),
+        ("x --reducers x", "%%smr: argument -r/--reducers: 'x' is not a whole number. All options: %%smr --help"),
+        ("x --reducers 0", "%%smr: argument -r/--reducers: '0' is less than 1. All options: %%smr --help"),
+        ("x --into 1x", "%%smr: argument -o/--into: '1x' is not a variable name. All options: %%smr --help"),
+        ("x --into", "%%smr: argument -o/--into: expected one argument. All options: %%smr --help"),
+        ("x 'y", "%%smr: the line cannot be read (no closing quotation): \"x 'y\". Check the quotes."),
+        ("{dayz}/x", "%%smr: '{dayz}/x' cannot be filled in: no 'dayz' in this notebook. Did you mean 'days'?"),
+    ],
+)  # fmt: skip
+def test_a_mistake_says_what_to_do(line: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_cell_line(line, {"days": 1})
+    assert str(caught.value) == message
+
+
+def test_a_wrong_size_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not a size"):
+        parse_cell_line("x -s 12q", {})
+
+
+def test_help_names_every_option() -> None:
+    text = cell_help()
+    fields = set(CellOptions.__slots__) - {"inputs"}
+    assert {field for field in fields if f"--{field.replace('_', '-')}" not in text} == set()
+
+
+def test_help_is_an_option_and_not_an_exit() -> None:
+    assert parse_cell_line("--help", {}).help
+
+
+def test_the_parser_never_ends_the_process() -> None:
+    parser = MagicParser(prog="%smr x", add_help=False)
+    parser.add_argument("id")
+    with pytest.raises(ConfigError, match=r"%smr x: the following arguments are required: id"):
+        parser.read([])
+    assert isinstance(parser, argparse.ArgumentParser)

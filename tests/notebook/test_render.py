@@ -1,0 +1,156 @@
+"""The views of a job, as golden texts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smr_notebook.model import JobState, Numbers, PhaseProgress, Progress
+from smr_notebook.notebook import render
+from smr_notebook.notebook.render import Shown, View, bar, bundle, duration, html, quantity, rows_note, text
+
+MAP = PhaseProgress(412, 188, 96, 3, 2, 0, Numbers(10**9, 1_900_000, 1_900_000, 1_900_000, 61), 3.0)
+RUNNING = Progress(JobState.MAPPING, MAP, PhaseProgress(32), 100.0, 114.0, 1, 0.0)
+MAPPED = PhaseProgress(412, 412, 0, 0, 2, 0, Numbers(51_300_000_000, 88_120_403, 88_120_403, 88_120_403, 61), 6.1)
+REDUCED = PhaseProgress(32, 32, 0, 0, 0, 0, Numbers(4_100, 61, 61, 61, 61), 0.4)
+DONE = Progress(JobState.DONE, MAPPED, REDUCED, 100.0, 147.2, 1, 0.0, "412 splits · 88,120,403 records read = mapped")
+SPAN = re.compile(r'<span class="smr-v">[^<]*</span>')
+STAMP = re.compile(r"\[smr-[0-9a-z-]+, [0-9.]+ s\]")
+
+
+def view(progress: Progress, **changes: object) -> View:
+    return replace(View("3f9a", "status codes", progress, 114.3), **changes)  # type: ignore[arg-type]
+
+
+class Words(HTMLParser):
+    """The text of a page, and proof that its tags are balanced."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data.strip())
+
+
+def test_running_text() -> None:
+    assert text(view(RUNNING)).splitlines() == [
+        "MapReduce 'status codes' · map · [smr-3f9a, 14.3 s]",
+        " map     ████████████▓▓▓▓▓▓▓░░░░░░░░░ 188/412",
+        " reduce  ░░░░░░░░░░░░░░░░░░░░░░░░░░░░ 0/32",
+    ]
+
+
+def test_final_text() -> None:
+    assert text(view(DONE, note="df: 61 rows × 2 columns (key, value)")).splitlines() == [
+        "MapReduce 'status codes' done [smr-3f9a, 47.2 s]",
+        " map     88,120,403 records → 88,120,403 pairs",
+        " reduce  61 groups → 61 rows",
+        " df: 61 rows × 2 columns (key, value)",
+    ]
+
+
+def test_running_html_says_how_far_each_phase_is() -> None:
+    words = Words(html(view(RUNNING, hint="■ interrupt to cancel"))).words
+    assert [word for word in words if word not in {"", "·"}] == [
+        "MapReduce", "3f9a", "· status codes · map ·", "00:14", "map", "188/412", "96 running  2 retried  133 k rec/s",
+        "reduce", "0/32", "waiting", "■ interrupt to cancel",
+    ]  # fmt: skip
+
+
+def test_final_html_is_a_table_of_numbers() -> None:
+    words = Words(html(view(DONE, note="df: 61 rows", hint="■ interrupt to cancel"))).words
+    assert [word for word in words if word not in {"", "·"}] == [
+        "MapReduce", "3f9a", "· status codes ·", "done in", "47.2 s",
+        "phase", "tasks", "retries", "slowest", "in → out", "read",
+        "map", "412/412", "2", "6.1 s", "88,120,403 records → 88,120,403 pairs", "51.3 GB",
+        "reduce", "32/32", "0", "0.4 s", "61 groups → 61 rows", "4.1 KB",
+        "df: 61 rows", "412 splits · 88,120,403 records read = mapped",
+    ]  # fmt: skip
+
+
+def test_bars_speak_to_a_screen_reader() -> None:
+    assert 'role="progressbar" aria-label="map tasks" aria-valuemin="0" aria-valuemax="412" aria-valuenow="188"' in html(view(RUNNING))
+
+
+@pytest.mark.parametrize("state", list(JobState))
+def test_the_state_can_be_selected(state: JobState) -> None:
+    assert f'<div class="smr-job" data-state="{state}"' in html(view(replace(DONE, state=state)))
+
+
+def test_a_job_that_is_not_planned_yet_has_no_bars() -> None:
+    submitted = replace(RUNNING, state=JobState.SUBMITTED, map=PhaseProgress(), reduce=PhaseProgress())
+    assert text(view(submitted)) == "MapReduce 'status codes' · submitted · [smr-3f9a, 14.3 s]"
+
+
+def test_a_job_without_reduce_has_one_phase() -> None:
+    assert "reduce" not in text(view(replace(DONE, reduce=PhaseProgress())))
+
+
+def test_names_are_escaped() -> None:
+    assert "<script>" not in html(view(DONE, name="<script>", note="<b>: 1 rows"))
+
+
+volatile = st.builds(
+    lambda phase, read, **rest: replace(phase, numbers=replace(MAPPED.numbers, bytes_read=read), **rest),
+    st.builds(lambda tasks: replace(MAPPED, tasks=tasks, done=tasks), st.integers(1, 9999)),
+    st.integers(0, 2**50),
+    retried=st.integers(0, 99),
+    slowest=st.floats(0, 1e5),
+)
+
+
+@given(id=st.text("0123456789abcdef", min_size=1, max_size=8), seconds=st.floats(0, 1e6), phase=volatile)
+def test_two_runs_of_the_same_data_are_equal_once_sanitised(id: str, seconds: float, phase: PhaseProgress) -> None:
+    other = view(replace(DONE, map=phase, updated=100.0 + seconds, proof=f"{phase.tasks} splits"), id=id)
+    assert SPAN.sub("V", html(other)) == SPAN.sub("V", html(view(DONE)))
+    assert STAMP.sub("V", text(other)) == STAMP.sub("V", text(view(DONE)))
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
+def test_a_bar_is_always_of_the_same_width(done: int, running: int, waiting: int) -> None:
+    assert len(bar(PhaseProgress(done + running + waiting, done, running))) == render.BAR_CELLS
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.9, "00:00"), (74, "01:14"), (3723, "1:02:03")])
+def test_duration(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "unit", "expected"),
+    [(0, "", "0"), (999, "", "999"), (1_500, "", "1.5 k"), (99_960, "", "100 k"), (0, "B", "0 B"), (4_100, "B", "4.1 KB")],
+)
+def test_quantity(count: float, unit: str, expected: str) -> None:
+    assert quantity(count, unit) == expected
+
+
+def test_rows_note() -> None:
+    assert rows_note("df", (61, 2), ["key", "value"]) == "df: 61 rows × 2 columns (key, value)"
+
+
+def test_many_columns_are_cut() -> None:
+    assert rows_note("df", (1, 50), [f"column{number}" for number in range(50)]).endswith("…)")
+
+
+def test_the_saved_bundle_needs_no_widget() -> None:
+    assert sorted(bundle(view(DONE))) == ["text/html", "text/plain"]
+
+
+def test_what_is_shown_is_read_as_it_is() -> None:
+    assert repr(Shown("two\nlines")) == "two\nlines"
+    assert Shown("a", "<b>a</b>")._repr_mimebundle_() == {"text/plain": "a", "text/html": "<b>a</b>"}

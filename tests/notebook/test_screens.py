@@ -1,0 +1,154 @@
+"""Where progress is shown, and what is left when the job has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import ipywidgets
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from smr_notebook.errors import ConfigError, JobCancelled
+from smr_notebook.model import JobState, Progress
+from smr_notebook.notebook import screens
+from smr_notebook.notebook.mode import Display, choose_display
+from smr_notebook.notebook.panel import Panel
+from smr_notebook.notebook.render import View, bundle
+from smr_notebook.notebook.screens import QuietScreen, StaticScreen, TextScreen, follow, watch
+
+Moment = Callable[..., Progress]
+Scripted = Callable[..., Any]
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def kernel(*, allow_stdin: bool | None) -> object:
+    content = {} if allow_stdin is None else {"allow_stdin": allow_stdin}
+    return SimpleNamespace(kernel=object(), get_parent=lambda: {"content": content})
+
+
+@pytest.mark.parametrize(
+    ("shell", "setting", "expected"),
+    [
+        (kernel(allow_stdin=True), "auto", Display.PANEL),
+        (kernel(allow_stdin=None), "auto", Display.PANEL),
+        (kernel(allow_stdin=False), "auto", Display.STATIC),
+        (SimpleNamespace(), "auto", Display.TEXT),
+        (kernel(allow_stdin=True), "static", Display.STATIC),
+        (kernel(allow_stdin=False), "quiet", Display.QUIET),
+        (kernel(allow_stdin=False), "panel", Display.PANEL),
+    ],
+)
+def test_a_notebook_that_nobody_watches_is_static(shell: object, setting: str, expected: Display) -> None:
+    assert choose_display(setting, shell) is expected
+
+
+def test_an_unknown_display_is_refused() -> None:
+    with pytest.raises(ConfigError, match="Use auto, panel, text, static, quiet"):
+        choose_display("loud", SimpleNamespace())
+
+
+def final(job: Any, progress: Progress, note: str = "") -> dict[str, str]:
+    return bundle(View(job.id, job.name, progress, progress.updated, note))
+
+
+def test_static_shows_one_output(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:
+    job = scripted([moment(JobState.MAPPING, 1), moment(JobState.DONE)], name="words")
+    screen = StaticScreen(job)
+    screen.finish(watch(job, screen), "df: 7 rows")
+    assert [output["data"] for output in shown] == [final(job, moment(JobState.DONE), "df: 7 rows")]
+
+
+def test_quiet_shows_nothing(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:
+    job = scripted([moment(JobState.DONE)])
+    screen = QuietScreen(job)
+    screen.finish(watch(job, screen))
+    assert shown == []
+
+
+def test_text_moves_a_bar_for_each_phase(capsys: pytest.CaptureFixture[str], moment: Moment, scripted: Scripted) -> None:
+    job = scripted([moment(JobState.MAPPING, 1), moment(JobState.DONE)])
+    screen = TextScreen(job, progress_after=0.0)
+    screen.finish(watch(job, screen))
+    told = capsys.readouterr().err
+    assert "map   :  25%" in told
+    assert "4/4" in told
+    assert "reduce: 100%" in told
+
+
+def test_a_job_that_ends_soon_leaves_only_its_table(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:
+    job = scripted([moment(JobState.DONE)])
+    panel = Panel(job)
+    panel.finish(watch(job, panel))
+    assert [output["data"] for output in shown] == [final(job, moment(JobState.DONE))]
+
+
+def test_a_live_panel_is_one_output_that_ends_without_a_widget(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:
+    job = scripted([moment(JobState.MAPPING, 1), moment(JobState.MAPPING, 2), moment(JobState.DONE)])
+    panel = Panel(job, progress_after=0.0)
+    panel.finish(watch(job, panel), "df: 7 rows")
+    opened, frozen = shown
+    assert sorted(opened["data"]) == sorted([WIDGET, "text/html", "text/plain"])
+    assert "■ interrupt to cancel" in opened["data"]["text/html"]
+    assert frozen["data"] == final(job, moment(JobState.DONE), "df: 7 rows")
+    assert (frozen["update"], frozen["transient"]) == (True, opened["transient"])
+
+
+def test_the_widget_itself_ends_with_the_table(shell: InteractiveShell, moment: Moment, scripted: Scripted) -> None:
+    panel = Panel(scripted([]), progress_after=0.0)
+    panel.paint(moment(JobState.MAPPING, 1))
+    assert isinstance(panel.widget, ipywidgets.HTML)
+    assert 'data-state="map"' in panel.widget.value
+    panel.finish(moment(JobState.DONE))
+    assert 'data-state="done"' in panel.widget.value
+
+
+def test_every_cell_that_shows_a_job_is_frozen(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:
+    panel = Panel(scripted([]), detached=True)
+    panel.open(moment(JobState.MAPPING, 1))
+    panel.open(moment(JobState.MAPPING, 2))
+    panel.finish(moment(JobState.DONE))
+    assert [output["update"] for output in shown] == [False, False, True, True]
+    assert shown[0]["data"][WIDGET]["model_id"] == shown[1]["data"][WIDGET]["model_id"]
+
+
+def test_a_detached_job_has_a_cancel_button(shell: InteractiveShell, moment: Moment, scripted: Scripted) -> None:
+    job = scripted([])
+    panel = Panel(job, detached=True)
+    panel.open(moment(JobState.MAPPING, 1))
+    button = panel.widget.children[1]
+    button.click()
+    assert (job.cancelled, button.disabled) == (True, True)
+    panel.finish(moment(JobState.CANCELLED))
+    assert button.layout.display == "none"
+
+
+def test_an_interrupt_cancels_the_job(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:
+    job = scripted([moment(JobState.MAPPING, 1), KeyboardInterrupt, moment(JobState.MAPPING, 3), moment(JobState.CANCELLED, 3)])
+    with pytest.raises(JobCancelled, match=r"^Interrupted: 3f9a0c21 cancelled, 3/4 map tasks kept$"):
+        watch(job, StaticScreen(job))
+    assert 'data-state="cancelled"' in shown[0]["data"]["text/html"]
+
+
+def test_a_second_interrupt_ends_the_waiting(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:
+    job = scripted([moment(JobState.MAPPING, 1), KeyboardInterrupt, KeyboardInterrupt])
+    with pytest.raises(JobCancelled, match=r"^Interrupted: 3f9a0c21 is being cancelled$"):
+        watch(job, StaticScreen(job))
+    assert job.cancelled
+
+
+def test_a_cell_is_followed_from_a_thread(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:
+    job = scripted([moment(JobState.MAPPING, 1), moment(JobState.DONE)])
+    panel = Panel(job, detached=True)
+    panel.open(job.status())
+    follow(job, panel).join(10)
+    assert shown[-1]["data"] == final(job, moment(JobState.DONE))
+
+
+def test_a_view_that_fails_disturbs_nobody(scripted: Scripted) -> None:
+    job = scripted([RuntimeError])
+    thread = follow(job, QuietScreen(job))
+    thread.join(10)
+    assert not thread.is_alive()
+    assert screens.PROGRESS_AFTER > 0
