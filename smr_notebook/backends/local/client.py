@@ -1,0 +1,286 @@
+"""The function service of this machine, as the engine sees it: the local counterpart of Lambda.
+
+The service of a workspace is found by its socket and started when nobody answers there. Its settings are those of whoever
+started it; `limits` asks it when it runs.
+
+Rules of this module:
+
+* A process has one connection, used under a lock. After a fork the child makes its own: a connection remembers whose it is.
+* A connection that broke is made anew once, with a new service if need be. A call may then be run twice, as the port allows.
+* The service gets nothing of this process but its environment: no descriptor, no folder, no terminal, no signal.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from smr_notebook.backends.local.address import Address, find_address
+from smr_notebook.backends.local.machine import cores, memory_bytes
+from smr_notebook.backends.local.wire import Kind, Settings, Status, pack, read_frame
+from smr_notebook.environment import environment
+from smr_notebook.errors import PayloadTooLargeError, ServiceError
+from smr_notebook.ports import ServiceLimits
+
+_PAYLOAD_BYTES = 1 << 20
+_QUEUE_SECONDS = 600.0
+_DAY = 86_400.0
+_ANSWER_SECONDS = 60.0
+_START_SECONDS = 60.0
+_TRIES = 3
+_LOG_BYTES = 1 << 20
+_LOG_TAIL = 2_000
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""Settings of numerical libraries; Arrow's own pool follows the first of them."""
+
+PRELOAD = ("cloudpickle", "msgspec", "numpy", "pyarrow")
+"""Modules that every worker needs, imported once."""
+
+
+class LocalFunctions:
+    """Runs a handler in warm processes of this machine; implements `ports.FunctionService`.
+
+    Args:
+        workspace: Folder that the service belongs to. It is made if absent; the service's log lies there.
+        handler: `module:function` that calls go to.
+        location: What the handler is told in its context.
+        workers: How many invocations run at once; `None` for one on each core that this process may use.
+        idle_seconds: The service ends after so many seconds without an invocation.
+        seconds: Longest time that one invocation may run, in seconds.
+        preload: Modules that the service imports once, before it makes workers; the handler's own is one of them anyway.
+    """
+
+    def __init__(
+        self,
+        workspace: Path,
+        *,
+        handler: str,
+        location: str,
+        workers: int | None = None,
+        idle_seconds: float = 300.0,
+        seconds: float = _DAY,
+        preload: tuple[str, ...] = PRELOAD,
+    ) -> None:
+        slots = workers or cores()
+        self._environment = environment()
+        self._address = find_address(workspace, handler, self._environment)
+        self._settings = Settings(
+            workspace=str(workspace.resolve()),
+            handler=handler,
+            location=location,
+            workers=slots,
+            idle_seconds=idle_seconds,
+            seconds=seconds,
+            memory_bytes=memory_bytes() // slots,
+            preload=preload,
+        )
+        self._line = _Line()
+        self._limits: ServiceLimits | None = None
+
+    @property
+    def limits(self) -> ServiceLimits:
+        """What the service takes: as it says itself if it runs, else as this object would start it. Nothing is started."""
+        if self._limits is None:
+            status = self.status()
+            limits = self._limits_of(self._settings if status is None else status.settings)
+            if status is None:
+                return limits
+            self._limits = limits
+        return self._limits
+
+    def _limits_of(self, settings: Settings) -> ServiceLimits:
+        return ServiceLimits(
+            payload_bytes=_PAYLOAD_BYTES,
+            seconds=settings.seconds,
+            concurrency=settings.workers,
+            queue_seconds=_QUEUE_SECONDS,
+            memory_bytes=settings.memory_bytes,
+            environment=self._environment,
+        )
+
+    def invoke(self, payload: bytes) -> None:
+        """Have the service run the handler once; it is started if absent. See `ports.FunctionService.invoke`."""
+        if len(payload) > _PAYLOAD_BYTES:
+            raise PayloadTooLargeError(
+                f"A payload of {len(payload):,} bytes exceeds the {_PAYLOAD_BYTES:,} that the local function service takes. "
+                "Store it, and send its key."
+            )
+        with self._own_line() as line:
+            self._deliver(line, payload)
+
+    def _deliver(self, line: _Line, payload: bytes) -> None:
+        failure: Exception | None = None
+        for _ in range(_TRIES):
+            try:
+                if not line.open:
+                    self._connect(line)
+                line.ask(Kind.INVOKE, payload)
+            except ServiceError:
+                raise
+            except (OSError, EOFError) as error:  # the service ended at this moment, or long ago
+                line.close()
+                failure = error
+            else:
+                return
+        raise ServiceError(f"The local function service took no call: {failure}. Its log is {self._address.log}.") from failure
+
+    def status(self) -> Status | None:
+        """Return what the service says of itself; `None` when it does not run. Nothing is started."""
+        with self._own_line() as line:
+            for _ in range(2):  # the connection may be to a service that was replaced
+                try:
+                    if not line.open:
+                        line.connect(self._address.socket)
+                    return msgspec.json.decode(line.ask(Kind.STATUS), type=Status)
+                except (OSError, EOFError):
+                    line.close()
+        return None
+
+    def shutdown(self) -> None:
+        """End the service with all that it runs, and return once it has ended. Nothing happens when it does not run.
+
+        Raises:
+            ServiceError: It did not end.
+        """
+        self._limits = None
+        with self._own_line() as line:
+            line.close()
+            if line.try_connect(self._address.socket):
+                try:
+                    line.ask(Kind.SHUTDOWN)
+                except TimeoutError as error:
+                    raise ServiceError(f"The local function service does not end. Its log is {self._address.log}.") from error
+                except (OSError, EOFError):
+                    pass  # the end of the connection is the answer
+                finally:
+                    line.close()
+
+    def close(self) -> None:
+        """Close the connection. The service goes on."""
+        with self._own_line() as line:
+            line.close()
+
+    def _own_line(self) -> _Line:
+        if self._line.process != os.getpid():
+            self._line = _Line()
+        return self._line
+
+    def _connect(self, line: _Line) -> None:
+        end = time.monotonic() + _START_SECONDS
+        while not line.try_connect(self._address.socket):
+            if _start(self._settings, self._address) == "busy":  # another one starts or ends at this moment
+                threading.Event().wait(0.01)
+            if time.monotonic() > end:
+                raise ServiceError(
+                    f"The local function service of {self._settings.workspace} neither answers nor ends. "
+                    f"Its log is {self._address.log}; the process that holds {self._address.lock} can be killed."
+                )
+
+
+class _Line:
+    """The connection of one process to the service, with the lock that lets one thread at a time use it."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self._lock = threading.RLock()
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def open(self) -> bool:
+        return self._socket is not None
+
+    def connect(self, path: Path) -> None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(_ANSWER_SECONDS)
+        try:
+            connection.connect(str(path))
+        except OSError:
+            connection.close()
+            raise
+        self._socket = connection
+
+    def try_connect(self, path: Path) -> bool:
+        try:
+            self.connect(path)
+        except (FileNotFoundError, ConnectionError):
+            return False
+        return True
+
+    def ask(self, kind: Kind, body: bytes = b"") -> bytes:
+        """Send one frame and return the body of the answer.
+
+        Raises:
+            OSError: There is no connection, or it broke.
+            EOFError: The service closed it.
+        """
+        if self._socket is None:
+            raise ConnectionError("not connected")
+        self._socket.sendall(pack(kind, body))
+        return read_frame(self._socket)[1]
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def _start(settings: Settings, address: Address) -> str:
+    """Start a service and return what it says: `ready` or `busy`.
+
+    Raises:
+        ServiceError: It said nothing.
+    """
+    Path(settings.workspace).mkdir(parents=True, exist_ok=True)
+    files = [str(address.socket), str(address.lock)]
+    with address.log.open("ab") as log:
+        if log.tell() > _LOG_BYTES:
+            log.truncate(0)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "smr_notebook.backends.local.service", msgspec.json.encode(settings).decode(), *files],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd="/",
+            env=_child_environment(settings.workers),
+            start_new_session=True,
+        )
+    with process:
+        said = process.stdout.read().decode() if process.stdout else ""
+    if not said:
+        raise ServiceError(f"The local function service did not start. The end of its log, {address.log}, says:\n{_tail(address.log)}")
+    return said
+
+
+def _child_environment(workers: int) -> dict[str, str]:
+    """Return this process' environment, with paths that hold in another folder, and with threads for `workers` processes."""
+    threads = str(max(1, cores() // workers))
+    paths = [str(Path(path).resolve()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    root = Path(__file__).resolve().parents[3]
+    if root.name not in {"site-packages", "dist-packages"} and str(root) not in paths:
+        paths.append(str(root))  # a source checkout found by the current folder
+    return dict.fromkeys(_THREADS, threads) | os.environ | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
+
+
+def _tail(log: Path) -> str:
+    try:
+        return log.read_bytes()[-_LOG_TAIL:].decode("utf-8", "replace")
+    except OSError as error:
+        return str(error)

@@ -1,0 +1,203 @@
+"""What crosses between the processes of the local service: frames, and the few values in them.
+
+A frame is its kind (one byte), the length of its body (four bytes, big endian) and the body. Who sends what::
+
+    client → service    INVOKE payload   STATUS   SHUTDOWN
+    service → client    ACCEPTED         STATUS Status as JSON
+    service → worker    RUN deadline, name, payload         WAKE
+    worker → service    SLEEP   AWAKE    ENDED retire       FAILED retire, reason
+    service → zygote    FORK number (and a socket)          KILL number
+    zygote → service    FORKED number, pid                  EXITED number, pid, wait status
+
+Rules of this module:
+
+* Both ends of a connection are the same version of this package in the same environment (the address makes sure of it), so that
+  frames carry no version. The frames of the zygote have a fixed length, because a passed socket belongs to a place in the stream.
+* Nothing here waits except `read_frame`, which the single-purpose ends (client, worker) use. The service's ends are `Channel`s.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+HEADER = struct.Struct(">BI")
+RUN_HEADER = struct.Struct(">dH")
+FORK_BODY = struct.Struct(">I")
+CHILD_BODY = struct.Struct(">IIi")
+_READ_BYTES = 262_144
+
+
+class Kind(IntEnum):
+    """What a frame says."""
+
+    INVOKE = 1
+    STATUS = 2
+    SHUTDOWN = 3
+    ACCEPTED = 4
+    RUN = 5
+    WAKE = 6
+    SLEEP = 7
+    AWAKE = 8
+    ENDED = 9
+    FAILED = 10
+    FORK = 11
+    KILL = 12
+    FORKED = 13
+    EXITED = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the starter of a service asks of it.
+
+    Attributes:
+        workspace: Folder that the service belongs to; its log lies there.
+        handler: `module:function`, resolved in the workers.
+        location: Passed on to the handler.
+        workers: How many invocations run at once.
+        idle_seconds: The service ends after so long without an invocation.
+        seconds: Longest time that one invocation may run.
+        memory_bytes: Memory that one invocation may use; a worker left larger than that is replaced.
+        preload: Modules imported once, before workers are forked.
+    """
+
+    workspace: str
+    handler: str
+    location: str
+    workers: int
+    idle_seconds: float
+    seconds: float
+    memory_bytes: int
+    preload: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A running service as it sees itself.
+
+    Attributes:
+        pid: Process of the service.
+        zygote: Process that the workers are forked from.
+        workers: Processes of the workers alive.
+        queued: Calls that wait for their turn.
+        running: Invocations that hold a slot.
+        sleeping: Invocations that gave their slot back.
+        ended: Invocations that ended so far, in whatever way.
+        failed: Those of them that raised.
+        died: Those of them whose process ended.
+        settings: What the service was started with.
+    """
+
+    pid: int
+    zygote: int
+    workers: tuple[int, ...]
+    queued: int
+    running: int
+    sleeping: int
+    ended: int
+    failed: int
+    died: int
+    settings: Settings
+
+
+def pack(kind: Kind, body: bytes = b"") -> bytes:
+    """Return one frame."""
+    return HEADER.pack(kind, len(body)) + body
+
+
+def read_frame(connection: socket.socket) -> tuple[Kind, bytes]:
+    """Wait for one frame on a blocking socket, and return its kind and body.
+
+    Raises:
+        EOFError: The other end is closed.
+        OSError: The connection broke, or its timeout passed.
+    """
+    kind, length = HEADER.unpack(_read_exactly(connection, HEADER.size))
+    return Kind(kind), _read_exactly(connection, length)
+
+
+def _read_exactly(connection: socket.socket, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        more = connection.recv(length - len(data))
+        if not more:
+            raise EOFError("the other end closed the connection")
+        data += more
+    return data
+
+
+class Channel:
+    """The service's end of a connection: never waits, keeps what could not be sent yet.
+
+    Attributes:
+        closed: Whether the other end is gone. What it sent before is still returned by `receive`.
+    """
+
+    __slots__ = ("_incoming", "_outgoing", "_socket", "closed")
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        self._socket = connection
+        self._incoming = bytearray()
+        self._outgoing = bytearray()
+        self.closed = False
+
+    def fileno(self) -> int:
+        """Return the descriptor, for a selector."""
+        return self._socket.fileno()
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits to be sent."""
+        return bool(self._outgoing)
+
+    def send(self, frame: bytes) -> None:
+        """Send as much as goes without waiting, and keep the rest for `flush`."""
+        self._outgoing += frame
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what is pending, as much as goes without waiting. A broken connection swallows it."""
+        try:
+            while self._outgoing:
+                del self._outgoing[: self._socket.send(self._outgoing)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._outgoing.clear()
+
+    def receive(self) -> list[tuple[Kind, bytes]]:
+        """Return the frames that have come in whole."""
+        try:
+            while not self.closed:
+                data = self._socket.recv(_READ_BYTES)
+                self._incoming += data
+                self.closed = not data
+                if len(data) < _READ_BYTES:
+                    break
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.closed = True
+        return self._take()
+
+    def _take(self) -> list[tuple[Kind, bytes]]:
+        frames = []
+        start = 0
+        while len(self._incoming) - start >= HEADER.size:
+            kind, length = HEADER.unpack_from(self._incoming, start)
+            end = start + HEADER.size + length
+            if end > len(self._incoming):
+                break
+            frames.append((Kind(kind), bytes(self._incoming[start + HEADER.size : end])))
+            start = end
+        del self._incoming[:start]
+        return frames
+
+    def close(self) -> None:
+        """Close the connection; the other end sees it."""
+        self.closed = True
+        self._socket.close()

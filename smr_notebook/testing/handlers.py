@@ -1,0 +1,90 @@
+"""A handler that tests of function services run: it does what its payload says, and leaves files that tell.
+
+The payload is JSON with the fields of `Order`; the files lie in the folder that `Context.location` names::
+
+    started-<name>-<invocation>    the context, as JSON
+    crowd-<name>-<invocation>      how many invocations had started and not ended when this one started
+    woken-<name>-<invocation>      it slept, and sleeps no more
+    ended-<name>-<invocation>      it came to its end
+    told-<invocation>              it got a death notice
+    notice-<invocation>            the payload of a death notice about that invocation
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from smr_notebook.ports import Context
+from smr_notebook.testing.waiting import wait_until
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one invocation of `record` shall do.
+
+    Attributes:
+        name: Part of the names of the files that it leaves.
+        sleeps: Seconds to sleep with the clock of the context; 0 for not at all.
+        waits: File in the folder to wait for; empty for none.
+        ends: How to end: `well`, `raises`, `exits` (code 3), `killed` or `leaves` (`sys.exit`).
+    """
+
+    name: str
+    sleeps: float = 0.0
+    waits: str = ""
+    ends: str = "well"
+
+    def payload(self) -> bytes:
+        """Return what to invoke the service with."""
+        return json.dumps(asdict(self)).encode()
+
+
+def record(payload: bytes, context: Context) -> bytes:
+    """Carry out an `Order`, or write down a death notice."""
+    folder = Path(context.location)
+    fields = json.loads(payload)
+    if "failed" in fields:
+        _write(folder / f"told-{context.invocation}", "")
+        (folder / f"notice-{fields['invocation']}").write_bytes(payload)
+        return b""
+    order = Order(**fields)
+    mark = f"{order.name}-{context.invocation}"
+    about = {"deadline": context.deadline, "memory_bytes": context.memory_bytes, "pid": os.getpid(), "now": context.clock.now()}
+    _write(folder / f"started-{mark}", json.dumps(about))
+    started = len(list(folder.glob("started-*")))
+    _write(folder / f"crowd-{mark}", str(started - len(list(folder.glob("ended-*")))))
+    if order.sleeps:
+        context.clock.sleep(order.sleeps)
+        _write(folder / f"woken-{mark}", "")
+    if order.waits:
+        wait_until((folder / order.waits).exists, 60.0)
+    _end(order.ends)
+    _write(folder / f"ended-{mark}", "")
+    return b"done"
+
+
+def nothing(payload: bytes, context: Context) -> bytes:  # noqa: ARG001 - a handler takes two arguments
+    """Return at once."""
+    return b""
+
+
+def _write(path: Path, text: str) -> None:
+    hidden = path.with_name(f".{path.name}")
+    hidden.write_text(text)
+    hidden.rename(path)
+
+
+def _end(how: str) -> None:
+    if how == "raises":
+        raise ZeroDivisionError("as ordered")
+    if how == "leaves":
+        sys.exit("as ordered")
+    if how == "exits":
+        os._exit(3)
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
