@@ -1,0 +1,201 @@
+"""`%%smr` and `%smr` in a real shell, over a session that plays its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from smr_notebook.errors import ConfigError, JobCancelled, JobNotFoundError
+from smr_notebook.model import JobState, Progress
+from smr_notebook.notebook.extension import keep_empty_body, register_magics
+
+FRAME = pd.DataFrame({"key": ["a", "b"], "value": [1, 2]})
+CELL = "%%smr lines {options}\ndef map(line):\n    yield line, 1\ndef reduce(key, values):\n    return sum(values)\n"
+
+
+class ScriptedSession:
+    """Has the face of a session; keeps what was asked for."""
+
+    def __init__(self, job: Any) -> None:
+        self.job = job
+        self.asked: dict[str, Any] = {}
+
+    def map_reduce(self, map: object, reduce: object, input: object, **options: object) -> Any:
+        self.asked = {"map": map, "reduce": reduce, "input": input, **options}
+        return self.job
+
+    def plan(self, map: object, reduce: object, input: object, **options: object) -> Any:
+        self.asked = {"map": map, "reduce": reduce, "input": input, **options}
+        return SimpleNamespace(describe=lambda: "Plan    4 map")
+
+    def jobs(self) -> list[Any]:
+        state = self.job.status().state
+        return [SimpleNamespace(id=f"job{number}", name="", created=float(number), state=state) for number in range(3)]
+
+    def attach(self, job: str | None = None) -> Any:
+        if job is not None and not self.job.id.startswith(job):
+            raise JobNotFoundError(f"There is no job {job!r}.")
+        return self.job
+
+
+@pytest.fixture
+def session(shell: Any, scripted: Callable[..., Any], moment: Callable[..., Progress]) -> ScriptedSession:
+    found = ScriptedSession(scripted([moment(JobState.MAPPING, 1), moment(JobState.DONE)], frame=FRAME))
+    register_magics(shell, lambda: found)  # type: ignore[arg-type, return-value]
+    shell.user_ns["lines"] = ["a", "b"]
+    return found
+
+
+def run(shell: Any, cell: str) -> Any:
+    """Return the value of a cell; raise what it raised."""
+    done = shell.run_cell(cell)
+    error = done.error_before_exec or done.error_in_exec
+    if error is not None:
+        raise error
+    return done.result
+
+
+@pytest.fixture(autouse=True)
+def static(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMR_DISPLAY", "static")
+
+
+def test_the_value_of_the_cell_is_the_frame(shell: Any, session: ScriptedSession, shown: list[dict[str, Any]]) -> None:
+    assert run(shell, CELL.format(options="")) is FRAME
+    assert "result: 2 rows × 2 columns (key, value)" in shown[0]["data"]["text/plain"]
+
+
+def test_into_takes_the_frame(shell: Any, session: ScriptedSession, shown: list[dict[str, Any]]) -> None:
+    assert run(shell, CELL.format(options="--into df")) is None
+    assert shell.user_ns["df"] is FRAME
+    assert "df: 2 rows × 2 columns (key, value)" in shown[0]["data"]["text/plain"]
+
+
+def test_what_the_line_says_is_what_the_session_is_asked(shell: Any, session: ScriptedSession) -> None:
+    run(shell, CELL.format(options="-r 3 -c -f lines -s 1KB --retries 0 --name x -q"))
+    asked = session.asked
+    assert (asked.pop("map")("z").__next__(), asked.pop("reduce")("z", [1, 2])) == (("z", 1), 3)
+    assert asked == {
+        "input": ["a", "b"], "combine": True, "format": "lines", "reducers": 3, "split_size": 1000, "name": "x", "retries": 0,
+    }  # fmt: skip
+
+
+def test_quiet_shows_only_the_value(shell: Any, session: ScriptedSession, shown: list[dict[str, Any]]) -> None:
+    assert run(shell, CELL.format(options="-q")) is FRAME
+    assert shown == []
+
+
+def test_detach_gives_the_job(shell: Any, session: ScriptedSession) -> None:
+    assert run(shell, CELL.format(options="--detach")) is session.job
+
+
+def test_dry_run_gives_the_plan(shell: Any, session: ScriptedSession) -> None:
+    assert repr(run(shell, CELL.format(options="-n"))) == "Plan    4 map"
+
+
+@pytest.mark.parametrize("cell", ["%%smr --help", "%%smr --help\n", "%%smr lines --help\nnot even Python"])
+def test_help_is_a_value(shell: Any, session: ScriptedSession, cell: str) -> None:
+    assert repr(run(shell, cell)).startswith("usage: %%smr INPUT")
+
+
+def test_a_cell_without_a_body_can_name_functions(shell: Any, session: ScriptedSession) -> None:
+    shell.user_ns["f"] = len
+    assert run(shell, "%%smr lines --map f --reduce sum") is FRAME
+    assert (session.asked["map"], session.asked["reduce"]) == (len, sum)
+
+
+def test_only_a_lonely_magic_line_gets_a_body() -> None:
+    assert keep_empty_body(["%%smr x\n"]) == ["%%smr x\n", "\n"]
+    assert keep_empty_body(["%%smrx\n"]) == ["%%smrx\n"]
+    assert keep_empty_body(["%%smr x\n", "def map\n"]) == ["%%smr x\n", "def map\n"]
+
+
+def test_the_body_is_not_expanded(shell: Any, session: ScriptedSession) -> None:
+    shell.user_ns["x"] = "filled in"
+    run(shell, "%%smr lines -q\ndef map(line):\n    yield '{x} $x', 1\n")
+    assert list(session.asked["map"]("")) == [("{x} $x", 1)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (CELL.format(options="--reducer 3"), "Did you mean '--reducers'"),
+        (CELL.format(options="--detach --into df"), "Keep one"),
+        ("%%smr lines\nx = 1\n", "the cell defines no map"),
+        ("%%smr\n", "the cell defines no map"),
+        ("%%smr nowhere\ndef map(line): pass\n", "neither a variable"),
+        ("%smr job", "Did you mean 'jobs'"),
+        ("%smr attach --info df", "Did you mean '--into'"),
+        ("%smr attach a b", "there is no option 'b'"),
+    ],
+)
+def test_a_mistake_is_an_error_of_this_package(shell: Any, session: ScriptedSession, cell: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(shell, cell)
+
+
+def test_a_syntax_error_of_the_body_names_its_line(shell: Any, session: ScriptedSession) -> None:
+    with pytest.raises(SyntaxError) as caught:
+        run(shell, "%%smr lines\ndef map(line):\n    yield line 1\n")
+    assert caught.value.lineno == 3
+
+
+def test_a_cancelled_job_shows_how_it_ended(
+    shell: Any, session: ScriptedSession, shown: list[dict[str, Any]], moment: Callable[..., Progress]
+) -> None:
+    session.job.moments = [moment(JobState.CANCELLED, 2)]
+    session.job.frame = None
+    with pytest.raises(JobCancelled):
+        run(shell, CELL.format(options="--into df"))
+    assert 'data-state="cancelled"' in shown[0]["data"]["text/html"]
+    assert "df" not in shell.user_ns
+
+
+def test_jobs_are_a_table_of_the_latest(shell: Any, session: ScriptedSession) -> None:
+    assert list(run(shell, "%smr jobs -n 2")["job"]) == ["job2", "job1"]
+
+
+def test_attach_gives_the_job(shell: Any, session: ScriptedSession) -> None:
+    assert run(shell, "%smr attach 3f9a") is session.job
+    assert run(shell, "%smr attach") is session.job
+
+
+def test_attach_into_takes_the_frame(shell: Any, session: ScriptedSession) -> None:
+    assert run(shell, "%smr attach 3f --into df") is None
+    assert shell.user_ns["df"] is FRAME
+
+
+def test_attach_to_nothing(shell: Any, session: ScriptedSession) -> None:
+    with pytest.raises(JobNotFoundError):
+        run(shell, "%smr attach ffff")
+
+
+def test_status_is_a_snapshot(shell: Any, session: ScriptedSession) -> None:
+    assert "· map ·" in repr(run(shell, "%smr status"))
+
+
+def test_cancel(shell: Any, session: ScriptedSession, moment: Callable[..., Progress]) -> None:
+    assert repr(run(shell, "%smr cancel 3f")) == "3f9a0c21 is being cancelled"
+    assert session.job.cancelled
+    session.job.moments = [moment(JobState.DONE)]
+    assert repr(run(shell, "%smr cancel")) == "3f9a0c21 has ended already: done"
+
+
+def test_errors_of_a_job_without_any(shell: Any, session: ScriptedSession) -> None:
+    assert repr(run(shell, "%smr errors")) == "3f9a0c21: no task has failed"
+
+
+@pytest.mark.parametrize("line", ["%smr", "%smr help", "%smr --help"])
+def test_help_lists_the_subcommands(shell: Any, session: ScriptedSession, line: str) -> None:
+    text = repr(run(shell, line))
+    assert {word for word in ("jobs", "attach", "status", "cancel", "errors") if f"%smr {word}" not in text} == set()
+
+
+def test_loading_twice_is_harmless(shell: Any, session: ScriptedSession) -> None:
+    before = len(shell.input_transformers_cleanup)
+    register_magics(shell, lambda: session)  # type: ignore[arg-type, return-value]
+    assert len(shell.input_transformers_cleanup) == before
