@@ -8,7 +8,8 @@ Rules of this module:
 
 * An attempt is written down before it is invoked: a launch that is lost then expires, and one that is doubled is claimed once.
 * A call that the service refuses is made again, later and later, under the same attempt with a new launch lease; nothing
-  else is launched until it is taken.
+  else is launched until it is taken. A coordinator that follows another makes all calls again that nobody answered, for it
+  cannot know whether they were made, or are still queued somewhere: a doubled call is claimed once.
 * Data that only a running job needs is deleted when the job is done: after the outcome stands.
 """
 
@@ -27,6 +28,7 @@ from smr_notebook.control.proof import proof_line
 from smr_notebook.control.scheduling import Action, Decision, End, Expire, Gather, Launch, Stop, decide
 from smr_notebook.errors import JobError, ServiceError, SmrError, ThrottledError
 from smr_notebook.model import (
+    AttemptId,
     AttemptState,
     Failure,
     FailureKind,
@@ -65,7 +67,7 @@ class Coordinator:
         self._ledger = Ledger(backend.table, plan.job)
         self._lease: Lease | None = None
         self._published: Progress | None = None
-        self._refused: Launch | None = None
+        self._unanswered: set[AttemptId] | None = None
         self._quiet_until = -math.inf
         self._throttle = Backoff(*_BACKOFF)
         self._pace = Backoff(*backend.poll)
@@ -85,9 +87,8 @@ class Coordinator:
         snapshot = self._ledger.snapshot()
         decision = self._decide(snapshot)
         if snapshot.outcome is not None:
-            self._conclude(snapshot, snapshot.outcome)
-            return None
-        for action in (*self._refused_before(snapshot), *decision.actions):
+            return None if self._conclude(snapshot, snapshot.outcome) else self._now()
+        for action in (*self._calls_again(snapshot), *decision.actions):
             if self._now() >= self._until or not self._holds_lease():
                 break
             self._act(action, snapshot)
@@ -117,17 +118,21 @@ class Coordinator:
         limits = self._backend.functions.limits
         return decide(self._plan, snapshot, self._now(), concurrency=limits.concurrency, queue_seconds=limits.queue_seconds)
 
-    def _refused_before(self, snapshot: Snapshot) -> tuple[Launch, ...]:
-        """Return the launch that was written down but not taken by the service, with a new lease, if it is still wanted and due."""
-        refused = self._refused
-        if refused is None or self._now() < self._quiet_until:
-            return ()
-        attempts = snapshot.attempts.get(refused.attempt.task, ())
-        if not any(attempt.id == refused.attempt and attempt.state is AttemptState.LAUNCHED for attempt in attempts):
-            self._refused = None
-            return ()
-        seconds = self._plan.policy.launch + self._backend.functions.limits.queue_seconds
-        return (replace(refused, expires=self._now() + seconds),)
+    def _calls_again(self, snapshot: Snapshot) -> list[Launch]:
+        """Return the launches that stand written down but may never have been taken by the service, with a new lease, when they are due."""
+        now = self._now()
+        launched = {
+            attempt.id
+            for task, attempts in snapshot.attempts.items()
+            if task not in snapshot.commits
+            for attempt in attempts
+            if attempt.state is AttemptState.LAUNCHED
+        }
+        self._unanswered = launched if self._unanswered is None else self._unanswered & launched
+        if now < self._quiet_until:
+            return []
+        expires = now + self._plan.policy.launch + self._backend.functions.limits.queue_seconds
+        return [Launch(attempt, expires) for attempt in sorted(self._unanswered)]
 
     # ------------------------------------------------------------ act
 
@@ -148,7 +153,7 @@ class Coordinator:
 
     def _launch(self, launch: Launch) -> None:
         now = self._now()
-        self._refused = launch
+        self._unanswered = {*(self._unanswered or ()), launch.attempt}
         standing = self._ledger.launch(launch.attempt, now=now, expires=launch.expires)
         if standing.state is AttemptState.LAUNCHED and standing.expires == launch.expires:
             try:
@@ -161,7 +166,7 @@ class Coordinator:
                 self._ledger.bury(launch.attempt, owner="", failure=failure, now=now)
                 self._quiet_until = now + self._throttle.next()
                 return
-        self._refused = None
+        self._unanswered.discard(launch.attempt)
         self._throttle.reset()
 
     def _proof(self) -> str:
@@ -172,22 +177,27 @@ class Coordinator:
 
     def _publish(self, snapshot: Snapshot) -> bool:
         """Write the progress row if it is due, and return whether a task went on since the last one."""
-        if self._lease is None:
-            return False
-        told = progress(self._plan, snapshot, self._now(), lease=self._lease)
-        before = self._published
+        before, told = self._published, self._progress(snapshot)
         if before is None or told.state != before.state or told.updated - before.updated >= PUBLISH_EVERY:
             self._ledger.put_progress(told)
             self._published = told
         return before is None or _stage(told) != _stage(before)
 
-    def _conclude(self, snapshot: Snapshot, outcome: Outcome) -> None:
-        self._publish(snapshot)
+    def _conclude(self, snapshot: Snapshot, outcome: Outcome) -> bool:
+        """Tell the end, drop what only a running job needs, and give the lease back; return whether the end is told."""
+        told = self._progress(snapshot)
+        standing = self._ledger.put_progress(told)
+        if standing != told and standing.epoch <= told.epoch:
+            return False
         if outcome.state is JobState.DONE:
             layout = Layout(self._plan.job)
             for prefix in [layout.input, layout.splits] + ([layout.phase(Phase.MAP), layout.index] if self._plan.reducers else []):
                 self._backend.objects.delete_prefix(prefix)
         self._ledger.expire_lease(self._owner, self._now())
+        return True
+
+    def _progress(self, snapshot: Snapshot) -> Progress:
+        return progress(self._plan, snapshot, self._now(), lease=self._lease or Lease(self._owner, 0, self._now()))
 
     def _next_look(self, decision: Decision, *, changed: bool) -> float:
         if changed:

@@ -7,11 +7,14 @@ Rules of this module:
   the job under its own name: never a result, and never silence.
 * Before its invocation ends, a coordinator gives the lease back and calls a fresh one: the *hop*. State is in the table, so
   that a hop is nothing but a new lease.
+* A sleep may be cut short by whoever has news, but looks take at most a quarter of the time: many tasks that end at once
+  are one look, not many.
 * Whoever notices an expired lease may call `revive`: a coordinator too many finds the lease taken and ends.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from smr_notebook.control.backoff import Backoff
@@ -19,9 +22,10 @@ from smr_notebook.control.coordination import Coordinator
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import Message, coordinate, encode
 from smr_notebook.control.plans import read_plan
+from smr_notebook.control.rows import JobEntry
 from smr_notebook.errors import CorruptObjectError, JobNotFoundError, ObjectNotFoundError, PlatformError, StoreError
-from smr_notebook.model import JobState, Outcome
-from smr_notebook.ports import Backend, Context
+from smr_notebook.model import JobState, Outcome, PhaseProgress, Progress
+from smr_notebook.ports import Backend, Clock, Context
 
 HOP_MARGIN = 15.0
 """Seconds before the end of its invocation at which a coordinator hands over; a quarter of a shorter invocation."""
@@ -38,6 +42,15 @@ def run_coordinator(backend: Backend, message: Message, context: Context) -> Non
         message: Names the job.
         context: Name, clock and deadline of the invocation.
     """
+    clock = context.clock
+    began = clock.now()
+    for wake_at in looks(backend, message, context):
+        _rest(clock, backend.poll[0], began=began, wake_at=wake_at)
+        began = clock.now()
+
+
+def looks(backend: Backend, message: Message, context: Context) -> Iterator[float]:
+    """Coordinate a job, and yield after each look when the next one is wanted at the latest. Arguments as for `run_coordinator`."""
     backend = replace(backend, clock=context.clock)
     clock, trouble = context.clock, Backoff(*_BACKOFF)
     until = context.deadline - min(HOP_MARGIN, (context.deadline - clock.now()) / 4)
@@ -45,14 +58,20 @@ def run_coordinator(backend: Backend, message: Message, context: Context) -> Non
     while clock.now() < until:
         try:
             coordinator = coordinator or _open(backend, message.job, context.invocation, until=until)
-            wake_at = _turn(coordinator, clock.now()) if coordinator else None
+            wake_at = _turn(coordinator, clock) if coordinator else None
             trouble.reset()
         except StoreError:
             wake_at = clock.now() + trouble.next()
         if wake_at is None:
             return
-        clock.sleep(max(0.0, min(wake_at, until) - clock.now()))
-    _hop(coordinator, context)
+        yield min(wake_at, until)
+    while coordinator is not None and clock.now() < context.deadline:
+        try:
+            coordinator.hand_over()
+        except PlatformError:
+            yield clock.now() + trouble.next()
+        else:
+            return
 
 
 def revive(backend: Backend, job: str) -> bool:
@@ -77,19 +96,46 @@ def revive(backend: Backend, job: str) -> bool:
     return True
 
 
+def _rest(clock: Clock, shortest: float, *, began: float, wake_at: float) -> None:
+    """Sleep until `wake_at` or until woken, but for a while at least, unless the next look is wanted at once."""
+    now = clock.now()
+    rested = now + max(shortest, 3 * (now - began))
+    if wake_at > now:
+        clock.sleep(wake_at - now)
+    while wake_at > now and clock.now() < min(rested, wake_at):
+        clock.sleep(min(rested, wake_at) - clock.now())
+
+
 def _open(backend: Backend, job: str, owner: str, *, until: float) -> Coordinator | None:
+    """Return the coordinator of a job, or `None` if there is no such job, or if its plan cannot be read and the job has thus failed."""
     ledger = Ledger(backend.table, job)
-    if ledger.job() is None:
+    entry = ledger.job()
+    if entry is None:
         return None
     try:
         plan = read_plan(backend.objects, job)
     except (ObjectNotFoundError, CorruptObjectError) as error:
-        ledger.put_outcome(Outcome(JobState.FAILED, backend.clock.now(), error=type(error).__name__, message=str(error)))
+        give_up(ledger, entry, error=type(error).__name__, message=str(error), now=backend.clock.now())
         return None
     return Coordinator(backend, plan, owner, until=until)
 
 
-def _turn(coordinator: Coordinator, now: float) -> float | None:
+def give_up(ledger: Ledger, entry: JobEntry, *, error: str, message: str, now: float) -> None:
+    """End a job that cannot be coordinated, so that its watchers learn why.
+
+    Args:
+        ledger: Its rows.
+        entry: Its entry.
+        error: Class name in `smr_notebook.errors`.
+        message: The text.
+        now: The time.
+    """
+    outcome = ledger.put_outcome(Outcome(JobState.FAILED, now, error=error, message=message))
+    seen = ledger.progress() or Progress(outcome.state, PhaseProgress(), PhaseProgress(), entry.created, now, epoch=0, lease_expires=now)
+    ledger.put_progress(replace(seen, state=outcome.state, updated=now, proof=outcome.proof))
+
+
+def _turn(coordinator: Coordinator, clock: Clock) -> float | None:
     try:
         return coordinator.step()
     except JobNotFoundError:
@@ -100,15 +146,4 @@ def _turn(coordinator: Coordinator, now: float) -> float | None:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, a job must end with its name rather than be coordinated in circles
         coordinator.fail(error)
-    return now
-
-
-def _hop(coordinator: Coordinator | None, context: Context) -> None:
-    trouble = Backoff(*_BACKOFF)
-    while coordinator is not None and context.clock.now() < context.deadline:
-        try:
-            coordinator.hand_over()
-        except PlatformError:
-            context.clock.sleep(trouble.next())
-        else:
-            return
+    return clock.now()

@@ -66,8 +66,8 @@ class Layout:
         return f"{self.root}{phase}/"
 
     def attempt(self, attempt: AttemptId) -> str:
-        """Prefix of all that one attempt wrote."""
-        return f"{self.root}{attempt}/"
+        """What all keys of one attempt begin with, without the slash that follows."""
+        return f"{self.root}{attempt}"
 
     def manifest(self, phase: Phase) -> str:
         """The sealed manifest of a phase."""

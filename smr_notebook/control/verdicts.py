@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from smr_notebook import errors
 from smr_notebook.model import (
@@ -27,6 +28,7 @@ from smr_notebook.model import (
     JobState,
     Outcome,
     Policy,
+    Snapshot,
     TaskId,
 )
 
@@ -77,15 +79,14 @@ def failed_outcome(attempts: Mapping[TaskId, Sequence[Attempt]], ended: Sequence
         ended: The tasks among them that are out of tries: not empty.
         now: Time of the end.
     """
-    groups: dict[tuple[str, str, int], list[Attempt]] = {}
-    for task in (*ended, *(task for task in attempts if task not in set(ended))):
-        last = _last_failed(attempts[task])
-        if last is not None and last.failure is not None:
-            groups.setdefault(last.failure.where, []).append(last)
-    failures = tuple(
-        FailedAttempt(group[0].id, group[0].failure, tasks=len(group)) for group in groups.values() if group[0].failure is not None
-    )
+    first = set(ended)
+    failures = _grouped(attempts[task] for task in (*ended, *(task for task in attempts if task not in first)))
     return Outcome(JobState.FAILED, now, failures=failures, error=error_name(failures[0].failure), message=_message(attempts[ended[0]]))
+
+
+def failures_so_far(snapshot: Snapshot) -> tuple[FailedAttempt, ...]:
+    """Return a sample of each kind of failure, with the number of tasks that failed alike, healed or not."""
+    return _grouped(snapshot.attempts.values())
 
 
 def error_name(failure: Failure) -> str:
@@ -97,6 +98,17 @@ def error_name(failure: Failure) -> str:
     named = getattr(errors, failure.type, None)
     known = isinstance(named, type) and issubclass(named, errors.SmrError)
     return failure.type if known else errors.JobError.__name__
+
+
+def _grouped(tasks: Iterable[Sequence[Attempt]]) -> tuple[FailedAttempt, ...]:
+    """Group the last failure of each task, in the order given."""
+    groups: dict[tuple[str, str, int], FailedAttempt] = {}
+    for attempts in tasks:
+        last = _last_failed(attempts)
+        if last is not None and last.failure is not None:
+            known = groups.get(last.failure.where)
+            groups[last.failure.where] = replace(known, tasks=known.tasks + 1) if known else FailedAttempt(last.id, last.failure)
+    return tuple(groups.values())
 
 
 def _last_failed(attempts: Sequence[Attempt]) -> Attempt | None:

@@ -1,0 +1,176 @@
+"""What an attempt does between its claim and its commit: the data plane, put together from the plan.
+
+Rules of this module:
+
+* Nothing here knows of rows, leases or time; what comes out is an `Output`, or an exception.
+* Whatever is written lies under the keys of the attempt. What was begun and failed is aborted.
+* The plan, the code and the map manifest of the last few jobs are kept by the process, because a warm worker takes task
+  after task of the same job. The functions are loaded anew for each attempt, so that no state of one task leaks into another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from smr_notebook.control.attempts import Output
+from smr_notebook.control.layout import Layout
+from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.manifests import read_manifest
+from smr_notebook.control.plans import read_code, read_plan, read_split
+from smr_notebook.dataflow.exchange import ObjectExchange
+from smr_notebook.dataflow.functions import Functions
+from smr_notebook.dataflow.inputs import JobInput, RecordBlock, open_blocks
+from smr_notebook.dataflow.mapping import run_map, run_map_to_part
+from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.outputs import PartWriter
+from smr_notebook.dataflow.reducing import run_reduce
+from smr_notebook.errors import CorruptObjectError
+from smr_notebook.model import AttemptId, Manifest, Phase, Plan
+from smr_notebook.ports import Backend, ObjectStore, Table
+
+_JOBS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedJob:
+    """What a worker read of a job: its plan, and its code still packed."""
+
+    plan: Plan
+    code: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One attempt's errand.
+
+    Attributes:
+        backend: The platform.
+        plan: The plan of the job.
+        functions: The user's functions.
+        attempt: Which attempt.
+        meter: Where to count, and whom to ask whether to go on.
+        scratch: An empty folder on the local disk.
+    """
+
+    backend: Backend
+    plan: Plan
+    functions: Functions
+    attempt: AttemptId
+    meter: Meter
+    scratch: Path
+
+
+class _Abortable(Protocol):
+    def abort(self) -> None: ...
+
+
+@lru_cache(maxsize=_JOBS)
+def load_job(objects: ObjectStore, job: str) -> LoadedJob:
+    """Return the plan and the code of a job.
+
+    Raises:
+        CorruptObjectError: They are not what was written.
+        StoreError: The store cannot be read.
+    """
+    return LoadedJob(read_plan(objects, job), read_code(objects, job))
+
+
+@lru_cache(maxsize=_JOBS)
+def _map_manifest(objects: ObjectStore, table: Table, job: str) -> Manifest:
+    return read_manifest(objects, Ledger(table, job), Phase.MAP, job=job)
+
+
+def perform(task: Task) -> Output:
+    """Do the work of one attempt.
+
+    Raises:
+        AttemptStopped: Somebody asked the meter to stop.
+        UserCodeError: A user's function raised.
+        InputError: The input cannot be read as planned.
+        CorruptObjectError: A run or a stored object is not what was written.
+        StoreError: The store cannot be reached.
+    """
+    if task.attempt.task.phase is Phase.REDUCE:
+        return _reduce(task)
+    return _map(task) if task.plan.reducers else _map_to_part(task)
+
+
+def _map(task: Task) -> Output:
+    exchange = ObjectExchange(task.backend.objects, Layout(task.plan.job).folder, scratch=task.scratch)
+    writer = exchange.writer(task.attempt, task.plan.reducers)
+    with _aborted(writer):
+        receipt = run_map(
+            task.functions,
+            _blocks(task),
+            writer,
+            partitions=task.plan.reducers,
+            meter=task.meter,
+            budget=task.plan.budget,
+            scratch=task.scratch,
+        )
+    return Output(receipt=receipt)
+
+
+def _map_to_part(task: Task) -> Output:
+    sink = _sink(task)
+    with _aborted(sink):
+        return Output(part=run_map_to_part(task.functions, _blocks(task), sink, meter=task.meter))
+
+
+def _reduce(task: Task) -> Output:
+    backend, plan = task.backend, task.plan
+    manifest = _map_manifest(backend.objects, backend.table, plan.job)  # type: ignore[arg-type]  # hashed by identity
+    exchange = ObjectExchange(
+        backend.objects,
+        Layout(plan.job).folder,
+        scratch=task.scratch,
+        index=manifest.index,
+        index_crcs=manifest.index_crcs,
+    )
+    receipts = [commit.receipt for commit in manifest.commits if commit.receipt is not None]
+    if len(receipts) != plan.maps:
+        raise CorruptObjectError(
+            f"The map manifest of job {plan.job} names {len(receipts)} runs of {plan.maps} tasks. Submit the job again."
+        )
+    sink = _sink(task)
+    with _aborted(sink):
+        reduced = run_reduce(
+            task.functions,
+            exchange.read(task.attempt.task.number, receipts),
+            sink,
+            meter=task.meter,
+            budget=plan.budget,
+            scratch=task.scratch,
+        )
+    return Output(part=reduced.part, checksum=reduced.checksum, groups=reduced.groups)
+
+
+def _blocks(task: Task) -> Iterator[RecordBlock]:
+    sources = {**task.backend.sources, "job": JobInput(task.backend.objects)}
+    split = read_split(task.backend.objects, task.plan.job, task.attempt.task.number)
+    return open_blocks(split, task.plan.format, sources)
+
+
+def _sink(task: Task) -> PartWriter:
+    return PartWriter(
+        task.backend.objects,
+        Layout(task.plan.job).attempt(task.attempt),
+        task.attempt.task.number,
+        grouped_order=task.plan.grouped_order,
+        scratch=task.scratch,
+    )
+
+
+@contextmanager
+def _aborted(output: _Abortable) -> Iterator[None]:
+    """Abort an output that was begun when its work fails."""
+    try:
+        yield
+    except BaseException:
+        output.abort()
+        raise

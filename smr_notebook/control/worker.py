@@ -1,0 +1,186 @@
+"""The worker's invocation: claim → work → commit, with a heartbeat beside it.
+
+Rules of this module:
+
+* Whatever ends an attempt is told in its row before the invocation answers: done, failed and why, or stopped.
+* The heartbeat is a thread: it lives while the process does, also when the user's function is one long call. It brings
+  back whether the attempt still stands; if not, the record stream is asked to end, and a process that does not end in
+  time is abandoned, so that its slot is not lost to work that nobody wants.
+* Who ends an attempt also looks whether the job still has a coordinator.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+
+import psutil
+
+from smr_notebook.control.attempts import Claim, Output, claim
+from smr_notebook.control.coordinator import give_up, revive
+from smr_notebook.control.failures import describe
+from smr_notebook.control.layout import Layout
+from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate, encode
+from smr_notebook.control.work import Task, load_job, perform
+from smr_notebook.dataflow.code import Sources, load_functions
+from smr_notebook.dataflow.meter import AttemptStopped, Meter
+from smr_notebook.errors import EnvironmentMismatchError, PlatformError, SmrError, StoreError, WorkerLostError
+from smr_notebook.model import AttemptState, Environment, Failure, FailureKind, Numbers, Plan, Policy
+from smr_notebook.ports import Backend, Context
+
+ABANDONED = 75
+"""Exit status of a process that was asked to end its attempt and did not."""
+
+GRACE = 2.0
+"""Seconds that the record stream has to end after it was asked to."""
+
+Abandon = Callable[[int], object]
+"""Ends the process with an exit status. For a worker that shares its process, something that does not."""
+
+
+def run_attempt(backend: Backend, message: Message, context: Context, *, abandon: Abandon = os._exit) -> None:
+    """Make one attempt, unless another invocation does or did.
+
+    Args:
+        backend: The platform.
+        message: Names the attempt.
+        context: Name and clock of the invocation.
+        abandon: Called when the attempt should end and does not.
+
+    Raises:
+        StoreError: The table cannot be reached, in spite of repetition. The attempt will expire.
+    """
+    backend = replace(backend, clock=context.clock)
+    ledger = Ledger(backend.table, message.job)
+    mine = claim(ledger, message.attempt_id, owner=context.invocation, clock=context.clock, lease=backend.policy.lease)
+    if mine is None:
+        return
+    meter, sources = Meter(), Sources()
+    try:
+        _work(backend, message.job, mine, meter=meter, sources=sources, abandon=abandon)
+    except AttemptStopped:
+        mine.end(AttemptState.STOPPED, meter.numbers(resident_bytes()))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the row must tell it
+        mine.end(AttemptState.FAILED, meter.numbers(resident_bytes()), describe(error, sources))
+    with suppress(PlatformError):
+        revive(backend, message.job)
+
+
+def handle_death(backend: Backend, notice: DeathNotice) -> None:
+    """Write down that an invocation died: its attempt has failed, or the job needs another coordinator.
+
+    Args:
+        backend: The platform.
+        notice: Who died, and why, as the service saw it.
+
+    Raises:
+        PlatformError: The table or the service cannot be reached, or refuses. Leases will expire.
+    """
+    ledger = Ledger(backend.table, notice.message.job)
+    now = backend.clock.now()
+    if notice.message.role is not Role.COORDINATOR:
+        failure = Failure(FailureKind.CRASH, "WorkerDied", notice.reason)
+        ledger.bury(notice.message.attempt_id, owner=notice.invocation, failure=failure, now=now)
+        return
+    lease = ledger.expire_lease(notice.invocation, now)
+    entry = ledger.job()
+    if entry is None or ledger.outcome() is not None or (lease is not None and not lease.expired(now)):
+        return
+    restarts = notice.message.restarts + 1
+    if restarts > backend.policy.lost_launches:
+        text = f"The coordinator of job {entry.job} died {restarts} times one after the other; the last time: {notice.reason}"
+        give_up(ledger, entry, error=WorkerLostError.__name__, message=text, now=now)
+        return
+    backend.functions.invoke(encode(coordinate(entry.job, restarts=restarts)))
+
+
+class Heart:
+    """The heartbeat of one attempt, as a context: it beats while the block runs.
+
+    Args:
+        claim: The attempt.
+        meter: Whose counts to report, and whom to stop.
+        policy: How often, and for how long a lease.
+        abandon: Called when the block does not end in time after it was asked to.
+    """
+
+    def __init__(self, claim: Claim, meter: Meter, policy: Policy, *, abandon: Abandon) -> None:
+        self._claim = claim
+        self._meter = meter
+        self._policy = policy
+        self._abandon = abandon
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"heart of {claim.id}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._over.wait(self._policy.heartbeat):
+            reason = self._look()
+            if reason is not None:
+                self._meter.stop(reason)
+                if not self._over.wait(GRACE):
+                    self._abandon(ABANDONED)
+                return
+
+    def _look(self) -> str | None:
+        try:
+            return self._claim.beat(self._meter.numbers(resident_bytes()), lease=self._policy.lease)
+        except StoreError:
+            return None
+        except SmrError as error:
+            return str(error)
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sources, abandon: Abandon) -> None:
+    loaded = load_job(backend.objects, job)  # type: ignore[arg-type]  # hashed by identity
+    _check_environment(loaded.plan, backend.functions.limits.environment)
+    with Heart(mine, meter, loaded.plan.policy, abandon=abandon), TemporaryDirectory(prefix="smr-", ignore_cleanup_errors=True) as scratch:
+        functions, texts = load_functions(loaded.code)
+        sources.update(texts)
+        output = perform(Task(backend, loaded.plan, functions, mine.id, meter, Path(scratch)))
+    deliver(backend, job, mine, output, numbers=meter.numbers(resident_bytes()))
+
+
+def deliver(backend: Backend, job: str, mine: Claim, output: Output, *, numbers: Numbers) -> None:
+    """Commit the output of an attempt; drop it if another attempt's stands. Either way the attempt ends.
+
+    Raises:
+        StoreError: The table cannot be reached; whether the commit stands is unknown.
+    """
+    if mine.commit(output, numbers):
+        mine.end(AttemptState.DONE, numbers)
+        return
+    mine.end(AttemptState.STOPPED, numbers)
+    with suppress(PlatformError):
+        backend.objects.delete_prefix(Layout(job).attempt(mine.id) + "/")
+
+
+def _check_environment(plan: Plan, here: Environment) -> None:
+    if here != plan.environment:
+        raise EnvironmentMismatchError(
+            f"The job was planned for {_stamp(plan.environment)}, and this worker has {_stamp(here)}. "
+            "Submit the job again, so that it is planned for the workers as they are now."
+        )
+
+
+def _stamp(environment: Environment) -> str:
+    return ", ".join([f"Python {environment.python}", *(f"{name} {version}" for name, version in environment.packages)])
