@@ -28,6 +28,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+__all__ = ["HEAD_BYTES", "Codec", "cuttable", "decompress", "refuse_archive", "sniff", "zstd"]
+
 HEAD_BYTES = 512
 """How much of an object `sniff`, `cuttable` and `refuse_archive` want to see of its beginning."""
 
