@@ -164,11 +164,19 @@ def encode_values(values: list[Any]) -> Column:
     Raises:
         TypeError: A value neither fits a typed column nor can be pickled.
     """
+    column = encode_typed(values)
+    if column is not None:
+        return column
+    pickled = [None if value is None else pickles.dumps(value) for value in values]
+    return Column("pickle", pa.array(pickled, pa.binary()))
+
+
+def encode_typed(values: list[Any]) -> Column | None:
+    """Return the values as a typed column, or `None` if none is exact."""
     try:
         shape, array = _encode(values, 0)
     except _InexactError:
-        pickled = [None if value is None else pickles.dumps(value) for value in values]
-        return Column("pickle", pa.array(pickled, pa.binary()))
+        return None
     return Column(str(shape), array)
 
 

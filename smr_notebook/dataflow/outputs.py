@@ -1,0 +1,197 @@
+"""Parts: the rows that one task gives, as Parquet files with exact types.
+
+* All rows of one file share one schema, so that each column is typed exactly and memory stays bounded. Where the kinds of keys or
+  values change on the way, the file ends and the next one begins; a few rows of changing kinds are pickled together instead.
+* Columns: `key`, `value`, and `group` where rows must be ordered by the key of the group that they came from.
+* The metadata of a file names the kinds of its columns; in the last one it says whether the whole part is in key order.
+* A file is written to local scratch space, then streamed to the store, so that an object is never a part of a file.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from smr_notebook.dataflow.columns import Column, concat_columns, encode_values
+from smr_notebook.dataflow.ordering import in_order, token_of
+from smr_notebook.model import Part, PartFile
+from smr_notebook.ports import ObjectStore
+
+METADATA = b"smr_notebook"
+"""Key of the file's metadata, a JSON object: `key` and `value` are kinds of columns, `ordered` is a boolean."""
+
+_GROUP_ROWS = 65_536
+_GROUP_BYTES = 8 << 20
+_FEW_ROWS = 4_096
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    keys: Column
+    values: Column
+    groups: pa.Array[Any] | None
+
+    @property
+    def bytes(self) -> int:
+        return self.keys.array.nbytes + self.values.array.nbytes + (0 if self.groups is None else self.groups.nbytes)
+
+    @property
+    def kinds(self) -> tuple[str, str]:
+        return self.keys.kind, self.values.kind
+
+
+class PartWriter:
+    """Writes the rows of one task.
+
+    Args:
+        objects: Where the files go.
+        prefix: Key under which they stand, as `<prefix>/part-<n:03d>.parquet`, `n` counted from 0.
+        number: Number of the task, and so of the part.
+        grouped_order: Whether rows tell the group that they came from.
+        scratch: Folder for one unfinished file; it belongs to this writer alone.
+    """
+
+    def __init__(self, objects: ObjectStore, prefix: str, number: int, *, grouped_order: bool, scratch: Path) -> None:
+        self._objects = objects
+        self._prefix = prefix
+        self._number = number
+        self._grouped_order = grouped_order
+        self._scratch = scratch / f"part-{number:06d}.parquet"
+        self._pending: list[_Batch] = []
+        self._pending_rows = 0
+        self._pending_bytes = 0
+        self._file: _File | None = None
+        self._files: list[PartFile] = []
+        self._ordered = True
+        self._last_token = b""
+        self._last_group: tuple[object, bytes] | None = None
+
+    def add(self, keys: list[Any], values: list[Any], groups: list[Any] | None = None) -> None:
+        """Append a batch of rows.
+
+        Args:
+            keys: Key of each row; any values.
+            values: Value of each row.
+            groups: With `grouped_order`, the key of the group that each row came from; else `None`.
+
+        Raises:
+            TypeError: A key or a value cannot be pickled.
+            StoreError: A file that was full could not be stored.
+        """
+        if not len(keys) == len(values) or (groups is None) is self._grouped_order or (groups is not None and len(groups) != len(keys)):
+            raise ValueError("A batch has a key and a value for each row, and the key of its group exactly with grouped_order.")
+        if not keys:
+            return
+        self._watch_order(keys)
+        tokens = None if groups is None else pa.array([self._group_token(group) for group in groups], pa.binary())
+        batch = _Batch(encode_values(keys), encode_values(values), tokens)
+        if self._pending_rows >= _FEW_ROWS and batch.kinds != self._pending[-1].kinds:
+            self._flush()
+        self._pending.append(batch)
+        self._pending_rows += len(keys)
+        self._pending_bytes += batch.bytes
+        if self._pending_rows >= _GROUP_ROWS or self._pending_bytes >= _GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> Part:
+        """Store what is left, and return what names all files. A part without rows has none.
+
+        Raises:
+            StoreError: The last file could not be stored.
+        """
+        self._flush()
+        self._store()
+        return Part(self._number, tuple(self._files))
+
+    def abort(self) -> None:
+        """Drop what is not stored yet. Harmless after `close`."""
+        self._pending.clear()
+        if self._file is not None:
+            self._file.writer.close()
+            self._file = None
+        self._scratch.unlink(missing_ok=True)
+
+    def _watch_order(self, keys: list[Any]) -> None:
+        if self._ordered:
+            self._ordered = self._last_token <= token_of(keys[0]) and in_order(keys)
+            self._last_token = token_of(keys[-1])
+
+    def _group_token(self, group: object) -> bytes:
+        if self._last_group is None or self._last_group[0] is not group:
+            self._last_group = group, token_of(group)
+        return self._last_group[1]
+
+    def _flush(self) -> None:
+        """Write what is pending as one row group, into the next file when its kinds are others."""
+        if not self._pending:
+            return
+        pending, self._pending, self._pending_rows, self._pending_bytes = self._pending, [], 0, 0
+        keys = concat_columns([batch.keys for batch in pending])
+        values = concat_columns([batch.values for batch in pending])
+        arrays: dict[str, pa.Array[Any]] = {"key": keys.array, "value": values.array}
+        if self._grouped_order:
+            arrays["group"] = pa.concat_arrays([batch.groups for batch in pending if batch.groups is not None])
+        table = pa.table(arrays)
+        if self._file is not None and self._file.kinds != (keys.kind, values.kind):
+            self._store()
+        if self._file is None:
+            writer = pq.ParquetWriter(self._scratch, table.schema, compression="zstd", write_page_checksum=True)
+            self._file = _File(writer, (keys.kind, values.kind))
+        self._file.write(table)
+
+    def _store(self) -> None:
+        """End the open file and stream it to the store."""
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        facts = {"key": file.kinds[0], "value": file.kinds[1], "ordered": self._ordered}
+        file.writer.add_key_value_metadata({METADATA.decode(): json.dumps(facts)})
+        file.writer.close()
+        key = f"{self._prefix}/part-{len(self._files):03d}.parquet"
+        chunks = _Chunks(self._scratch)
+        self._objects.put(key, iter(chunks))
+        self._scratch.unlink()
+        self._files.append(
+            PartFile(key=key, rows=file.rows, size=chunks.size, crc=chunks.crc, raw_bytes=file.raw_bytes, kinds=file.kinds),
+        )
+
+
+class _File:
+    """The open Parquet file."""
+
+    __slots__ = ("kinds", "raw_bytes", "rows", "writer")
+
+    def __init__(self, writer: pq.ParquetWriter, kinds: tuple[str, str]) -> None:
+        self.writer = writer
+        self.kinds = kinds
+        self.rows = 0
+        self.raw_bytes = 0
+
+    def write(self, table: pa.Table) -> None:
+        self.writer.write_table(table, row_group_size=max(1, table.num_rows))
+        self.rows += table.num_rows
+        self.raw_bytes += table.nbytes
+
+
+class _Chunks:
+    """The bytes of a file, counted and summed as they pass."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.size = 0
+        self.crc = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                self.size += len(chunk)
+                self.crc = zlib.crc32(chunk, self.crc)
+                yield chunk

@@ -1,0 +1,201 @@
+"""The result of a job: its parts, read back.
+
+* Rows come in key order over all parts (`dataflow.ordering`), so that a frame does not depend on the number of reducers.
+* What was stored is checked before it is used: checksum, size and number of rows of each file. A head, which reads pages of files
+  rather than files, checks the checksum of each page.
+* A result larger than the limit is not loaded, and the error says what to do instead.
+"""
+
+from __future__ import annotations
+
+import heapq
+import io
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from smr_notebook.dataflow.columns import Column, decode_values, encode_values
+from smr_notebook.dataflow.frames import RowBatch, build_frame
+from smr_notebook.dataflow.ordering import order_of, token_of
+from smr_notebook.dataflow.outputs import METADATA
+from smr_notebook.errors import CorruptObjectError, ResultTooLargeError
+from smr_notebook.model import Part, PartFile
+from smr_notebook.ports import ObjectStore
+
+_ADVICE = "The result is damaged: run the job again."
+
+
+def load_frame(objects: ObjectStore, parts: Sequence[Part], *, limit_bytes: int | None) -> pd.DataFrame:
+    """Return all rows, in key order.
+
+    Args:
+        objects: Where the parts are.
+        parts: The parts of the result, in any order.
+        limit_bytes: Most memory that the columns may take as Arrow; `None` for no limit.
+
+    Raises:
+        ResultTooLargeError: They would take more.
+        CorruptObjectError: A file is not what was written.
+    """
+    raw_bytes = sum(file.raw_bytes for part in parts for file in part.files)
+    if limit_bytes is not None and raw_bytes > limit_bytes:
+        rows = sum(part.rows for part in parts)
+        raise ResultTooLargeError(
+            f"The result has {rows:,} rows and takes {_size(raw_bytes)} of memory, more than the limit of {_size(limit_bytes)}. "
+            "See its first rows with `job.head()`, go through it frame by frame with `job.scan()`, "
+            "find its Parquet files with `job.parts()`, or raise the session's `result_limit`."
+        )
+    batches = [batch for file in _files(parts) for batch in _read_file(objects, file)]
+    return build_frame(batches, _order(batches))
+
+
+def iter_frames(objects: ObjectStore, parts: Sequence[Part]) -> Iterator[pd.DataFrame]:
+    """Yield one frame for each file, part after part, with rows as the tasks gave them: one file in memory at a time.
+
+    Raises:
+        CorruptObjectError: A file is not what was written.
+    """
+    for file in _files(parts):
+        yield build_frame(list(_read_file(objects, file)), None)
+
+
+def head_frame(objects: ObjectStore, parts: Sequence[Part], n: int) -> pd.DataFrame:
+    """Return the first `n` rows in key order.
+
+    Where all parts are in key order, as `reduce` leaves them, only the beginnings of files are read. Else all are, one at a time.
+
+    Raises:
+        CorruptObjectError: What was read is not what was written.
+    """
+    numbered = [part for part in sorted(parts, key=lambda part: part.number) if part.files]
+    if n <= 0 or not numbered:
+        return build_frame([], None)
+    if not all(_is_ordered(objects, part) for part in numbered):
+        return _head_of_all(objects, numbered, n)
+    rows = list(islice(heapq.merge(*(_first_rows(objects, part, n) for part in numbered)), n))
+    batch = RowBatch(encode_values([row.key for row in rows]), encode_values([row.value for row in rows]), None)
+    return build_frame([batch], None)
+
+
+# ---------------------------------------------------------------- whole files
+
+
+def _files(parts: Sequence[Part]) -> list[PartFile]:
+    return [file for part in sorted(parts, key=lambda part: part.number) for file in part.files]
+
+
+def _read_file(objects: ObjectStore, file: PartFile) -> Iterator[RowBatch]:
+    data = objects.get(file.key)
+    if len(data) != file.size or zlib.crc32(data) != file.crc:
+        raise CorruptObjectError(f"{file.key} is not what was written ({len(data):,} bytes, written {file.size:,}). {_ADVICE}")
+    table = pq.ParquetFile(pa.BufferReader(data)).read()
+    if table.num_rows != file.rows:
+        raise CorruptObjectError(f"{file.key} holds {table.num_rows:,} rows, written were {file.rows:,}. {_ADVICE}")
+    for batch in table.to_batches():
+        yield _row_batch(batch, file.kinds)
+
+
+def _row_batch(batch: pa.RecordBatch, kinds: tuple[str, str]) -> RowBatch:
+    groups = batch.column("group") if "group" in batch.schema.names else None
+    return RowBatch(Column(kinds[0], batch.column("key")), Column(kinds[1], batch.column("value")), groups)
+
+
+def _order(batches: Sequence[RowBatch]) -> Any:
+    groups = [batch.group for batch in batches if batch.group is not None]
+    return order_of([batch.key for batch in batches], groups or None)
+
+
+def _size(count: int) -> str:
+    size, unit = float(count), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.3g} {unit}" if size < 1000 else f"{size:,.0f} {unit}"
+
+
+# ---------------------------------------------------------------- first rows
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Row:
+    """A row in the order of the result: no two have the same token, group, part and number, so key and value are never compared."""
+
+    token: bytes
+    group: bytes
+    part: int
+    number: int
+    key: Any
+    value: Any
+
+
+class _StoredFile(io.RawIOBase):
+    """An object of a store as a seekable file: reads what is asked for."""
+
+    def __init__(self, objects: ObjectStore, file: PartFile) -> None:
+        self._objects = objects
+        self._file = file
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        stop = self._file.size if size < 0 else min(self._at + size, self._file.size)
+        data = self._objects.get(self._file.key, self._at, stop) if stop > self._at else b""
+        self._at += len(data)
+        return data
+
+
+def _open(objects: ObjectStore, file: PartFile) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(_StoredFile(objects, file), page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptObjectError(f"{file.key} is no Parquet file ({error}). {_ADVICE}") from error
+
+
+def _is_ordered(objects: ObjectStore, part: Part) -> bool:
+    """Return what the last file says about the whole part."""
+    metadata = _open(objects, part.files[-1]).schema_arrow.metadata or {}
+    return bool(json.loads(metadata.get(METADATA, b"{}")).get("ordered", False))
+
+
+def _first_rows(objects: ObjectStore, part: Part, n: int) -> Iterator[_Row]:
+    number = 0
+    for file in part.files:
+        parquet = _open(objects, file)
+        for place in range(parquet.num_row_groups):
+            try:
+                table = parquet.read_row_group(place)
+            except (pa.ArrowException, OSError) as error:
+                raise CorruptObjectError(f"{file.key} is damaged in row group {place} ({error}). {_ADVICE}") from error
+            for batch in table.to_batches(max_chunksize=n):
+                rows = _row_batch(batch, file.kinds)
+                groups = [b""] * len(rows.key) if rows.group is None else rows.group.to_pylist()
+                for key, value, group in zip(decode_values(rows.key), decode_values(rows.value), groups, strict=True):
+                    yield _Row(token_of(key), group or b"", part.number, number, key, value)
+                    number += 1
+
+
+def _head_of_all(objects: ObjectStore, parts: Sequence[Part], n: int) -> pd.DataFrame:
+    best: list[RowBatch] = []
+    for file in _files(parts):
+        best += [batch.take(_order([batch])[:n]) for batch in _read_file(objects, file)]
+    return build_frame(best, _order(best)[:n])
