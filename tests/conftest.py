@@ -11,6 +11,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says more about the machine than about us. CI tries the same examples each time.
+settings.register_profile(
+    "ours", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ, print_blob=True
+)
+settings.load_profile("ours")
 
 pytest.register_assert_rewrite("smr_notebook.testing")  # so that the suites' asserts tell as much as ours
 
