@@ -132,16 +132,20 @@ def _open(path: Path) -> sqlite3.Connection:
         _create(path)
     connection = _connect(path)
     try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version != _SCHEMA_VERSION:
-            versions = f"has schema version {version}, and this version of the package reads {_SCHEMA_VERSION}"
-            advice = "Use the version that wrote it, or move the file away and begin anew."
-            raise FormatVersionError(f"The table in {str(path)!r} {versions}. {advice}")
+        _check_version(connection, path)
         connection.execute("PRAGMA synchronous = NORMAL")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != _SCHEMA_VERSION:
+        versions = f"has schema version {version}, and this version of the package reads {_SCHEMA_VERSION}"
+        advice = "Use the version that wrote it, or move the file away and begin anew."
+        raise FormatVersionError(f"The table in {str(path)!r} {versions}. {advice}")
 
 
 def _connect(path: Path) -> sqlite3.Connection:
