@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import sys
 import sysconfig
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -35,7 +36,10 @@ def main(wheel: Path) -> None:
     assert importlib.util.find_spec("IPython") is None, "the environment should be bare"
     assert Path(smr_notebook.__file__).is_relative_to(sysconfig.get_path("purelib")), smr_notebook.__file__
     assert importlib.metadata.version("smr_notebook") == smr_notebook.__version__
-    frame = smr_notebook.map_reduce(double, None, [1, 2, 3], wait=True)
+    with tempfile.TemporaryDirectory() as folder:
+        session = smr_notebook.Session.with_settings(workspace=folder)
+        frame = session.map_reduce(double, None, [1, 2, 3], wait=True)
+        session.close()
     assert frame["value"].tolist() == [2, 4, 6], frame
     print(f"{wheel.name}: {len(names)} files, imports and runs without IPython")
 
