@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import smr_notebook
+from smr_notebook.config import Settings
 
 EXPECTED = (
     "smr_notebook/py.typed",
@@ -37,7 +38,7 @@ def main(wheel: Path) -> None:
     assert Path(smr_notebook.__file__).is_relative_to(sysconfig.get_path("purelib")), smr_notebook.__file__
     assert importlib.metadata.version("smr_notebook") == smr_notebook.__version__
     with tempfile.TemporaryDirectory() as folder:
-        session = smr_notebook.Session.with_settings(workspace=folder)
+        session = smr_notebook.Session(settings=Settings(workspace=Path(folder)))
         frame = session.map_reduce(double, None, [1, 2, 3], wait=True)
         session.close()
     assert frame["value"].tolist() == [2, 4, 6], frame
