@@ -59,6 +59,11 @@ class Claim:
         """Which attempt."""
         return self._held.attempt.id
 
+    @property
+    def owner(self) -> str:
+        """Unique name of the invocation that holds it."""
+        return self._owner
+
     def beat(self, numbers: Numbers, *, lease: float) -> str | None:
         """Prolong the lease by `lease` seconds and report the counts.
 

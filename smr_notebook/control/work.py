@@ -3,7 +3,7 @@
 Rules of this module:
 
 * Nothing here knows of rows, leases or time; what comes out is an `Output`, or an exception.
-* Whatever is written lies under the keys of the attempt. What was begun and failed is aborted.
+* Whatever is written lies under the keys of the attempt. The data plane aborts what it began and could not end.
 * The plan, the code and the map manifest of the last few jobs are kept by the process, because a warm worker takes task
   after task of the same job. The functions are loaded anew for each attempt, so that no state of one task leaks into another.
 """
@@ -11,11 +11,9 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 from smr_notebook.control.attempts import Output
 from smr_notebook.control.layout import Layout
@@ -65,10 +63,6 @@ class Task:
     scratch: Path
 
 
-class _Abortable(Protocol):
-    def abort(self) -> None: ...
-
-
 @lru_cache(maxsize=_JOBS)
 def load_job(objects: ObjectStore, job: str) -> LoadedJob:
     """Return the plan and the code of a job.
@@ -101,30 +95,33 @@ def perform(task: Task) -> Output:
 
 
 def _map(task: Task) -> Output:
+    blocks = _blocks(task)
     exchange = ObjectExchange(task.backend.objects, Layout(task.plan.job).folder, scratch=task.scratch)
-    writer = exchange.writer(task.attempt, task.plan.reducers)
-    with _aborted(writer):
-        receipt = run_map(
-            task.functions,
-            _blocks(task),
-            writer,
-            partitions=task.plan.reducers,
-            meter=task.meter,
-            budget=task.plan.budget,
-            scratch=task.scratch,
-        )
+    receipt = run_map(
+        task.functions,
+        blocks,
+        exchange.writer(task.attempt, task.plan.reducers),
+        partitions=task.plan.reducers,
+        meter=task.meter,
+        budget=task.plan.budget,
+        scratch=task.scratch,
+    )
     return Output(receipt=receipt)
 
 
 def _map_to_part(task: Task) -> Output:
-    sink = _sink(task)
-    with _aborted(sink):
-        return Output(part=run_map_to_part(task.functions, _blocks(task), sink, meter=task.meter))
+    blocks = _blocks(task)
+    return Output(part=run_map_to_part(task.functions, blocks, _sink(task), meter=task.meter))
 
 
 def _reduce(task: Task) -> Output:
     backend, plan = task.backend, task.plan
     manifest = _map_manifest(backend.objects, backend.table, plan.job)  # type: ignore[arg-type]  # hashed by identity
+    receipts = [commit.receipt for commit in manifest.commits if commit.receipt is not None]
+    if len(receipts) != plan.maps:
+        raise CorruptObjectError(
+            f"The map manifest of job {plan.job} names {len(receipts)} runs of {plan.maps} tasks. Submit the job again."
+        )
     exchange = ObjectExchange(
         backend.objects,
         Layout(plan.job).folder,
@@ -132,21 +129,14 @@ def _reduce(task: Task) -> Output:
         index=manifest.index,
         index_crcs=manifest.index_crcs,
     )
-    receipts = [commit.receipt for commit in manifest.commits if commit.receipt is not None]
-    if len(receipts) != plan.maps:
-        raise CorruptObjectError(
-            f"The map manifest of job {plan.job} names {len(receipts)} runs of {plan.maps} tasks. Submit the job again."
-        )
-    sink = _sink(task)
-    with _aborted(sink):
-        reduced = run_reduce(
-            task.functions,
-            exchange.read(task.attempt.task.number, receipts),
-            sink,
-            meter=task.meter,
-            budget=plan.budget,
-            scratch=task.scratch,
-        )
+    reduced = run_reduce(
+        task.functions,
+        exchange.read(task.attempt.task.number, receipts),
+        _sink(task),
+        meter=task.meter,
+        budget=plan.budget,
+        scratch=task.scratch,
+    )
     return Output(part=reduced.part, checksum=reduced.checksum, groups=reduced.groups)
 
 
@@ -164,13 +154,3 @@ def _sink(task: Task) -> PartWriter:
         grouped_order=task.plan.grouped_order,
         scratch=task.scratch,
     )
-
-
-@contextmanager
-def _aborted(output: _Abortable) -> Iterator[None]:
-    """Abort an output that was begun when its work fails."""
-    try:
-        yield
-    except BaseException:
-        output.abort()
-        raise

@@ -1,0 +1,63 @@
+"""The laws of the table: what must hold after each event of a job's life, whatever happens."""
+
+from __future__ import annotations
+
+from smr_notebook.control.ledger import Ledger
+from smr_notebook.model import Attempt, Lease, Phase, Plan, Snapshot, TaskId
+from smr_notebook.ports import Table
+
+
+class Laws:
+    """Checks the rows of one job against those that stood before.
+
+    Args:
+        table: The table itself, without faults.
+        plan: The plan of the job.
+    """
+
+    def __init__(self, table: Table, plan: Plan) -> None:
+        self._ledger = Ledger(table, plan.job)
+        self._plan = plan
+        self._before = Snapshot({}, {}, {})
+        self._lease: Lease | None = None
+        self.told = False
+
+    def check(self, now: float) -> None:
+        """Compare what stands with what stood.
+
+        Raises:
+            AssertionError: A law is broken.
+        """
+        snapshot, before = self._ledger.snapshot(), self._before
+        for task, commit in before.commits.items():
+            assert snapshot.commits.get(task) == commit, f"the commit of {task} changed"
+        for phase, manifest in before.manifests.items():
+            assert snapshot.manifests.get(phase) == manifest, f"the manifest of {phase} changed"
+        for phase in snapshot.manifests:
+            assert len([task for task in snapshot.commits if task.phase is phase]) == self._plan.tasks(phase), f"{phase} was not complete"
+        for task, attempts in snapshot.attempts.items():
+            self._check_task(task, attempts, before.attempts.get(task, ()))
+        if Phase.MAP not in snapshot.manifests:
+            assert all(task.phase is Phase.MAP for task in snapshot.attempts), "a reduce task began before the map phase ended"
+        if before.outcome is not None:
+            assert snapshot.outcome == before.outcome, "the outcome changed"
+        self._check_lease()
+        self._before = snapshot
+        progress = self._ledger.progress()
+        self.told = progress is not None and progress.state.ended
+        assert not self.told or snapshot.outcome is not None, f"an end was told before it stood, at {now}"
+
+    def _check_task(self, task: TaskId, attempts: tuple[Attempt, ...], before: tuple[Attempt, ...]) -> None:
+        assert [attempt.id.number for attempt in attempts] == list(range(1, len(attempts) + 1)), f"the attempts of {task} have gaps"
+        for old, new in zip(before, attempts, strict=False):
+            assert old.live or old == new, f"attempt {old.id} left a final state"
+            assert not old.owner or old.owner == new.owner, f"attempt {old.id} changed hands"
+        assert sum(attempt.live for attempt in attempts) <= 1, f"{task} has several live attempts"
+
+    def _check_lease(self) -> None:
+        lease, before = self._ledger.lease(), self._lease
+        if before is not None and lease is not None:
+            grown = lease.epoch - before.epoch
+            assert grown >= 0, "an epoch went back"
+            assert (grown > 0) == (lease.owner != before.owner), "an epoch must grow with the owner"
+        self._lease = lease

@@ -1,0 +1,284 @@
+"""A whole job in simulated time, with the real control plane and every kind of trouble that platforms make.
+
+Theory. Calls, heartbeats, looks and ends are events in one queue. An event runs real code - a coordinator's look, a worker's claim,
+beat or commit - against a memory backend through ports that fail. Between two events of a worker anything may happen, so
+that attempts span time, zombies commit late, coordinators die between two writes, and two of them work at once.
+The data plane is real where the control plane looks at it (runs, the gathered index), and tiny elsewhere.
+
+After each event the laws of `invariants.py` are checked. A story that fails repeats from its seed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from smr_notebook.backends.memory.clock import SimulatedClock
+from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.backends.memory.table import MemoryTable
+from smr_notebook.control.attempts import Claim, claim
+from smr_notebook.control.coordinator import looks, revive
+from smr_notebook.control.layout import Layout
+from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate, decode, encode
+from smr_notebook.control.plans import write_job
+from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.worker import deliver, handle_death
+from smr_notebook.errors import PlatformError, StoreError, ThrottledError
+from smr_notebook.model import AttemptState, Failure, FailureKind, Outcome, Plan
+from smr_notebook.ports import Backend, Context, ServiceLimits
+from smr_notebook.testing.fates import Death, Fate, Fates
+from smr_notebook.testing.faults import Died, FaultyStore, FaultyTable, Mischief
+from smr_notebook.testing.invariants import Laws
+from smr_notebook.testing.tinyplane import Pairs, map_pairs, numbers_so_far, reduce_pairs, result_of
+
+_WATCH_EVERY = 3.0
+_LONGEST = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """How a simulated job ended.
+
+    Attributes:
+        outcome: Its outcome row.
+        result: What the manifests lead to, when it is done.
+        events: How many things happened.
+        seconds: Simulated time that it took.
+    """
+
+    outcome: Outcome
+    result: dict[str, int] | None
+    events: int
+    seconds: float
+
+
+class Simulation:
+    """One job, from its submission to its end.
+
+    Args:
+        plan: The plan; its times are simulated seconds.
+        pairs: What `map` gives for each split.
+        fates: What happens to whom.
+        limits: What the simulated service takes.
+    """
+
+    def __init__(self, plan: Plan, pairs: Sequence[Pairs], fates: Fates, limits: ServiceLimits) -> None:
+        self.plan = plan
+        self.clock = SimulatedClock(plan.created)
+        self.table = MemoryTable()
+        self.objects = MemoryStore()
+        self._pairs = pairs
+        self._fates = fates
+        self._limits = limits
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._calls = itertools.count(1)
+        self._running = 0
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._laws = Laws(self.table, plan)
+
+    def run(self) -> Story:
+        """Let the job happen.
+
+        Raises:
+            AssertionError: A law was broken, or the job did not end.
+        """
+        backend = self._backend("driver", Fate(), calm=True)
+        write_job(backend.objects, self.plan, [], b"")
+        ledger = Ledger(self.table, self.plan.job)
+        ledger.create_job(JobEntry(self.plan.job, self.plan.name, self.plan.created, Layout(self.plan.job).plan))
+        self.invoke(encode(coordinate(self.plan.job)), "driver")
+        self._at(_WATCH_EVERY, lambda: self._watch(backend))
+        events = 0
+        while self._queue:
+            when, _, event = heapq.heappop(self._queue)
+            self.clock.sleep(when - self.clock.now())
+            event()
+            self._laws.check(self.clock.now())
+            events += 1
+            assert self.clock.now() - self.plan.created < _LONGEST, f"{self._fates} did not end"
+        outcome = ledger.outcome()
+        assert outcome is not None, f"{self._fates} ended without an outcome"
+        progress = ledger.progress()
+        assert progress is not None
+        assert progress.state is outcome.state
+        result = result_of(self.plan, self.objects, ledger) if outcome.manifest else None
+        return Story(outcome, result, events, self.clock.now() - self.plan.created)
+
+    # ------------------------------------------------------------ the service
+
+    @property
+    def limits(self) -> ServiceLimits:
+        """What the simulated service takes."""
+        return self._limits
+
+    def invoke(self, payload: bytes, caller: str) -> None:
+        """Accept a call: it arrives as often, and as late, as its fate says."""
+        call = f"call {next(self._calls)}"
+        if caller != "driver" and self._fates.happens(f"{call} is refused", self._fates.odds.throttled):
+            raise ThrottledError("The simulated service takes no more calls.")
+        fate = self._fates.of(call)
+        for copy in range(fate.copies):
+            self._at(fate.delay * (copy + 1), partial(self._arrive, payload, f"{call}.{copy}", fate))
+
+    def _arrive(self, payload: bytes, name: str, fate: Fate) -> None:
+        message = decode(payload)
+        assert isinstance(message, Message)
+        if message.role is Role.COORDINATOR:
+            backend = self._backend(name, fate)
+            self._look(looks(backend, message, self._context(name)), message, name, fate)
+        else:
+            self._waiting.append(lambda: self._live(self._work(message, name, fate)))
+            self._fill()
+
+    def _fill(self) -> None:
+        while self._waiting and self._running < self._limits.concurrency:
+            self._running += 1
+            self._waiting.popleft()()
+
+    def _die(self, message: Message, name: str, fate: Fate) -> None:
+        if fate.noticed:
+            notice = DeathNotice(message, name, "the simulated process died")
+            backend = self._backend(f"notice of {name}", replace(fate, operations=0))
+            self._at(0.2, lambda: self._attempt(lambda: handle_death(backend, notice)))
+
+    def _watch(self, backend: Backend) -> None:
+        """A notebook that watches: it looks whether the job needs a coordinator."""
+        if Ledger(self.table, self.plan.job).outcome() is not None and self._laws.told:
+            return
+        self._attempt(lambda: self._keep_alive(backend))
+        self._at(_WATCH_EVERY, lambda: self._watch(backend))
+
+    def _keep_alive(self, backend: Backend) -> None:
+        progress = Ledger(self.table, self.plan.job).progress()
+        if not revive(backend, self.plan.job) and progress is not None and progress.lease_expires < self.clock.now():
+            backend.functions.invoke(encode(coordinate(self.plan.job)))
+
+    # ------------------------------------------------------------ a coordinator
+
+    def _look(self, life: Iterator[float], message: Message, name: str, fate: Fate) -> None:
+        try:
+            wake_at = next(life, None)
+        except Died:
+            self._die(message, name, fate)
+            return
+        if wake_at is not None:
+            self._at(wake_at - self.clock.now(), lambda: self._look(life, message, name, fate))
+
+    # ------------------------------------------------------------ a worker
+
+    def _live(self, life: Iterator[float]) -> None:
+        """Let a worker live until its next pause, which it tells in seconds."""
+        try:
+            pause = next(life, None)
+        except (Died, StoreError):
+            pause = None
+        if pause is None:
+            self._running -= 1
+            self._fill()
+        else:
+            self._at(pause, lambda: self._live(life))
+
+    def _work(self, message: Message, name: str, fate: Fate) -> Iterator[float]:
+        """The life of a worker: claim, work with heartbeats, commit. Yields how long each stretch takes."""
+        backend = self._backend(name, replace(fate, operations=0))
+        if fate.dies is Death.BEFORE_CLAIM:
+            self._die(message, name, fate)
+            return
+        ledger = Ledger(backend.table, message.job)
+        lease = self.plan.policy.lease
+        mine = claim(ledger, message.attempt_id, owner=name, clock=self.clock, lease=lease)
+        if mine is None:
+            return
+        if fate.dies is Death.AFTER_CLAIM:
+            self._die(message, name, fate)
+            return
+        stopped = yield from self._beats(mine, fate)
+        if stopped and not fate.deaf:
+            mine.end(AttemptState.STOPPED, numbers_so_far(self.plan, mine.id, self._pairs))
+        elif fate.raises:
+            raised = Failure(FailureKind.USER, "ValueError", "the simulated function raised", record=name)
+            mine.end(AttemptState.FAILED, numbers_so_far(self.plan, mine.id, self._pairs), raised)
+        else:
+            self._finish(backend, message, mine, fate)
+
+    def _beats(self, mine: Claim, fate: Fate) -> Generator[float, None, bool]:
+        every, rest, stopped = self.plan.policy.heartbeat, fate.seconds, False
+        silent_at = fate.seconds / 2 if fate.stalls else -1.0
+        while rest > 0 and (fate.deaf or not stopped):
+            if rest <= silent_at:
+                silent_at = -1.0
+                yield fate.stalls
+            stretch = min(every, rest)
+            yield stretch
+            rest -= stretch
+            try:
+                counted = numbers_so_far(self.plan, mine.id, self._pairs)
+                stopped = mine.beat(counted, lease=self.plan.policy.lease) is not None or stopped
+            except StoreError:
+                continue
+        return stopped
+
+    def _finish(self, backend: Backend, message: Message, mine: Claim, fate: Fate) -> None:
+        try:
+            output, numbers = (reduce_pairs if message.role is Role.REDUCE else map_pairs)(self.plan, backend, mine.id, self._pairs)
+        except StoreError as error:
+            failure = Failure(FailureKind.SYSTEM, type(error).__name__, str(error))
+            mine.end(AttemptState.FAILED, numbers_so_far(self.plan, mine.id, self._pairs), failure)
+            return
+        if fate.dies is Death.BEFORE_COMMIT:
+            self._die(message, mine.owner, fate)
+        elif fate.dies is Death.AFTER_COMMIT:
+            mine.commit(output, numbers)
+            self._die(message, mine.owner, fate)
+        else:
+            deliver(backend, message.job, mine, output, numbers=numbers)
+
+    # ------------------------------------------------------------ time, and ports
+
+    def _at(self, seconds: float, event: Callable[[], None]) -> None:
+        heapq.heappush(self._queue, (self.clock.now() + max(seconds, 0.0), next(self._order), event))
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except (PlatformError, Died):
+            return
+
+    def _context(self, name: str) -> Context:
+        deadline = self.clock.now() + self._limits.seconds
+        return Context("simulated:", name, deadline, self._limits.memory_bytes, self.clock)
+
+    def _backend(self, name: str, fate: Fate, *, calm: bool = False) -> Backend:
+        mischief = Mischief(self._fates, name, operations=fate.operations)
+        return Backend(
+            name="simulated",
+            location="simulated:",
+            objects=self.objects if calm else FaultyStore(self.objects, mischief),
+            table=self.table if calm else FaultyTable(self.table, mischief),
+            functions=_Service(self, name),
+            clock=self.clock,
+            sources={},
+            policy=self.plan.policy,
+            poll=(0.05, 1.0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """The simulated service as one invocation calls it."""
+
+    simulation: Simulation
+    caller: str
+
+    @property
+    def limits(self) -> ServiceLimits:
+        return self.simulation.limits
+
+    def invoke(self, payload: bytes) -> None:
+        self.simulation.invoke(payload, self.caller)

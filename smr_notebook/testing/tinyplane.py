@@ -1,0 +1,102 @@
+"""A data plane of a few lines, for simulations: pairs of words and numbers, summed by word.
+
+What the control plane looks at is real (runs through `ObjectExchange`, receipts, the gathered index, counts and checksums); what it
+does not look at is as small as can be: blocks and parts are pickles.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from smr_notebook.control.attempts import Output
+from smr_notebook.control.layout import Layout
+from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.manifests import read_manifest
+from smr_notebook.dataflow.exchange import ObjectExchange
+from smr_notebook.model import AttemptId, Numbers, Part, PartFile, Phase, Plan
+from smr_notebook.ports import Backend, ObjectStore
+
+Pairs = Sequence[tuple[str, int]]
+"""What `map` gives for the records of one split: one pair for each record, whose bytes are those of the word."""
+
+
+def split_bytes(pairs: Pairs) -> int:
+    """Return the input bytes of a split."""
+    return sum(len(word) for word, _ in pairs)
+
+
+def expected(pairs: Sequence[Pairs]) -> dict[str, int]:
+    """Return the answer, by the plainest means."""
+    answer: dict[str, int] = {}
+    for split in pairs:
+        for word, number in split:
+            answer[word] = answer.get(word, 0) + number
+    return answer
+
+
+def numbers_so_far(plan: Plan, attempt: AttemptId, pairs: Sequence[Pairs]) -> Numbers:
+    """Return what an attempt that is at work might count."""
+    if attempt.task.phase is Phase.REDUCE:
+        return Numbers(pairs_in=plan.maps)
+    return Numbers(records_read=len(pairs[attempt.task.number]) // 2)
+
+
+def map_pairs(plan: Plan, backend: Backend, attempt: AttemptId, pairs: Sequence[Pairs]) -> tuple[Output, Numbers]:
+    """Do the work of a map attempt."""
+    given = pairs[attempt.task.number]
+    size, count = split_bytes(given), len(given)
+    if not plan.reducers:
+        numbers = Numbers(size, count, count, count, count)
+        return Output(part=_part(backend.objects, plan, attempt, list(given))), numbers
+    writer = ObjectExchange(backend.objects, Layout(plan.job).folder, scratch=Path()).writer(attempt, plan.reducers)
+    written = 0
+    try:
+        for partition in range(plan.reducers):
+            mine = [pair for pair in given if zlib.crc32(pair[0].encode()) % plan.reducers == partition]
+            if plan.combine:
+                mine = sorted(expected([mine]).items())
+            if mine:
+                written += len(mine)
+                writer.write(partition, pickle.dumps(mine), groups=len(mine), pairs=len(mine), checksum=_checksum(mine))
+        return Output(receipt=writer.close()), Numbers(size, count, count, count, written)
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def reduce_pairs(plan: Plan, backend: Backend, attempt: AttemptId, _: Sequence[Pairs]) -> tuple[Output, Numbers]:
+    """Do the work of a reduce attempt."""
+    manifest = read_manifest(backend.objects, Ledger(backend.table, plan.job), Phase.MAP, job=plan.job)
+    exchange = ObjectExchange(
+        backend.objects, Layout(plan.job).folder, scratch=Path(), index=manifest.index, index_crcs=manifest.index_crcs
+    )
+    receipts = [commit.receipt for commit in manifest.commits if commit.receipt is not None]
+    found = [pair for run in exchange.read(attempt.task.number, receipts) for block in run for pair in pickle.loads(block)]
+    rows = sorted(expected([found]).items())
+    part = _part(backend.objects, plan, attempt, rows)
+    return Output(part=part, checksum=_checksum(found), groups=len(rows)), Numbers(0, len(rows), len(rows), len(found), len(rows))
+
+
+def result_of(plan: Plan, objects: ObjectStore, ledger: Ledger) -> dict[str, int]:
+    """Return the result of a job that is done, from its last manifest."""
+    manifest = read_manifest(objects, ledger, plan.phases[-1], job=plan.job)
+    total: Counter[str] = Counter()
+    for commit in manifest.commits:
+        for file in commit.part.files if commit.part else ():
+            for word, number in pickle.loads(objects.get(file.key)):
+                total[word] += number
+    return dict(total)
+
+
+def _part(objects: ObjectStore, plan: Plan, attempt: AttemptId, rows: list[tuple[str, int]]) -> Part:
+    key, data = f"{Layout(plan.job).attempt(attempt)}/part-000.pickle", pickle.dumps(rows)
+    objects.put(key, data)
+    return Part(attempt.task.number, (PartFile(key, len(rows), len(data), zlib.crc32(data), len(data), ("str", "int")),))
+
+
+def _checksum(pairs: Pairs) -> int:
+    return sum(zlib.crc32(repr(pair).encode()) for pair in pairs) % 2**64
