@@ -4,6 +4,7 @@ The payload is JSON with the fields of `Order`; the files lie in the folder that
 
     started-<name>-<invocation>    the context, as JSON
     crowd-<name>-<invocation>      how many invocations had started and not ended when this one started
+    spawned-<name>-<invocation>    process id of a process that it started
     woken-<name>-<invocation>      it slept, and sleeps no more
     ended-<name>-<invocation>      it came to its end
     told-<invocation>              it got a death notice
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,12 +31,14 @@ class Order:
 
     Attributes:
         name: Part of the names of the files that it leaves.
+        spawns: Whether to start a process that would run for an hour.
         sleeps: Seconds to sleep with the clock of the context; 0 for not at all.
         waits: File in the folder to wait for; empty for none.
         ends: How to end: `well`, `raises`, `exits` (code 3), `killed` or `leaves` (`sys.exit`).
     """
 
     name: str
+    spawns: bool = False
     sleeps: float = 0.0
     waits: str = ""
     ends: str = "well"
@@ -50,7 +54,7 @@ def record(payload: bytes, context: Context) -> bytes:
     fields = json.loads(payload)
     if "failed" in fields:
         _write(folder / f"told-{context.invocation}", "")
-        (folder / f"notice-{fields['invocation']}").write_bytes(payload)
+        _write(folder / f"notice-{fields['invocation']}", payload.decode())
         return b""
     order = Order(**fields)
     mark = f"{order.name}-{context.invocation}"
@@ -58,6 +62,8 @@ def record(payload: bytes, context: Context) -> bytes:
     _write(folder / f"started-{mark}", json.dumps(about))
     started = len(list(folder.glob("started-*")))
     _write(folder / f"crowd-{mark}", str(started - len(list(folder.glob("ended-*")))))
+    if order.spawns:
+        _write(folder / f"spawned-{mark}", str(subprocess.Popen(["sleep", "3600"]).pid))  # noqa: S607 - found by PATH
     if order.sleeps:
         context.clock.sleep(order.sleeps)
         _write(folder / f"woken-{mark}", "")

@@ -7,7 +7,8 @@ Rules of this module:
 
 * A process has one connection, used under a lock. After a fork the child makes its own: a connection remembers whose it is.
 * A connection that broke is made anew once, with a new service if need be. A call may then be run twice, as the port allows.
-* The service gets nothing of this process but its environment: no descriptor, no folder, no terminal, no signal.
+* The service gets nothing of this process but its environment variables: no descriptor, no folder, no terminal, no signal. They are
+  those of whoever started it, for as long as it runs.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ _TRIES = 3
 _LOG_BYTES = 1 << 20
 _LOG_TAIL = 2_000
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-"""Settings of numerical libraries; Arrow's own pool follows the first of them."""
+"""Settings of numerical libraries: the cores are shared out among the workers. Arrow's own pool follows the first of them."""
+_SINGLE_THREADED = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""Keeps Arrow from starting a thread on import, so that the zygote has one thread when it forks."""
 
 PRELOAD = ("cloudpickle", "msgspec", "numpy", "pyarrow")
 """Modules that every worker needs, imported once."""
@@ -71,7 +74,6 @@ class LocalFunctions:
     ) -> None:
         slots = workers or cores()
         self._environment = environment()
-        self._address = find_address(workspace, handler, self._environment)
         self._settings = Settings(
             workspace=str(workspace.resolve()),
             handler=handler,
@@ -130,7 +132,7 @@ class LocalFunctions:
                 failure = error
             else:
                 return
-        raise ServiceError(f"The local function service took no call: {failure}. Its log is {self._address.log}.") from failure
+        raise ServiceError(f"The local function service took no call: {failure}. Its log is {self._address().log}.") from failure
 
     def status(self) -> Status | None:
         """Return what the service says of itself; `None` when it does not run. Nothing is started."""
@@ -138,7 +140,7 @@ class LocalFunctions:
             for _ in range(2):  # the connection may be to a service that was replaced
                 try:
                     if not line.open:
-                        line.connect(self._address.socket)
+                        line.connect(self._address().socket)
                     return msgspec.json.decode(line.ask(Kind.STATUS), type=Status)
                 except (OSError, EOFError):
                     line.close()
@@ -153,11 +155,11 @@ class LocalFunctions:
         self._limits = None
         with self._own_line() as line:
             line.close()
-            if line.try_connect(self._address.socket):
+            if line.try_connect(self._address().socket):
                 try:
                     line.ask(Kind.SHUTDOWN)
                 except TimeoutError as error:
-                    raise ServiceError(f"The local function service does not end. Its log is {self._address.log}.") from error
+                    raise ServiceError(f"The local function service does not end. Its log is {self._address().log}.") from error
                 except (OSError, EOFError):
                     pass  # the end of the connection is the answer
                 finally:
@@ -168,20 +170,24 @@ class LocalFunctions:
         with self._own_line() as line:
             line.close()
 
+    def _address(self) -> Address:
+        return find_address(Path(self._settings.workspace), self._settings.handler, self._environment)
+
     def _own_line(self) -> _Line:
         if self._line.process != os.getpid():
             self._line = _Line()
         return self._line
 
     def _connect(self, line: _Line) -> None:
+        address = self._address()
         end = time.monotonic() + _START_SECONDS
-        while not line.try_connect(self._address.socket):
-            if _start(self._settings, self._address) == "busy":  # another one starts or ends at this moment
+        while not line.try_connect(address.socket):
+            if _start(self._settings, address) == "busy":  # another one starts or ends at this moment
                 threading.Event().wait(0.01)
             if time.monotonic() > end:
                 raise ServiceError(
                     f"The local function service of {self._settings.workspace} neither answers nor ends. "
-                    f"Its log is {self._address.log}; the process that holds {self._address.lock} can be killed."
+                    f"Its log is {address.log}; the process that holds {address.lock} can be killed."
                 )
 
 
@@ -276,7 +282,7 @@ def _child_environment(workers: int) -> dict[str, str]:
     root = Path(__file__).resolve().parents[3]
     if root.name not in {"site-packages", "dist-packages"} and str(root) not in paths:
         paths.append(str(root))  # a source checkout found by the current folder
-    return dict.fromkeys(_THREADS, threads) | os.environ | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
+    return dict.fromkeys(_THREADS, threads) | _SINGLE_THREADED | os.environ | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
 
 
 def _tail(log: Path) -> str:

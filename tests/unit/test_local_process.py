@@ -1,0 +1,75 @@
+"""A worker of the local service, in a thread at the other end of a socket."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from smr_notebook.backends.local.process import _Worker, resolve
+from smr_notebook.backends.local.wire import RUN_HEADER, Kind, Settings, pack, read_frame
+from smr_notebook.testing.handlers import Order, nothing
+
+SETTINGS = Settings(
+    workspace="",
+    handler="smr_notebook.testing.handlers:nothing",
+    location="",
+    workers=1,
+    idle_seconds=1.0,
+    seconds=1.0,
+    memory_bytes=1 << 40,
+    preload=(),
+)
+
+
+def call(payload: bytes) -> bytes:
+    return pack(Kind.RUN, RUN_HEADER.pack(9e9, 4) + b"name" + payload)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    service, worker = socket.socketpair()
+    service.settimeout(20.0)
+    yield service, worker
+    service.close()
+    worker.close()
+
+
+def test_a_worker_that_grew_too_large_says_so_and_leaves(ends: tuple[socket.socket, socket.socket]) -> None:
+    service, worker = ends
+    service.sendall(call(b""))
+    _Worker(worker, replace(SETTINGS, memory_bytes=1)).serve()
+    assert read_frame(service) == (Kind.ENDED, b"\x01")
+
+
+def test_a_worker_stays_for_the_next_call_until_the_service_hangs_up(ends: tuple[socket.socket, socket.socket]) -> None:
+    service, worker = ends
+    service.sendall(call(b"") + pack(Kind.WAKE) + call(b""))
+    service.shutdown(socket.SHUT_WR)
+    with pytest.raises(EOFError):
+        _Worker(worker, SETTINGS).serve()
+    assert [read_frame(service), read_frame(service)] == [(Kind.ENDED, b"\x00")] * 2
+
+
+def test_a_sleep_says_so_and_is_ended_by_a_wake_up(ends: tuple[socket.socket, socket.socket], tmp_path: Path) -> None:
+    service, worker = ends
+    settings = replace(SETTINGS, handler="smr_notebook.testing.handlers:record", location=str(tmp_path), memory_bytes=1)
+    thread = threading.Thread(target=_Worker(worker, settings).serve)
+    thread.start()
+    service.sendall(call(Order("sleeper", sleeps=3600.0).payload()))
+    assert read_frame(service) == (Kind.SLEEP, b"")
+    service.sendall(pack(Kind.WAKE))
+    assert [read_frame(service)[0], read_frame(service)[0]] == [Kind.AWAKE, Kind.ENDED]
+    thread.join()
+
+
+def test_a_handler_is_found_by_its_name_and_missed_by_a_wrong_one() -> None:
+    assert resolve("smr_notebook.testing.handlers:nothing") is nothing
+    with pytest.raises(ModuleNotFoundError):
+        resolve("smr_notebook.no_such:handle")
+    with pytest.raises(AttributeError):
+        resolve("smr_notebook.testing.handlers:no_such")
