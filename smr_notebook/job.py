@@ -8,12 +8,13 @@ before the job ended, the watcher starts another one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from smr_notebook.control.coordinator import revive
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
-from smr_notebook.control.messages import coordinate, encode
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import failures_so_far
 from smr_notebook.dataflow.results import head_frame, iter_frames, load_frame
@@ -107,15 +108,11 @@ class Job:
         return self
 
     def _keep_alive(self, progress: Progress, now: float) -> None:
-        policy_lease = self._backend.policy.coordinator_lease
-        silent_since = max(progress.lease_expires, self._revived + policy_lease)
-        if now < silent_since:
-            return
-        self._revived = now
-        try:
-            self._backend.functions.invoke(encode(coordinate(self.id)))
-        except ThrottledError:
-            return  # the next look tries again
+        """Start another coordinator when the last one has fallen silent; at most once in the time that it may be silent."""
+        if now >= max(progress.lease_expires, self._revived + self._backend.policy.coordinator_lease):
+            self._revived = now
+            with suppress(ThrottledError):  # a later look tries again
+                revive(self._backend, self.id)
 
     # ------------------------------------------------------------ the end
 

@@ -70,7 +70,7 @@ class Session:
         self.backend.close()
 
     def __repr__(self) -> str:
-        return f"<Session {self.backend.name} {self.backend.location}>"
+        return f"<Session {self.backend.name} {self.settings.workspace}>"
 
     # ------------------------------------------------------------ submitting
 
@@ -212,7 +212,7 @@ class Session:
         """
         entries = list_jobs(self.backend.table)
         if not entries:
-            raise JobNotFoundError(f"There are no jobs in {self.backend.location}.")
+            raise JobNotFoundError(f"There are no jobs in {self.settings.workspace}.")
         if job is None:
             return self._job(entries[-1])
         found = [entry for entry in entries if entry.job.startswith(job)] or [entry for entry in entries if entry.name == job][-1:]
@@ -220,7 +220,7 @@ class Session:
             return self._job(found[0])
         if not found:
             latest = ", ".join(entry.job for entry in entries[-3:])
-            raise JobNotFoundError(f"There is no job {job!r} in {self.backend.location}. The latest are {latest}; smr.jobs() lists all.")
+            raise JobNotFoundError(f"There is no job {job!r} in {self.settings.workspace}. The latest are {latest}; smr.jobs() lists all.")
         some = ", ".join(entry.job for entry in found[:5])
         raise JobNotFoundError(f"{job!r} is the beginning of {len(found)} jobs: {some}. Say more of it.")
 
@@ -261,7 +261,7 @@ def functions_of(map: object, reduce: object, combine: object) -> Functions:
 def _open(settings: Settings) -> Backend:
     return open_local(
         LocalOptions(
-            settings.workspace,
+            str(settings.workspace),
             workers=settings.workers,
             idle_seconds=settings.idle_seconds,
             lease_seconds=settings.lease_seconds,

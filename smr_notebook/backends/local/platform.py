@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from smr_notebook.backends.local.client import PRELOAD, LocalFunctions
 from smr_notebook.backends.local.clock import SystemClock
 from smr_notebook.backends.local.objects import DirectoryStore
@@ -35,7 +37,7 @@ class LocalOptions:
         retries: Further attempts of a task after its first one failed.
     """
 
-    workspace: Path
+    workspace: str
     workers: int = 0
     idle_seconds: float = 300.0
     lease_seconds: float = 15.0
@@ -44,8 +46,8 @@ class LocalOptions:
 
 def open_local(options: LocalOptions) -> Backend:
     """Return the embedded default of a workspace. Nothing is started and no file is made before the first use."""
-    workspace = options.workspace
-    location = f"local:{workspace}"
+    workspace = Path(options.workspace)
+    location = f"local:{msgspec.json.encode(options).decode()}"
     functions = LocalFunctions(
         workspace,
         handler=HANDLER,
@@ -76,4 +78,4 @@ def open_local(options: LocalOptions) -> Backend:
 
 def reopen_local(place: str) -> Backend:
     """Return the embedded default as a worker sees it, from the part of its location behind `local:`."""
-    return open_local(LocalOptions(Path(place)))
+    return open_local(msgspec.json.decode(place, type=LocalOptions))
