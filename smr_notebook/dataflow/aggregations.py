@@ -1,0 +1,196 @@
+"""What `reduce=sum` and its like mean.
+
+A `reduce` may be a function of the values alone. Which one it is, is decided so:
+
+* `sum min max len any all list tuple set frozenset sorted` are known, and read the values one by one.
+* Any other callable is asked for its signature. Two required parameters: it is a `reduce` already. One: it is called with
+  the values of a group **as a list** (`statistics.mean`, `numpy.mean`, `lambda values: …`). Anything else cannot be planned.
+
+`reduce=sum` adds the integers of a group exactly, then everything else in input order, then the two sums. For a group of
+integers only, or without integers, that is what the builtin gives, to the last bit. For a mixed group it differs
+from the builtin at most in how it rounds, and makes the answer independent of where groups are cut.
+
+A *natural* combiner is one that never changes the answer, not even in its last bit: integers are summed, least and greatest
+are taken of values of one type, `int` or `str`; what cannot be combined exactly (floats, above all) is passed on as it came.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
+from itertools import chain, islice
+from typing import Any
+
+from smr_notebook.dataflow.functions import Pair
+from smr_notebook.errors import PlanError
+
+Reduce = Callable[[Any, Iterator[Any]], Any]
+Combine = Callable[[Any, Iterator[Any]], Iterator[Pair]]
+
+_CHUNK = 10_000
+_EXACT = {int, bool}
+
+
+def _sum(_key: Any, values: Iterator[Any]) -> Any:
+    whole = 0
+
+    def others() -> Iterator[list[Any]]:
+        nonlocal whole
+        while chunk := list(islice(values, _CHUNK)):
+            if set(map(type, chunk)) <= _EXACT:
+                whole += sum(chunk)
+            else:
+                whole += sum(value for value in chunk if type(value) in _EXACT)
+                yield [value for value in chunk if type(value) not in _EXACT]
+
+    rest = sum(chain.from_iterable(others()))
+    return rest + whole if whole else rest
+
+
+def _min(_key: Any, values: Iterator[Any]) -> Any:
+    return min(values)
+
+
+def _max(_key: Any, values: Iterator[Any]) -> Any:
+    return max(values)
+
+
+def _len(_key: Any, values: Iterator[Any]) -> int:
+    return sum(1 for _ in values)
+
+
+def _any(_key: Any, values: Iterator[Any]) -> bool:
+    return any(values)
+
+
+def _all(_key: Any, values: Iterator[Any]) -> bool:
+    return all(values)
+
+
+def _list(_key: Any, values: Iterator[Any]) -> list[Any]:
+    return list(values)
+
+
+def _tuple(_key: Any, values: Iterator[Any]) -> tuple[Any, ...]:
+    return tuple(values)
+
+
+def _set(_key: Any, values: Iterator[Any]) -> set[Any]:
+    return set(values)
+
+
+def _frozenset(_key: Any, values: Iterator[Any]) -> frozenset[Any]:
+    return frozenset(values)
+
+
+def _sorted(_key: Any, values: Iterator[Any]) -> list[Any]:
+    return sorted(values)
+
+
+_KNOWN: dict[Callable[..., Any], Reduce] = {
+    sum: _sum,
+    min: _min,
+    max: _max,
+    len: _len,
+    any: _any,
+    all: _all,
+    list: _list,
+    tuple: _tuple,
+    set: _set,
+    frozenset: _frozenset,
+    sorted: _sorted,
+}
+
+
+def as_reduce(reduce: Callable[..., Any]) -> Reduce:
+    """Return the function of (key, values) that a user's `reduce` stands for; a generator function stays one.
+
+    Args:
+        reduce: A function of (key, values), or of the values alone.
+
+    Raises:
+        PlanError: It takes neither.
+    """
+    known = _KNOWN.get(reduce) if _hashable(reduce) else None
+    if known is not None:
+        return known
+    required = _required(reduce)
+    if required == 2:
+        return reduce
+    if required == 1:
+        return _of_values(reduce)
+    name = getattr(reduce, "__name__", repr(reduce))
+    raise PlanError(
+        f"reduce must take (key, values), or the values alone; {name} "
+        f"{'has a signature that cannot be read' if required is None else f'has {required} required parameters'}. "
+        "Write `def reduce(key, values): …`."
+    )
+
+
+def natural_combiner(reduce: Callable[..., Any]) -> Combine | None:
+    """Return the combiner that a known `reduce` has by nature, or `None`. It is a generator function, and never changes the answer."""
+    return _COMBINERS.get(reduce) if _hashable(reduce) else None
+
+
+def _combine_sum(key: Any, values: Iterator[Any]) -> Iterator[Pair]:
+    everything = list(values)
+    whole = [value for value in everything if type(value) in _EXACT]
+    if whole:
+        yield key, sum(whole)
+    for value in everything if len(whole) < len(everything) else ():
+        if type(value) not in _EXACT:
+            yield key, value
+
+
+def _combine_first(choose: Callable[[Iterable[Any]], Any]) -> Combine:
+    def combine(key: Any, values: Iterator[Any]) -> Iterator[Pair]:
+        everything = list(values)
+        if set(map(type, everything)) in ({int}, {str}):
+            yield key, choose(everything)
+        else:
+            for value in everything:
+                yield key, value
+
+    return combine
+
+
+_COMBINERS: dict[Callable[..., Any], Combine] = {sum: _combine_sum, min: _combine_first(min), max: _combine_first(max)}
+
+
+def _of_values(reduce: Callable[..., Any]) -> Reduce:
+    if inspect.isgeneratorfunction(reduce):
+
+        @wraps(reduce)
+        def yields(_key: Any, values: Iterator[Any]) -> Iterator[Pair]:
+            yield from reduce(list(values))
+
+        del yields.__wrapped__
+        return yields
+
+    def returns(_key: Any, values: Iterator[Any]) -> Any:
+        return reduce(list(values))
+
+    return returns
+
+
+def _required(function: Callable[..., Any]) -> int | None:
+    """Return how many arguments the function must be given by position, `None` when that cannot be known."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    needed = [parameter for parameter in parameters if parameter.default is parameter.empty]
+    if any(parameter.kind is parameter.KEYWORD_ONLY for parameter in needed):
+        return None
+    positional = [parameter for parameter in needed if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}]
+    variadic = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in needed)
+    return 2 if variadic and len(positional) <= 2 else len(positional)
+
+
+def _hashable(function: object) -> bool:
+    try:
+        hash(function)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,193 @@
+"""The combiner: the user's function run on parts of groups, on the map side, to shuffle less.
+
+Its law: `reduce` of combined parts equals `reduce` of all values, however the group is cut, and also when a part is
+combined twice. `check_combiner` tries that on a sample before a job starts.
+
+Rules of this module:
+
+* A group of one value is left as it is.
+* A plain function gives one value for the key; a generator function yields pairs, all of the same key, none or many.
+* A combiner that does not shrink the data is let rest, since it costs more than it saves; at the end it is asked once more.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from smr_notebook.dataflow.blocks import GroupBlock
+from smr_notebook.dataflow.columns import decode_values, encode_values
+from smr_notebook.dataflow.draining import checked_pair
+from smr_notebook.dataflow.functions import Functions, UserCodeError, WrongPairError, short_repr
+from smr_notebook.dataflow.grouping import drop_empty
+from smr_notebook.dataflow.keys import decode_keys, encode_key
+from smr_notebook.errors import CombinerLawError
+
+_TRIALS = 2
+"""How many consolidations show whether the combiner is worth its time."""
+_WORTHWHILE = 0.8
+_CUTS = 4
+_TOLERANCE = 1e-9
+
+CombineGroup = Callable[[Any, list[Any]], list[Any]]
+
+
+def combiner_of(functions: Functions) -> CombineGroup | None:
+    """Return the function that combines the values of one key, or `None` when there is no combiner."""
+    combine = functions.combine
+    if combine is None:
+        return None
+    if not functions.combine_yields:
+        return lambda key, values: [combine(key, iter(values))]
+
+    def collect(key: Any, values: list[Any]) -> list[Any]:
+        results = []
+        for item in combine(key, iter(values)):
+            other, value = checked_pair(item, "combine")
+            if other is not key and encode_key(other) != encode_key(key):
+                raise WrongPairError(f"combine must yield pairs of its own key {short_repr(key)}; got the key {short_repr(other)}")
+            results.append(value)
+        return results
+
+    return collect
+
+
+class Combiner:
+    """Combines blocks, and watches whether that is worth it.
+
+    Args:
+        functions: The user's.
+    """
+
+    def __init__(self, functions: Functions) -> None:
+        self._combine = combiner_of(functions)
+        self._trials = 0
+        self._before = 0
+        self._after = 0
+
+    @property
+    def present(self) -> bool:
+        """Whether there is a combiner at all."""
+        return self._combine is not None
+
+    @property
+    def worthwhile(self) -> bool:
+        """Whether there is a combiner, and it shrank what it was given so far (or was given too little to tell)."""
+        return self.present and (self._trials < _TRIALS or self._after <= _WORTHWHILE * self._before)
+
+    def combine(self, block: GroupBlock) -> GroupBlock:
+        """Return the block with the values of each group combined.
+
+        Raises:
+            UserCodeError: The combiner raised, or gave something else than it should.
+        """
+        combine = self._combine
+        if combine is None:
+            return block
+        many = np.flatnonzero(np.diff(block.offsets) > 1)
+        if not len(many):
+            return block
+        offsets = block.offsets.tolist()
+        keys = decode_keys(block.keys.take(many))
+        values = decode_values(block.values)
+        combined: list[Any] = []
+        counts = np.diff(block.offsets)
+        copied = 0
+        key = None
+        try:
+            for key, row in zip(keys, many.tolist(), strict=True):
+                start, stop = offsets[row], offsets[row + 1]
+                combined += values[copied:start]
+                results = combine(key, values[start:stop])
+                combined += results
+                counts[row] = len(results)
+                copied = stop
+        except (Exception, SystemExit) as error:
+            raise UserCodeError("combine", short_repr(key)) from error
+        combined += values[copied:]
+        self._trials += 1
+        self._before += len(values)
+        self._after += len(combined)
+        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        return drop_empty(GroupBlock(block.keys, encode_values(combined), bounds))
+
+
+# ---------------------------------------------------------------- the law
+
+
+def check_combiner(functions: Functions, pairs: Sequence[tuple[Any, Any]]) -> None:
+    """Try the combiner's law on a sample of mapped pairs.
+
+    Args:
+        functions: The user's, with `reduce` and `combine`.
+        pairs: The sample.
+
+    Raises:
+        CombinerLawError: `reduce` of combined parts differs from `reduce` of all. The message shows the counter-example.
+    """
+    combine = combiner_of(functions)
+    if combine is None or functions.reduce is None:
+        return
+    groups: dict[bytes, tuple[Any, list[Any]]] = {}
+    for key, value in pairs:
+        groups.setdefault(encode_key(key), (key, []))[1].append(value)
+    chance = random.Random(0)  # noqa: S311 - where a sample is cut is no secret
+    for key, values in groups.values():
+        if len(values) > 1:
+            expected = _reduced(functions, key, values)
+            for parts in _cuts(values, chance):
+                _check_cut(functions, key, parts, expected=expected, combine=combine)
+
+
+def _cuts(values: list[Any], chance: random.Random) -> Iterator[list[list[Any]]]:
+    """Yield ways to cut a group: whole, in the middle, and somewhere."""
+    yield [values]
+    yield [values[: len(values) // 2], values[len(values) // 2 :]]
+    for _ in range(_CUTS):
+        places = sorted(chance.choices(range(len(values) + 1), k=2))
+        bounds = [0, *places, len(values)]
+        yield [values[start:stop] for start, stop in pairwise(bounds) if start < stop]
+
+
+def _check_cut(functions: Functions, key: Any, parts: list[list[Any]], *, expected: list[Any], combine: CombineGroup) -> None:
+    combined = [value for part in parts for value in (combine(key, part) if len(part) > 1 else part)]
+    for values in (combined, combine(key, combined) if len(combined) > 1 else combined):
+        found = _reduced(functions, key, values) if values else []
+        if not _alike(expected, found):
+            everything = [value for part in parts for value in part]
+            raise CombinerLawError(
+                f"The combiner would change the answer. For the key {short_repr(key)} with the values {short_repr(everything)}, "
+                f"reduce of all gives {_shown(functions, expected)}; reduce of the combined parts {short_repr(values)} gives "
+                f"{_shown(functions, found)}. Leave `combine` out, or combine to something that `reduce` can go on with "
+                "(for a mean: the sum and the count)."
+            )
+
+
+def _shown(functions: Functions, rows: list[Any]) -> str:
+    return short_repr(rows if functions.reduce_yields or not rows else rows[0])
+
+
+def _reduced(functions: Functions, key: Any, values: list[Any]) -> list[Any]:
+    reduce = functions.reduce
+    assert reduce is not None  # noqa: S101 - the caller has looked
+    result = reduce(key, iter(values))
+    return list(result) if functions.reduce_yields else [result]
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two results are equal, floats up to what another order of additions rounds."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, float):
+        both_nan = math.isnan(one) and math.isnan(other)
+        return both_nan or math.isclose(one, other, rel_tol=_TOLERANCE)
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_alike(value, other[key]) for key, value in one.items())
+    return bool(one == other)

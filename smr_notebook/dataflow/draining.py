@@ -1,0 +1,223 @@
+"""Running the user's `map` over the records: the hottest loop of the package.
+
+A bare loop and two bound appends a pair are as fast as Python goes, so the loop does nothing that can be done later:
+
+* Where a record stands is worked out only when one fails: from how many records its iterator has left, or from
+  where each record's pairs end in the batch.
+* A pair is checked by its exact type before it is unpacked, since a string of two characters unpacks as well.
+* `islice` bounds what one record can add to a batch, so that a record with millions of pairs is cut into batches.
+* The cyclic garbage collector would walk millions of live pairs again and again: it rests while a batch grows, and looks
+  at what is young after each batch.
+
+Batches start tiny and grow as long as their measured size allows: nobody knows beforehand how large a pair is.
+"""
+
+from __future__ import annotations
+
+import gc
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from operator import length_hint
+from typing import Any
+
+from smr_notebook.dataflow.columns import encode_values
+from smr_notebook.dataflow.functions import Functions, UserCodeError, WrongPairError, short_repr
+from smr_notebook.dataflow.meter import AttemptStopped, Meter
+from smr_notebook.dataflow.records import RecordBlock
+
+MOST_PAIRS = 100_000
+"""Larger batches are slower: their pages are fetched from the system anew each time."""
+MOST_BYTES = 8 << 20
+_FIRST_PAIRS = 16
+_GROWTH = 8
+
+
+@contextmanager
+def resting_collector() -> Iterator[None]:
+    """Keep the cyclic garbage collector from running by itself, and leave it as it was found."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def collect_young() -> None:
+    """Collect what has become garbage since the last call. Cheap when a batch has just been dropped."""
+    gc.collect(1)
+
+
+def sample_bytes(items: list[Any]) -> int:
+    """Return about how many bytes the items take as a column, from a sample of them."""
+    if not items:
+        return 0
+    sample = items[:: max(1, len(items) // 16)]
+    return encode_values(sample).array.nbytes * len(items) // len(sample)
+
+
+class Batch:
+    """Pairs in the order in which `map` emitted them, and what is needed to find the record of a pair.
+
+    Attributes:
+        keys: A key for each pair.
+        values: A value for each pair.
+        ends: For each record, how many pairs the batch held after it.
+        blocks: For each block of records that the batch draws on: the block, where its records begin in `ends`, and the index
+            in the block of the first of them.
+    """
+
+    __slots__ = ("blocks", "ends", "keys", "values")
+
+    def __init__(self) -> None:
+        self.keys: list[Any] = []
+        self.values: list[Any] = []
+        self.ends: list[int] = []
+        self.blocks: list[tuple[RecordBlock, int, int]] = []
+
+    def clear(self) -> None:
+        """Let go of the pairs, which are the most of it."""
+        self.keys.clear()
+        self.values.clear()
+
+    def failure(self, pair: int) -> UserCodeError:
+        """Return the error that names the record which emitted a pair; its cause is for the caller to set."""
+        place = bisect_right(self.ends, pair)
+        block, begin, first = self.blocks[bisect_right([begin for _, begin, _ in self.blocks], place) - 1]
+        return record_failure(block, first + place - begin)
+
+
+def record_failure(block: RecordBlock, index: int) -> UserCodeError:
+    """Return the error that names one record of a block."""
+    return UserCodeError(
+        "map",
+        short_repr(block.records[index]),
+        source=block.source,
+        offset=block.locate(index),
+        record_number=block.first + index,
+    )
+
+
+def checked_pair(item: object, function: str) -> Sequence[Any]:
+    """Return the item if it is a tuple or list of two.
+
+    Raises:
+        WrongPairError: It is anything else.
+    """
+    if isinstance(item, tuple | list) and len(item) == 2:
+        return item
+    raise WrongPairError(f"{function} must yield (key, value) pairs; got {short_repr(item)} ({type(item).__name__})")
+
+
+class Drain:
+    """The pairs that `map` emits for the records of a split, in batches.
+
+    Args:
+        functions: The user's.
+        blocks: The records.
+        meter: Counts bytes, records and pairs.
+        batch_bytes: About how large a batch may become, as `fit` is told.
+    """
+
+    def __init__(self, functions: Functions, blocks: Iterable[RecordBlock], *, meter: Meter, batch_bytes: int) -> None:
+        self._functions = functions
+        self._blocks = blocks
+        self._meter = meter
+        self._batch_bytes = min(batch_bytes, MOST_BYTES)
+        self._limit = _FIRST_PAIRS
+        self._batch = Batch()
+
+    def fit(self, pairs: int, size: int) -> None:
+        """Tell that so many pairs took so many bytes: the next batches grow or shrink to suit.
+
+        Args:
+            pairs: Pairs of the last batch.
+            size: Bytes that they take.
+        """
+        affordable = self._batch_bytes * pairs // max(size, 1)
+        self._limit = max(1, min(self._limit * _GROWTH, affordable, MOST_PAIRS))
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the batches; none is empty.
+
+        Raises:
+            UserCodeError: `map` raised, or gave something else than pairs.
+            AttemptStopped: The meter was told to stop.
+        """
+        meter = self._meter
+        unmapped = 0
+        for block in self._blocks:
+            meter.check()
+            yield from self._drain(block)
+            meter.bytes_read += block.size
+            meter.records_read += len(block.records)
+            meter.records_mapped += len(block.records)
+            unmapped += block.size
+            if unmapped >= self._batch_bytes:  # values are often as large as the records they come from
+                yield from self._flush()
+                unmapped = 0
+        yield from self._flush()
+
+    def _flush(self) -> Iterator[Batch]:
+        batch, self._batch = self._batch, Batch()
+        if batch.keys:
+            self._meter.pairs_in += len(batch.keys)
+            yield batch
+            self._meter.check()
+
+    def _drain(self, block: RecordBlock) -> Iterator[Batch]:
+        call: Callable[[object], Any] = self._functions.map
+        if self._functions.map_takes_source:
+            call = partial(self._functions.map, block.source)
+        records = block.records if isinstance(block.records, list) else list(block.records)
+        rest = iter(records)
+        pairs: Any = None
+        pair: Any = None
+        batch, limit = self._begin(block, 0)
+        add_key, add_value, add_end, keys = batch.keys.append, batch.values.append, batch.ends.append, batch.keys
+        try:
+            for record in rest:
+                pairs = call(record)
+                if pairs is None:
+                    add_end(len(keys))
+                    continue
+                stream = iter(pairs)
+                while True:
+                    for pair in islice(stream, limit):
+                        if type(pair) is tuple:
+                            key, value = pair
+                        else:
+                            key, value = checked_pair(pair, "map")
+                        add_key(key)
+                        add_value(value)
+                    add_end(len(keys))
+                    if len(keys) < limit:
+                        break
+                    yield from self._flush()
+                    batch, limit = self._begin(block, len(records) - length_hint(rest) - 1)
+                    add_key, add_value, add_end, keys = batch.keys.append, batch.values.append, batch.ends.append, batch.keys
+        except AttemptStopped:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything; all of it is raised again
+            cause = _shape_error(pairs, pair) or error
+            raise record_failure(block, len(records) - length_hint(rest) - 1) from cause
+
+    def _begin(self, block: RecordBlock, index: int) -> tuple[Batch, int]:
+        """Note that the pairs which follow come from the block's records from `index` on."""
+        self._batch.blocks.append((block, len(self._batch.ends), index))
+        return self._batch, self._limit
+
+
+def _shape_error(pairs: object, pair: object) -> WrongPairError | None:
+    """Return what is wrong with the last thing that `map` gave; `None` when the fault is another."""
+    if pairs is not None and not hasattr(type(pairs), "__iter__") and not hasattr(type(pairs), "__getitem__"):
+        return WrongPairError(
+            f"map must yield (key, value) pairs, or return an iterable of them, or None; got {short_repr(pairs)} ({type(pairs).__name__})"
+        )
+    if type(pair) is tuple and len(pair) != 2:
+        return WrongPairError(f"map must yield (key, value) pairs; got {short_repr(pair)} (tuple of {len(pair)})")
+    return None

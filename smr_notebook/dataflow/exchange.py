@@ -1,0 +1,183 @@
+"""The shuffle over any object store: one run object for each map attempt, ranged reads by the reducers.
+
+A reducer needs to know where its slice lies in each run. The footers of all runs would cost it one small read per run,
+so the coordinator gathers them once: the *gathered index* holds the rows of all runs, partition after partition and, within
+a partition, task after task. A reducer reads its own rows in one range, checks them against the CRC in the manifest, and
+then reads one range of each run. Without a gathered index the footers themselves are read.
+
+Rules of this module: only what a receipt names is read, never a listing; a key carries the attempt, so that no attempt
+overwrites another's run; nothing can be read before `close`, since an object appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, cast
+
+import numpy as np
+
+from smr_notebook.dataflow.runs import ROW, STEP, Rows, RunWriter, as_slice, read_rows, read_slice
+from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
+from smr_notebook.model import AttemptId, Receipt
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from smr_notebook.dataflow.runs import Get
+    from smr_notebook.ports import ObjectStore
+
+_IN_MEMORY = 4 << 20  # a run up to so many bytes never touches the scratch folder
+_FOOTER_READERS = 8  # a footer is a small read, so that its time is the store's latency
+
+
+@dataclass(frozen=True, slots=True)
+class GatheredIndex:
+    """The index rows of all runs.
+
+    Attributes:
+        data: Rows of `runs.ROW`, partition after partition, in each one task after task.
+        crcs: CRC-32 of each partition's rows.
+        pairs: Pairs of each partition over all runs.
+        checksums: Sum of the pair hashes of each partition, modulo 2**64.
+    """
+
+    data: bytes
+    crcs: tuple[int, ...]
+    pairs: tuple[int, ...]
+    checksums: tuple[int, ...]
+
+
+class ObjectExchange:
+    """Implements `ports.Exchange`.
+
+    Args:
+        objects: Where the runs are kept.
+        prefix: What their keys begin with: `jobs/<job>`.
+        scratch: Folder for the run that is being written.
+        index: Key of the gathered index; empty while there is none.
+        index_crcs: CRC-32 of each partition's rows in it.
+    """
+
+    def __init__(self, objects: ObjectStore, prefix: str, *, scratch: Path, index: str = "", index_crcs: Sequence[int] = ()) -> None:
+        self._objects = objects
+        self._prefix = prefix
+        self._scratch = scratch
+        self._index = index
+        self._index_crcs = index_crcs
+
+    def writer(self, attempt: AttemptId, partitions: int) -> ObjectExchangeWriter:
+        """Open a writer for one map attempt."""
+        key = f"{self._prefix}/map/{attempt.task.number:06d}/{attempt.number:03d}/run"
+        return ObjectExchangeWriter(self._objects, key, attempt, partitions=partitions, scratch=self._scratch)
+
+    def read(self, partition: int, receipts: Sequence[Receipt]) -> Iterator[Iterator[bytes]]:
+        """Yield, for each receipt in the order given, the blocks of one partition in the order written.
+
+        With a gathered index, `receipts` must be those that it was gathered from, in the same order.
+
+        Raises:
+            CorruptObjectError: A checksum differs, or something is missing.
+        """
+        gathered = self._gathered(partition, len(receipts)) if self._index else None
+        for number, receipt in enumerate(receipts):
+            get = _getter(self._objects, receipt.key)
+            row = _rows(get, receipt)[partition] if gathered is None else gathered[number]
+            part = as_slice(row)
+            if part.offset + part.length > receipt.footer:
+                raise CorruptObjectError(f"{receipt.key} has no bytes up to {part.offset + part.length}: the index belongs to another run.")
+            yield read_slice(get, part, name=receipt.key)
+
+    def _gathered(self, partition: int, tasks: int) -> Rows:
+        width = tasks * ROW.itemsize
+        data = _getter(self._objects, self._index)(partition * width, (partition + 1) * width)
+        if len(data) != width or zlib.crc32(data) != self._index_crcs[partition]:
+            raise CorruptObjectError(f"{self._index} is not what was written: the rows of partition {partition} differ. Run the job again.")
+        return np.frombuffer(data, ROW)
+
+
+class ObjectExchangeWriter:
+    """Implements `ports.ExchangeWriter`: the run grows in memory, then in the scratch folder, and is put as one object.
+
+    Args:
+        objects: Where the run is put.
+        key: Under which key.
+        attempt: Whose run it is.
+        partitions: How many partitions there are.
+        scratch: Folder for a run that outgrows memory.
+    """
+
+    def __init__(self, objects: ObjectStore, key: str, attempt: AttemptId, *, partitions: int, scratch: Path) -> None:
+        self._objects = objects
+        self._key = key
+        self._attempt = attempt
+        # the writer is the owner of the file, and closes it in `close` and `abort`
+        self._file = cast("BinaryIO", tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(scratch)))  # noqa: SIM115 - as said above
+        self._run = RunWriter(self._file, partitions)
+
+    def write(self, partition: int, block: bytes, *, groups: int, pairs: int, checksum: int) -> None:
+        """Append one block to a partition."""
+        self._run.write(partition, block, groups=groups, pairs=pairs, checksum=checksum)
+
+    def close(self) -> Receipt:
+        """Put the run, and return its receipt."""
+        end = self._run.close()
+        self._file.seek(0)
+        with self._file:
+            self._objects.put(self._key, _chunks(self._file))
+        return Receipt(self._attempt, self._key, end.size, end.footer, end.crc, end.pairs)
+
+    def abort(self) -> None:
+        """Drop what was written; harmless after `close`."""
+        self._file.close()
+
+
+def gather_index(objects: ObjectStore, receipts: Sequence[Receipt], partitions: int) -> GatheredIndex:
+    """Read the index of every run and lay the rows out by partition.
+
+    Args:
+        objects: Where the runs are.
+        receipts: The committed runs, in task order.
+        partitions: How many partitions each of them has.
+
+    Raises:
+        CorruptObjectError: A run is missing, damaged, or has another number of partitions.
+    """
+    rows = np.zeros((len(receipts), partitions), ROW)
+    with ThreadPoolExecutor(_FOOTER_READERS) as pool:
+        fetched = pool.map(lambda receipt: _rows(_getter(objects, receipt.key), receipt), receipts)
+        for task, (receipt, found) in enumerate(zip(receipts, fetched, strict=True)):
+            if len(found) != partitions:
+                raise CorruptObjectError(f"{receipt.key} has {len(found)} partitions instead of {partitions}: it belongs to another job.")
+            rows[task] = found
+    data = np.ascontiguousarray(rows.T).tobytes()
+    width = len(receipts) * ROW.itemsize
+    return GatheredIndex(
+        data,
+        tuple(zlib.crc32(data[start : start + width]) for start in range(0, partitions * width, width)) if width else (0,) * partitions,
+        tuple(int(pairs) for pairs in rows["pairs"].sum(axis=0)),
+        tuple(int(checksum) for checksum in rows["checksum"].sum(axis=0, dtype=np.uint64)),
+    )
+
+
+def _rows(get: Get, receipt: Receipt) -> Rows:
+    return read_rows(get, size=receipt.size, footer=receipt.footer, crc=receipt.crc, name=receipt.key)
+
+
+def _getter(objects: ObjectStore, key: str) -> Get:
+    def get(start: int, stop: int) -> bytes:
+        try:
+            return objects.get(key, start, stop)
+        except ObjectNotFoundError as error:
+            raise CorruptObjectError(f"{key} is missing: it was deleted while the job ran. Run the job again.") from error
+
+    return get
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while chunk := file.read(STEP):
+        yield chunk

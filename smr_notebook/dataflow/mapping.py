@@ -1,0 +1,256 @@
+"""A map attempt: records in, a run of sorted groups out.
+
+::
+
+    records ─map→ batches of pairs ─columns→ raw ─group, combine→ held blocks ─merge→ exchange
+                                                                       └─over budget→ spills ─┘
+
+Memory, as shares of the budget: raw pairs an eighth (grouping them takes about twice as much again), held blocks a
+quarter (merging them takes three times as much again). Past that the held blocks go to a spill.
+
+Rules of this module: what the exchange gets is in the order of (partition, key kind, key); the values of a key are in
+input order; every pair is counted when `map` emits it and when it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from smr_notebook.dataflow.blocks import GroupBlock
+from smr_notebook.dataflow.columns import Column, encode_values
+from smr_notebook.dataflow.combining import Combiner
+from smr_notebook.dataflow.draining import Batch, Drain, collect_young, resting_collector, sample_bytes
+from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
+from smr_notebook.dataflow.grouping import Pairs, PartitionedBlock, block_bytes, group_pairs, key_bytes, merge_blocks, partition_block
+from smr_notebook.dataflow.keys import KeyColumn, KeyKind, split_keys
+from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.records import RecordBlock
+from smr_notebook.dataflow.spilling import Spills, collect, merge_streams, write_partition
+from smr_notebook.model import Part, Receipt
+from smr_notebook.ports import ExchangeWriter
+
+BLOCK_BYTES = 1 << 20
+"""About how large a block of a run is in memory."""
+_MOST_RAW = 32 << 20
+_MOST_HELD = 1 << 30  # text columns have 32-bit offsets
+
+
+class PairSink(Protocol):
+    """What `run_map_to_part` writes to: `dataflow.outputs.PartWriter`."""
+
+    def add(self, keys: list[Any], values: list[Any], groups: list[Any] | None = None) -> None:
+        """Append rows; `groups` is the key of each row's group, or `None` where rows are not ordered by it."""
+        ...
+
+    def close(self) -> Part:
+        """Make the rows readable, and say where they are."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the rows."""
+        ...
+
+
+def run_map(
+    functions: Functions,
+    blocks: Iterable[RecordBlock],
+    writer: ExchangeWriter,
+    *,
+    partitions: int,
+    meter: Meter,
+    budget: int,
+    scratch: Path,
+) -> Receipt:
+    """Map records, and write the pairs to the exchange.
+
+    Args:
+        functions: The user's.
+        blocks: The records of the split.
+        writer: Takes the pairs; it is closed, or aborted on any error.
+        partitions: Number of partitions.
+        meter: Counts, and may stop the attempt.
+        budget: Bytes of memory that pairs may take.
+        scratch: Folder for spills.
+
+    Raises:
+        UserCodeError: `map` or `combine` raised, or gave the wrong shape.
+        AttemptStopped: The meter was told to stop.
+    """
+    shuffle = Shuffle(functions, partitions=partitions, budget=budget, scratch=scratch)
+    drain = Drain(functions, blocks, meter=meter, batch_bytes=budget // 16)
+    try:
+        with resting_collector():
+            for batch in drain.batches():
+                size = shuffle.add(batch)
+                drain.fit(len(batch.keys), size)
+                batch.clear()
+                collect_young()
+            for partition, stream in shuffle.partitions():
+                meter.check()
+                meter.pairs_out += write_partition(writer, partition, stream)
+        return writer.close()
+    except BaseException:
+        writer.abort()
+        raise
+    finally:
+        shuffle.close()
+
+
+def run_map_to_part(functions: Functions, blocks: Iterable[RecordBlock], sink: PairSink, *, meter: Meter) -> Part:
+    """Map records, and write the pairs as rows, in order: a job without `reduce`.
+
+    Args:
+        functions: The user's.
+        blocks: The records of the split.
+        sink: Takes the rows; it is closed, or aborted on any error.
+        meter: Counts, and may stop the attempt.
+
+    Raises:
+        UserCodeError: `map` raised, or gave the wrong shape, or a value that cannot be stored.
+        AttemptStopped: The meter was told to stop.
+    """
+    drain = Drain(functions, blocks, meter=meter, batch_bytes=4 << 20)
+    try:
+        with resting_collector():
+            for batch in drain.batches():
+                _add_rows(sink, batch)
+                meter.pairs_out += len(batch.keys)
+                drain.fit(len(batch.keys), sample_bytes(batch.keys) + sample_bytes(batch.values))
+                batch.clear()
+                collect_young()
+        return sink.close()
+    except BaseException:
+        sink.abort()
+        raise
+
+
+class Shuffle:
+    """The pairs of one map attempt, grouped, within a budget.
+
+    Args:
+        functions: The user's; the combiner is used.
+        partitions: Number of partitions.
+        budget: Bytes of memory.
+        scratch: Folder for spills.
+
+    Attributes:
+        spills: What went to disk.
+    """
+
+    def __init__(self, functions: Functions, *, partitions: int, budget: int, scratch: Path) -> None:
+        self._partitions = partitions
+        self._combiner = Combiner(functions)
+        self._raw: dict[KeyKind, list[Pairs]] = {}
+        self._raw_bytes = 0
+        self._most_raw = min(budget // 8, _MOST_RAW)
+        self._held: dict[KeyKind, list[GroupBlock]] = {}
+        self._held_bytes = 0
+        self._most_held = min(budget // 4, _MOST_HELD)
+        self.spills = Spills(scratch, partitions=partitions, budget=budget)
+
+    def add(self, batch: Batch) -> int:
+        """Take the pairs of a batch, and return how many bytes they take.
+
+        Raises:
+            UserCodeError: A key cannot be grouped, a value cannot be stored, or the combiner raised.
+        """
+        size = 0
+        for keys, values in _columns(batch):
+            self._raw.setdefault(keys.kind, []).append((keys, values))
+            size += column_bytes(keys, values)
+        self._raw_bytes += size
+        if self._raw_bytes > self._most_raw:
+            self._consolidate()
+            if self._held_bytes > self._most_held:
+                self._shrink()
+        return size
+
+    def partitions(self) -> Iterator[tuple[int, Iterator[GroupBlock]]]:
+        """Yield the blocks of every partition, in order; nothing may be added after."""
+        self._consolidate()
+        memory = self._merged(combine=self._combiner.present)
+        self.spills.settle()
+        for number in range(self._partitions):
+            streams = [*self.spills.streams(number), _in_memory(memory, number)]
+            blocks = collect(merge_streams(streams), BLOCK_BYTES)
+            if self._combiner.present and len(streams) > 1:
+                blocks = collect(map(self._combiner.combine, blocks), BLOCK_BYTES)
+            yield number, blocks
+
+    def close(self) -> None:
+        """Drop everything."""
+        self.spills.close()
+
+    def _consolidate(self) -> None:
+        """Group the raw pairs."""
+        for kind, batches in self._raw.items():
+            block = group_pairs(batches, self._partitions)
+            batches.clear()
+            if self._combiner.worthwhile:
+                block = self._combiner.combine(block)
+            self._held.setdefault(kind, []).append(block)
+            self._held_bytes += block_bytes(block)
+        self._raw.clear()
+        self._raw_bytes = 0
+
+    def _shrink(self) -> None:
+        """Merge and combine the held blocks; spill them unless that made them small."""
+        memory = self._merged(combine=self._combiner.worthwhile)
+        self._held_bytes = sum(block_bytes(part.block) for part in memory.values())
+        if self._held_bytes > self._most_held // 2:
+            self.spills.add(lambda number: _in_memory(memory, number))
+            self._held_bytes = 0
+        else:
+            self._held = {kind: [part.block] for kind, part in memory.items()}
+
+    def _merged(self, *, combine: bool) -> dict[KeyKind, PartitionedBlock]:
+        """Merge the held blocks of each kind, in rank order, and let go of them."""
+        merged = {}
+        for kind in sorted(self._held):
+            block = merge_blocks(self._held.pop(kind), self._partitions)
+            merged[kind] = partition_block(self._combiner.combine(block) if combine else block, self._partitions)
+        return merged
+
+
+def column_bytes(keys: KeyColumn, values: Column) -> int:
+    """Return the bytes of memory that pairs take."""
+    return key_bytes(keys) + int(values.array.nbytes)
+
+
+def _in_memory(memory: dict[KeyKind, PartitionedBlock], number: int) -> Iterator[GroupBlock]:
+    for part in memory.values():
+        block = part.partition(number)
+        if len(block.keys):
+            yield block
+
+
+def _columns(batch: Batch) -> Iterator[Pairs]:
+    try:
+        columns = split_keys(batch.keys)
+    except TypeError as error:
+        raise _blame(batch, batch.keys, split_keys) from error
+    try:
+        values = encode_values(batch.values)
+    except TypeError as error:
+        raise _blame(batch, batch.values, encode_values) from error
+    for keys, rows in columns:
+        yield keys, values if rows is None else values.take(rows)
+
+
+def _add_rows(sink: PairSink, batch: Batch) -> None:
+    try:
+        sink.add(batch.keys, batch.values, None)
+    except TypeError as error:
+        raise _blame(batch, list(zip(batch.keys, batch.values, strict=True)), encode_values) from error
+
+
+def _blame(batch: Batch, items: list[Any], encode: Callable[[list[Any]], object]) -> UserCodeError:
+    """Return the error that names the record whose key or value cannot be encoded."""
+    for row, item in enumerate(items):
+        try:
+            encode([item])
+        except TypeError:
+            return batch.failure(row)
+    return UserCodeError("map", short_repr(items[0]), source=batch.blocks[0][0].source)

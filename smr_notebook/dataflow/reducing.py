@@ -1,0 +1,296 @@
+"""A reduce attempt: the blocks of one partition in, the rows of one part out.
+
+The blocks are loaded run by run. While they fit, they are regrouped in memory at the end, in one vectorised step; past the
+budget they go to spills, sorted, and the spills are merged. Either way the result is one stream of small blocks in the
+order of (key kind, key), in which a large group goes on from block to block. Of that stream only one block at a time
+becomes Python objects.
+
+Rules of this module:
+
+* `reduce` is called once for each key; it may stop early, or never look at its values.
+* The values of a key come in input order: that of the map tasks, then that of the run.
+* The checksum is taken of the keys as they were read, hashed anew: it proves the transport, not the sender's sum.
+* What fails inside our own iterator while `reduce` is reading from it is not the user's failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from smr_notebook.dataflow.blocks import GroupBlock, unpack
+from smr_notebook.dataflow.columns import decode_values, encode_values
+from smr_notebook.dataflow.draining import checked_pair, collect_young, resting_collector, sample_bytes
+from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
+from smr_notebook.dataflow.grouping import block_bytes, merge_blocks, order_key, slice_groups
+from smr_notebook.dataflow.hashing import checksum, hash_keys
+from smr_notebook.dataflow.keys import KeyKind, decode_keys
+from smr_notebook.dataflow.mapping import PairSink
+from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.spilling import Blocks, Spills, collect, merge_streams
+from smr_notebook.model import Part
+
+_PIECE_BYTES = 1 << 20
+_MOST_HELD = 1 << 30  # text columns have 32-bit offsets
+_MOST_ROWS = 10_000
+_ROW_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """What a reduce attempt gives.
+
+    Attributes:
+        part: Its rows.
+        groups: Distinct keys.
+        checksum: Sum of the hashes of the pairs read, modulo 2**64.
+    """
+
+    part: Part
+    groups: int
+    checksum: int
+
+
+def run_reduce(
+    functions: Functions, runs: Iterable[Iterator[bytes]], sink: PairSink, *, meter: Meter, budget: int, scratch: Path
+) -> Reduced:
+    """Reduce one partition.
+
+    Args:
+        functions: The user's, with `reduce`.
+        runs: For each map task, in order, the blocks of the partition.
+        sink: Takes the rows; it is closed, or aborted on any error. It wants groups exactly when `reduce` is a generator function.
+        meter: Counts, and may stop the attempt.
+        budget: Bytes of memory that pairs may take.
+        scratch: Folder for spills.
+
+    Raises:
+        UserCodeError: `reduce` raised, or gave the wrong shape.
+        CorruptObjectError: Bytes are not what was written.
+        AttemptStopped: The meter was told to stop.
+    """
+    partition = Partition(budget=budget, scratch=scratch)
+    try:
+        with resting_collector():
+            for run in runs:
+                meter.check()
+                for data in run:
+                    meter.pairs_in += partition.add(unpack(data))
+            groups = Groups(collect(partition.blocks(), min(_PIECE_BYTES, max(budget // 16, 1))), meter)
+            rows = _Rows(sink, meter)
+            (_reduce_yielding if functions.reduce_yields else _reduce_plain)(functions, groups, rows)
+            rows.flush()
+        return Reduced(sink.close(), meter.records_read, partition.checksum)
+    except BaseException:
+        sink.abort()
+        raise
+    finally:
+        partition.close()
+
+
+class Partition:
+    """The groups of one partition, within a budget.
+
+    Args:
+        budget: Bytes of memory.
+        scratch: Folder for spills.
+
+    Attributes:
+        checksum: Sum of the hashes of the pairs so far, modulo 2**64.
+        spills: What went to disk.
+    """
+
+    def __init__(self, *, budget: int, scratch: Path) -> None:
+        self._held: dict[KeyKind, list[GroupBlock]] = {}
+        self._held_bytes = 0
+        self._most_held = min(budget // 4, _MOST_HELD)
+        self.checksum = 0
+        self.spills = Spills(scratch, partitions=1, budget=budget)
+
+    def add(self, block: GroupBlock) -> int:
+        """Take a block, and return how many pairs it holds."""
+        self.checksum = (self.checksum + checksum(hash_keys(block.keys), np.diff(block.offsets))) % 2**64
+        self._held.setdefault(block.keys.kind, []).append(block)
+        self._held_bytes += block_bytes(block)
+        if self._held_bytes > self._most_held:
+            self.spills.add(lambda _: self._drain())
+            self._held_bytes = 0
+        return len(block.values)
+
+    def blocks(self) -> Blocks:
+        """Yield all groups in the order of (key kind, key), small neighbours not yet put together; nothing may be added after."""
+        self.spills.settle()
+        return merge_streams([*self.spills.streams(0), self._drain()])
+
+    def close(self) -> None:
+        """Drop everything."""
+        self._held.clear()
+        self.spills.close()
+
+    def _drain(self) -> Blocks:
+        for kind in sorted(self._held):
+            yield merge_blocks(self._held.pop(kind))
+
+
+class Groups:
+    """Hands out groups as a key and an iterator of its values.
+
+    Args:
+        blocks: In order; a key may go on in the next block.
+        meter: May stop the attempt.
+
+    Attributes:
+        meter: As given.
+    """
+
+    def __init__(self, blocks: Blocks, meter: Meter) -> None:
+        self._blocks = blocks
+        self.meter = meter
+        self._open: GroupBlock | None = None
+        self._following: GroupBlock | None = None
+        self._broken: Exception | None = None
+
+    def __iter__(self) -> Iterator[tuple[Any, Iterator[Any]]]:
+        """Yield each key with its values; the iterator is good until the next key is asked for."""
+        block = next(self._blocks, None)
+        while block is not None:
+            self.meter.check()
+            keys = decode_keys(block.keys)
+            values = decode_values(block.values)
+            offsets = block.offsets.tolist()
+            last = len(keys) - 1
+            for row in range(last):
+                yield keys[row], iter(values[offsets[row] : offsets[row + 1]])
+            self._open = slice_groups(block, last, last + 1)
+            self._following = None
+            yield keys[last], self._long(self._open, values[offsets[last] :])
+            while self._more() is not None:
+                pass
+            block = self._following
+            collect_young()
+
+    def check(self) -> None:
+        """Raise what failed in the iterator while `reduce` was reading from it, even if `reduce` swallowed that."""
+        if self._broken is not None:
+            raise self._broken
+
+    def fail(self, key: Any, error: BaseException) -> NoReturn:
+        """Raise the right error after `reduce` raised one."""
+        self.check()
+        raise UserCodeError("reduce", short_repr(key)) from error
+
+    def _long(self, group: GroupBlock, values: list[Any]) -> Iterator[Any]:
+        """Yield the values of a group that may go on in the blocks that follow."""
+        yield from values
+        while self._open is group and (more := self._more()) is not None:
+            yield from decode_values(more.values)
+
+    def _more(self) -> GroupBlock | None:
+        """Return what the next block holds of the open group; `None`, and the group is closed, when it has ended."""
+        if self._open is None:
+            return None
+        try:
+            self.meter.check()
+            block = next(self._blocks, None)
+            if block is None or not _goes_on(self._open, block):
+                self._open, self._following = None, block
+                return None
+        except Exception as error:
+            self._open, self._broken = None, error
+            raise
+        if len(block.keys) > 1:
+            self._open, self._following = None, slice_groups(block, 1, len(block.keys))
+        return slice_groups(block, 0, 1)
+
+
+def _goes_on(group: GroupBlock, block: GroupBlock) -> bool:
+    return group.keys.kind is block.keys.kind and bool(order_key(group.keys, 0) == order_key(block.keys, 0))
+
+
+class _Rows:
+    """Collects rows for the sink. How many at once depends on how large they turn out to be."""
+
+    def __init__(self, sink: PairSink, meter: Meter) -> None:
+        self._sink = sink
+        self._meter = meter
+        self.keys: list[Any] = []
+        self.values: list[Any] = []
+        self.groups: list[Any] | None = None
+        self.limit = 16
+
+    def flush(self) -> None:
+        """Hand the rows over."""
+        keys, values, groups = self.keys, self.values, self.groups
+        if not keys:
+            return
+        try:
+            self._sink.add(keys, values, groups)
+            size = sample_bytes(keys) + sample_bytes(values)
+        except TypeError as error:
+            raise UserCodeError("reduce", short_repr(_unstorable(keys, values, groups))) from error
+        self._meter.pairs_out += len(keys)
+        self.limit = max(1, min(self.limit * 8, _ROW_BYTES * len(keys) // max(size, 1), _MOST_ROWS))
+        self.keys, self.values = [], []
+        self.groups = None if groups is None else []
+
+
+def _unstorable(keys: list[Any], values: list[Any], groups: list[Any] | None) -> Any:
+    """Return the key of the group whose row cannot be stored."""
+    for row in range(len(keys)):
+        try:
+            encode_values([keys[row]])
+            encode_values([values[row]])
+        except TypeError:
+            return (groups or keys)[row]
+    return keys[0]
+
+
+def _reduce_plain(functions: Functions, groups: Groups, rows: _Rows) -> None:
+    reduce, meter = functions.reduce, groups.meter
+    assert reduce is not None  # noqa: S101 - a plan without `reduce` has no reduce phase
+    for key, values in groups:
+        meter.records_read += 1
+        try:
+            result = reduce(key, values)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - `fail` raises it again
+            groups.fail(key, error)
+        groups.check()
+        meter.records_mapped += 1
+        rows.keys.append(key)
+        rows.values.append(result)
+        if len(rows.keys) >= rows.limit:
+            rows.flush()
+
+
+def _reduce_yielding(functions: Functions, groups: Groups, rows: _Rows) -> None:
+    reduce, meter = functions.reduce, groups.meter
+    assert reduce is not None  # noqa: S101 - a plan without `reduce` has no reduce phase
+    rows.groups = []
+    for group, values in groups:
+        meter.records_read += 1
+        more = True
+        try:
+            stream: Iterator[Any] = iter(reduce(group, values))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - `fail` raises it again
+            groups.fail(group, error)
+        while more:
+            before, limit = len(rows.keys), rows.limit
+            try:
+                for item in islice(stream, limit):
+                    key, value = checked_pair(item, "reduce")
+                    rows.keys.append(key)
+                    rows.values.append(value)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - `fail` raises it again
+                groups.fail(group, error)
+            added = len(rows.keys) - before
+            rows.groups += [group] * added
+            more = added == limit
+            if len(rows.keys) >= rows.limit:
+                rows.flush()
+        groups.check()
+        meter.records_mapped += 1

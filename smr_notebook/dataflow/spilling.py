@@ -1,0 +1,202 @@
+"""Sorted groups on local disk, and the merge of sorted streams: how a task handles more than its memory holds.
+
+A *spill* is a run (`dataflow.runs`) in a nameless file of the scratch folder: it is gone when it is closed, and when the process
+dies. Merging reads a few blocks of each spill at a time. It goes by ranges, not by pairs: the smallest of the last
+keys in view is the *bound*; all groups before it are complete in view, are cut out of every block, and are grouped in one
+vectorised step. The group at the bound may go on behind the view, so it is handed on stream by stream.
+
+Rules of this module:
+
+* The order of streams is the order of the values of a key.
+* Spills are merged as digits are carried: `fan_in` neighbours of one level become one of the next. So their number stays small, each
+  pair is rewritten once per level, and only neighbours ever merge, which keeps the order.
+* Within a partition, blocks stand in the order of (key kind, key).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from smr_notebook.dataflow.blocks import GroupBlock, pack, unpack
+from smr_notebook.dataflow.grouping import block_bytes, cut_block, merge_blocks, order_key, slice_groups
+from smr_notebook.dataflow.hashing import checksum, hash_keys
+from smr_notebook.dataflow.runs import RunReader, RunWriter, read_rows
+from smr_notebook.ports import ExchangeWriter
+
+Blocks = Iterator[GroupBlock]
+
+
+def write_block(writer: ExchangeWriter | RunWriter, partition: int, block: GroupBlock) -> None:
+    """Write one block of groups, with its counts and checksum."""
+    sums = checksum(hash_keys(block.keys), np.diff(block.offsets))
+    writer.write(partition, pack(block), groups=len(block.keys), pairs=len(block.values), checksum=sums)
+
+
+def collect(blocks: Blocks, size: int) -> Blocks:
+    """Make blocks of about `size` bytes out of blocks that stand in (kind, key) order."""
+    held: list[GroupBlock] = []
+    held_bytes = 0
+    for block in blocks:
+        if held and (held_bytes >= size or held[0].keys.kind is not block.keys.kind):
+            yield from cut_block(merge_blocks(held), size)
+            held, held_bytes = [], 0
+        held.append(block)
+        held_bytes += block_bytes(block)
+    if held:
+        yield from cut_block(merge_blocks(held), size)
+
+
+class _Head:
+    """The block in view of one stream. `block` is `None` at the end."""
+
+    __slots__ = ("_blocks", "block")
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks = blocks
+        self.block: GroupBlock | None = None
+        self.advance()
+
+    def advance(self) -> None:
+        self.block = next(self._blocks, None)
+
+    def cut(self, groups: int) -> GroupBlock | None:
+        """Take the first groups out of view, and return them."""
+        block = self.block
+        if block is None or groups == 0:
+            return None
+        if groups == len(block.keys):
+            self.advance()
+        else:
+            self.block = slice_groups(block, groups, len(block.keys))
+        return slice_groups(block, 0, groups)
+
+
+def merge_streams(streams: Sequence[Blocks]) -> Blocks:
+    """Merge streams whose blocks stand in (kind, key) order; a key may go on in the next block, of the streams and of the result."""
+    if len(streams) == 1:
+        yield from streams[0]
+        return
+    heads = [_Head(stream) for stream in streams]
+    while seen := [(head, head.block) for head in heads if head.block is not None]:
+        kind = min(block.keys.kind for _, block in seen)
+        current = [(head, block) for head, block in seen if block.keys.kind is kind]
+        bound = min(order_key(block.keys, len(block.keys) - 1) for _, block in current)
+        before = [head.cut(_position(block, bound)) for head, block in current]
+        complete = [block for block in before if block is not None]
+        if complete:
+            yield merge_blocks(complete)
+        for head, _ in current:
+            while head.block is not None and head.block.keys.kind is kind and order_key(head.block.keys, 0) == bound:
+                piece = head.cut(1)
+                if piece is not None:
+                    yield piece
+
+
+def _position(block: GroupBlock, bound: Any) -> int:
+    """Return how many groups of the block stand before the bound."""
+    return bisect_left(range(len(block.keys)), bound, key=lambda row: order_key(block.keys, row))
+
+
+@dataclass(frozen=True, slots=True)
+class _Spill:
+    file: BinaryIO
+    run: RunReader
+    level: int
+
+
+class Spills:
+    """The spills of one task, in order.
+
+    Args:
+        scratch: Folder for their files.
+        partitions: Partitions of each.
+        budget: Bytes of memory that merging may take.
+
+    Attributes:
+        written: How many spills were written, those of merging included.
+    """
+
+    def __init__(self, scratch: Path, *, partitions: int, budget: int) -> None:
+        self._scratch = scratch
+        self._partitions = partitions
+        self._spills: list[_Spill] = []
+        self.block_size = min(max(budget // 64, 1 << 12), 1 << 20)
+        self.fan_in = min(max(budget // (4 * self.block_size), 2), 64)
+        self.written = 0
+
+    def __len__(self) -> int:
+        return len(self._spills)
+
+    def add(self, partition: Callable[[int], Blocks]) -> None:
+        """Write a spill behind the others.
+
+        Args:
+            partition: Gives the blocks of one partition, in (kind, key) order.
+        """
+        self._spills.append(self._write(partition, 0))
+        while len(self._spills) >= self.fan_in and self._spills[-self.fan_in].level == self._spills[-1].level:
+            self._carry(self.fan_in)
+
+    def settle(self) -> None:
+        """Merge until one more pass can read all spills at once."""
+        while len(self._spills) > self.fan_in:
+            self._carry(min(len(self._spills) - self.fan_in + 1, self.fan_in))
+
+    def streams(self, partition: int) -> list[Blocks]:
+        """Return the blocks of one partition, spill by spill."""
+        return [self._blocks(spill, partition) for spill in self._spills]
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        for spill in self._spills:
+            spill.file.close()
+        self._spills.clear()
+
+    def _carry(self, count: int) -> None:
+        merged = self._spills[-count:]
+        spill = self._write(lambda partition: merge_streams([self._blocks(spill, partition) for spill in merged]), merged[0].level + 1)
+        self._spills[-count:] = [spill]
+        for old in merged:
+            old.file.close()
+
+    def _write(self, partition: Callable[[int], Blocks], level: int) -> _Spill:
+        file = cast("BinaryIO", tempfile.TemporaryFile(dir=self._scratch))  # noqa: SIM115 - closed by `close`
+        try:
+            writer = RunWriter(file, self._partitions)
+            for number in range(self._partitions):
+                for block in collect(partition(number), self.block_size):
+                    write_block(writer, number, block)
+            end = writer.close()
+            rows = read_rows(_reader(file), size=end.size, footer=end.footer, crc=end.crc, name="a spill")
+        except BaseException:
+            file.close()
+            raise
+        self.written += 1
+        return _Spill(file, RunReader(_reader(file), rows, "a spill"), level)
+
+    def _blocks(self, spill: _Spill, partition: int) -> Blocks:
+        return map(unpack, spill.run.blocks(partition, step=self.block_size))
+
+
+def _reader(file: BinaryIO) -> Callable[[int, int], bytes]:
+    def get(start: int, stop: int) -> bytes:
+        file.seek(start)
+        return file.read(stop - start)
+
+    return get
+
+
+def write_partition(writer: ExchangeWriter, partition: int, blocks: Iterable[GroupBlock]) -> int:
+    """Write the blocks of one partition, and return how many pairs they hold."""
+    pairs = 0
+    for block in blocks:
+        write_block(writer, partition, block)
+        pairs += len(block.values)
+    return pairs
