@@ -15,15 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from smr_notebook.dataflow import compression
 from smr_notebook.dataflow.records import SpanBytes
 from smr_notebook.model import Span
 from smr_notebook.ports import InputSource
 
-BLOCK_BYTES = 1 << 20
-"""What is read and decoded at a time: large enough for few calls, small enough to stay in the caches."""
+BLOCK_BYTES = 256 << 10
+"""What is decoded at a time: large enough for few calls, small enough to stay in the caches (1 MiB is a tenth slower, 4 MiB a half)."""
 
+_BLOCKS_PER_READ = 8
 _STORED_BYTES = 4 << 20
 _AHEAD_BYTES = 64 << 10
 _AHEAD_LIMIT = 16 << 20
@@ -68,7 +70,7 @@ def read_lines(span: Span, source: InputSource, *, block_bytes: int) -> Iterator
     """
     planned = SpanBytes(span, source)
     if span.start < span.stop:
-        head = planned.read(0, min(span.size, max(block_bytes, compression.HEAD_BYTES))) if span.whole else b""
+        head = planned.read(0, min(span.size, max(_BLOCKS_PER_READ * block_bytes, compression.HEAD_BYTES))) if span.whole else b""
         compression.refuse_archive(head, span.key)
         codec = compression.sniff(head)
         if codec is None:
@@ -132,9 +134,9 @@ def _span_chunks(span: Span, planned: SpanBytes, *, head: bytes, block_bytes: in
 
 def _stepwise(planned: SpanBytes, *, head: bytes, start: int, stop: int, step: int) -> Iterator[bytes]:
     """Yield `[start, stop)`, of which `head` is known already, in pieces of `step` bytes."""
-    for position in range(0, len(head), step):
-        yield head[position : position + step]
-    yield from planned.chunks(start + len(head), stop, step)
+    for piece in chain([head], planned.chunks(start + len(head), stop, _BLOCKS_PER_READ * step)):
+        for position in range(0, len(piece), step):
+            yield piece[position : position + step]
 
 
 def _content_chunks(contents: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes]]:

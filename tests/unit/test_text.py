@@ -185,10 +185,10 @@ def test_an_object_that_is_not_the_planned_one_gives_no_record(found: ObjectInfo
 
 
 def test_an_object_that_changes_under_the_reader_is_found_at_the_end() -> None:
-    source = Versioned(b"a\n" * 1000)
-    blocks = read_text(Span("m", "key", 0, 2000, 2000, "1"), source, first=1, block_bytes=600)
+    source = Versioned(b"a\n" * 10_000)
+    blocks = read_text(Span("m", "key", 0, 20_000, 20_000, "1"), source, first=1, block_bytes=600)
     next(blocks)
-    source.found = ObjectInfo("key", 2000, "2")
+    source.found = ObjectInfo("key", 20_000, "2")
 
     with pytest.raises(InputChangedError):
         list(blocks)
