@@ -60,7 +60,7 @@ test-wheel: build/.wheel-tested
 
 build/.wheel-tested: build/.wheel tests/checks/wheel.py constraints.txt
 	@rm -rf build/bare && $(PYTHON) -m venv build/bare
-	@build/bare/bin/python -m pip --quiet --disable-pip-version-check install -c constraints.txt dist/*.whl
+	@build/bare/bin/python -m pip --quiet --disable-pip-version-check install --no-compile -c constraints.txt dist/*.whl
 	@cd build && bare/bin/python -W error ../tests/checks/wheel.py ../dist/*.whl
 	@rm -rf build/bare && touch $@
 
