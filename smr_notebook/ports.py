@@ -81,6 +81,8 @@ class Table(Protocol):
         reply a repeated call would say "lost" though it won; so a value that must tell writers apart carries who
         wrote it. An adapter must not apply one call twice.
 
+        Where no row stands and `expect` is not 0, nothing is written, and the row returned has version 0 and an empty value.
+
         Raises:
             StoreError: The table cannot be reached; whether the write happened is unknown.
         """

@@ -10,7 +10,7 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TypeVar
@@ -59,7 +59,7 @@ def in_processes(works: list[Callable[[], None]]) -> None:
             child.stdin.write(b"!")
             child.stdin.flush()
         for child in children:
-            _, errors = child.communicate()
+            _, errors = child.communicate(timeout=120)
             if child.returncode:
                 raise RuntimeError(f"A racing process ended with {child.returncode}: {errors.decode(errors='replace')}")
 
@@ -80,10 +80,21 @@ def count_up_in_process(open_table: Callable[[], Table], times: int, writer: str
     count_up(open_table(), "counter", times, writer=writer)
 
 
-def create_all(open_store: Callable[[], ObjectStore], count: int, writer: str) -> None:
-    """Try to create the same objects as everybody else, and store under `won/<writer>` which of them were won."""
+def create_all(open_store: Callable[[], ObjectStore], count: int, *, writer: str, writers: int) -> None:
+    """Try to create the same objects as everybody else, and store under `won/<writer>` which of them were won.
+
+    All writers meet when the object is half written, so that they come to its end at the same moment.
+    """
     store = open_store()
-    won = [number for number in range(count) if store.put(f"race/{number:04d}", writer.encode(), if_absent=True)]
+
+    def body(number: int) -> Iterator[bytes]:
+        yield writer.encode()
+        store.put(f"ready/{number:04d}/{writer}", b"")
+        while sum(1 for _ in store.list_prefix(f"ready/{number:04d}/")) < writers:
+            pass
+        yield b"!"
+
+    won = [number for number in range(count) if store.put(f"race/{number:04d}", body(number), if_absent=True)]
     store.put(f"won/{writer}", ",".join(map(str, won)).encode())
 
 

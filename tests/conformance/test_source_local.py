@@ -73,11 +73,13 @@ def test_the_parent_of_a_link_is_that_of_what_it_leads_to(tmp_path: Path) -> Non
 
 def test_names_that_are_no_text_survive(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path)
-    for name in (b"\xff.bin", b"\xc3\xa9.bin", b"\xfe", b"z"):
+    for name in (b"\xff.bin", b"\xf0\x9d\x84\x9e", b"\xc3\xa9.bin", b"\xfe", b"z"):
         Path(os.fsdecode(folder + b"/" + name)).write_bytes(name)
     keys = found(tmp_path)
-    assert [os.fsencode(key) for key in keys] == [folder + b"/" + name for name in (b"z", b"\xc3\xa9.bin", b"\xfe", b"\xff.bin")]
-    assert [FileSource().get(key) for key in keys] == [b"z", b"\xc3\xa9.bin", b"\xfe", b"\xff.bin"]
+    assert [os.fsencode(key) for key in keys] == [
+        folder + b"/" + name for name in (b"z", b"\xc3\xa9.bin", b"\xf0\x9d\x84\x9e", b"\xfe", b"\xff.bin")
+    ]
+    assert [FileSource().get(key) for key in keys] == [b"z", b"\xc3\xa9.bin", b"\xf0\x9d\x84\x9e", b"\xfe", b"\xff.bin"]
     assert found(os.fsdecode(folder + b"/\xff*")) == found(os.fsdecode(folder + b"/\xff.bin")) == [os.fsdecode(folder + b"/\xff.bin")]
 
 
