@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
@@ -24,8 +25,9 @@ def words(line: str) -> Iterator[tuple[str, int]]:
 
 
 def status(line: str) -> Iterator[tuple[int, int]]:
-    code = line.rsplit('"', 5)[-5 if line.endswith('"') else -1].split()
-    yield int(code[0]), 1
+    found = re.search(r'" (\d{3}) ', line)
+    if found:
+        yield int(found[1]), 1
 
 
 def total(key: Any, values: Iterator[int]) -> int:
