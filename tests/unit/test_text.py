@@ -56,7 +56,7 @@ pieces = st.sampled_from(["\n", "\r\n", "\r", "\ufeff", "a", "é", "€", "😀"
 texts = st.builds(lambda bom, parts: (BOM if bom else b"") + "".join(parts).encode(), st.booleans(), st.lists(pieces, max_size=30))
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(data=texts, split_bytes=st.integers(1, 40), block_bytes=st.integers(1, 40))
 @example(data=BOM, split_bytes=1, block_bytes=1)
 @example(data=BOM + b"\n", split_bytes=2, block_bytes=1)
