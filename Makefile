@@ -10,14 +10,14 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-SOURCES := $(shell find smr_notebook kernels -type f ! -name '*.pyc') setup.cfg pyproject.toml MANIFEST.in README.md LICENSE
+# Folders count too: their time tells of a file that is gone.
+SOURCES := $(shell find smr_notebook kernels -name __pycache__ -prune -o -print) setup.cfg pyproject.toml MANIFEST.in README.md LICENSE
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 NEGATIVE := $(sort $(wildcard notebooks/negative/*.ipynb))
 NBVAL = $(BIN)/pytest -q -p no:cacheprovider --nbval --nbval-sanitize-with $$($(BIN)/python -m smr_notebook nbval-sanitize)
 
 # Tests see the installed wheel and nobody's settings, never the folder beside them.
 unexport PYTHONPATH PYTHONHOME $(filter SMR_%,$(.VARIABLES))
-export PYTHONDONTWRITEBYTECODE := 1
 export IPYTHONDIR := $(abspath $(VENV))/ipython
 export JUPYTER_CONFIG_DIR := $(abspath $(VENV))/jupyter
 export JUPYTER_DATA_DIR := $(abspath $(VENV))/jupyter/data
@@ -27,6 +27,7 @@ IN_WORKSPACE = export SMR_WORKSPACE=$$(mktemp -d); \
 	trap '$(BIN)/python -c "import smr_notebook; smr_notebook.Session().close()"; rm -rf "$$SMR_WORKSPACE"' EXIT
 
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 .PHONY: demo test test-fast test-notebooks test-negative test-wheel pytest lint format wheel install constraints clean
 
 demo: install
