@@ -136,6 +136,7 @@ class Shuffle:
         scratch: Folder for spills.
 
     Attributes:
+        held_bytes: Bytes of grouped pairs in memory.
         spills: What went to disk.
     """
 
@@ -146,7 +147,7 @@ class Shuffle:
         self._raw_bytes = 0
         self._most_raw = min(budget // 8, _MOST_RAW)
         self._held: dict[KeyKind, list[GroupBlock]] = {}
-        self._held_bytes = 0
+        self.held_bytes = 0
         self._most_held = min(budget // 4, _MOST_HELD)
         self.spills = Spills(scratch, partitions=partitions, budget=budget)
 
@@ -163,7 +164,7 @@ class Shuffle:
         self._raw_bytes += size
         if self._raw_bytes > self._most_raw:
             self._consolidate()
-            if self._held_bytes > self._most_held:
+            if self.held_bytes > self._most_held:
                 self._shrink()
         return size
 
@@ -191,17 +192,17 @@ class Shuffle:
             if self._combiner.worthwhile:
                 block = self._combiner.combine(block)
             self._held.setdefault(kind, []).append(block)
-            self._held_bytes += block_bytes(block)
+            self.held_bytes += block_bytes(block)
         self._raw.clear()
         self._raw_bytes = 0
 
     def _shrink(self) -> None:
         """Merge and combine the held blocks; spill them unless that made them small."""
         memory = self._merged(combine=self._combiner.worthwhile)
-        self._held_bytes = sum(block_bytes(part.block) for part in memory.values())
-        if self._held_bytes > self._most_held // 2:
+        self.held_bytes = sum(block_bytes(part.block) for part in memory.values())
+        if self.held_bytes > self._most_held // 2:
             self.spills.add(lambda number: _in_memory(memory, number))
-            self._held_bytes = 0
+            self.held_bytes = 0
         else:
             self._held = {kind: [part.block] for kind, part in memory.items()}
 

@@ -21,14 +21,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-
 from smr_notebook.dataflow.blocks import GroupBlock, unpack
 from smr_notebook.dataflow.columns import decode_values, encode_values
 from smr_notebook.dataflow.draining import checked_pair, collect_young, resting_collector, sample_bytes
 from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
-from smr_notebook.dataflow.grouping import block_bytes, merge_blocks, order_key, slice_groups
-from smr_notebook.dataflow.hashing import checksum, hash_keys
+from smr_notebook.dataflow.grouping import block_bytes, block_checksum, merge_blocks, order_key, slice_groups
 from smr_notebook.dataflow.keys import KeyKind, decode_keys
 from smr_notebook.dataflow.mapping import PairSink
 from smr_notebook.dataflow.meter import Meter
@@ -114,7 +111,7 @@ class Partition:
 
     def add(self, block: GroupBlock) -> int:
         """Take a block, and return how many pairs it holds."""
-        self.checksum = (self.checksum + checksum(hash_keys(block.keys), np.diff(block.offsets))) % 2**64
+        self.checksum = (self.checksum + block_checksum(block)) % 2**64
         self._held.setdefault(block.keys.kind, []).append(block)
         self._held_bytes += block_bytes(block)
         if self._held_bytes > self._most_held:

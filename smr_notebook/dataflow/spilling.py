@@ -22,21 +22,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import numpy as np
-
 from smr_notebook.dataflow.blocks import GroupBlock, pack, unpack
-from smr_notebook.dataflow.grouping import block_bytes, cut_block, merge_blocks, order_key, slice_groups
-from smr_notebook.dataflow.hashing import checksum, hash_keys
+from smr_notebook.dataflow.grouping import block_bytes, block_checksum, cut_block, merge_blocks, order_key, slice_groups
 from smr_notebook.dataflow.runs import RunReader, RunWriter, read_rows
 from smr_notebook.ports import ExchangeWriter
 
 Blocks = Iterator[GroupBlock]
 
+_SMALL = 4096
+"""Compressing a block of up to so many bytes costs more than it saves."""
+
 
 def write_block(writer: ExchangeWriter | RunWriter, partition: int, block: GroupBlock) -> None:
     """Write one block of groups, with its counts and checksum."""
-    sums = checksum(hash_keys(block.keys), np.diff(block.offsets))
-    writer.write(partition, pack(block), groups=len(block.keys), pairs=len(block.values), checksum=sums)
+    data = pack(block, "lz4" if block_bytes(block) > _SMALL else None)
+    writer.write(partition, data, groups=len(block.keys), pairs=len(block.values), checksum=block_checksum(block))
 
 
 def collect(blocks: Blocks, size: int) -> Blocks:
