@@ -141,7 +141,7 @@ class ConservationError(JobError):
     """What went in is not what came out: the job has no answer rather than a wrong one."""
 
 
-class JobCancelled(JobError, KeyboardInterrupt):
+class JobCancelled(JobError, KeyboardInterrupt):  # noqa: N818 - an interrupt, not an error: it is what ■ asks for
     """The job was cancelled. As a `KeyboardInterrupt` it also stops the cells queued behind."""
 
 

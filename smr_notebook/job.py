@@ -17,7 +17,6 @@ from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import failures_so_far
-from smr_notebook.dataflow.results import head_frame, iter_frames, load_frame
 from smr_notebook.errors import JobNotFoundError, SmrError, ThrottledError
 from smr_notebook.model import FailedAttempt, JobState, Manifest, Outcome, Part, Phase, PhaseProgress, Progress
 from smr_notebook.outcome_errors import error_of
@@ -165,10 +164,14 @@ class Job:
             ResultTooLargeError: The result exceeds the session's `result_limit`; the message says what to do.
             CorruptObjectError: A part is not what was written.
         """
+        from smr_notebook.dataflow.results import load_frame  # noqa: PLC0415 - workers import this module, and must not import pandas
+
         return load_frame(self._backend.objects, self.parts(), limit_bytes=self._result_limit)
 
     def head(self, rows: int = 5) -> pd.DataFrame:
         """Wait, and return the first rows of the result in key order, without reading all of it."""
+        from smr_notebook.dataflow.results import head_frame  # noqa: PLC0415 - as in `result`
+
         return head_frame(self._backend.objects, self.parts(), rows)
 
     def scan(self) -> Iterator[pd.DataFrame]:
@@ -176,6 +179,8 @@ class Job:
 
         Each partition is in key order; the partitions follow each other by number.
         """
+        from smr_notebook.dataflow.results import iter_frames  # noqa: PLC0415 - as in `result`
+
         return iter_frames(self._backend.objects, self.parts())
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, InputMixedError, PlanError
+from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, InputMixedError, InputReadError, PlanError
 from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource
 
@@ -106,6 +106,7 @@ def find(named: Files, sources: Mapping[str, InputSource]) -> list[FoundObject]:
         InputMissingError: Nothing stands under a location.
         InputEmptyError: Everything found is empty.
         InputMixedError: An object was named twice.
+        InputReadError: The name of an object is not UTF-8.
         ConfigError: No source reads this kind of URL.
     """
     found: list[FoundObject] = []
@@ -116,6 +117,7 @@ def find(named: Files, sources: Mapping[str, InputSource]) -> list[FoundObject]:
         if len(found) == before:
             raise InputMissingError(f"Nothing found under {pattern!r}{_place(scheme, location)}. Check the path, or the glob.")
     _refuse_repeated(found)
+    _refuse_unwritable_names(found)
     if not any(item.info.size for item in found):
         raise InputEmptyError(f"{_patterns(named)}: {len(found):,} objects found, and all of them are empty.")
     return found
@@ -208,6 +210,16 @@ def _refuse_repeated(found: list[FoundObject]) -> None:
         if name in seen:
             raise InputMixedError(f"{item.info.key} is named twice: its records would count twice. Name it once.")
         seen.add(name)
+
+
+def _refuse_unwritable_names(found: list[FoundObject]) -> None:
+    for item in found:
+        try:
+            item.info.key.encode()
+        except UnicodeEncodeError:
+            raise InputReadError(
+                f"{item.info.key!r}: the name of this file is not UTF-8, so that no plan can name it. Rename it."
+            ) from None
 
 
 def empty_objects(found: list[FoundObject]) -> Iterator[str]:

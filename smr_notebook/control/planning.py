@@ -14,7 +14,7 @@ from typing import Any
 
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, FoundObject, Items, NamedInput, choose_format, empty_objects, find
-from smr_notebook.dataflow.code import Bundle, CodeReport, capture
+from smr_notebook.dataflow.code import Bundle, CodeReport, capture, modules_by_value
 from smr_notebook.dataflow.combining import check_combiner
 from smr_notebook.dataflow.compression import HEAD_BYTES, cuttable
 from smr_notebook.dataflow.functions import Functions, Pair
@@ -27,6 +27,9 @@ from smr_notebook.ports import Backend, InputSource, ObjectStore
 
 PARTITION_BYTES = 64 * 2**20
 """Input bytes for each partition when the user names no number."""
+
+LARGEST_CHUNK = 128 * 2**20
+"""Bytes of items or rows for each map task at most; `store_items` shares smaller inputs out among the workers."""
 
 MOST_PARTITIONS = 1_000
 SAMPLE_RECORDS = 200
@@ -191,9 +194,10 @@ def _planned_input(request: Request, backend: Backend, *, job: str, store: Objec
     if isinstance(request.input, Files):
         return _planned_files(request, request.input, backend.sources, slots=slots)
     prefix = Layout(job).input
-    split_bytes = request.split_size or choose_split_bytes(0, slots=slots, requested=None)
+    split_bytes = request.split_size or LARGEST_CHUNK
     if isinstance(request.input, Items):
-        stored, records = store_items(request.input.values, store, prefix, split_bytes=split_bytes, slots=slots)
+        with modules_by_value():
+            stored, records = store_items(request.input.values, store, prefix, split_bytes=split_bytes, slots=slots)
         return _stored(stored, records, Format.ITEMS, split_bytes, what="The iterable has no items")
     stored, records = store_frame(request.input.frame, store, prefix, split_bytes=split_bytes, slots=slots)
     return _stored(stored, records, Format.FRAME, split_bytes, what="The DataFrame has no rows")
@@ -212,7 +216,8 @@ def _planned_files(request: Request, named: Files, sources: Any, *, slots: int) 
     split_bytes = choose_split_bytes(total, slots=slots, requested=request.split_size or None)
     objects = tuple(PlannedObject(item.scheme, item.info, cuttable=_cuttable(item, format, sources, split_bytes)) for item in found)
     empty = list(empty_objects(found))
-    warnings = (f"{len(empty):,} objects are empty and give no records, {empty[0]} first.",) if empty else ()
+    gives = "one empty record each" if format is Format.BINARY else "no records"
+    warnings = (f"{len(empty):,} objects are empty and give {gives}, {empty[0]} first.",) if empty else ()
     return _Input(objects, format, split_bytes, None, warnings)
 
 

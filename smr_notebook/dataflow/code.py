@@ -23,6 +23,7 @@ import sysconfig
 import threading
 import types
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,21 +129,29 @@ def capture(functions: Functions, *, label_of: Callable[[str], str] = str) -> Bu
     own = _own_modules()
     for name, function in describe(functions):
         _refuse_local_imports(name, function, own)
-    with _PICKLING:
-        registered = [module for module in own.values() if module.__name__ not in cloudpickle.list_registry_pickle_by_value()]
-        for module in registered:
-            cloudpickle.register_pickle_by_value(module)
-        try:
-            body = _pickle(functions, captures)
-            sizes = tuple(sorted(((name, _size(value)) for name, value in captures.items()), key=lambda item: -item[1]))
-        finally:
-            for module in registered:
-                cloudpickle.unregister_pickle_by_value(module)
+    with modules_by_value():
+        body = _pickle(functions, captures)
+        sizes = tuple(sorted(((name, _size(value)) for name, value in captures.items()), key=lambda item: -item[1]))
     sources = {file: (label_of(file), text) for file, text in _texts(functions)}
     head = msgspec.json.encode(_Head(functions.map_takes_source, functions.reduce_yields, functions.combine_yields, sources))
     data = seal("code", len(head).to_bytes(8, "little") + head + body)
     used = tuple(sorted({home.__name__ for _, value in reached if (home := _home(value)) is not None and home.__name__ in own}))
     return Bundle(data, CodeReport(len(data), sizes, used))
+
+
+@contextmanager
+def modules_by_value() -> Iterator[None]:
+    """Let functions and classes of the user's own modules be pickled by value within the block, as no worker has the modules."""
+    with _PICKLING:
+        known = cloudpickle.list_registry_pickle_by_value()
+        registered = [module for name, module in _own_modules().items() if name not in known]
+        for module in registered:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            for module in registered:
+                cloudpickle.unregister_pickle_by_value(module)
 
 
 def load_functions(data: bytes, *, name: str = "code") -> tuple[Functions, Sources]:
@@ -254,7 +263,7 @@ def _own_modules() -> dict[str, types.ModuleType]:
     return {
         name: module
         for name, module in sorted(sys.modules.items())
-        if isinstance(module, types.ModuleType) and name == module.__name__ and name != "__main__" and not _installed(module)
+        if name == getattr(module, "__name__", None) and name != "__main__" and not _installed(module)
     }
 
 

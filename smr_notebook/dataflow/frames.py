@@ -21,7 +21,7 @@ from smr_notebook.dataflow.keys import Rows
 
 _MOST_COLUMNS = 1_000
 
-_NATIVE = {
+_NATIVE: dict[str, Any] = {
     "bool": pa.bool_(),
     "int": pa.int64(),
     "float": pa.float64(),

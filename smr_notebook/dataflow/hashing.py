@@ -116,4 +116,5 @@ def _add_words(
     for row, position, size in zip(rows.tolist(), positions.tolist(), left.tolist(), strict=True):
         steps = np.arange(0, size, 8, dtype=np.int64)
         numbers = (steps // 8 + (number + 1)).astype(np.uint64)
-        sums[row] += np.sum(_mix(words.at(position + steps, size - steps) + numbers * np.uint64(_GOLDEN)), dtype=np.uint64)
+        mixed = _mix(words.at(position + steps, size - steps) + numbers * np.uint64(_GOLDEN))
+        sums[row : row + 1] += np.sum(mixed, dtype=np.uint64)

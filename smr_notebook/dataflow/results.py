@@ -166,7 +166,7 @@ class _StoredFile(io.RawIOBase):
 
 def _open(objects: ObjectStore, file: PartFile) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(_StoredFile(objects, file), page_checksum_verification=True)
+        return pq.ParquetFile(pa.PythonFile(_StoredFile(objects, file), mode="r"), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise CorruptObjectError(f"{file.key} is no Parquet file ({error}). {_ADVICE}") from error
 

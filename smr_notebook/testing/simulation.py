@@ -28,7 +28,7 @@ from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate
 from smr_notebook.control.plans import write_job
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.worker import deliver, handle_death
-from smr_notebook.errors import PlatformError, StoreError, ThrottledError
+from smr_notebook.errors import PlatformError, SmrError, StoreError, ThrottledError
 from smr_notebook.model import AttemptState, Failure, FailureKind, Outcome, Plan
 from smr_notebook.ports import Backend, Context, ServiceLimits
 from smr_notebook.testing.fates import Death, Fate, Fates
@@ -65,6 +65,9 @@ class Simulation:
         pairs: What `map` gives for each split.
         fates: What happens to whom.
         limits: What the simulated service takes.
+
+    Attributes:
+        coordinators_died: How many of them died so far.
     """
 
     def __init__(self, plan: Plan, pairs: Sequence[Pairs], fates: Fates, limits: ServiceLimits) -> None:
@@ -72,14 +75,15 @@ class Simulation:
         self.clock = SimulatedClock(plan.created)
         self.table = MemoryTable()
         self.objects = MemoryStore()
-        self._pairs = pairs
+        self.pairs = pairs
         self._fates = fates
         self._limits = limits
-        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._calls = itertools.count(1)
         self._running = 0
         self._waiting: deque[Callable[[], None]] = deque()
+        self.coordinators_died = 0
         self._laws = Laws(self.table, plan)
 
     def run(self) -> Story:
@@ -93,7 +97,7 @@ class Simulation:
         ledger = Ledger(self.table, self.plan.job)
         ledger.create_job(JobEntry(self.plan.job, self.plan.name, self.plan.created, Layout(self.plan.job).plan))
         self.invoke(encode(coordinate(self.plan.job)), "driver")
-        self._at(_WATCH_EVERY, lambda: self._watch(backend))
+        self.at(_WATCH_EVERY, lambda: self._watch(backend))
         events = 0
         while self._queue:
             when, _, event = heapq.heappop(self._queue)
@@ -124,7 +128,7 @@ class Simulation:
             raise ThrottledError("The simulated service takes no more calls.")
         fate = self._fates.of(call)
         for copy in range(fate.copies):
-            self._at(fate.delay * (copy + 1), partial(self._arrive, payload, f"{call}.{copy}", fate))
+            self.at(fate.delay * (copy + 1), partial(self._arrive, payload, f"{call}.{copy}", fate))
 
     def _arrive(self, payload: bytes, name: str, fate: Fate) -> None:
         message = decode(payload)
@@ -145,14 +149,14 @@ class Simulation:
         if fate.noticed:
             notice = DeathNotice(message, name, "the simulated process died")
             backend = self._backend(f"notice of {name}", replace(fate, operations=0))
-            self._at(0.2, lambda: self._attempt(lambda: handle_death(backend, notice)))
+            self.at(0.2, lambda: self._attempt(lambda: handle_death(backend, notice)))
 
     def _watch(self, backend: Backend) -> None:
         """A notebook that watches: it looks whether the job needs a coordinator."""
         if Ledger(self.table, self.plan.job).outcome() is not None and self._laws.told:
             return
         self._attempt(lambda: self._keep_alive(backend))
-        self._at(_WATCH_EVERY, lambda: self._watch(backend))
+        self.at(_WATCH_EVERY, lambda: self._watch(backend))
 
     def _keep_alive(self, backend: Backend) -> None:
         progress = Ledger(self.table, self.plan.job).progress()
@@ -165,10 +169,11 @@ class Simulation:
         try:
             wake_at = next(life, None)
         except Died:
+            self.coordinators_died += 1
             self._die(message, name, fate)
             return
         if wake_at is not None:
-            self._at(wake_at - self.clock.now(), lambda: self._look(life, message, name, fate))
+            self.at(wake_at - self.clock.now(), lambda: self._look(life, message, name, fate))
 
     # ------------------------------------------------------------ a worker
 
@@ -182,7 +187,7 @@ class Simulation:
             self._running -= 1
             self._fill()
         else:
-            self._at(pause, lambda: self._live(life))
+            self.at(pause, lambda: self._live(life))
 
     def _work(self, message: Message, name: str, fate: Fate) -> Iterator[float]:
         """The life of a worker: claim, work with heartbeats, commit. Yields how long each stretch takes."""
@@ -200,10 +205,10 @@ class Simulation:
             return
         stopped = yield from self._beats(mine, fate)
         if stopped and not fate.deaf:
-            mine.end(AttemptState.STOPPED, numbers_so_far(self.plan, mine.id, self._pairs))
+            mine.end(AttemptState.STOPPED, numbers_so_far(self.plan, mine.id, self.pairs))
         elif fate.raises:
             raised = Failure(FailureKind.USER, "ValueError", "the simulated function raised", record=name)
-            mine.end(AttemptState.FAILED, numbers_so_far(self.plan, mine.id, self._pairs), raised)
+            mine.end(AttemptState.FAILED, numbers_so_far(self.plan, mine.id, self.pairs), raised)
         else:
             self._finish(backend, message, mine, fate)
 
@@ -218,7 +223,7 @@ class Simulation:
             yield stretch
             rest -= stretch
             try:
-                counted = numbers_so_far(self.plan, mine.id, self._pairs)
+                counted = numbers_so_far(self.plan, mine.id, self.pairs)
                 stopped = mine.beat(counted, lease=self.plan.policy.lease) is not None or stopped
             except StoreError:
                 continue
@@ -226,10 +231,10 @@ class Simulation:
 
     def _finish(self, backend: Backend, message: Message, mine: Claim, fate: Fate) -> None:
         try:
-            output, numbers = (reduce_pairs if message.role is Role.REDUCE else map_pairs)(self.plan, backend, mine.id, self._pairs)
-        except StoreError as error:
+            output, numbers = (reduce_pairs if message.role is Role.REDUCE else map_pairs)(self.plan, backend, mine.id, self.pairs)
+        except SmrError as error:
             failure = Failure(FailureKind.SYSTEM, type(error).__name__, str(error))
-            mine.end(AttemptState.FAILED, numbers_so_far(self.plan, mine.id, self._pairs), failure)
+            mine.end(AttemptState.FAILED, numbers_so_far(self.plan, mine.id, self.pairs), failure)
             return
         if fate.dies is Death.BEFORE_COMMIT:
             self._die(message, mine.owner, fate)
@@ -241,7 +246,8 @@ class Simulation:
 
     # ------------------------------------------------------------ time, and ports
 
-    def _at(self, seconds: float, event: Callable[[], None]) -> None:
+    def at(self, seconds: float, event: Callable[[], object]) -> None:
+        """Let something happen in so many seconds."""
         heapq.heappush(self._queue, (self.clock.now() + max(seconds, 0.0), next(self._order), event))
 
     def _attempt(self, action: Callable[[], object]) -> None:
@@ -265,7 +271,7 @@ class Simulation:
             clock=self.clock,
             sources={},
             policy=self.plan.policy,
-            poll=(0.05, 1.0),
+            poll=(0.1, 4.0),
         )
 
 

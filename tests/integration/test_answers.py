@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,13 @@ def test_builtin_functions_as_reduce(session: smr.Session) -> None:
     def parity(number: int) -> Iterator[tuple[bool, int]]:
         yield number % 2 == 0, number
 
-    expected = {sum: (11, 12), min: (1, 2), max: (7, 10), len: (3, 2), sorted: ([1, 3, 7], [2, 10])}
+    expected: dict[Callable[..., Any], tuple[Any, Any]] = {
+        sum: (11, 12),
+        min: (1, 2),
+        max: (7, 10),
+        len: (3, 2),
+        sorted: ([1, 3, 7], [2, 10]),
+    }
     for function, (odd, even) in expected.items():
         frame = session.map_reduce(parity, function, numbers, wait=True)
         assert list(frame.itertuples(index=False, name=None)) == [(False, odd), (True, even)]

@@ -45,7 +45,8 @@ def test_an_error_in_reduce_names_the_key(session: smr.Session) -> None:
 
 def test_failures_of_many_tasks_are_grouped_by_their_line(session: smr.Session) -> None:
     def broken(item: int) -> Iterator[tuple[int, int]]:
-        raise ValueError("no")
+        if item >= 0:
+            raise ValueError("no")
         yield item, 1
 
     job = session.map_reduce(broken, None, range(16))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
+import smr_notebook
 from smr_notebook.errors import JobCancelled
 from smr_notebook.model import FailedAttempt, JobState, Numbers, PhaseProgress, Progress
 
@@ -103,3 +105,14 @@ def shown(shell: InteractiveShell) -> list[dict[str, object]]:
     publisher = shell.display_pub
     assert isinstance(publisher, CapturingDisplayPublisher)
     return publisher.outputs
+
+
+@pytest.fixture
+def engine(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The workspace of kernels that a test starts; its service ends with the test."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(smr_notebook.__file__).parents[1]))
+    monkeypatch.setenv("IPYTHONDIR", str(workspace / "ipython"))
+    yield workspace
+    close = smr_notebook.Session().backend.close
+    if close is not None:
+        close()

@@ -64,7 +64,7 @@ def test_modules_of_ones_own_travel_by_value(tmp_path: Path, monkeypatch: pytest
     assert done.stdout.strip() == "[(2, 6)]"
 
     def inside(item: int) -> int:
-        import mine_by_value  # type: ignore[import-not-found]
+        import mine_by_value
 
         return int(mine_by_value.triple(item))
 

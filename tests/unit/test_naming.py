@@ -10,7 +10,7 @@ import pytest
 
 from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.control.naming import Files, FoundObject, Items, Rows, choose_format, classify, files, find, items
-from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, InputMixedError, PlanError
+from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, InputMixedError, InputReadError, PlanError
 from smr_notebook.model import Format, ObjectInfo
 
 
@@ -57,6 +57,11 @@ def test_missing_empty_and_repeated_input_is_an_error() -> None:
         find(files("/a", "/a"), sources)
     with pytest.raises(ConfigError, match="no reader for s3"):
         find(files("s3://x"), sources)
+
+
+def test_a_name_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(InputReadError, match="not UTF-8"):
+        find(files("/"), {"file": MemorySource({"/a\udcff": b"x"})})
 
 
 def test_the_names_tell_the_format() -> None:
