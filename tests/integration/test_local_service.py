@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from smr_notebook.backends.local.address import find_address, take_lock
+from smr_notebook.backends.local.address import find_address, sweep, take_lock
 from smr_notebook.backends.local.client import LocalFunctions
 from smr_notebook.backends.local.wire import Status
 from smr_notebook.environment import environment
@@ -344,3 +344,13 @@ def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
     second = take_lock(tmp_path / "lock")
     assert second is not None
     os.close(second)
+
+
+def test_what_a_killed_service_left_is_swept_and_what_a_living_one_holds_is_not(tmp_path: Path) -> None:
+    for name in ("dead.sock", "dead.lock", "living.sock"):
+        (tmp_path / name).touch()
+    held = take_lock(tmp_path / "living.lock")
+    assert held is not None
+    sweep(tmp_path)
+    assert files(tmp_path, "*") == [tmp_path / "living.lock", tmp_path / "living.sock"]
+    os.close(held)

@@ -47,7 +47,8 @@ def find_address(workspace: Path, handler: str, environment: Environment) -> Add
     Raises:
         ServiceError: The private folder for sockets cannot be made, or is not private.
     """
-    identity = "\0".join([str(workspace.resolve()), handler, sys.executable, sys.prefix, sys.version, repr(environment)])
+    interpreter = str(Path(sys.executable).resolve())  # a virtual environment has several names for its own
+    identity = "\0".join([str(workspace.resolve()), handler, interpreter, sys.prefix, sys.version, repr(environment)])
     name = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:16]
     folder = _private_folder()
     return Address(folder / f"{name}.sock", folder / f"{name}.lock", workspace.resolve() / "service.log")
@@ -70,6 +71,16 @@ def take_lock(path: Path) -> int | None:
         except FileNotFoundError:
             pass
         os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed services left in a folder of sockets: whatever has a lock that nobody holds."""
+    for lock in folder.glob("*.lock"):
+        descriptor = take_lock(lock)
+        if descriptor is not None:
+            lock.with_suffix(".sock").unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 def same_user(connection: socket.socket) -> bool:

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import msgspec
 
-from smr_notebook.backends.local.address import same_user, take_lock
+from smr_notebook.backends.local.address import same_user, sweep, take_lock
 from smr_notebook.backends.local.pool import Action, Fork, Pool, Retire, Run
 from smr_notebook.backends.local.process import run_zygote
 from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, RUN_HEADER, Channel, Kind, Settings, Status, pack
@@ -300,6 +300,7 @@ def main(settings: Settings, path: Path, lock: Path) -> str:
     """
     if take_lock(lock) is None:
         return "busy"
+    sweep(lock.parent)
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
