@@ -1,23 +1,28 @@
 """Map/reduce that a data scientist writes in a notebook cell and runs anywhere, with an answer they can trust.
 
 The names in `__all__` are the public face; every module besides `errors` and `testing` is private.
+
+The names are loaded when they are first used (PEP 562): workers and the local service import modules of this package all the time,
+and must not pay for the face of the notebook.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from smr_notebook import errors
 from smr_notebook._version import __version__
-from smr_notebook.control.naming import files, items
-from smr_notebook.errors import SmrError
-from smr_notebook.face import attach, jobs, map_reduce, plan, use
-from smr_notebook.job import Job
-from smr_notebook.session import Session
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+    from smr_notebook import errors
+    from smr_notebook.control.naming import files, items
+    from smr_notebook.errors import SmrError
+    from smr_notebook.face import attach, jobs, map_reduce, plan, use
+    from smr_notebook.job import Job
+    from smr_notebook.session import Session
 
 __all__ = [
     "Job",
@@ -34,6 +39,33 @@ __all__ = [
     "plan",
     "use",
 ]
+
+_HOMES: Final = {
+    "Job": "job",
+    "Session": "session",
+    "SmrError": "errors",
+    "attach": "face",
+    "files": "control.naming",
+    "items": "control.naming",
+    "jobs": "face",
+    "map_reduce": "face",
+    "plan": "face",
+    "use": "face",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("smr_notebook.errors")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'smr_notebook' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"smr_notebook.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

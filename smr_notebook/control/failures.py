@@ -19,7 +19,6 @@ from types import TracebackType
 
 import cloudpickle
 
-import smr_notebook
 from smr_notebook.dataflow.code import Sources
 from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.errors import InputError
@@ -30,7 +29,7 @@ PICKLED_BYTES = 8_192
 FRAMES = 20
 """At most so many frames, the innermost ones: a runaway recursion has a thousand."""
 
-_PACKAGE = str(Path(smr_notebook.__file__).parent)
+_PACKAGE = str(Path(__file__).parents[1])
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
