@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import io
 import json
@@ -21,11 +22,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smr_notebook.dataflow.columns import Column, decode_values, encode_values
+from smr_notebook.dataflow.columns import Column, arrow_type, decode_values, encode_values
 from smr_notebook.dataflow.frames import RowBatch, build_frame
 from smr_notebook.dataflow.ordering import order_of, token_of
 from smr_notebook.dataflow.outputs import METADATA
-from smr_notebook.errors import CorruptObjectError, ResultTooLargeError
+from smr_notebook.errors import CorruptObjectError, ResultTooLargeError, StoreError
 from smr_notebook.model import Part, PartFile
 from smr_notebook.ports import ObjectStore
 
@@ -164,34 +165,52 @@ class _StoredFile(io.RawIOBase):
         return data
 
 
-def _open(objects: ObjectStore, file: PartFile) -> pq.ParquetFile:
+@contextlib.contextmanager
+def _checked(file: PartFile) -> Iterator[None]:
+    """Say that the file is damaged when what is read of it makes no sense."""
     try:
-        return pq.ParquetFile(pa.PythonFile(_StoredFile(objects, file), mode="r"), page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptObjectError(f"{file.key} is no Parquet file ({error}). {_ADVICE}") from error
+        yield
+    except StoreError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, LookupError, OverflowError, MemoryError) as error:
+        raise CorruptObjectError(f"{file.key} is not what was written ({error}). {_ADVICE}") from error
+
+
+def _open(objects: ObjectStore, file: PartFile) -> pq.ParquetFile:
+    """Open a file of whose footer all that can be known beforehand holds: pages have checksums, the footer has none."""
+    parquet = pq.ParquetFile(pa.PythonFile(_StoredFile(objects, file), mode="r"), page_checksum_verification=True)
+    types = {"key": arrow_type(file.kinds[0]), "value": arrow_type(file.kinds[1]), "group": pa.binary()}
+    found = {field.name: field.type for field in parquet.schema_arrow}
+    if parquet.metadata.num_rows != file.rows or found not in (types, {name: types[name] for name in ("key", "value")}):
+        raise ValueError("its footer tells other rows or columns")
+    return parquet
 
 
 def _is_ordered(objects: ObjectStore, part: Part) -> bool:
     """Return what the last file says about the whole part."""
-    metadata = _open(objects, part.files[-1]).schema_arrow.metadata or {}
-    return bool(json.loads(metadata.get(METADATA, b"{}")).get("ordered", False))
+    with _checked(part.files[-1]):
+        metadata = _open(objects, part.files[-1]).metadata.metadata or {}
+        return json.loads(metadata.get(METADATA, b"{}")).get("ordered") is True
 
 
 def _first_rows(objects: ObjectStore, part: Part, n: int) -> Iterator[_Row]:
     number = 0
     for file in part.files:
+        for rows in _first_batches(objects, file, n):
+            groups = [b""] * len(rows.key) if rows.group is None else rows.group.to_pylist()
+            for key, value, group in zip(decode_values(rows.key), decode_values(rows.value), groups, strict=True):
+                yield _Row(token_of(key), group or b"", part.number, number, key, value)
+                number += 1
+
+
+def _first_batches(objects: ObjectStore, file: PartFile, n: int) -> Iterator[RowBatch]:
+    with _checked(file):
         parquet = _open(objects, file)
-        for place in range(parquet.num_row_groups):
-            try:
-                table = parquet.read_row_group(place)
-            except (pa.ArrowException, OSError) as error:
-                raise CorruptObjectError(f"{file.key} is damaged in row group {place} ({error}). {_ADVICE}") from error
-            for batch in table.to_batches(max_chunksize=n):
-                rows = _row_batch(batch, file.kinds)
-                groups = [b""] * len(rows.key) if rows.group is None else rows.group.to_pylist()
-                for key, value, group in zip(decode_values(rows.key), decode_values(rows.value), groups, strict=True):
-                    yield _Row(token_of(key), group or b"", part.number, number, key, value)
-                    number += 1
+    for place in range(parquet.num_row_groups):
+        with _checked(file):
+            batches = parquet.read_row_group(place).to_batches(max_chunksize=n)
+        for batch in batches:
+            yield _row_batch(batch, file.kinds)
 
 
 def _head_of_all(objects: ObjectStore, parts: Sequence[Part], n: int) -> pd.DataFrame:
