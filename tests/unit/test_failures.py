@@ -1,0 +1,137 @@
+"""What is said of an exception: the user's own lines, and the exception itself when it can travel."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from smr_notebook.control.failures import MESSAGE_CHARACTERS, PICKLED_BYTES, describe
+from smr_notebook.dataflow.functions import UserCodeError, WrongPairError
+from smr_notebook.dataflow.sealing import unseal
+from smr_notebook.errors import CorruptObjectError, InputFormatError
+from smr_notebook.model import Failure, FailureKind
+
+CELL = "<cell>"
+TEXT = """import json
+
+def parse(line):
+    return json.loads(line)
+
+def map(line):
+    yield parse(line)["key"], 1
+"""
+SOURCES = {CELL: ("Cell In[2]", TEXT)}
+
+
+def cell_function(name: str, text: str = TEXT) -> Callable[..., Any]:
+    namespace: dict[str, Any] = {}
+    exec(compile(text, CELL, "exec"), namespace)  # noqa: S102 - a cell is executed text
+    return namespace[name]  # type: ignore[no-any-return]
+
+
+def failure_of(function: Callable[..., Any], record: object) -> Failure:
+    """Call a user's function as the data plane does."""
+    try:
+        try:
+            list(function(record))
+        except Exception as error:  # noqa: BLE001 - as the data plane does
+            told = UserCodeError("map", repr(record), source="/data/log", offset=17, record_number=4)
+            raise told from error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)  # without this line of the caller
+    except UserCodeError as raised:
+        return describe(raised, SOURCES)
+    raise AssertionError("the function should have raised")
+
+
+def test_the_users_own_lines_are_told_with_label_and_text() -> None:
+    failure = failure_of(cell_function("map"), "no json")
+    assert (failure.kind, failure.type) == (FailureKind.USER, "JSONDecodeError")
+    assert [(frame.label, frame.line, frame.function, frame.text) for frame in failure.frames] == [
+        ("Cell In[2]", 7, "map", 'yield parse(line)["key"], 1'),
+        ("Cell In[2]", 4, "parse", "return json.loads(line)"),
+    ]
+    assert failure.where == ("JSONDecodeError", "Cell In[2]", 4)
+    assert (failure.function, failure.record, failure.source, failure.offset, failure.record_number) == (
+        "map",
+        "'no json'",
+        "/data/log",
+        17,
+        4,
+    )
+
+
+def test_frames_of_libraries_are_told_when_the_user_has_none() -> None:
+    import json
+
+    failure = failure_of(json.loads, "no json")
+    assert failure.frames
+    assert failure.frames[-1].function == "raw_decode"
+
+
+def test_frames_of_this_package_are_never_told() -> None:
+    told = UserCodeError("map", "1")
+    told.__cause__ = WrongPairError("map yielded 1, which is no pair")
+    failure = describe(told, {})
+    assert (failure.type, failure.frames, failure.where) == ("WrongPairError", (), ("WrongPairError", "", 0))
+
+
+def test_the_exception_itself_travels_when_it_can() -> None:
+    failure = failure_of(cell_function("map"), '{"other": 1}')
+    raised = pickle.loads(failure.pickled)
+    assert isinstance(raised, KeyError)
+    assert str(raised) == failure.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class E(Exception):\n    def __init__(self, a, b):\n        super().__init__(a)\ndef map(line):\n    raise E(1, 2)\n",
+        "import threading\ndef map(line):\n    raise ValueError(threading.Lock())\n",
+        f"def map(line):\n    raise ValueError('x' * {PICKLED_BYTES})\n",
+        "class E(Exception):\n    def __reduce__(self):\n        raise OSError\ndef map(line):\n    raise E\n",
+    ],
+    ids=["not unpicklable", "not picklable", "too large", "raises"],
+)
+def test_an_exception_that_cannot_travel_is_told_in_words(text: str) -> None:
+    failure = failure_of(cell_function("map", text), "line")
+    assert failure.pickled == b""
+    assert failure.type in {"E", "ValueError"}
+
+
+def test_long_messages_are_cut_and_hostile_ones_survived() -> None:
+    failure = failure_of(cell_function("map", "def map(line):\n    raise ValueError('x' * 10_000)\n"), "")
+    assert len(failure.message) == MESSAGE_CHARACTERS
+    hostile = "class E(Exception):\n    def __str__(self):\n        raise OSError\ndef map(line):\n    raise E\n"
+    assert "__str__ raised OSError" in failure_of(cell_function("map", hostile), "").message
+
+
+def test_a_runaway_recursion_is_told_by_its_innermost_frames() -> None:
+    failure = failure_of(cell_function("map", "def map(line):\n    return map(line)\n"), "")
+    assert failure.type == "RecursionError"
+    assert len(failure.frames) <= 20
+
+
+def test_unreadable_input_is_nobodys_line() -> None:
+    failure = describe(InputFormatError("/data/log, byte 17: not UTF-8"), SOURCES)
+    assert (failure.kind, failure.type, failure.frames) == (FailureKind.INPUT, "InputFormatError", ())
+    assert isinstance(pickle.loads(failure.pickled), InputFormatError)
+
+
+def test_a_defect_of_ours_says_where_it_is() -> None:
+    with pytest.raises(CorruptObjectError) as caught:
+        unseal("plan", b"damaged", name="jobs/3f9a/plan")
+    failure = describe(caught.value, SOURCES)
+    assert (failure.kind, failure.type) == (FailureKind.SYSTEM, "CorruptObjectError")
+    assert failure.message.startswith("jobs/3f9a/plan is not")
+    assert "(at sealing.py:" in failure.message
+
+
+def test_a_function_that_ends_its_process_is_the_users_failure() -> None:
+    try:
+        cell_function("map", "import sys\ndef map(line):\n    sys.exit(3)\n")("line")
+    except SystemExit as error:
+        failure = describe(error, SOURCES)
+    assert (failure.kind, failure.type) == (FailureKind.USER, "SystemExit")
+    assert failure.frames[-1].line == 3

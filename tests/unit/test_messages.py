@@ -1,0 +1,50 @@
+"""Messages: small, versioned, and nothing but pointers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smr_notebook.control.messages import DeathNotice, Message, Role, attempt_message, coordinate, decode, encode
+from smr_notebook.errors import CorruptObjectError, FormatVersionError
+from smr_notebook.model import AttemptId, Phase, TaskId
+
+messages = st.builds(
+    Message, st.sampled_from(Role), st.text(max_size=20), st.integers(0, 10**6), st.integers(0, 999), restarts=st.integers(0, 9)
+)
+
+
+@given(messages)
+def test_a_message_arrives_as_it_was_sent(message: Message) -> None:
+    assert decode(encode(message)) == message
+
+
+def test_the_bytes_of_a_message_are_those_of_version_1() -> None:
+    assert encode(attempt_message("3f9a", AttemptId(TaskId(Phase.MAP, 7), 2))) == b'{"v":1,"role":"map","job":"3f9a","task":7,"attempt":2}'
+    assert encode(coordinate("3f9a")) == b'{"v":1,"role":"coordinator","job":"3f9a"}'
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_worker_learns_which_attempt_it_makes(phase: Phase) -> None:
+    attempt = AttemptId(TaskId(phase, 7), 2)
+    assert attempt_message("3f9a", attempt).attempt_id == attempt
+
+
+def test_a_death_notice_tells_who_died_of_what() -> None:
+    message = coordinate("3f9a", restarts=2)
+    notice = {"failed": encode(message).decode(), "invocation": "local-7", "reason": "killed by signal 9"}
+    assert decode(json.dumps(notice).encode()) == DeathNotice(message, "local-7", "killed by signal 9")
+
+
+def test_another_version_is_refused() -> None:
+    with pytest.raises(FormatVersionError, match="version 2"):
+        decode(b'{"v":2,"role":"map","job":"3f9a"}')
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"\xff\xfe", b'{"v":1,"role":"king","job":"a"}', b'{"v":"1"}', b'{"failed":"?"}'])
+def test_what_is_no_message_is_refused(payload: bytes) -> None:
+    with pytest.raises(CorruptObjectError, match="no message"):
+        decode(payload)

@@ -1,0 +1,313 @@
+"""`decide` over snapshots written by hand, and over any snapshot at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smr_notebook.control.scheduling import Decision, End, Expire, Gather, Launch, Stop, cap, decide
+from smr_notebook.model import (
+    Attempt,
+    AttemptId,
+    AttemptState,
+    Commit,
+    Environment,
+    Failure,
+    FailureKind,
+    Format,
+    JobState,
+    Numbers,
+    Outcome,
+    Phase,
+    Plan,
+    Policy,
+    Snapshot,
+    TaskId,
+)
+
+NOW = 1_000.0
+POLICY = Policy(retries=2, lost_launches=3, lease=15.0, launch=60.0)
+LOST = Failure(FailureKind.LOST, "HeartbeatsStopped", "silence")
+CRASH = Failure(FailureKind.CRASH, "WorkerDied", "killed")
+NOTHING = Snapshot({}, {}, {})
+
+
+def plan(maps: int = 3, reducers: int = 2, *, policy: Policy = POLICY) -> Plan:
+    stamp = Environment("3.11", 5, ())
+    return Plan(
+        "job",
+        "",
+        0.0,
+        Format.TEXT,
+        maps,
+        reducers,
+        combine=False,
+        grouped_order=False,
+        input_bytes=10,
+        input_records=None,
+        budget=1 << 20,
+        policy=policy,
+        environment=stamp,
+    )
+
+
+def task(number: int = 0, phase: Phase = Phase.MAP) -> TaskId:
+    return TaskId(phase, number)
+
+
+def attempt(
+    state: AttemptState, of: TaskId, number: int = 1, *, expires: float = NOW + 10, owner: str = "w", failure: Failure | None = None
+) -> Attempt:
+    owner = "" if state is AttemptState.LAUNCHED else owner
+    return Attempt(AttemptId(of, number), state, owner, expires, NOW - 5, NOW - 1, failure=failure)
+
+
+def failed(of: TaskId, *failures: Failure, owner: str = "w") -> tuple[Attempt, ...]:
+    return tuple(attempt(AttemptState.FAILED, of, number, owner=owner, failure=failure) for number, failure in enumerate(failures, start=1))
+
+
+def user_error(record: str) -> Failure:
+    return Failure(FailureKind.USER, "ValueError", "bad", function="map", record=record)
+
+
+def commits(phase: Phase, count: int, *, seconds: float = 1.0) -> dict[TaskId, Commit]:
+    ids = [AttemptId(task(number, phase), 1) for number in range(count)]
+    return {id.task: Commit(id, "w", NOW, seconds, Numbers()) for id in ids}
+
+
+def look(
+    attempts: Mapping[TaskId, tuple[Attempt, ...]] | None = None,
+    *,
+    done: Mapping[TaskId, Commit] | None = None,
+    manifests: dict[Phase, str] | None = None,
+    cancel: str | None = None,
+) -> Snapshot:
+    return Snapshot(dict(attempts or {}), dict(done or {}), manifests or {}, cancel)
+
+
+def decided(snapshot: Snapshot, of: Plan | None = None, *, concurrency: int = 10, queue_seconds: float = 0.0) -> Decision:
+    return decide(of or plan(), snapshot, NOW, concurrency=concurrency, queue_seconds=queue_seconds)
+
+
+def launched(decision: Decision) -> list[AttemptId]:
+    return [action.attempt for action in decision.actions if isinstance(action, Launch)]
+
+
+def outcome(decision: Decision) -> Outcome:
+    (end,) = decision.actions
+    assert isinstance(end, End)
+    return end.outcome
+
+
+def test_a_new_job_launches_the_first_attempt_of_each_map_task() -> None:
+    decision = decided(NOTHING)
+    assert launched(decision) == [AttemptId(task(number), 1) for number in range(3)]
+    assert decision.wake_at == NOW + POLICY.launch
+
+
+def test_a_launch_may_wait_in_the_queue_before_it_counts_as_lost() -> None:
+    (first, *_) = decided(NOTHING, queue_seconds=30).actions
+    assert first == Launch(AttemptId(task(), 1), NOW + POLICY.launch + 30)
+
+
+def test_live_attempts_are_left_alone_until_the_first_lease_ends() -> None:
+    live = {task(n): (attempt(AttemptState.RUNNING, task(n), expires=NOW + 5 + n),) for n in range(3)}
+    assert decided(look(live)) == Decision((), NOW + 5)
+
+
+def test_reduce_tasks_wait_for_the_map_manifest() -> None:
+    assert decided(look(done=commits(Phase.MAP, 3))) == Decision((Gather(Phase.MAP),), NOW)
+    after = decided(look(done=commits(Phase.MAP, 3), manifests={Phase.MAP: "m"}))
+    assert launched(after) == [AttemptId(task(number, Phase.REDUCE), 1) for number in range(2)]
+
+
+def test_a_job_is_done_when_its_last_manifest_stands() -> None:
+    end = outcome(decided(look(manifests={Phase.MAP: "m", Phase.REDUCE: "r"})))
+    assert (end.state, end.manifest) == (JobState.DONE, "r")
+
+
+def test_a_job_without_reduce_is_done_after_the_map_phase() -> None:
+    end = outcome(decided(look(manifests={Phase.MAP: "m"}), plan(reducers=0)))
+    assert (end.state, end.manifest) == (JobState.DONE, "m")
+
+
+def test_an_ended_job_needs_nothing() -> None:
+    ended = Snapshot({}, {}, {}, outcome=Outcome(JobState.FAILED, NOW))
+    assert decided(ended) == Decision((), math.inf)
+
+
+def test_an_expired_attempt_is_failed_before_it_is_replaced() -> None:
+    silent = attempt(AttemptState.RUNNING, task(), expires=NOW)
+    (action,) = decided(look({task(): (silent,)}), plan(maps=1)).actions
+    assert isinstance(action, Expire)
+    assert (action.attempt, action.failure.kind, action.failure.type) == (silent.id, FailureKind.LOST, "HeartbeatsStopped")
+    after = decided(look({task(): failed(task(), LOST)}), plan(maps=1))
+    assert launched(after) == [AttemptId(task(), 2)]
+
+
+def test_a_task_may_fail_as_often_as_retries_say_and_once_more_ends_the_job() -> None:
+    assert launched(decided(look({task(): failed(task(), CRASH, LOST)}), plan(maps=1))) == [AttemptId(task(), 3)]
+    end = outcome(decided(look({task(): failed(task(), CRASH, LOST, CRASH)}), plan(maps=1)))
+    assert (end.state, end.error) == (JobState.FAILED, "WorkerLostError")
+    assert "Task 0 of the map phase failed 3 times" in end.message
+
+
+def test_lost_launches_are_counted_apart_from_failures() -> None:
+    swallowed = Failure(FailureKind.LOST, "LaunchLost", "nobody came")
+    assert launched(decided(look({task(): failed(task(), swallowed, swallowed, owner="")}), plan(maps=1))) == [AttemptId(task(), 3)]
+    end = outcome(decided(look({task(): failed(task(), *[swallowed] * 3, owner="")}), plan(maps=1)))
+    assert end.error == "WorkerLostError"
+
+
+def test_the_same_error_at_the_same_record_ends_the_task_the_second_time() -> None:
+    assert launched(decided(look({task(): failed(task(), user_error("a"), user_error("b"))}), plan(maps=1))) == [AttemptId(task(), 3)]
+    end = outcome(decided(look({task(): failed(task(), user_error("a"), user_error("a"))}), plan(maps=1)))
+    assert end.error == "TaskError"
+
+
+@pytest.mark.parametrize("type", ["EnvironmentMismatchError", "InputChangedError", "InputFormatError"])
+def test_what_no_attempt_can_heal_is_not_tried_again(type: str) -> None:
+    hopeless = Failure(FailureKind.INPUT, type, "as it is")
+    assert outcome(decided(look({task(): failed(task(), hopeless)}), plan(maps=1))).error == type
+
+
+def test_failures_are_told_in_groups_with_the_number_of_tasks() -> None:
+    alike = {task(n): failed(task(n), user_error("a"), user_error("a")) for n in (1, 2)}
+    other = {task(0): failed(task(0), CRASH)}
+    end = outcome(decided(look({**other, **alike})))
+    assert [(sample.attempt.task.number, sample.failure.type, sample.tasks) for sample in end.failures] == [
+        (1, "ValueError", 2),
+        (0, "WorkerDied", 1),
+    ]
+    assert end.error == "TaskError"
+
+
+def test_a_failing_job_stops_what_lives_before_it_ends() -> None:
+    live = attempt(AttemptState.LAUNCHED, task(1))
+    snapshot = look({task(): failed(task(), CRASH, CRASH, CRASH), task(1): (live,)})
+    assert decided(snapshot).actions == (Stop(live.id),)
+
+
+def test_a_cancelled_job_stops_what_lives_and_launches_nothing() -> None:
+    live = attempt(AttemptState.RUNNING, task(1))
+    assert decided(look({task(1): (live,)}, cancel="enough")).actions == (Stop(live.id),)
+    end = outcome(decided(look(cancel="enough")))
+    assert (end.state, end.error, end.message) == (JobState.CANCELLED, "JobCancelled", "enough")
+
+
+def test_a_job_that_is_done_cannot_be_cancelled() -> None:
+    snapshot = look(manifests={Phase.MAP: "m", Phase.REDUCE: "r"}, cancel="too late")
+    assert outcome(decided(snapshot)).state is JobState.DONE
+
+
+def test_a_zombies_commit_saves_a_task_that_was_out_of_tries() -> None:
+    snapshot = look({task(): failed(task(), CRASH, CRASH, CRASH)}, done=commits(Phase.MAP, 1))
+    assert decided(snapshot, plan(maps=1)).actions == (Gather(Phase.MAP),)
+
+
+def test_a_stopped_attempt_is_replaced_and_counts_as_no_failure() -> None:
+    stopped = attempt(AttemptState.STOPPED, task())
+    snapshot = look({task(): (stopped, *failed(task(), CRASH, CRASH))})
+    assert launched(decided(snapshot, plan(maps=1))) == [AttemptId(task(), 4)]
+
+
+def test_what_is_in_flight_is_capped() -> None:
+    live = {task(n): (attempt(AttemptState.RUNNING, task(n)),) for n in range(2)}
+    assert len(launched(decided(look(live), plan(maps=100), concurrency=3))) == 1
+    assert len(launched(decided(look(live), plan(maps=100), concurrency=3, queue_seconds=60))) == 4
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(1.0, 120), (0.1, 128), (0.0, 128), (20.0, 6), (600.0, 2)])
+def test_a_queue_takes_what_it_can_run_in_time(seconds: float, most: int) -> None:
+    snapshot = look(done=commits(Phase.MAP, 3, seconds=seconds))
+    assert cap(snapshot, Phase.MAP, concurrency=2, queue_seconds=60) == most
+
+
+# ---------------------------------------------------------------- any snapshot
+
+times = st.floats(NOW - 100, NOW + 100)
+failures = st.sampled_from([LOST, CRASH, user_error("a"), user_error("b"), Failure(FailureKind.INPUT, "InputMissingError", "gone")])
+
+
+@st.composite
+def histories(draw: st.DrawFn, of: TaskId) -> tuple[Attempt, ...]:
+    ended = [AttemptState.FAILED, AttemptState.STOPPED, AttemptState.DONE]
+    states = draw(st.lists(st.sampled_from(ended), max_size=4))
+    states += draw(st.lists(st.sampled_from([AttemptState.LAUNCHED, AttemptState.RUNNING]), max_size=1))
+    return tuple(
+        attempt(
+            state,
+            of,
+            number,
+            expires=draw(times),
+            owner=draw(st.sampled_from(["", "w"])),
+            failure=draw(failures) if state is AttemptState.FAILED else None,
+        )
+        for number, state in enumerate(states, start=1)
+    )
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[Plan, Snapshot]:
+    of = plan(maps=draw(st.integers(1, 5)), reducers=draw(st.integers(0, 3)))
+    manifests = {phase: f"{phase}" for phase in of.phases[: draw(st.integers(0, len(of.phases)))]}
+    begun = of.phases[: len(manifests) + 1]
+    attempts: dict[TaskId, tuple[Attempt, ...]] = {}
+    done: dict[TaskId, Commit] = {}
+    for phase in begun:
+        for number in range(of.tasks(phase)):
+            history = draw(histories(task(number, phase)))
+            if history:
+                attempts[task(number, phase)] = history
+            if phase in manifests or draw(st.booleans()):
+                done[task(number, phase)] = Commit(AttemptId(task(number, phase), 1), "w", NOW, draw(st.floats(0, 100)), Numbers())
+    return of, look(attempts, done=done, manifests=manifests, cancel=draw(st.sampled_from([None, None, None, "enough"])))
+
+
+services = {"concurrency": st.integers(1, 4), "queue_seconds": st.sampled_from([0.0, 60.0])}
+
+
+@given(situation=situations(), **services)
+def test_a_committed_task_is_never_touched(situation: tuple[Plan, Snapshot], concurrency: int, queue_seconds: float) -> None:
+    of, snapshot = situation
+    decision = decided(snapshot, of, concurrency=concurrency, queue_seconds=queue_seconds)
+    touched = [action.attempt.task for action in decision.actions if isinstance(action, Launch | Expire | Stop)]
+    assert not set(touched) & snapshot.commits.keys()
+
+
+@given(situation=situations(), **services)
+def test_the_cap_holds_and_numbers_go_on_without_gaps(situation: tuple[Plan, Snapshot], concurrency: int, queue_seconds: float) -> None:
+    of, snapshot = situation
+    launches = launched(decided(snapshot, of, concurrency=concurrency, queue_seconds=queue_seconds))
+    if launches:
+        phase = launches[0].task.phase
+        tasks = [task(number, phase) for number in range(of.tasks(phase))]
+        histories = [snapshot.attempts.get(one, ()) for one in tasks if one not in snapshot.commits]
+        live = sum(attempt.live for history in histories for attempt in history)
+        assert live + len(launches) <= cap(snapshot, phase, concurrency=concurrency, queue_seconds=queue_seconds)
+        assert all(launch.number == len(snapshot.attempts.get(launch.task, ())) + 1 for launch in launches)
+        assert all(not attempt.live for launch in launches for attempt in snapshot.attempts.get(launch.task, ()))
+
+
+@given(situation=situations(), **services)
+def test_there_is_always_something_to_do_or_to_wait_for(situation: tuple[Plan, Snapshot], concurrency: int, queue_seconds: float) -> None:
+    of, snapshot = situation
+    decision = decided(snapshot, of, concurrency=concurrency, queue_seconds=queue_seconds)
+    assert decision.actions or NOW < decision.wake_at < math.inf
+
+
+@given(situation=situations(), **services)
+def test_a_phase_is_gathered_exactly_when_it_is_complete(situation: tuple[Plan, Snapshot], concurrency: int, queue_seconds: float) -> None:
+    of, snapshot = situation
+    decision = decided(snapshot, of, concurrency=concurrency, queue_seconds=queue_seconds)
+    gathered = [action.phase for action in decision.actions if isinstance(action, Gather)]
+    complete = [
+        phase
+        for phase in of.phases
+        if phase not in snapshot.manifests and all(task(number, phase) in snapshot.commits for number in range(of.tasks(phase)))
+    ]
+    assert gathered == ([] if snapshot.cancel else complete[:1])
