@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -123,23 +124,29 @@ class Combiner:
 def check_combiner(functions: Functions, pairs: Sequence[tuple[Any, Any]]) -> None:
     """Try the combiner's law on a sample of mapped pairs.
 
+    What fails without the combiner (a key that cannot be grouped, a `reduce` that raises) is not its fault: the job will tell.
+
     Args:
         functions: The user's, with `reduce` and `combine`.
         pairs: The sample.
 
     Raises:
-        CombinerLawError: `reduce` of combined parts differs from `reduce` of all. The message shows the counter-example.
+        CombinerLawError: `reduce` of combined parts differs from `reduce` of all, or raises. The message shows the counter-example.
     """
     combine = combiner_of(functions)
     if combine is None or functions.reduce is None:
         return
     groups: dict[bytes, tuple[Any, list[Any]]] = {}
     for key, value in pairs:
-        groups.setdefault(encode_key(key), (key, []))[1].append(value)
+        with suppress(TypeError):
+            groups.setdefault(encode_key(key), (key, []))[1].append(value)
     chance = random.Random(0)  # noqa: S311 - where a sample is cut is no secret
     for key, values in groups.values():
         if len(values) > 1:
-            expected = _reduced(functions, key, values)
+            try:
+                expected = _reduced(functions, key, values)
+            except Exception:  # noqa: BLE001, S112 - the job will tell, with the record
+                continue
             for parts in _cuts(values, chance):
                 _check_cut(functions, key, parts, expected=expected, combine=combine)
 
@@ -150,22 +157,32 @@ def _cuts(values: list[Any], chance: random.Random) -> Iterator[list[list[Any]]]
     yield [values[: len(values) // 2], values[len(values) // 2 :]]
     for _ in range(_CUTS):
         places = sorted(chance.choices(range(len(values) + 1), k=2))
-        bounds = [0, *places, len(values)]
-        yield [values[start:stop] for start, stop in pairwise(bounds) if start < stop]
+        yield [values[start:stop] for start, stop in pairwise([0, *places, len(values)]) if start < stop]
 
 
 def _check_cut(functions: Functions, key: Any, parts: list[list[Any]], *, expected: list[Any], combine: CombineGroup) -> None:
-    combined = [value for part in parts for value in (combine(key, part) if len(part) > 1 else part)]
-    for values in (combined, combine(key, combined) if len(combined) > 1 else combined):
-        found = _reduced(functions, key, values) if values else []
-        if not _alike(expected, found):
-            everything = [value for part in parts for value in part]
-            raise CombinerLawError(
-                f"The combiner would change the answer. For the key {short_repr(key)} with the values {short_repr(everything)}, "
-                f"reduce of all gives {_shown(functions, expected)}; reduce of the combined parts {short_repr(values)} gives "
-                f"{_shown(functions, found)}. Leave `combine` out, or combine to something that `reduce` can go on with "
-                "(for a mean: the sum and the count)."
-            )
+    combined: list[Any] = []
+    try:
+        combined = [value for part in parts for value in (combine(key, part) if len(part) > 1 else part)]
+        found = _reduced(functions, key, combined) if combined else []
+        if _alike(expected, found) and len(combined) > 1:
+            combined = combine(key, combined)
+            found = _reduced(functions, key, combined) if combined else []
+    except Exception as error:
+        told = f"reduce of the combined parts {short_repr(combined)}" if combined else f"combine of the parts {short_repr(parts)}"
+        raise _law_error(functions, key, parts, expected=expected, found=f"{told} raises {type(error).__name__}: {error}") from error
+    if not _alike(expected, found):
+        told = f"reduce of the combined parts {short_repr(combined)} gives {_shown(functions, found)}"
+        raise _law_error(functions, key, parts, expected=expected, found=told)
+
+
+def _law_error(functions: Functions, key: Any, parts: list[list[Any]], *, expected: list[Any], found: str) -> CombinerLawError:
+    everything = [value for part in parts for value in part]
+    return CombinerLawError(
+        f"The combiner would change the answer. For the key {short_repr(key)} with the values {short_repr(everything)}, "
+        f"reduce of all gives {_shown(functions, expected)}; {found}. Leave `combine` out, or combine to something that "
+        "`reduce` can go on with (for a mean: the sum and the count)."
+    )
 
 
 def _shown(functions: Functions, rows: list[Any]) -> str:

@@ -23,7 +23,7 @@ from smr_notebook.dataflow.keys import encode_key
 from smr_notebook.dataflow.mapping import Shuffle, run_map, run_map_to_part
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.dataflow.records import RecordBlock
-from smr_notebook.dataflow.reducing import Partition, Reduced, run_reduce
+from smr_notebook.dataflow.reducing import Groups, Partition, Reduced, run_reduce
 from smr_notebook.dataflow.runs import RunReader, RunWriter, read_rows
 from smr_notebook.errors import CorruptObjectError
 from smr_notebook.model import AttemptId, Numbers, Part, Phase, Receipt, TaskId
@@ -526,13 +526,15 @@ def test_damage_found_while_reduce_reads_is_not_blamed_on_reduce(tmp_path: Path)
     file = spills._spills[-1].file
     file.seek(-2_000, 2)
     file.write(bytes(100))
-    from smr_notebook.dataflow.reducing import Groups
-
     groups = Groups(partition.blocks(), Meter())
-    with pytest.raises(CorruptObjectError):
+
+    def reduce_all() -> None:
         for key, values in groups:
             swallows(key, values)
             groups.check()
+
+    with pytest.raises(CorruptObjectError):
+        reduce_all()
     partition.close()
 
 
