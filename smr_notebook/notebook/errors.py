@@ -49,7 +49,8 @@ def error_lines(error: SmrError, trace: TracebackType | None) -> list[str]:
         trace: Where it was raised.
     """
     if isinstance(error, JobCancelled):
-        return [error.message]
+        interrupted = error.message.startswith("Interrupted")
+        return [error.message if interrupted else f"{type(error).__name__}: {error.message}"]
     if isinstance(error, JobError) and error.failures:
         return failure_lines(error.failures, error.job)
     return [f"{type(error).__name__}: {error.message}", *_own_lines(trace)]

@@ -4,7 +4,7 @@ Rules of this module:
 
 * Nothing is read here, neither the clock nor a job: a `View` holds all that is shown, so that a golden text can pin it.
 * Whatever differs between two runs of the same notebook (ids, times, task counts, bytes) stands inside
-  `<span class="smr-v">…</span>` in HTML and inside `[smr-…, … s]` in text. The two rules of `nbval_sanitize.cfg` then make two
+  `<span class="smr-v">…</span>` in HTML and inside `[smr-…, … s]` in text. The rules of `nbval_sanitize.cfg` then make two
   runs equal. What remains outside is a fact of the data: records, pairs, groups, rows.
 * Styles are inline, because a notebook that is not trusted loses classes and style sheets; the final view is a plain table, because
   GitHub loses styles as well. Colours come from the page or are transparent, so that dark and light themes both read well.

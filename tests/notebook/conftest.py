@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 import smr_notebook
+from smr_notebook.config import from_machine
 from smr_notebook.errors import JobCancelled
 from smr_notebook.model import FailedAttempt, JobState, Numbers, PhaseProgress, Progress
 
@@ -107,12 +109,12 @@ def shown(shell: InteractiveShell) -> list[dict[str, object]]:
     return publisher.outputs
 
 
-@pytest.fixture
-def engine(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The workspace of kernels that a test starts; its service ends with the test."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(smr_notebook.__file__).parents[1]))
-    monkeypatch.setenv("IPYTHONDIR", str(workspace / "ipython"))
-    yield workspace
-    close = smr_notebook.Session().backend.close
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of kernels that the tests of a module start: one workspace, whose service ends with them."""
+    workspace = tmp_path_factory.mktemp("engine")
+    package = str(Path(smr_notebook.__file__).parents[1])
+    yield os.environ | {"SMR_WORKSPACE": str(workspace), "PYTHONPATH": package, "IPYTHONDIR": str(workspace / "ipython")}
+    close = smr_notebook.Session(settings=from_machine({"workspace": workspace})).backend.close
     if close is not None:
         close()

@@ -74,6 +74,10 @@ def test_a_cancelled_job_is_one_line() -> None:
     assert error_lines(JobCancelled("Interrupted: 3f9a cancelled", job="3f9a", failures=(SAMPLE,)), None) == ["Interrupted: 3f9a cancelled"]
 
 
+def test_a_job_cancelled_elsewhere_is_one_line_too() -> None:
+    assert error_lines(JobCancelled("cancelled by the user", job="3f9a"), None) == ["JobCancelled: cancelled by the user"]
+
+
 def test_a_cell_shows_the_line_that_led_to_the_error(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
     errors.install(shell)
     shell.user_ns["fail"] = raising(ConfigError("there is no setting 'x'"))

@@ -1,0 +1,171 @@
+"""Cells in a real kernel, with real jobs: as a person runs them (`allow_stdin`), and as a test runner does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from jupyter_client.manager import start_new_kernel
+
+COUNT = """%%smr lines {options}
+def map(line):
+    {pause}
+    for word in line.split():
+        yield word, 1
+def reduce(word, counts):
+    return sum(counts)
+"""
+FAILING = "%%smr lines --retries 0\ndef map(line):\n    yield line, 1 // (len(line) - 7)"
+MIMES = ["text/html", "text/plain"]
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+pytestmark = [
+    pytest.mark.filterwarnings("default::DeprecationWarning"),  # of jupyter_client and zmq
+    pytest.mark.filterwarnings("default::ResourceWarning"),
+]
+
+
+@dataclass
+class Ran:
+    """What came of one cell: the bundles as a frontend shows them in the end, and as they were at first; the reply."""
+
+    reply: dict[str, Any] = field(default_factory=dict)
+    shown: list[dict[str, Any]] = field(default_factory=list)
+    first: list[dict[str, Any]] = field(default_factory=list)
+    printed: str = ""
+
+    def take(self, message: dict[str, Any]) -> None:
+        content = message["content"]
+        match message["msg_type"]:
+            case "stream":
+                self.printed += content["text"]
+            case "display_data" | "execute_result":
+                self.first.append(content["data"])
+                self.shown.append(content | {"id": content.get("transient", {}).get("display_id")})
+            case "update_display_data":
+                for output in self.shown:
+                    if output["id"] == content["transient"]["display_id"]:
+                        output["data"] = content["data"]
+
+    @property
+    def bundles(self) -> list[dict[str, Any]]:
+        return [output["data"] for output in self.shown]
+
+    @property
+    def value(self) -> str:
+        return str(self.bundles[-1]["text/plain"])
+
+
+class Kernel:
+    """A kernel and the client that runs cells in it."""
+
+    def __init__(self, manager: Any, client: Any) -> None:
+        self.manager = manager
+        self.client = client
+
+    def run(self, cell: str, *, watched: bool = False) -> Ran:
+        """Run a cell to its end; `watched` as a person's frontend would ask for it."""
+        ran = Ran()
+        ran.reply = self.client.execute_interactive(cell, allow_stdin=watched, output_hook=ran.take, timeout=120)["content"]
+        return ran
+
+
+@pytest.fixture(scope="module")
+def kernel(engine: dict[str, str]) -> Iterator[Kernel]:
+    manager, client = start_new_kernel(kernel_name="python3", env=engine)
+    started = Kernel(manager, client)
+    started.run(
+        "%load_ext smr_notebook\nimport smr_notebook as smr\nlines = ['the quick brown fox', 'jumps over the lazy dog', 'the end'] * 8"
+    )
+    yield started
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def count(options: str, pause: str = "pass") -> str:
+    return COUNT.format(options=options, pause=pause)
+
+
+def test_loading_is_silent_and_can_be_done_twice(kernel: Kernel) -> None:
+    ran = kernel.run("%reload_ext smr_notebook\n%load_ext smr_notebook.autoload")
+    assert (ran.printed, ran.shown) == ("", [])
+
+
+def test_without_a_watcher_a_job_leaves_one_table(kernel: Kernel) -> None:
+    ran = kernel.run(count("--into df"))
+    assert [sorted(bundle) for bundle in ran.first] == [MIMES]
+    assert ran.first == ran.bundles
+    assert "df: 9 rows × 2 columns (key, value)" in ran.value
+    assert kernel.run("df.value.tolist()").value == "[8, 8, 8, 8, 8, 8, 8, 8, 24]"
+
+
+def test_the_value_of_a_cell_is_the_frame(kernel: Kernel) -> None:
+    ran = kernel.run(count(""))
+    assert [sorted(bundle) for bundle in ran.bundles] == [MIMES, MIMES]
+    assert kernel.run("_.shape").value == "(9, 2)"
+
+
+def test_a_watched_job_is_a_widget_and_ends_as_the_same_table(kernel: Kernel) -> None:
+    ran = kernel.run(count("--into df", pause="import time; time.sleep(0.05)"), watched=True)
+    assert [sorted(bundle) for bundle in ran.first] == [sorted([WIDGET, *MIMES])]
+    assert [sorted(bundle) for bundle in ran.bundles] == [MIMES]
+    assert 'data-state="done"' in ran.bundles[0]["text/html"]
+    assert "df: 9 rows × 2 columns (key, value)" in ran.value
+
+
+def test_a_detached_job_waits_when_nobody_watches(kernel: Kernel) -> None:
+    ran = kernel.run(count("--detach --name detached"))
+    assert [sorted(bundle) for bundle in ran.bundles] == [MIMES]
+    assert "'detached' done" in ran.value
+    assert kernel.run("_.result().shape").value == "(9, 2)"
+
+
+def test_a_detached_job_is_a_widget_when_somebody_watches(kernel: Kernel) -> None:
+    ran = kernel.run(count("--detach --name open", pause="import time; time.sleep(0.05)"), watched=True)
+    assert [sorted(bundle) for bundle in ran.first] == [sorted([WIDGET, *MIMES])]
+    assert kernel.run("_.result().shape").value == "(9, 2)"
+
+
+def test_a_job_that_has_ended_is_shown_as_its_table(kernel: Kernel) -> None:
+    kernel.run("job = smr.map_reduce(lambda n: [(n % 2, n)], sum, range(10), name='odd and even').wait()")
+    ran = kernel.run("job", watched=True)
+    assert [sorted(bundle) for bundle in ran.first] == [MIMES]
+
+
+def test_a_job_can_be_found_again(kernel: Kernel) -> None:
+    kernel.run("job = smr.map_reduce(lambda n: [(n % 2, n)], sum, range(10))")
+    kernel.run("%smr attach --into df")
+    assert kernel.run("df.equals(smr.attach(job.id[:6]).result()), df.value.tolist()").value == "(True, [20, 25])"
+
+
+def test_a_failing_map_shows_the_users_line_and_record(kernel: Kernel) -> None:
+    reply = kernel.run(FAILING).reply
+    assert (reply["status"], reply["ename"]) == ("error", "TaskError")
+    lines = "\n".join(reply["traceback"]).splitlines()
+    assert lines[0].startswith("ZeroDivisionError in map task ")
+    assert lines[1].startswith("Cell In[")
+    assert lines[1].endswith("], line 3, in map")
+    assert "---->   3     yield line, 1 // (len(line) - 7)" in lines
+    assert any(line.startswith("record: 'the end'") for line in lines)
+    assert not any("site-packages" in line or "/smr_notebook/" in line for line in lines)
+
+
+@pytest.mark.parametrize("cell", ["%%smr lines --reducer 2\ndef map(n):\n    yield n, 1", "%smr jbos", "%%smr lines"])
+def test_a_mistyped_line_is_an_error_that_runners_see(kernel: Kernel, cell: str) -> None:
+    reply = kernel.run(cell).reply
+    assert (reply["status"], reply["ename"]) == ("error", "ConfigError")
+
+
+def test_an_interrupt_cancels_the_job(kernel: Kernel) -> None:
+    client = kernel.client
+    asked = client.execute(count("", pause="import time; time.sleep(20)"), allow_stdin=True)
+    while client.get_iopub_msg(timeout=60)["msg_type"] != "display_data":
+        continue
+    kernel.manager.interrupt_kernel()
+    reply = client.get_shell_msg(timeout=60)
+    while reply["parent_header"]["msg_id"] != asked:
+        reply = client.get_shell_msg(timeout=60)
+    assert (reply["content"]["status"], reply["content"]["ename"]) == ("error", "JobCancelled")
+    assert reply["content"]["traceback"][0].startswith("Interrupted: ")
