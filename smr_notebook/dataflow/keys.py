@@ -25,6 +25,7 @@ import pyarrow as pa
 from smr_notebook.dataflow import pickles
 from smr_notebook.dataflow.decoding import decode
 from smr_notebook.dataflow.key_objects import encode
+from smr_notebook.dataflow.tuple_keys import encode_tuples
 
 Rows = npt.NDArray[np.int64]
 
@@ -118,8 +119,8 @@ def split_keys(keys: list[Any]) -> list[tuple[KeyColumn, Rows | None]]:
     """
     types = set(map(type, keys))
     if len(types) == 1:
-        kind = _TYPED.get(types.pop())
-        column = None if kind is None else _typed_column(kind, keys)
+        kind = _TYPED.get(types.pop(), KeyKind.OTHER)
+        column = key_column(kind, keys) if kind is KeyKind.OTHER else _typed_column(kind, keys)
         if column is not None:
             return [(column, None)]
     rows: dict[KeyKind, list[int]] = {}
@@ -156,6 +157,9 @@ def key_column(kind: KeyKind, keys: list[Any]) -> KeyColumn:
         if column is None:
             raise TypeError(f"These keys are not all of kind {kind.name}: use split_keys, which sorts them by kind.")
         return column
+    tuples = encode_tuples(keys)
+    if tuples is not None:
+        return KeyColumn(kind, pa.array(tuples, pa.binary()))
     encoded = [encode(key) for key in keys]
     array = pa.array([data for data, _ in encoded], ARROW_TYPES[kind])
     if kind is not KeyKind.OTHER or all(exact for _, exact in encoded):

@@ -169,6 +169,13 @@ def test_two_encodings_are_equal_exactly_when_the_keys_are_one(one: object, othe
     assert encode_key(one) == encode_key(copy.deepcopy(one)) == encode_key(pickle.loads(pickle.dumps(one)))
 
 
+@given(st.lists(st.sampled_from(["bool", "int", "float", "str", "bytes", "date"]), max_size=3), st.data())
+def test_tuples_encoded_together_are_encoded_as_alone(names: list[str], data: st.DataObject) -> None:
+    floats = {"float": st.floats()}
+    keys = data.draw(st.lists(st.tuples(*((SCALARS | floats)[name] for name in names)), min_size=1, max_size=6))
+    assert key_column(KeyKind.OTHER, keys).array.to_pylist() == [encode_key(key) for key in keys]
+
+
 @pytest.mark.parametrize(
     "keys",
     [
