@@ -109,13 +109,15 @@ class Heart:
         meter: Whose counts to report, and whom to stop.
         policy: How often, and for how long a lease.
         abandon: Called when the block does not end in time after it was asked to.
+        grace: How much time that is, in seconds.
     """
 
-    def __init__(self, claim: Claim, meter: Meter, policy: Policy, *, abandon: Abandon) -> None:
+    def __init__(self, claim: Claim, meter: Meter, policy: Policy, *, abandon: Abandon, grace: float = GRACE) -> None:
         self._claim = claim
         self._meter = meter
         self._policy = policy
         self._abandon = abandon
+        self._grace = grace
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"heart of {claim.id}", daemon=True)
 
@@ -132,7 +134,7 @@ class Heart:
             reason = self._look()
             if reason is not None:
                 self._meter.stop(reason)
-                if not self._over.wait(GRACE):
+                if not self._over.wait(self._grace):
                     self._abandon(ABANDONED)
                 return
 
