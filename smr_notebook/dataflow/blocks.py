@@ -30,8 +30,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from smr_notebook.dataflow.columns import Column, arrow_type
+from smr_notebook.dataflow.columns import Column
 from smr_notebook.dataflow.keys import ARROW_TYPES, KeyColumn, KeyKind
+from smr_notebook.dataflow.kinds import arrow_type
 from smr_notebook.errors import CorruptObjectError, FormatVersionError
 
 _MAGIC = b"SMRB"

@@ -8,17 +8,12 @@ A list of Python values becomes one Arrow array and a *kind*, a string that says
 * Not exact, so pickled: integers beyond 64 bits, text with lone surrogates, datetimes with a time zone or `fold`, empty tuples and
   dicts, dicts whose keys differ, differ in order, or are no printable text.
 
-Kinds, as a grammar::
-
-    kind = null | bool | int | float | str | bytes | date | datetime | uuid | pickle
-         | tuple(kind,…) | list(kind) | dict(["name",…],kind,…)       the names are a JSON array
-
-Text, bytes and lists have 32-bit offsets: one column holds less than 2 GiB of them. Batches are bounded far below that.
+The kinds are those of `dataflow.kinds`. Text, bytes and lists have 32-bit offsets: one column holds less than 2 GiB of them.
+Batches are bounded far below that.
 """
 
 from __future__ import annotations
 
-import json
 import pickle
 import uuid
 from collections.abc import Callable, Sequence
@@ -33,6 +28,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from smr_notebook.dataflow import pickles
+from smr_notebook.dataflow.kinds import FLAT_TYPES, Shape, arrow_type, fields_of, parse_kind
 
 DEPTH = 8
 """Containers nested deeper than this are pickled."""
@@ -57,33 +53,6 @@ class Column:
         return Column(self.kind, self.array.slice(start, stop - start))
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A kind, taken apart: `tuple(int,str)` is `Shape("tuple", (), (Shape("int"), Shape("str")))`; `names` is for dicts."""
-
-    name: str
-    names: tuple[str, ...] = ()
-    parts: tuple[Shape, ...] = ()
-
-    def __str__(self) -> str:
-        if not self.parts:
-            return self.name
-        names = [json.dumps(self.names)] if self.name == "dict" else []
-        return f"{self.name}({','.join(names + [str(part) for part in self.parts])})"
-
-
-_FLAT_TYPES: dict[str, pa.DataType] = {
-    "null": pa.null(),
-    "bool": pa.bool_(),
-    "int": pa.int64(),
-    "float": pa.float64(),
-    "str": pa.string(),
-    "bytes": pa.binary(),
-    "date": pa.date32(),
-    "datetime": pa.timestamp("us"),
-    "uuid": pa.binary(16),
-    "pickle": pa.binary(),
-}
 _KINDS: dict[type, str] = {
     bool: "bool",
     int: "int",
@@ -97,58 +66,6 @@ _KINDS: dict[type, str] = {
     list: "list",
     dict: "dict",
 }
-
-
-def parse_kind(kind: str) -> Shape:
-    """Take a kind apart.
-
-    Raises:
-        ValueError: It is no kind.
-    """
-    shape, stop = _parse(kind, 0)
-    if stop != len(kind):
-        raise ValueError(f"{kind!r} is no kind of column: unexpected text at position {stop}.")
-    return shape
-
-
-def _parse(kind: str, at: int) -> tuple[Shape, int]:
-    stop = at
-    while stop < len(kind) and kind[stop].isalpha():
-        stop += 1
-    name = kind[at:stop]
-    if name in _FLAT_TYPES:
-        return Shape(name), stop
-    if name not in {"tuple", "list", "dict"} or kind[stop : stop + 1] != "(":
-        raise ValueError(f"{kind!r} is no kind of column: unknown name at position {at}.")
-    names: list[str] = []
-    if name == "dict":
-        names, stop = json.JSONDecoder().raw_decode(kind, stop + 1)
-    parts = []
-    while kind[stop : stop + 1] in {"(", ","}:
-        part, stop = _parse(kind, stop + 1)
-        parts.append(part)
-    if kind[stop : stop + 1] != ")":
-        raise ValueError(f"{kind!r} is no kind of column: `)` is missing at position {stop}.")
-    return Shape(name, tuple(names), tuple(parts)), stop + 1
-
-
-def arrow_type(kind: str) -> pa.DataType:
-    """Return the Arrow type of the arrays of a kind."""
-    return _arrow_type(parse_kind(kind))
-
-
-def _arrow_type(shape: Shape) -> pa.DataType:
-    if not shape.parts:
-        return _FLAT_TYPES[shape.name]
-    parts = [_arrow_type(part) for part in shape.parts]
-    if shape.name == "list":
-        return pa.list_(parts[0])
-    return pa.struct(_fields(shape, parts))
-
-
-def _fields(shape: Shape, types: Sequence[pa.DataType]) -> list[pa.Field[Any]]:
-    names = shape.names or [str(position) for position in range(len(types))]
-    return [pa.field(name, type) for name, type in zip(names, types, strict=True)]
 
 
 # ---------------------------------------------------------------- encode
@@ -198,7 +115,7 @@ def _encode(values: list[Any], depth: int) -> tuple[Shape, pa.Array[Any]]:
             raise _InexactError
         values = [None if value is None else value.bytes for value in values]
     try:
-        array: Any = pa.array(values, _FLAT_TYPES[kind])
+        array: Any = pa.array(values, FLAT_TYPES[kind])
     except (OverflowError, UnicodeEncodeError) as error:
         raise _InexactError from error
     if isinstance(array, pa.ChunkedArray):
@@ -217,7 +134,7 @@ def _encode_struct(
     encoded = [_encode(part, depth) for part in parts]
     whole = Shape(shape[0], shape[1], tuple(part for part, _ in encoded))
     arrays = [array for _, array in encoded]
-    fields = _fields(whole, [array.type for array in arrays])
+    fields = fields_of(whole, [array.type for array in arrays])
     return whole, pa.StructArray.from_arrays(arrays, fields=fields, mask=_null_mask(values))
 
 

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from smr_notebook.dataflow.columns import Column, decode_values, encode_typed, parse_kind
+from smr_notebook.dataflow.columns import Column, decode_values, encode_typed
 from smr_notebook.dataflow.keys import Rows
+from smr_notebook.dataflow.kinds import parse_kind
 
 _MOST_COLUMNS = 1_000
 

@@ -22,8 +22,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smr_notebook.dataflow.columns import Column, arrow_type, decode_values, encode_values
+from smr_notebook.dataflow.columns import Column, decode_values, encode_values
 from smr_notebook.dataflow.frames import RowBatch, build_frame
+from smr_notebook.dataflow.kinds import arrow_type
 from smr_notebook.dataflow.ordering import order_of, token_of
 from smr_notebook.dataflow.outputs import METADATA
 from smr_notebook.errors import CorruptObjectError, ResultTooLargeError, StoreError

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.dataflow.columns import Column, arrow_type, concat_columns, decode_values, encode_values, parse_kind
+from smr_notebook.dataflow.columns import Column, concat_columns, decode_values, encode_values
+from smr_notebook.dataflow.kinds import arrow_type, parse_kind
 
 FLAT: dict[str, st.SearchStrategy[Any]] = {
     "bool": st.booleans(),
