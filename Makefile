@@ -44,6 +44,7 @@ test-fast: install
 
 # Each notebook twice: in the kernel that the wheel brings, and in a plain one.
 test-notebooks: install
+	@test -n "$(NOTEBOOKS)"
 	@$(IN_WORKSPACE); $(NBVAL) --nbval-kernel-name smr-local $(NOTEBOOKS)
 	@$(IN_WORKSPACE); $(NBVAL) --nbval-current-env $(NOTEBOOKS)
 

@@ -7,7 +7,6 @@ import os
 import sys
 import sysconfig
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
