@@ -15,6 +15,7 @@ The stored form is a JSON head (lengths, kinds, sources) and the pickle, inside 
 from __future__ import annotations
 
 import dis
+import functools
 import inspect
 import linecache
 import pickle
@@ -243,6 +244,7 @@ def _texts(functions: Functions) -> Iterator[tuple[str, str]]:
 # ---------------------------------------------------------------- modules of the user's own
 
 
+@functools.cache
 def _installed_roots() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     roots = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}

@@ -83,7 +83,7 @@ def test_an_end_between_the_wake_up_and_the_next_sleep_is_told_at_that_sleep() -
     assert pool.decide(0.0) == [Wake(1)]
 
 
-def test_idle_workers_beyond_the_slots_retire() -> None:
+def test_idle_workers_beyond_the_slots_and_one_sleeper_retire() -> None:
     pool = pool_of(1)
     for _ in range(3):
         pool.submit(b"")
@@ -92,7 +92,7 @@ def test_idle_workers_beyond_the_slots_retire() -> None:
     for worker in (1, 2, 3):
         pool.awoke(worker)
         pool.finished(worker)
-    assert pool.decide(0.0) == [Retire(1), Retire(2)]
+    assert pool.decide(0.0) == [Retire(1)]
 
 
 def test_a_late_invocation_is_named_once_and_its_end_says_why() -> None:

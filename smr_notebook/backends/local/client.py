@@ -44,8 +44,8 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEX
 _SINGLE_THREADED = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """Keeps Arrow from starting a thread on import, so that the zygote has one thread when it forks."""
 
-PRELOAD = ("cloudpickle", "msgspec", "numpy", "pyarrow")
-"""Modules that every worker needs, imported once."""
+PRELOAD = ("cloudpickle", "msgspec", "numpy", "pandas", "pyarrow")
+"""Modules that every worker needs, imported once. pyarrow imports pandas, if it is there, with the first list made into an array."""
 
 
 class LocalFunctions:

@@ -180,7 +180,7 @@ class Pool:
                 invocation.woken = True
                 invocation.seen = self.ended
                 actions.append(Wake(worker))
-        while len(self._idle) > self._slots:
+        while len(self._idle) > self._slots + 1:  # one for each slot, and one for an invocation that sleeps
             actions.append(Retire(self._idle.pop(0)))
         return actions
 
