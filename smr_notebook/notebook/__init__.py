@@ -1,0 +1,1 @@
+"""The notebook: the only place that knows IPython and ipywidgets. `extension` is its door."""

@@ -8,10 +8,11 @@ not see it: a mistyped option would pass CI.
 from __future__ import annotations
 
 import argparse
+import keyword
 import re
 import shlex
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -149,8 +150,10 @@ def _public(namespace: Mapping[str, Any]) -> list[str]:
     return [name for name in namespace if not name.startswith("_")]
 
 
-def _count(least: int) -> Any:
-    def count(value: str) -> int:
+def count(least: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers that are not below `least`, for an option of a parser."""
+
+    def read(value: str) -> int:
         try:
             number = int(value.replace("_", "").replace(",", ""))
         except ValueError:
@@ -159,7 +162,7 @@ def _count(least: int) -> Any:
             raise argparse.ArgumentTypeError(f"{value!r} is less than {least}")
         return number
 
-    return count
+    return read
 
 
 def _size(value: str) -> int:
@@ -169,8 +172,9 @@ def _size(value: str) -> int:
         raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
 
 
-def _variable(value: str) -> str:
-    if not value.isidentifier():
+def variable(value: str) -> str:
+    """Read the name of a variable, for an option of a parser."""
+    if not value.isidentifier() or keyword.iskeyword(value):
         raise argparse.ArgumentTypeError(f"{value!r} is not a variable name")
     return value
 
@@ -194,12 +198,12 @@ def _cell_parser() -> MagicParser:
     add = parser.add_argument
     add("inputs", nargs="*", metavar="INPUT", help="path, folder, glob, range(…), or one notebook variable (list, DataFrame, …)")
     add("-i", "--input", dest="more_inputs", action="append", default=[], metavar="INPUT", help="the same, as an option")
-    add("-o", "--into", type=_variable, metavar="VAR", help="put the result into this variable, and show only the progress")
-    add("-r", "--reducers", type=_count(1), metavar="N", help="number of partitions (default: by the size of the input)")
+    add("-o", "--into", type=variable, metavar="VAR", help="put the result into this variable, and show only the progress")
+    add("-r", "--reducers", type=count(1), metavar="N", help="number of partitions (default: by the size of the input)")
     add("-c", "--combine", action="store_true", help="let reduce also combine on the map side (its law is checked first)")
     add("-f", "--format", choices=FORMATS, default="auto", metavar="F", help="auto, text (lines), jsonl, binary (bytes)")
     add("-s", "--split-size", type=_size, metavar="S", help="input for each map task, such as 64MB")
-    add("--retries", type=_count(0), metavar="N", help="further attempts of a task that failed")
+    add("--retries", type=count(0), metavar="N", help="further attempts of a task that failed")
     add("-d", "--detach", action="store_true", help="return the Job at once; the notebook stays free")
     add("--name", default="", metavar="TEXT", help="label of the job")
     add("-n", "--dry-run", action="store_true", help="show the plan, the splits and what would be pickled; run nothing")

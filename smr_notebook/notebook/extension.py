@@ -37,7 +37,8 @@ def register_display(shell: Any) -> None:
 def register_magics(shell: Any, session: Callable[[], Session]) -> None:
     """Register the magics for the session that `session` gives."""
     screen = functools.partial(open_screen, shell)
-    cell_magic, line_magic = CellMagic(shell, session, screen), LineMagic(shell, session, screen)
+    cell_magic = CellMagic(shell, session, screen, watched=lambda: display_of(shell) is not Display.STATIC)
+    line_magic = LineMagic(shell, session, screen)
 
     def smr(line: str, cell: str | None = None) -> object:
         __tracebackhide__ = True

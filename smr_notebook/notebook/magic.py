@@ -29,10 +29,12 @@ class CellMagic:
         shell: The interactive shell.
         session: Gives the session that jobs are submitted to.
         screen: Opens a screen for a job.
+        watched: Tells whether somebody watches the running cell.
     """
 
-    def __init__(self, shell: Any, session: Callable[[], Session], screen: ScreenFor) -> None:
+    def __init__(self, shell: Any, session: Callable[[], Session], screen: ScreenFor, *, watched: Callable[[], bool]) -> None:
         self._shell = shell
+        self._watched = watched
         self._session = session
         self._screen = screen
 
@@ -61,7 +63,7 @@ class CellMagic:
             return plan(self._plan(functions, source, options))
         job = self._submit(functions, source, options)
         if options.detach:
-            return job
+            return job if self._watched() else job.wait()  # a runner of notebooks must see that the job failed
         frame = run_in_cell(job, QuietScreen(job) if options.quiet else self._screen(job), options.into or "result")
         if options.into is None:
             return frame

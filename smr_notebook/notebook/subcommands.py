@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from smr_notebook.errors import ConfigError
-from smr_notebook.notebook.arguments import MagicParser, split_words, suggestion
+from smr_notebook.notebook.arguments import MagicParser, count, split_words, suggestion, variable
 from smr_notebook.notebook.errors import failure_lines
 from smr_notebook.notebook.magic import ScreenFor, run_in_cell
 from smr_notebook.notebook.render import Shown, View, html, text
@@ -116,9 +116,9 @@ _SUBCOMMANDS = {
 def _parser(name: str) -> MagicParser:
     parser = MagicParser(prog=f"%smr {name}", add_help=False, allow_abbrev=False)
     if name == "jobs":
-        parser.add_argument("-n", "--number", type=int, default=20)
+        parser.add_argument("-n", "--number", type=count(1), default=20)
     elif name != "help":
         parser.add_argument("id", nargs="?")
     if name == "attach":
-        parser.add_argument("-o", "--into")
+        parser.add_argument("-o", "--into", type=variable)
     return parser

@@ -67,6 +67,11 @@ class ScriptedJob:
                 return shown
         raise AssertionError("the script has no end")
 
+    def wait(self) -> ScriptedJob:
+        if not self.done():
+            self.watch(lambda _: None)
+        return self
+
     def cancel(self) -> None:
         self.cancelled = True
 

@@ -62,6 +62,7 @@ def test_braces_that_name_nothing_stay() -> None:
         ("x --reducers x", "%%smr: argument -r/--reducers: 'x' is not a whole number. All options: %%smr --help"),
         ("x --reducers 0", "%%smr: argument -r/--reducers: '0' is less than 1. All options: %%smr --help"),
         ("x --into 1x", "%%smr: argument -o/--into: '1x' is not a variable name. All options: %%smr --help"),
+        ("x --into class", "%%smr: argument -o/--into: 'class' is not a variable name. All options: %%smr --help"),
         ("x --into", "%%smr: argument -o/--into: expected one argument. All options: %%smr --help"),
         ("x 'y", "%%smr: the line cannot be read (no closing quotation): \"x 'y\". Check the quotes."),
         ("{dayz}/x", "%%smr: '{dayz}/x' cannot be filled in: no 'dayz' in this notebook. Did you mean 'days'?"),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jupyter_client.manager import start_new_kernel
 
 COUNT = """%%smr lines {options}
+import os, threading
 def map(line):
-    {pause}
+    while {gate!r} and not os.path.exists({gate!r}):
+        threading.Event().wait(0.01)
     for word in line.split():
         yield word, 1
 def reduce(word, counts):
@@ -35,6 +38,7 @@ class Ran:
     shown: list[dict[str, Any]] = field(default_factory=list)
     first: list[dict[str, Any]] = field(default_factory=list)
     printed: str = ""
+    gate: Path | None = None
 
     def take(self, message: dict[str, Any]) -> None:
         content = message["content"]
@@ -43,6 +47,8 @@ class Ran:
                 self.printed += content["text"]
             case "display_data" | "execute_result":
                 self.first.append(content["data"])
+                if self.gate:
+                    self.gate.touch()
                 self.shown.append(content | {"id": content.get("transient", {}).get("display_id")})
             case "update_display_data":
                 for output in self.shown:
@@ -65,9 +71,9 @@ class Kernel:
         self.manager = manager
         self.client = client
 
-    def run(self, cell: str, *, watched: bool = False) -> Ran:
-        """Run a cell to its end; `watched` as a person's frontend would ask for it."""
-        ran = Ran()
+    def run(self, cell: str, *, watched: bool = False, gate: Path | None = None) -> Ran:
+        """Run a cell to its end; `watched` as a person's frontend would ask for it; with the first output `gate` opens."""
+        ran = Ran(gate=gate)
         ran.reply = self.client.execute_interactive(cell, allow_stdin=watched, output_hook=ran.take, timeout=120)["content"]
         return ran
 
@@ -84,8 +90,9 @@ def kernel(engine: dict[str, str]) -> Iterator[Kernel]:
     manager.shutdown_kernel(now=True)
 
 
-def count(options: str, pause: str = "pass") -> str:
-    return COUNT.format(options=options, pause=pause)
+def count(options: str, gate: Path | str = "") -> str:
+    """Return a cell that counts words; its `map` waits until the file `gate` is there."""
+    return COUNT.format(options=options, gate=str(gate))
 
 
 def test_loading_is_silent_and_can_be_done_twice(kernel: Kernel) -> None:
@@ -107,8 +114,8 @@ def test_the_value_of_a_cell_is_the_frame(kernel: Kernel) -> None:
     assert kernel.run("_.shape").value == "(9, 2)"
 
 
-def test_a_watched_job_is_a_widget_and_ends_as_the_same_table(kernel: Kernel) -> None:
-    ran = kernel.run(count("--into df", pause="import time; time.sleep(0.05)"), watched=True)
+def test_a_watched_job_is_a_widget_and_ends_as_the_same_table(kernel: Kernel, tmp_path: Path) -> None:
+    ran = kernel.run(count("--into df", tmp_path / "gate"), watched=True, gate=tmp_path / "gate")
     assert [sorted(bundle) for bundle in ran.first] == [sorted([WIDGET, *MIMES])]
     assert [sorted(bundle) for bundle in ran.bundles] == [MIMES]
     assert 'data-state="done"' in ran.bundles[0]["text/html"]
@@ -122,9 +129,17 @@ def test_a_detached_job_waits_when_nobody_watches(kernel: Kernel) -> None:
     assert kernel.run("_.result().shape").value == "(9, 2)"
 
 
-def test_a_detached_job_is_a_widget_when_somebody_watches(kernel: Kernel) -> None:
-    ran = kernel.run(count("--detach --name open", pause="import time; time.sleep(0.05)"), watched=True)
+def test_a_detached_job_that_fails_is_an_error_when_nobody_watches(kernel: Kernel) -> None:
+    reply = kernel.run(FAILING.replace("--retries 0", "--retries 0 --detach")).reply
+    assert (reply["status"], reply["ename"]) == ("error", "TaskError")
+
+
+def test_a_detached_job_is_a_widget_when_somebody_watches(kernel: Kernel, tmp_path: Path) -> None:
+    ran = kernel.run(count("--detach --name open", tmp_path / "gate"), watched=True, gate=tmp_path / "gate")
     assert [sorted(bundle) for bundle in ran.first] == [sorted([WIDGET, *MIMES])]
+    while WIDGET in ran.bundles[0]:
+        ran.take(kernel.client.get_iopub_msg(timeout=60))
+    assert 'data-state="done"' in ran.bundles[0]["text/html"]
     assert kernel.run("_.result().shape").value == "(9, 2)"
 
 
@@ -158,9 +173,9 @@ def test_a_mistyped_line_is_an_error_that_runners_see(kernel: Kernel, cell: str)
     assert (reply["status"], reply["ename"]) == ("error", "ConfigError")
 
 
-def test_an_interrupt_cancels_the_job(kernel: Kernel) -> None:
+def test_an_interrupt_cancels_the_job(kernel: Kernel, tmp_path: Path) -> None:
     client = kernel.client
-    asked = client.execute(count("", pause="import time; time.sleep(20)"), allow_stdin=True)
+    asked = client.execute(count("", tmp_path / "never"), allow_stdin=True)
     while client.get_iopub_msg(timeout=60)["msg_type"] != "display_data":
         continue
     kernel.manager.interrupt_kernel()
