@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from smr_notebook.dataflow.aggregations import as_reduce, natural_combiner
 from smr_notebook.dataflow.blocks import GroupBlock
-from smr_notebook.dataflow.columns import encode_values
+from smr_notebook.dataflow.columns import decode_values, encode_values
 from smr_notebook.dataflow.combining import Combiner, check_combiner
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.keys import decode_keys, split_keys
@@ -143,3 +144,20 @@ def test_a_combiner_that_does_not_shrink_is_let_rest() -> None:
         for _ in range(3):
             combiner.combine(block({"a": [1, 2], "b": [3, 4]}))
     assert (idle.worthwhile, busy.worthwhile) == (False, True)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1), min_size=1))
+def test_integers_are_summed_at_once_and_never_overflow(groups: dict[str, list[int]]) -> None:
+    combine = natural_combiner(sum)
+    assert combine is not None
+    combined = Combiner(functions(as_reduce(sum), combine, combine_yields=True)).combine(block(groups))
+    values, offsets = decode_values(combined.values), combined.offsets.tolist()
+    assert [sum(values[start:stop]) for start, stop in pairwise(offsets)] == [sum(groups[key]) for key in sorted(groups)]
+    assert decode_keys(combined.keys) == sorted(groups)
+
+
+def test_a_vectorised_sum_gives_one_value_for_each_key() -> None:
+    combine = natural_combiner(sum)
+    assert combine is not None
+    combiner = Combiner(functions(as_reduce(sum), combine, combine_yields=True))
+    assert content(combiner.combine(block({"a": [1, 2], "b": [3], "c": [2**62, 2**62 - 1]}))) == {"a": [3], "b": [3], "c": [2**63 - 1]}
