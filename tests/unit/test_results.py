@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -75,6 +76,16 @@ def partition(groups: list[tuple[Any, Rows]], reducers: int, objects: MemoryStor
     return parts
 
 
+def plain_rows(frame: pd.DataFrame) -> str:
+    """The rows without the types of their columns: a part of a column may have another type than the whole."""
+
+    def plain(value: Any) -> Any:
+        missing: object = None if isinstance(value, list | tuple) else pd.isna(value)
+        return None if missing is True else value.item() if isinstance(value, np.generic) else value
+
+    return repr([[plain(value) for value in frame[name]] for name in frame])
+
+
 @settings(max_examples=60)
 @given(groups_with_rows(), st.integers(2, 4))
 def test_the_frame_is_the_same_for_any_number_of_reducers(groups: list[tuple[Any, Rows]], reducers: int) -> None:
@@ -83,7 +94,7 @@ def test_the_frame_is_the_same_for_any_number_of_reducers(groups: list[tuple[Any
     expected = load_frame(one, single, limit_bytes=None)
     assert_frame_equal(load_frame(many, several[::-1], limit_bytes=None), expected)
     head = head_frame(many, several, 5)
-    assert repr(list(zip(*map(head.get, head), strict=True))) == repr(list(zip(*map(expected.head(5).get, expected), strict=True)))
+    assert plain_rows(head) == plain_rows(expected.head(5))
     assert len(expected) == sum(len(rows) for _, rows in groups) == sum(map(len, iter_frames(many, several)))
 
 
