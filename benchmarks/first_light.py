@@ -17,10 +17,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+import pandas as pd
 
 import smr_notebook as smr
 from smr_notebook.config import Settings
+
+T = TypeVar("T")
 
 WORKERS = len(os.sched_getaffinity(0))
 FILES = 8
@@ -62,53 +66,58 @@ def floor(paths: list[Path]) -> Counter[str]:
         return total
 
 
-def seconds(call: Callable[[], Any]) -> float:
+def timed(call: Callable[[], T]) -> tuple[float, T]:
     start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+    answer = call()
+    return time.perf_counter() - start, answer
 
 
 def open_session(folder: Path) -> smr.Session:
     return smr.Session(settings=Settings(workspace=folder, workers=WORKERS))
 
 
-def small_job(session: smr.Session) -> None:
-    session.map_reduce(words, sum, ["the quick brown fox", "the end"], wait=True)
+def small_job(session: smr.Session) -> pd.DataFrame:
+    return session.map_reduce(words, sum, ["the quick brown fox", "the end"], wait=True)
 
 
-def thousand_tasks(session: smr.Session) -> None:
-    job = session.map_reduce(nothing, None, range(1_000), split_size=1)
-    job.result()
-    assert job.status().map.tasks == 1_000, job.status()
+def thousand_tasks(session: smr.Session) -> pd.DataFrame:
+    return session.map_reduce(nothing, None, range(1_000), split_size=1, wait=True)
+
+
+def cold_start(folder: Path) -> float:
+    session = open_session(folder)
+    spent, _ = timed(lambda: small_job(session))
+    session.close()
+    return spent
+
+
+def word_count(session: smr.Session, folder: Path) -> tuple[float, float]:
+    """Return the seconds of a job and of the floor over the same files, once their answers are the same."""
+    paths = zipfian_files(folder)
+    bare, expected = timed(lambda: floor(paths))
+    spent, frame = timed(lambda: session.map_reduce(words, sum, str(folder / "*.txt"), wait=True))
+    if dict(frame.itertuples(index=False, name=None)) != expected:
+        raise SystemExit("the answers differ")
+    return spent, bare
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        cold = []
-        for number in range(5):
-            session = open_session(Path(folder) / f"cold-{number}")
-            cold.append(seconds(lambda: small_job(session)))
-            session.close()
-        print(f"small job, cell to DataFrame, cold: {statistics.median(cold):.3f} s")
-        session = open_session(Path(folder) / "warm")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        cold = [cold_start(folder / f"cold-{number}") for number in range(5)]
+        print(f"small job, call to DataFrame, cold: {statistics.median(cold):.3f} s")
+        session = open_session(folder / "warm")
         small_job(session)
-        warm = [seconds(lambda: small_job(session)) for _ in range(20)]
-        print(f"small job, cell to DataFrame, warm: {statistics.median(warm):.3f} s")
-        many = [seconds(lambda: thousand_tasks(session)) for _ in range(5)]
-        print(f"1,000 tasks that do nothing, warm:  {statistics.median(many):.3f} s")
-        paths = zipfian_files(Path(folder))
-        pattern = str(Path(folder) / "*.txt")
-        pairs: list[tuple[float, float]] = []
-        for _ in range(5):
-            expected: list[Counter[str]] = []
-            ours: list[Any] = []
-            bare = seconds(lambda: expected.append(floor(paths)))
-            spent = seconds(lambda: ours.append(session.map_reduce(words, sum, pattern, wait=True)))
-            assert dict(ours[0].itertuples(index=False, name=None)) == expected[0]
-            pairs.append((spent, bare))
+        warm = [timed(lambda: small_job(session))[0] for _ in range(20)]
+        print(f"small job, call to DataFrame, warm: {statistics.median(warm):.3f} s")
+        many = [timed(lambda: thousand_tasks(session))[0] for _ in range(5)]
+        tasks = session.attach().status().map.tasks
+        print(f"{tasks:,} tasks that do nothing, warm:  {statistics.median(many):.3f} s")
+        pairs = [word_count(session, folder) for _ in range(5)]
         ratios = sorted(spent / bare for spent, bare in pairs)
-        print(f"word count, {FILES * WORDS_A_FILE:,} words: {statistics.median(s for s, _ in pairs):.2f} s, floor", end=" ")
-        print(f"{statistics.median(b for _, b in pairs):.2f} s, ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+        ours, floors = (statistics.median(column) for column in zip(*pairs, strict=True))
+        print(f"word count, {FILES * WORDS_A_FILE:,} words: {ours:.2f} s, floor {floors:.2f} s")
+        print(f"ratio of them, pair by pair: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
         session.close()
 
 

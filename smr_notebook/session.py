@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from smr_notebook.backends.local.platform import LocalOptions, open_local
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.config import Settings, from_machine, parse_size
+from smr_notebook.control.expiry import remove_expired
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.control.messages import coordinate, encode
@@ -187,12 +188,21 @@ class Session:
         return plan_job(request, self.backend, job=job, here=environment(), store=store, label_of=cell_label)
 
     def _submit(self, request: Request) -> Job:
-        job = secrets.token_hex(4)
+        remove_expired(
+            self.backend.objects, self.backend.table, now=self.backend.clock.now(), keep_seconds=self.settings.keep_days * 86_400
+        )
+        job = self._new_identifier()
         planned = self._plan(request, job=job, store=self.backend.objects)
         write_job(self.backend.objects, planned.plan, planned.splits, planned.bundle.data)
         entry = Ledger(self.backend.table, job).create_job(JobEntry(job, request.name, planned.plan.created, Layout(job).plan))
         self.backend.functions.invoke(encode(coordinate(job)))
         return Job(self.backend, entry, result_limit=self.settings.result_limit)
+
+    def _new_identifier(self) -> str:
+        while True:
+            job = secrets.token_hex(4)
+            if Ledger(self.backend.table, job).job() is None:
+                return job
 
     # ------------------------------------------------------------ finding again
 

@@ -80,7 +80,19 @@ class Held:
 
 def list_jobs(table: Table) -> list[JobEntry]:
     """Return one entry for each job of the table, oldest first."""
-    return [_JOB.decode(row.key, row.value) for row in table.query(JOBS)]
+    return [_JOB.decode(row.key, row.value) for row in table.query(JOBS) if row.value]
+
+
+def forget_job(table: Table, entry: JobEntry) -> None:
+    """Delete the rows of a job. Its line in the list of jobs stays, emptied: rows of a group go all or none."""
+    table.delete_group(entry.job)
+    row = table.get(JOBS, _listed(entry))
+    if row is not None:
+        table.put(JOBS, row.key, b"", expect=row.version)
+
+
+def _listed(entry: JobEntry) -> str:
+    return f"{entry.created:020.6f}-{entry.job}"
 
 
 class Ledger:
@@ -96,7 +108,7 @@ class Ledger:
     def create_job(self, entry: JobEntry) -> JobEntry:
         """Register a job, and return the entry that stands."""
         standing = self._create("job", _JOB, entry)
-        self._table.put(JOBS, f"{standing.created:020.6f}-{standing.job}", _JOB.encode(standing), expect=0)
+        self._table.put(JOBS, _listed(standing), _JOB.encode(standing), expect=0)
         return standing
 
     def job(self) -> JobEntry | None:

@@ -216,7 +216,7 @@ def _captured_by(function: object) -> Iterator[tuple[str, Any]]:
 
 def _reached(functions: Functions) -> Iterator[tuple[str, Any]]:
     """Yield name and value of all that the functions use, through helper functions too, each value once."""
-    pending: list[object] = [function for _, function in describe(functions)]
+    pending: list[object] = [function for _, function in describe(functions) if not _installed(_home(function))]
     seen = {id(function) for function in pending}
     while pending:
         for name, value in _captured_by(pending.pop()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 import threading
 import types
 from collections.abc import Callable, Iterator
@@ -71,6 +72,10 @@ def test_modules_of_ones_own_travel_by_value(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UnpicklableError, match="imports your own module 'mine_by_value' inside"):
         capture(functions(inside))
     del sys.modules["mine_by_value"]
+
+
+def test_what_installed_functions_use_is_not_told_as_captured() -> None:
+    assert capture(functions(lambda item: [(item, 1)], reduce=textwrap.dedent)).report.captured == ()
 
 
 def test_what_cannot_travel_is_named() -> None:
