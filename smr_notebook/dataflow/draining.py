@@ -24,9 +24,10 @@ from operator import length_hint
 from typing import Any
 
 from smr_notebook.dataflow.columns import encode_values
-from smr_notebook.dataflow.functions import Functions, UserCodeError, WrongPairError, short_repr
+from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.dataflow.records import RecordBlock
+from smr_notebook.errors import PairShapeError
 
 MOST_PAIRS = 100_000
 """Larger batches are slower: their pages are fetched from the system anew each time."""
@@ -106,11 +107,11 @@ def checked_pair(item: object, function: str) -> Sequence[Any]:
     """Return the item if it is a tuple or list of two.
 
     Raises:
-        WrongPairError: It is anything else.
+        PairShapeError: It is anything else.
     """
     if isinstance(item, tuple | list) and len(item) == 2:
         return item
-    raise WrongPairError(f"{function} must yield (key, value) pairs; got {short_repr(item)} ({type(item).__name__})")
+    raise PairShapeError(f"{function} must yield (key, value) pairs; got {short_repr(item)} ({type(item).__name__})")
 
 
 class Drain:
@@ -149,17 +150,17 @@ class Drain:
             AttemptStopped: The meter was told to stop.
         """
         meter = self._meter
-        unmapped = 0
+        unflushed = 0
         for block in self._blocks:
             meter.check()
             yield from self._drain(block)
             meter.bytes_read += block.size
             meter.records_read += len(block.records)
             meter.records_mapped += len(block.records)
-            unmapped += block.size
-            if unmapped >= self._batch_bytes:  # values are often as large as the records they come from
+            unflushed += block.size
+            if unflushed >= self._batch_bytes:  # values are often as large as the records they come from
                 yield from self._flush()
-                unmapped = 0
+                unflushed = 0
         yield from self._flush()
 
     def _flush(self) -> Iterator[Batch]:
@@ -212,12 +213,12 @@ class Drain:
         return self._batch, self._limit
 
 
-def _shape_error(pairs: object, pair: object) -> WrongPairError | None:
+def _shape_error(pairs: object, pair: object) -> PairShapeError | None:
     """Return what is wrong with the last thing that `map` gave; `None` when the fault is another."""
     if pairs is not None and not hasattr(type(pairs), "__iter__") and not hasattr(type(pairs), "__getitem__"):
-        return WrongPairError(
+        return PairShapeError(
             f"map must yield (key, value) pairs, or return an iterable of them, or None; got {short_repr(pairs)} ({type(pairs).__name__})"
         )
     if type(pair) is tuple and len(pair) != 2:
-        return WrongPairError(f"map must yield (key, value) pairs; got {short_repr(pair)} (tuple of {len(pair)})")
+        return PairShapeError(f"map must yield (key, value) pairs; got {short_repr(pair)} (tuple of {len(pair)})")
     return None
