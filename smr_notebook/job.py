@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from smr_notebook.control.coordinator import revive
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
+from smr_notebook.control.plans import read_plan
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import failures_so_far
 from smr_notebook.errors import JobNotFoundError, SmrError, ThrottledError
@@ -132,6 +133,11 @@ class Job:
     def proof(self) -> str:
         """The proof line of a job that is done: what was read, mapped and reduced. Empty as long as it is not."""
         return self.status().proof
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the plan warns of, a sentence each: empty objects, large captured values."""
+        return read_plan(self._backend.objects, self.id).warnings
 
     def cancel(self) -> None:
         """Ask the job to end. Its running attempts stop within a heartbeat; a job that has ended stays as it is."""

@@ -92,7 +92,7 @@ def failures_so_far(snapshot: Snapshot) -> tuple[FailedAttempt, ...]:
 def error_name(failure: Failure) -> str:
     """Return the class name in `smr_notebook.errors` that a failure is raised as."""
     if failure.kind is FailureKind.USER:
-        return errors.PairShapeError.__name__ if failure.type == "WrongPairError" else errors.TaskError.__name__
+        return errors.PairShapeError.__name__ if failure.type == errors.PairShapeError.__name__ else errors.TaskError.__name__
     if failure.kind in {FailureKind.CRASH, FailureKind.LOST}:
         return errors.WorkerLostError.__name__
     named = getattr(errors, failure.type, None)

@@ -27,10 +27,10 @@ from smr_notebook.dataflow.aggregations import natural_combiner
 from smr_notebook.dataflow.blocks import GroupBlock
 from smr_notebook.dataflow.columns import Column, decode_values, encode_values
 from smr_notebook.dataflow.draining import checked_pair
-from smr_notebook.dataflow.functions import Functions, UserCodeError, WrongPairError, short_repr
+from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
 from smr_notebook.dataflow.grouping import drop_empty
 from smr_notebook.dataflow.keys import decode_keys, encode_key
-from smr_notebook.errors import CombinerLawError
+from smr_notebook.errors import CombinerLawError, PairShapeError
 
 _TRIALS = 2
 """How many consolidations show whether the combiner is worth its time."""
@@ -54,7 +54,7 @@ def combiner_of(functions: Functions) -> CombineGroup | None:
         for item in combine(key, iter(values)):
             other, value = checked_pair(item, "combine")
             if other is not key and encode_key(other) != encode_key(key):
-                raise WrongPairError(f"combine must yield pairs of its own key {short_repr(key)}; got the key {short_repr(other)}")
+                raise PairShapeError(f"combine must yield pairs of its own key {short_repr(key)}; got the key {short_repr(other)}")
             results.append(value)
         return results
 

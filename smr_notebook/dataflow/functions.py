@@ -31,7 +31,7 @@ class Functions:
 
 
 class UserCodeError(Exception):
-    """A user's function raised, or gave the wrong shape; the exception is the `__cause__`.
+    """A user's function raised, or gave the wrong shape (`errors.PairShapeError`); the exception is the `__cause__`.
 
     Attributes:
         function: `map`, `reduce` or `combine`.
@@ -48,10 +48,6 @@ class UserCodeError(Exception):
         self.source = source
         self.offset = offset
         self.record_number = record_number
-
-
-class WrongPairError(TypeError):
-    """Cause of a `UserCodeError` when the function gave something else than pairs: the message says what came."""
 
 
 def short_repr(value: object) -> str:

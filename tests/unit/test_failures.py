@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from smr_notebook.control.failures import MESSAGE_CHARACTERS, PICKLED_BYTES, describe
-from smr_notebook.dataflow.functions import UserCodeError, WrongPairError
+from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.dataflow.sealing import unseal
-from smr_notebook.errors import CorruptObjectError, InputFormatError
+from smr_notebook.errors import CorruptObjectError, InputFormatError, PairShapeError
 from smr_notebook.model import Failure, FailureKind
 
 CELL = "<cell>"
@@ -72,9 +72,9 @@ def test_frames_of_libraries_are_told_when_the_user_has_none() -> None:
 
 def test_frames_of_this_package_are_never_told() -> None:
     told = UserCodeError("map", "1")
-    told.__cause__ = WrongPairError("map yielded 1, which is no pair")
+    told.__cause__ = PairShapeError("map yielded 1, which is no pair")
     failure = describe(told, {})
-    assert (failure.type, failure.frames, failure.where) == ("WrongPairError", (), ("WrongPairError", "", 0))
+    assert (failure.type, failure.frames, failure.where) == ("PairShapeError", (), ("PairShapeError", "", 0))
 
 
 def test_the_exception_itself_travels_when_it_can() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from smr_notebook.dataflow.aggregations import as_reduce, natural_combiner
 from smr_notebook.dataflow.blocks import GroupBlock, unpack
 from smr_notebook.dataflow.draining import Drain
-from smr_notebook.dataflow.functions import Functions, UserCodeError, WrongPairError
+from smr_notebook.dataflow.functions import Functions, UserCodeError
 from smr_notebook.dataflow.grouping import block_bytes
 from smr_notebook.dataflow.keys import encode_key
 from smr_notebook.dataflow.mapping import Shuffle, run_map, run_map_to_part
@@ -25,7 +25,7 @@ from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.reducing import Groups, Partition, Reduced, run_reduce
 from smr_notebook.dataflow.runs import RunReader, RunWriter, read_rows
-from smr_notebook.errors import CorruptObjectError
+from smr_notebook.errors import CorruptObjectError, PairShapeError
 from smr_notebook.model import AttemptId, Numbers, Part, Phase, Receipt, TaskId
 
 # ---------------------------------------------------------------- parts to work with
@@ -416,7 +416,7 @@ def test_map_may_take_the_source_of_the_record() -> None:
 def test_a_wrong_shape_says_what_came(given: Any, message: str) -> None:
     good: list[Any] = [[("a", 1)], (("b", 2) for _ in range(3)), [["c", 3]], None]
     error = failing(emit, [*good, given])
-    assert isinstance(error.__cause__, WrongPairError)
+    assert isinstance(error.__cause__, PairShapeError)
     assert str(error.__cause__) == message
     assert error.record_number == 5
 
@@ -459,7 +459,7 @@ def test_combine_errors_name_the_key(tmp_path: Path) -> None:
     def raises(key: str, values: Iterator[int]) -> int:
         return sum(values) // (0 if key == "b" else 1)
 
-    for combine, yields, cause in ((raises, False, ZeroDivisionError), (other_key, True, WrongPairError)):
+    for combine, yields, cause in ((raises, False, ZeroDivisionError), (other_key, True, PairShapeError)):
         with pytest.raises(UserCodeError) as caught:
             run_map(
                 functions(collect, combine, combine_yields=yields),
@@ -488,7 +488,7 @@ def test_reduce_errors_name_the_key(tmp_path: Path) -> None:
     def yields_wrong(key: int, _values: Iterator[int]) -> Iterator[Any]:
         yield ("fine", 1) if key else "ab"
 
-    for reduce, yields, cause in ((divides, False, ZeroDivisionError), (yields_wrong, True, WrongPairError)):
+    for reduce, yields, cause in ((divides, False, ZeroDivisionError), (yields_wrong, True, PairShapeError)):
         sink = ListSink()
         with pytest.raises(UserCodeError) as caught:
             reducing(functions(reduce, yields=yields), [(1, 1), (0, 2), (3, 4)], tmp_path, sink=sink)
