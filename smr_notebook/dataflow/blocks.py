@@ -64,7 +64,7 @@ def pack(block: GroupBlock, compression: Literal["lz4", "zstd"] | None = "lz4") 
     arrays: list[pa.Array[Any]] = [block.keys.array, lists] if originals is None else [block.keys.array, originals, lists]
     schema = _schema(block.keys.kind, originals is not None, block.values.kind)
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+    with pa.ipc.new_stream(sink, schema, options=pa.ipc.IpcWriteOptions(compression=compression, use_threads=False)) as writer:
         writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
         stop = sink.tell()
     body = memoryview(sink.getvalue())[schema.serialize().size : stop]

@@ -47,7 +47,7 @@ class PartitionedBlock:
 
 def partition_block(block: GroupBlock, partitions: int) -> PartitionedBlock:
     """Find the partitions in a block whose groups stand in the order of (partition, key)."""
-    owners = partition_of(key_hashes(block.keys), partitions)
+    owners = partition_of(hash_keys(block.keys), partitions)
     return PartitionedBlock(block, _offsets(np.bincount(owners, minlength=partitions)))
 
 
@@ -126,15 +126,9 @@ def key_bytes(keys: KeyColumn) -> int:
     return int(keys.array.nbytes) + (0 if keys.originals is None else int(keys.originals.nbytes))
 
 
-def key_hashes(keys: KeyColumn) -> Hashes:
-    """Return the hash of each key. That sums wrap around is meant, also where NumPy warns of it (a single long key)."""
-    with np.errstate(over="ignore"):
-        return hash_keys(keys)
-
-
 def block_checksum(block: GroupBlock) -> int:
     """Return the sum of the hashes of the pairs in a block, modulo 2**64."""
-    return checksum(key_hashes(block.keys), np.diff(block.offsets))
+    return checksum(hash_keys(block.keys), np.diff(block.offsets))
 
 
 def drop_empty(block: GroupBlock) -> GroupBlock:
@@ -158,7 +152,7 @@ def _rank(keys: KeyColumn, partitions: int) -> tuple[npt.NDArray[Any], KeyColumn
     distinct = KeyColumn(keys.kind, encoded.dictionary)
     order: Indices = pc.sort_indices(distinct.array).to_numpy().astype(np.int64)
     if partitions > 1:
-        owners = partition_of(key_hashes(distinct), partitions)[order]
+        owners = partition_of(hash_keys(distinct), partitions)[order]
         order = order[_stable_order(owners, partitions)]
     ranks = np.empty(len(order), np.int32)
     ranks[order] = np.arange(len(order), dtype=np.int32)
