@@ -4,17 +4,19 @@
   values change on the way, the file ends and the next one begins; a few rows of changing kinds are pickled together instead.
 * Columns: `key`, `value`, and `group` where rows must be ordered by the key of the group that they came from.
 * The metadata of a file names the kinds of its columns; in the last one it says whether the whole part is in key order.
-* A file is written to local scratch space, then streamed to the store, so that an object is never a part of a file.
+* A file is written to a nameless temporary file, in memory as long as it is small, then streamed to the store: an object is never a
+  part of a file, and nothing is left behind by a process that dies.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +33,7 @@ _GROUP_ROWS = 65_536
 _GROUP_BYTES = 8 << 20
 _FEW_ROWS = 4_096
 _CHUNK_BYTES = 1 << 20
+_IN_MEMORY = 4 << 20  # a file up to so many bytes never touches the scratch folder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +59,7 @@ class PartWriter:
         prefix: Key under which they stand, as `<prefix>/part-<n:03d>.parquet`, `n` counted from 0.
         number: Number of the task, and so of the part.
         grouped_order: Whether rows tell the group that they came from.
-        scratch: Folder for one unfinished file; it belongs to this writer alone.
+        scratch: Folder for a file that outgrows memory.
     """
 
     def __init__(self, objects: ObjectStore, prefix: str, number: int, *, grouped_order: bool, scratch: Path) -> None:
@@ -64,7 +67,7 @@ class PartWriter:
         self._prefix = prefix
         self._number = number
         self._grouped_order = grouped_order
-        self._scratch = scratch / f"part-{number:06d}.parquet"
+        self._scratch = scratch
         self._pending: list[_Batch] = []
         self._pending_rows = 0
         self._pending_bytes = 0
@@ -115,9 +118,8 @@ class PartWriter:
         """Drop what is not stored yet. Harmless after `close`."""
         self._pending.clear()
         if self._file is not None:
-            self._file.writer.close()
+            self._file.drop()
             self._file = None
-        self._scratch.unlink(missing_ok=True)
 
     def _watch_order(self, keys: list[Any]) -> None:
         if self._ordered:
@@ -143,8 +145,7 @@ class PartWriter:
         if self._file is not None and self._file.kinds != (keys.kind, values.kind):
             self._store()
         if self._file is None:
-            writer = pq.ParquetWriter(self._scratch, table.schema, compression="zstd", write_page_checksum=True)
-            self._file = _File(writer, (keys.kind, values.kind))
+            self._file = _File(self._scratch, table.schema, (keys.kind, values.kind))
         self._file.write(table)
 
     def _store(self) -> None:
@@ -152,46 +153,56 @@ class PartWriter:
         if self._file is None:
             return
         file, self._file = self._file, None
-        facts = {"key": file.kinds[0], "value": file.kinds[1], "ordered": self._ordered}
-        file.writer.add_key_value_metadata({METADATA.decode(): json.dumps(facts)})
-        file.writer.close()
         key = f"{self._prefix}/part-{len(self._files):03d}.parquet"
-        chunks = _Chunks(self._scratch)
-        self._objects.put(key, iter(chunks))
-        self._scratch.unlink()
-        self._files.append(
-            PartFile(key=key, rows=file.rows, size=chunks.size, crc=chunks.crc, raw_bytes=file.raw_bytes, kinds=file.kinds),
-        )
+        self._files.append(file.store(self._objects, key, ordered=self._ordered))
 
 
 class _File:
     """The open Parquet file."""
 
-    __slots__ = ("kinds", "raw_bytes", "rows", "writer")
+    __slots__ = ("_bytes", "_raw_bytes", "_rows", "_writer", "kinds")
 
-    def __init__(self, writer: pq.ParquetWriter, kinds: tuple[str, str]) -> None:
-        self.writer = writer
+    def __init__(self, scratch: Path, schema: pa.Schema, kinds: tuple[str, str]) -> None:
         self.kinds = kinds
-        self.rows = 0
-        self.raw_bytes = 0
+        self._rows = 0
+        self._raw_bytes = 0
+        # closed by `store` and `drop`
+        self._bytes = cast("BinaryIO", tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(scratch)))  # noqa: SIM115 - as said above
+        self._writer = pq.ParquetWriter(self._bytes, schema, compression="zstd", write_page_checksum=True)
 
     def write(self, table: pa.Table) -> None:
-        self.writer.write_table(table, row_group_size=max(1, table.num_rows))
-        self.rows += table.num_rows
-        self.raw_bytes += table.nbytes
+        """Append a row group."""
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        self._rows += table.num_rows
+        self._raw_bytes += table.nbytes
+
+    def store(self, objects: ObjectStore, key: str, *, ordered: bool) -> PartFile:
+        """End the file and stream it to the store."""
+        facts = {"key": self.kinds[0], "value": self.kinds[1], "ordered": ordered}
+        self._writer.add_key_value_metadata({METADATA.decode(): json.dumps(facts)})
+        self._writer.close()
+        self._bytes.seek(0)
+        with self._bytes:
+            chunks = _Chunks(self._bytes)
+            objects.put(key, iter(chunks))
+        return PartFile(key=key, rows=self._rows, size=chunks.size, crc=chunks.crc, raw_bytes=self._raw_bytes, kinds=self.kinds)
+
+    def drop(self) -> None:
+        """Give the file up."""
+        self._writer.close()
+        self._bytes.close()
 
 
 class _Chunks:
     """The bytes of a file, counted and summed as they pass."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
         self.size = 0
         self.crc = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        with self._path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                self.size += len(chunk)
-                self.crc = zlib.crc32(chunk, self.crc)
-                yield chunk
+        while chunk := self._file.read(_CHUNK_BYTES):
+            self.size += len(chunk)
+            self.crc = zlib.crc32(chunk, self.crc)
+            yield chunk
