@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smr_notebook.control.ledger import Ledger
-from smr_notebook.model import Attempt, Lease, Phase, Plan, Snapshot, TaskId
+from smr_notebook.model import Attempt, AttemptState, Lease, Phase, Plan, Snapshot, TaskId
 from smr_notebook.ports import Table
 
 
@@ -37,6 +37,9 @@ class Laws:
             assert len([task for task in snapshot.commits if task.phase is phase]) == self._plan.tasks(phase), f"{phase} was not complete"
         for task, attempts in snapshot.attempts.items():
             self._check_task(task, attempts, before.attempts.get(task, ()))
+            chosen = snapshot.commits.get(task)
+            done = [attempt for attempt in attempts if attempt.state is AttemptState.DONE]
+            assert all(chosen and attempt.id == chosen.id for attempt in done), f"an attempt of {task} is done and not committed"
         if Phase.MAP not in snapshot.manifests:
             assert all(task.phase is Phase.MAP for task in snapshot.attempts), "a reduce task began before the map phase ended"
         if before.outcome is not None:

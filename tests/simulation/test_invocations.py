@@ -25,8 +25,8 @@ from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.stored import store_items
 from smr_notebook.environment import environment
 from smr_notebook.errors import ServiceError, ThrottledError
-from smr_notebook.model import Attempt, AttemptState, Format, JobState, Phase, Plan, Policy, Span, Split
-from smr_notebook.ports import Backend, Context, ServiceLimits
+from smr_notebook.model import Attempt, AttemptState, Format, JobState, Outcome, Phase, Plan, Policy, Span, Split
+from smr_notebook.ports import Backend, Context, Row, ServiceLimits
 from smr_notebook.testing.waiting import wait_until
 
 POLICY = Policy(heartbeat=0.01)
@@ -59,7 +59,7 @@ class Job:
             name="memory",
             location="memory:",
             objects=MemoryStore(),
-            table=MemoryTable(),
+            table=MeddledTable(),
             functions=self.service,
             clock=self.clock,
             sources={},
@@ -276,6 +276,58 @@ def test_a_coordinator_whose_lease_was_taken_ends(job: Job) -> None:
     job.clock.sleep(20)
     assert job.ledger.take_lease("second", now=job.clock.now(), seconds=10).owner == "second"
     assert next(first, None) is None
+
+
+def test_a_look_that_takes_long_renews_the_lease_on_the_way() -> None:
+    job = Job(functions(remainders), ITEMS)
+    job.backend = replace(job.backend, functions=SlowService(job.service, job.clock))
+    next(job.looking())
+    lease = job.ledger.lease()
+    assert lease is not None
+    assert len(job.service.calls) == 2
+    assert job.clock.now() == 1_016.0
+    assert lease.expires > job.clock.now()
+
+
+@dataclass
+class SlowService:
+    """Takes almost a lease for each call."""
+
+    service: Service
+    clock: SimulatedClock
+
+    @property
+    def limits(self) -> ServiceLimits:
+        return self.service.limits
+
+    def invoke(self, payload: bytes) -> None:
+        self.clock.sleep(8.0)
+        self.service.invoke(payload)
+
+
+def test_an_end_that_another_overwrote_is_told_again(job: Job) -> None:
+    coordinator = job.looking()
+    next(coordinator)
+    job.ledger.put_outcome(Outcome(JobState.FAILED, job.clock.now()))
+    job.backend.table.meddle = True  # type: ignore[attr-defined]
+    assert list(coordinator)
+    progress = job.ledger.progress()
+    assert progress is not None
+    assert progress.state is JobState.FAILED
+
+
+class MeddledTable(MemoryTable):
+    """Once, somebody else writes the progress just before the caller does."""
+
+    meddle = False
+
+    def put(self, group: str, key: str, value: bytes, *, expect: int) -> Row:
+        if self.meddle and key == "progress":
+            self.meddle = False
+            standing = self.get(group, key)
+            assert standing is not None
+            super().put(group, key, standing.value, expect=standing.version)
+        return super().put(group, key, value, expect=expect)
 
 
 def test_a_following_coordinator_makes_the_calls_again_that_nobody_answered(job: Job) -> None:
