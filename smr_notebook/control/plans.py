@@ -63,13 +63,25 @@ def read_code(objects: ObjectStore, job: str) -> bytes:
     return objects.get(Layout(job).code)
 
 
-def read_split(objects: ObjectStore, job: str, number: int) -> Split:
-    """Return the split of one map task. Raises as `read_plan` does."""
-    key = Layout(job).split_page(number)
-    page = decoded(_SPLITS, unseal("splits", objects.get(key), name=key), name=key)
+def read_split_page(objects: ObjectStore, job: str, page: int) -> tuple[Split, ...]:
+    """Return the splits of one page, counted from 0. Raises as `read_plan` does."""
+    first = page * SPLITS_PER_PAGE
+    key = Layout(job).split_page(first)
+    splits = decoded(_SPLITS, unseal("splits", objects.get(key), name=key), name=key)
+    if any(split.number != first + place for place, split in enumerate(splits)):
+        raise CorruptObjectError(f"{key} holds the splits of another page: it belongs to another plan. Submit the job again.")
+    return splits
+
+
+def split_of(page: Sequence[Split], job: str, number: int) -> Split:
+    """Return the split of one map task from its page.
+
+    Raises:
+        CorruptObjectError: The page ends before it.
+    """
     place = number % SPLITS_PER_PAGE
-    if place >= len(page) or page[place].number != number:
-        raise CorruptObjectError(f"{key} does not hold split {number}: it belongs to another plan. Submit the job again.")
+    if place >= len(page):
+        raise CorruptObjectError(f"{Layout(job).split_page(number)} does not hold split {number}: it belongs to another plan.")
     return page[place]
 
 

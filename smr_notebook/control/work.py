@@ -16,10 +16,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from smr_notebook.control.attempts import Output
-from smr_notebook.control.layout import Layout
+from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
-from smr_notebook.control.plans import read_code, read_plan, read_split
+from smr_notebook.control.plans import read_code, read_plan, read_split_page, split_of
 from smr_notebook.dataflow.exchange import ObjectExchange
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.inputs import JobInput, RecordBlock, open_blocks
@@ -28,7 +28,7 @@ from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.outputs import PartWriter
 from smr_notebook.dataflow.reducing import run_reduce
 from smr_notebook.errors import CorruptObjectError
-from smr_notebook.model import AttemptId, Manifest, Phase, Plan
+from smr_notebook.model import AttemptId, Manifest, Phase, Plan, Split
 from smr_notebook.ports import Backend, ObjectStore, Table
 
 _JOBS = 8
@@ -52,7 +52,7 @@ class Task:
         functions: The user's functions.
         attempt: Which attempt.
         meter: Where to count, and whom to ask whether to go on.
-        scratch: An empty folder on the local disk.
+        scratch: Folder on the local disk for files without a name.
     """
 
     backend: Backend
@@ -77,6 +77,11 @@ def load_job(objects: ObjectStore, job: str) -> LoadedJob:
 @lru_cache(maxsize=_JOBS)
 def _map_manifest(objects: ObjectStore, table: Table, job: str) -> Manifest:
     return read_manifest(objects, Ledger(table, job), Phase.MAP, job=job)
+
+
+@lru_cache(maxsize=_JOBS)
+def _split_page(objects: ObjectStore, job: str, page: int) -> tuple[Split, ...]:
+    return read_split_page(objects, job, page)
 
 
 def perform(task: Task) -> Output:
@@ -142,8 +147,9 @@ def _reduce(task: Task) -> Output:
 
 def _blocks(task: Task) -> Iterator[RecordBlock]:
     sources = {**task.backend.sources, "job": JobInput(task.backend.objects)}
-    split = read_split(task.backend.objects, task.plan.job, task.attempt.task.number)
-    return open_blocks(split, task.plan.format, sources)
+    job, number = task.plan.job, task.attempt.task.number
+    page = _split_page(task.backend.objects, job, number // SPLITS_PER_PAGE)  # type: ignore[arg-type]  # hashed by identity
+    return open_blocks(split_of(page, job, number), task.plan.format, sources)
 
 
 def _sink(task: Task) -> PartWriter:

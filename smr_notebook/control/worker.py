@@ -11,13 +11,14 @@ Rules of this module:
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Self
 
 import psutil
@@ -149,16 +150,21 @@ class Heart:
 
 def resident_bytes() -> int:
     """Return the resident memory of this process."""
-    return int(psutil.Process().memory_info().rss)
+    return int(_process(os.getpid()).memory_info().rss)
+
+
+@functools.lru_cache(maxsize=1)
+def _process(pid: int) -> psutil.Process:
+    return psutil.Process(pid)
 
 
 def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sources, abandon: Abandon) -> None:
     loaded = load_job(backend.objects, job)  # type: ignore[arg-type]  # hashed by identity
     _check_environment(loaded.plan, backend.functions.limits.environment)
-    with Heart(mine, meter, loaded.plan.policy, abandon=abandon), TemporaryDirectory(prefix="smr-", ignore_cleanup_errors=True) as scratch:
+    with Heart(mine, meter, loaded.plan.policy, abandon=abandon):
         functions, texts = load_functions(loaded.code)
         sources.update(texts)
-        output = perform(Task(backend, loaded.plan, functions, mine.id, meter, Path(scratch)))
+        output = perform(Task(backend, loaded.plan, functions, mine.id, meter, Path(gettempdir())))
     deliver(backend, job, mine, output, numbers=meter.numbers(resident_bytes()))
 
 

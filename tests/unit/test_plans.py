@@ -10,10 +10,10 @@ import pytest
 
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
-from smr_notebook.control.layout import Layout
+from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
-from smr_notebook.control.plans import read_code, read_plan, read_split, write_job
+from smr_notebook.control.plans import read_code, read_plan, read_split_page, split_of, write_job
 from smr_notebook.control.rows import ManifestEntry
 from smr_notebook.dataflow.sealing import seal
 from smr_notebook.errors import CorruptObjectError, FormatVersionError, ObjectNotFoundError
@@ -90,7 +90,8 @@ def objects() -> MemoryStore:
 def test_what_is_submitted_can_be_read_by_a_worker(objects: MemoryStore) -> None:
     assert read_plan(objects, "3f9a") == PLAN
     assert read_code(objects, "3f9a") == b"code"
-    assert [read_split(objects, "3f9a", split.number) for split in SPLITS] == list(SPLITS)
+    pages = [read_split_page(objects, "3f9a", page) for page in (0, 1)]
+    assert [split_of(pages[split.number // SPLITS_PER_PAGE], "3f9a", split.number) for split in SPLITS] == list(SPLITS)
 
 
 def test_a_worker_reads_one_page_of_splits(objects: MemoryStore) -> None:
@@ -104,7 +105,13 @@ def test_a_job_that_is_not_there(objects: MemoryStore) -> None:
 
 def test_a_split_that_was_not_planned(objects: MemoryStore) -> None:
     with pytest.raises(CorruptObjectError, match="does not hold split 300"):
-        read_split(objects, "3f9a", 300)
+        split_of(read_split_page(objects, "3f9a", 1), "3f9a", 300)
+
+
+def test_a_page_of_another_place_is_refused(objects: MemoryStore) -> None:
+    objects.put(LAYOUT.split_page(0), objects.get(LAYOUT.split_page(256)))
+    with pytest.raises(CorruptObjectError, match="the splits of another page"):
+        read_split_page(objects, "3f9a", 0)
 
 
 def test_a_plan_of_another_version_is_refused(objects: MemoryStore) -> None:
