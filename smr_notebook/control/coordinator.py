@@ -30,6 +30,9 @@ from smr_notebook.ports import Backend, Clock, Context
 HOP_MARGIN = 15.0
 """Seconds before the end of its invocation at which a coordinator hands over; a quarter of a shorter invocation."""
 
+_QUICK_LOOK = 0.0005
+"""Seconds: looks of up to a few times this are cheap and follow each other closely; costly ones take a tenth of the time at most."""
+
 _BACKOFF = (0.1, 5.0)
 """Seconds: first and longest wait for a port that cannot be reached."""
 
@@ -99,7 +102,8 @@ def revive(backend: Backend, job: str) -> bool:
 def _rest(clock: Clock, shortest: float, *, began: float, wake_at: float) -> None:
     """Sleep until `wake_at` or until woken, but for a while at least, unless the next look is wanted at once."""
     now = clock.now()
-    rested = now + max(shortest, 3 * (now - began))
+    took = now - began
+    rested = now + max(shortest, took * min(max(took / _QUICK_LOOK, 3.0), 10.0))
     if wake_at > now:
         clock.sleep(wake_at - now)
     while wake_at > now and clock.now() < min(rested, wake_at):

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 from smr_notebook.dataflow.blocks import GroupBlock
 from smr_notebook.dataflow.columns import Column, concat_columns
-from smr_notebook.dataflow.hashing import Hashes, checksum, hash_keys, partition_of
+from smr_notebook.dataflow.hashing import checksum, hash_keys, partition_of
 from smr_notebook.dataflow.keys import KeyColumn, KeyKind, concat_keys
 
 Indices = npt.NDArray[np.int64]

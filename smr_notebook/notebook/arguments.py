@@ -188,10 +188,11 @@ def _cell_parser() -> MagicParser:
         description=(
             "The cell defines map(record), which yields (key, value) pairs,\nand if wanted reduce(key, values) and combine(key, values)."
         ),
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=110),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=27, width=90),
         epilog=(
-            "A word of INPUT that is the name of a variable means the variable; write ./name for a file of that name.\n"
-            "{var} in a word is filled in from the notebook. Without --into the value of the cell is the DataFrame."
+            "A word of INPUT that is the name of a variable means the variable; ./name means the file.\n"
+            "{var} in a word is filled in from the notebook.\n"
+            "Without --into the value of the cell is the DataFrame."
         ),
     )
     parser.choices = FORMATS

@@ -3,6 +3,9 @@
 A failed job shows one sample of each kind of error. Any other error of this package shows its message and the line of the user's
 that led to it. The text is made here and hung on the error as `_render_traceback_`, which IPython asks for; the handler that does so is
 registered with the shell, so that every notebook front end and every runner of notebooks shows the same, and `%tb` too.
+
+Two errors that are not of this package pass through it and are shown without its frames: a body of a cell that is no Python, and an
+interrupt of a cell that waits for a job by a method of the job. That one goes on: only a `%%smr` cell cancels what it started.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ from types import TracebackType
 from typing import Any
 
 from smr_notebook.errors import JobCancelled, JobError, SmrError
+from smr_notebook.job import Job
 from smr_notebook.labels import cell_label
 from smr_notebook.model import FailedAttempt, Frame
+from smr_notebook.notebook.cells import run_body
 
 _CONTEXT_LINES = 1
 _MAGIC_CALLS = ("run_cell_magic(", "run_line_magic(")
@@ -26,19 +31,22 @@ def install(shell: Any) -> None:
     """Make a shell show this package's errors as `error_lines` tells them. Harmless when done twice."""
     if SmrError in shell.custom_exceptions:
         return
-    others, show_other = shell.custom_exceptions, shell.CustomTB
+    others, show_other = tuple(shell.custom_exceptions), shell.CustomTB
 
     def handle(
         shell: Any, kind: type[BaseException], error: BaseException, trace: TracebackType | None, tb_offset: int | None = None
     ) -> Any:
-        if not isinstance(error, SmrError):
+        lines = error_lines(error, trace) if isinstance(error, SmrError) else _interrupt_lines(error, trace)
+        if lines:
+            error._render_traceback_ = functools.partial(list, lines)  # type: ignore[attr-defined]  # what IPython asks for
+            shell.showtraceback((kind, error, trace))
+        elif isinstance(error, others):
             return show_other(kind, error, trace, tb_offset)
-        lines = error_lines(error, trace)
-        error._render_traceback_ = functools.partial(list, lines)  # type: ignore[attr-defined]  # what IPython asks for
-        shell.showtraceback((kind, error, trace))
+        else:
+            shell.showtraceback((kind, error, trace), running_compiled_code=not _is_of_a_body(error, trace))
         return lines
 
-    shell.set_custom_exc((*others, SmrError), handle)
+    shell.set_custom_exc((*others, SmrError, KeyboardInterrupt, SyntaxError), handle)
 
 
 def error_lines(error: SmrError, trace: TracebackType | None) -> list[str]:
@@ -54,6 +62,21 @@ def error_lines(error: SmrError, trace: TracebackType | None) -> list[str]:
     if isinstance(error, JobError) and error.failures:
         return failure_lines(error.failures, error.job)
     return [f"{type(error).__name__}: {error.message}", *_own_lines(trace)]
+
+
+def _interrupt_lines(error: BaseException, trace: TracebackType | None) -> list[str]:
+    """Return what is shown of an interrupt of `Job.watch`; nothing for any other error."""
+    waiting = [frame for frame, _ in traceback.walk_tb(trace) if frame.f_code is Job.watch.__code__]
+    if not waiting or not isinstance(error, KeyboardInterrupt):
+        return []
+    job = waiting[0].f_locals["self"].id
+    return [f"KeyboardInterrupt: nobody waits for {job} now; it goes on · %smr attach {job} · %smr cancel {job}", *_own_lines(trace)]
+
+
+def _is_of_a_body(error: BaseException, trace: TracebackType | None) -> bool:
+    """Whether the body of a cell could not be compiled, so that no frame says anything."""
+    frames = [frame for frame, _ in traceback.walk_tb(trace)]
+    return isinstance(error, SyntaxError) and bool(frames) and frames[-1].f_code is run_body.__code__
 
 
 def failure_lines(failures: Iterable[FailedAttempt], job: str) -> list[str]:

@@ -14,7 +14,7 @@ from smr_notebook.job import Job
 from smr_notebook.notebook import errors
 from smr_notebook.notebook.magic import CellMagic
 from smr_notebook.notebook.mode import Display, choose_display, is_notebook
-from smr_notebook.notebook.screens import QuietScreen, Screen, StaticScreen, TextScreen, follow, show, watch
+from smr_notebook.notebook.screens import QuietScreen, Screen, StaticScreen, TextScreen, failure_note, follow, show, watch
 from smr_notebook.notebook.subcommands import LineMagic
 from smr_notebook.session import Session
 
@@ -104,7 +104,7 @@ class JobDisplay:
         progress = job.status()
         panel = self._panels.get(job.id)
         if progress.state.ended:
-            Panel(job).finish(progress)
+            Panel(job).finish(progress, failure_note(job, progress))
         elif panel is not None:
             panel.open(progress)
         else:

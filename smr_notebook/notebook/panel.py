@@ -85,7 +85,7 @@ class Panel:
         return View(self._job.id, self._job.name, progress, time.time(), note, self._hint)
 
     def _cancel_button(self) -> ipywidgets.Button:
-        button = ipywidgets.Button(description="Cancel", tooltip="Cancel this job", layout=ipywidgets.Layout(width="auto"))
+        button = ipywidgets.Button(description="Cancel", tooltip="Cancel this job", layout=ipywidgets.Layout(align_self="flex-start"))
         button.add_class("smr-cancel")
         button.on_click(self._cancel)
         return button

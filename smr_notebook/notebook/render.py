@@ -21,7 +21,7 @@ from smr_notebook.model import JobState, PhaseProgress, Progress
 BAR_CELLS = 28
 """Characters of a bar in text."""
 
-_COLOURS = {JobState.DONE: "#2e7d32", JobState.FAILED: "#c62828", JobState.CANCELLED: "#c77700"}
+_COLOURS = {JobState.DONE: "#388e3c", JobState.FAILED: "#e53935", JobState.CANCELLED: "#c77700"}
 _CELL = "padding:1px 12px 1px 0;text-align:left;white-space:nowrap"
 _ENDINGS = {JobState.DONE: "done in", JobState.FAILED: "failed after", JobState.CANCELLED: "cancelled after"}
 
@@ -96,10 +96,9 @@ def text(view: View) -> str:
     if not progress.state.ended:
         bars = [f" {name:<7} {bar(phase)} {phase.done:,}/{phase.tasks:,}" for name, phase in view.phases]
         return "\n".join([f"{title} · {progress.state} · {stamp}", *bars])
-    if progress.state is not JobState.DONE:
-        return f"{title} {progress.state} {stamp}"
-    rows = [f" {name:<7} {_flow(name, phase)}" for name, phase in view.phases]
-    return "\n".join([f"{title} done {stamp}", *rows, *([f" {view.note}"] if view.note else [])])
+    settled = progress.state is JobState.DONE
+    rows = [f" {name:<7} {_flow(name, phase)}" for name, phase in view.phases if settled]
+    return "\n".join([f"{title} {progress.state} {stamp}", *rows, *([f" {view.note}"] if view.note else [])])
 
 
 def bar(phase: PhaseProgress, cells: int = BAR_CELLS) -> str:
@@ -179,7 +178,7 @@ def _live_bar(name: str, phase: PhaseProgress, seconds: float) -> str:
         f'aria-valuenow="{phase.done}" aria-valuetext="{count} tasks" style="{track}">{inner}</div>'
     )
     words = f'<span style="font-variant-numeric:tabular-nums">{_volatile(count)}</span> <span style="opacity:.75">'
-    words += _volatile("  ".join(facts)) + "</span>"
+    words += _volatile(" · ".join(facts)) + "</span>"
     style = "display:flex;align-items:center;gap:10px"
     return f'<div class="smr-{name}" style="{style}"><span style="width:3.5em">{name}</span>{meter}{words}</div>'
 
@@ -199,7 +198,7 @@ def _final_row(name: str, phase: PhaseProgress, *, settled: bool) -> str:
         _volatile(f"{phase.retried:,}"),
         _volatile(f"{phase.slowest:.1f} s"),
         escape(flow) if settled else _volatile(flow),
-        _volatile(quantity(phase.numbers.bytes_read, "B")),
+        _volatile(quantity(phase.numbers.bytes_read, "B") if phase.numbers.bytes_read else ""),
     )
     return f'<tr class="smr-{name}">' + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells) + "</tr>"
 

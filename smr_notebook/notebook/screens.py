@@ -22,6 +22,7 @@ from IPython.display import display
 from tqdm import tqdm
 
 from smr_notebook.errors import JobCancelled
+from smr_notebook.model import JobState
 from smr_notebook.notebook.render import View, bundle
 
 if TYPE_CHECKING:
@@ -126,8 +127,13 @@ def watch(job: Job, screen: Screen) -> Progress:
     except KeyboardInterrupt:
         raise JobCancelled(f"Interrupted: {job.id} is being cancelled", job=job.id) from None
     screen.finish(progress)
-    kept = f"{progress.map.done:,}/{progress.map.tasks:,} map tasks kept"
-    raise JobCancelled(f"Interrupted: {job.id} {progress.state}, {kept}", job=job.id) from None
+    done = f"{progress.map.done:,}/{progress.map.tasks:,} map tasks were done"
+    raise JobCancelled(f"Interrupted: {job.id} {progress.state}, {done}", job=job.id) from None
+
+
+def failure_note(job: Job, progress: Progress) -> str:
+    """Return where to read why a job failed that no cell waits for; an empty string when it did not fail."""
+    return f"what went wrong: %smr errors {job.id}" if progress.state is JobState.FAILED else ""
 
 
 def follow(job: Job, screen: Screen) -> threading.Thread:
@@ -135,7 +141,8 @@ def follow(job: Job, screen: Screen) -> threading.Thread:
 
     def run() -> None:
         with contextlib.suppress(BaseException):  # a view that cannot be drawn must not disturb the notebook
-            screen.finish(job.watch(screen.paint))
+            progress = job.watch(screen.paint)
+            screen.finish(progress, failure_note(job, progress))
 
     thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), name=f"smr-view-{job.id}", daemon=True)
     thread.start()

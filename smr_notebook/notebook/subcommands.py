@@ -56,17 +56,17 @@ class LineMagic:
         """
         __tracebackhide__ = True
         first, *words = split_words(line) or ["help"]
-        if first in {"-h", "--help"}:
-            first = "help"
+        if not {"-h", "--help"}.isdisjoint({first, *words}):
+            first, words = "help", []
         if first not in _SUBCOMMANDS:
             raise ConfigError(f"%smr: there is no subcommand {first!r}.{suggestion(first, _SUBCOMMANDS)} Known: {', '.join(_SUBCOMMANDS)}.")
         return _SUBCOMMANDS[first].run(self, _parser(first).read(words))
 
     def jobs(self, options: Namespace) -> object:
         """Return the latest jobs as a table."""
-        rows = [(job.id, job.name, datetime.fromtimestamp(job.created, UTC), str(job.state)) for job in self._session().jobs()]
-        rows.sort(key=lambda row: row[2], reverse=True)
-        return pd.DataFrame(rows[: options.number], columns=["job", "name", "created", "state"])
+        latest = sorted(self._session().jobs(), key=lambda job: job.created, reverse=True)[: options.number]
+        rows = [(job.id, job.name, datetime.fromtimestamp(int(job.created), UTC), str(job.state)) for job in latest]
+        return pd.DataFrame(rows, columns=["job", "name", "created", "state"])
 
     def attach(self, options: Namespace) -> object:
         """Return the job; with `--into`, wait for its result and put it into a variable."""
@@ -107,7 +107,7 @@ _SUBCOMMANDS = {
     "jobs": _Subcommand("jobs [-n N]", "the latest jobs", LineMagic.jobs),
     "attach": _Subcommand("attach [ID] [--into VAR]", "the job, live; or its result in a variable", LineMagic.attach),
     "status": _Subcommand("status [ID]", "how far the job is", LineMagic.status),
-    "cancel": _Subcommand("cancel [ID]", "stop the job; what is done is kept", LineMagic.cancel),
+    "cancel": _Subcommand("cancel [ID]", "stop the job", LineMagic.cancel),
     "errors": _Subcommand("errors [ID]", "one sample of each kind of error", LineMagic.errors),
     "help": _Subcommand("help", "this", LineMagic.help),
 }

@@ -122,7 +122,7 @@ def test_the_handler_of_another_package_stays(shell: Any, capsys: pytest.Capture
     errors.install(shell)
     shell.run_cell("{}['x']")
     assert capsys.readouterr().out == "theirs\n"
-    assert shell.custom_exceptions == (KeyError, SmrError)
+    assert shell.custom_exceptions == (KeyError, SmrError, KeyboardInterrupt, SyntaxError)
 
 
 def test_an_error_that_was_shown_still_pickles(shell: Any) -> None:

@@ -126,7 +126,7 @@ def test_a_detached_job_has_a_cancel_button(shell: InteractiveShell, moment: Mom
 
 def test_an_interrupt_cancels_the_job(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:
     job = scripted([moment(JobState.MAPPING, 1), KeyboardInterrupt, moment(JobState.MAPPING, 3), moment(JobState.CANCELLED, 3)])
-    with pytest.raises(JobCancelled, match=r"^Interrupted: 3f9a0c21 cancelled, 3/4 map tasks kept$"):
+    with pytest.raises(JobCancelled, match=r"^Interrupted: 3f9a0c21 cancelled, 3/4 map tasks were done$"):
         watch(job, StaticScreen(job))
     assert 'data-state="cancelled"' in shown[0]["data"]["text/html"]
 
