@@ -78,7 +78,7 @@ def looks(backend: Backend, message: Message, context: Context) -> Iterator[floa
 
 
 def revive(backend: Backend, job: str) -> bool:
-    """Call a coordinator if the job needs one: it has no outcome, and its lease has expired or was never taken.
+    """Call a coordinator if the job needs one: its end is not told yet, and its lease has expired or was never taken.
 
     Returns:
         Whether one was called. It takes a moment to take the lease: look again after some seconds, not at once.
@@ -91,12 +91,18 @@ def revive(backend: Backend, job: str) -> bool:
     if lease is not None and not lease.expired(now):
         return False
     entry = ledger.job()
-    if entry is None or ledger.outcome() is not None:
+    if entry is None or end_is_told(ledger):
         return False
     if lease is None and now < entry.created + backend.policy.coordinator_lease:
         return False
     backend.functions.invoke(encode(coordinate(job)))
     return True
+
+
+def end_is_told(ledger: Ledger) -> bool:
+    """Whether the watchers of a job see that it has ended. An outcome alone is not enough: its coordinator may die before it tells it."""
+    told = ledger.progress()
+    return told is not None and told.state.ended
 
 
 def _rest(clock: Clock, shortest: float, *, began: float, wake_at: float) -> None:

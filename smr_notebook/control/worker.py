@@ -24,7 +24,7 @@ from typing import Self
 import psutil
 
 from smr_notebook.control.attempts import Claim, Output, claim
-from smr_notebook.control.coordinator import give_up, revive
+from smr_notebook.control.coordinator import end_is_told, give_up, revive
 from smr_notebook.control.failures import describe
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
@@ -92,7 +92,7 @@ def handle_death(backend: Backend, notice: DeathNotice) -> None:
         return
     lease = ledger.expire_lease(notice.invocation, now)
     entry = ledger.job()
-    if entry is None or ledger.outcome() is not None or (lease is not None and not lease.expired(now)):
+    if entry is None or end_is_told(ledger) or (lease is not None and not lease.expired(now)):
         return
     restarts = notice.message.restarts + 1
     if restarts > backend.policy.lost_launches:

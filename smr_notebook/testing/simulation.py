@@ -155,13 +155,8 @@ class Simulation:
         """A notebook that watches: it looks whether the job needs a coordinator."""
         if Ledger(self.table, self.plan.job).outcome() is not None and self._laws.told:
             return
-        self._attempt(lambda: self._keep_alive(backend))
+        self._attempt(lambda: revive(backend, self.plan.job))
         self.at(_WATCH_EVERY, lambda: self._watch(backend))
-
-    def _keep_alive(self, backend: Backend) -> None:
-        progress = Ledger(self.table, self.plan.job).progress()
-        if not revive(backend, self.plan.job) and progress is not None and progress.lease_expires < self.clock.now():
-            backend.functions.invoke(encode(coordinate(self.plan.job)))
 
     # ------------------------------------------------------------ a coordinator
 

@@ -433,6 +433,25 @@ def test_whoever_watches_revives_a_job_without_a_coordinator(job: Job) -> None:
     assert revive(job.backend, "3f9a")
 
 
+@pytest.mark.parametrize("noticed", [False, True])
+def test_an_end_that_its_coordinator_died_before_telling_is_told_by_the_next_one(job: Job, noticed: bool) -> None:
+    next(job.looking("first"))
+    job.service.calls.clear()
+    job.ledger.put_outcome(Outcome(JobState.FAILED, job.clock.now()))
+    if noticed:
+        handle_death(job.backend, DeathNotice(coordinate("3f9a"), "first", "killed by signal 9"))
+    else:
+        job.clock.sleep(11)
+        assert revive(job.backend, "3f9a")
+    assert [message.role for message in job.service.calls] == [Role.COORDINATOR]
+    assert list(job.looking()) == []
+    progress = job.ledger.progress()
+    assert progress is not None
+    assert progress.state is JobState.FAILED
+    job.clock.sleep(11)
+    assert not revive(job.backend, "3f9a")
+
+
 def test_a_worker_that_finishes_revives_a_job_without_a_coordinator(job: Job) -> None:
     next(job.looking())
     job.clock.sleep(11)
