@@ -26,7 +26,7 @@ from smr_notebook.control.messages import attempt_message, coordinate, encode
 from smr_notebook.control.progress import progress
 from smr_notebook.control.proof import proof_line
 from smr_notebook.control.scheduling import Action, Decision, End, Expire, Gather, Launch, Stop, decide
-from smr_notebook.errors import JobError, ServiceError, SmrError, ThrottledError
+from smr_notebook.errors import CorruptObjectError, JobError, ServiceError, SmrError, ThrottledError
 from smr_notebook.model import (
     AttemptId,
     AttemptState,
@@ -89,17 +89,24 @@ class Coordinator:
         if snapshot.outcome is not None:
             return None if self._conclude(snapshot, snapshot.outcome) else self._now()
         for action in (*self._calls_again(snapshot), *decision.actions):
-            if self._now() >= self._until or not self._holds_lease():
+            if not self._holds_lease():
+                return None
+            if self._now() >= self._until:
                 break
             self._act(action, snapshot)
         changed = self._publish(snapshot)
         return self._next_look(decision, changed=changed)
 
-    def fail(self, error: Exception) -> None:
-        """End the job with an error that repetition cannot heal."""
+    def fail(self, error: Exception) -> bool:
+        """End the job with an error that repetition cannot heal, and return whether the end is told. Raises `StoreError` as `step` does."""
         name = type(error).__name__ if isinstance(error, SmrError) else JobError.__name__
         text = str(error) if isinstance(error, SmrError) else f"The coordinator failed with {type(error).__name__}: {error}"
-        self._ledger.put_outcome(Outcome(JobState.FAILED, self._now(), error=name, message=text))
+        outcome = self._ledger.put_outcome(Outcome(JobState.FAILED, self._now(), error=name, message=text))
+        try:
+            snapshot = self._ledger.snapshot()
+        except CorruptObjectError:  # the rows themselves are what cannot be read
+            snapshot = Snapshot({}, {}, {}, outcome=outcome)
+        return self._conclude(snapshot, outcome)
 
     def hand_over(self) -> None:
         """Give the lease back and call a fresh coordinator."""

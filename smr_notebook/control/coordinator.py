@@ -150,10 +150,7 @@ def _turn(coordinator: Coordinator, clock: Clock) -> float | None:
         return coordinator.step()
     except JobNotFoundError:
         return None
-    except ObjectNotFoundError as error:
-        coordinator.fail(error)
-    except StoreError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, a job must end with its name rather than be coordinated in circles
-        coordinator.fail(error)
-    return clock.now()
+    except Exception as error:  # whatever it is, a job must end with its name rather than be coordinated in circles
+        if isinstance(error, StoreError) and not isinstance(error, ObjectNotFoundError):
+            raise
+        return None if coordinator.fail(error) else clock.now()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -291,10 +292,11 @@ def test_a_look_that_takes_long_renews_the_lease_on_the_way() -> None:
 
 @dataclass
 class SlowService:
-    """Takes almost a lease for each call."""
+    """Takes almost a lease for each call; after which another coordinator has taken over, if its ledger is given."""
 
     service: Service
     clock: SimulatedClock
+    overtaken_by: Ledger | None = None
 
     @property
     def limits(self) -> ServiceLimits:
@@ -303,6 +305,9 @@ class SlowService:
     def invoke(self, payload: bytes) -> None:
         self.clock.sleep(8.0)
         self.service.invoke(payload)
+        if self.overtaken_by is not None:
+            self.clock.sleep(8.0)
+            self.overtaken_by.take_lease("another", now=self.clock.now(), seconds=60.0)
 
 
 def test_an_end_that_another_overwrote_is_told_again(job: Job) -> None:
@@ -457,3 +462,22 @@ def test_a_worker_that_finishes_revives_a_job_without_a_coordinator(job: Job) ->
     job.clock.sleep(11)
     job.work()
     assert {message.role for message in job.service.calls} == {Role.COORDINATOR}
+
+
+def test_a_row_that_cannot_be_read_ends_the_job_with_its_name(job: Job) -> None:
+    coordinator = job.looking()
+    next(coordinator)
+    row = job.backend.table.query("3f9a", "attempt/")[0]
+    job.backend.table.put("3f9a", row.key, row.value.replace(b'"v":1', b'"v":2'), expect=row.version)
+    assert len(list(itertools.islice(coordinator, 10))) < 10
+    outcome, progress = job.ledger.outcome(), job.ledger.progress()
+    assert outcome is not None
+    assert progress is not None
+    assert (outcome.state, outcome.error, progress.state) == (JobState.FAILED, "FormatVersionError", JobState.FAILED)
+
+
+def test_a_coordinator_that_loses_its_lease_on_the_way_tells_nothing_more() -> None:
+    job = Job(functions(remainders), ITEMS)
+    job.backend = replace(job.backend, functions=SlowService(job.service, job.clock, overtaken_by=job.ledger))
+    assert list(job.looking("first")) == []
+    assert job.ledger.progress() is None
