@@ -3,6 +3,7 @@
 #   make demo       run the quickstart notebook, print its result and its proof
 #   make test       all checks and all tests, against the installed wheel
 #   make test-fast  unit tests and checks only
+#   make test-browser   what a person sees in JupyterLab; needs a chromium
 #   make lint format wheel constraints clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -28,7 +29,7 @@ IN_WORKSPACE = export SMR_WORKSPACE=$$(mktemp -d); \
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test test-fast test-notebooks test-negative test-wheel pytest lint format wheel install constraints clean
+.PHONY: demo test test-fast test-browser test-notebooks test-negative test-wheel pytest lint format wheel install constraints clean
 
 demo: install
 	@$(IN_WORKSPACE); $(BIN)/python notebooks/show.py notebooks/quickstart.ipynb
@@ -37,10 +38,15 @@ demo: install
 test: lint test-wheel test-negative test-notebooks pytest
 
 pytest: install
-	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q tests
+	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q --ignore=tests/browser tests
 
 test-fast: install
 	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q tests/unit tests/checks
+
+# JupyterLab in a real browser: not part of `make test`, because not every machine has one.
+test-browser: install
+	@$(PIP) install -c constraints.txt jupyterlab playwright
+	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q -rs tests/browser
 
 # Each notebook twice: in the kernel that the wheel brings, and in a plain one.
 test-notebooks: install

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import pickle
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from smr_notebook.errors import ConfigError, JobCancelled, SmrError, TaskError
 from smr_notebook.model import AttemptId, FailedAttempt, Failure, FailureKind, Frame, Phase, TaskId
 from smr_notebook.notebook import errors
+from smr_notebook.notebook.cells import run_body
 from smr_notebook.notebook.errors import error_lines, failure_lines
+from smr_notebook.session import Session
 
 CELL = "#%%smr lines\ndef map(line):\n    n = 10 // (len(line) - 7)\n    yield line, n\n"
 FRAME = Frame("/no/such/cell.py", "Cell In[2]", 3, "map", "    n = 10 // (len(line) - 7)")
@@ -125,13 +128,55 @@ def test_the_handler_of_another_package_stays(shell: Any, capsys: pytest.Capture
     assert shell.custom_exceptions == (KeyError, SmrError, KeyboardInterrupt, SyntaxError)
 
 
-def test_an_error_that_was_shown_still_pickles(shell: Any) -> None:
+def test_an_interrupted_wait_for_a_job_is_told_in_few_lines(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
 
+    errors.install(shell)
+    with closing(Session()) as session:
+        job = session.map_reduce(pairs, None, [1, 2])
+        shell.user_ns.update(job=job, interrupted=interrupted)
+        done = shell.run_cell("job.watch(interrupted)")
+    assert isinstance(done.error_in_exec, KeyboardInterrupt)
+    assert capsys.readouterr().out.splitlines() == [
+        f"KeyboardInterrupt: nobody waits for {job.id} now; it goes on · %smr attach {job.id} · %smr cancel {job.id}",
+        f"Cell In[{done.execution_count}], line 1, in <module>",
+        "---->   1 job.watch(interrupted)",
+    ]
+
+
+def test_an_interrupt_of_something_else_looks_as_before(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    errors.install(shell)
+    shell.run_cell("raise KeyboardInterrupt")
+    assert "Traceback (most recent call last)" in capsys.readouterr().out
+
+
+def test_a_body_that_is_no_python_shows_its_line_only(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    errors.install(shell)
+    shell.register_magic_function(lambda line, cell: run_body(shell, line, cell), magic_kind="cell", magic_name="body")
+    done = shell.run_cell("%%body\ndef map(l) yield l, 1")
+    assert isinstance(done.error_in_exec, SyntaxError)
+    told = capsys.readouterr().out
+    assert "line 2\n    def map(l) yield l, 1\n" in told
+    assert "run_body" not in told
+
+
+def test_other_errors_of_syntax_look_as_before(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    errors.install(shell)
+    shell.run_cell("exec('a b')")
+    assert "Traceback (most recent call last)" in capsys.readouterr().out
+
+
+def test_an_error_that_was_shown_still_pickles(shell: Any) -> None:
     errors.install(shell)
     error = ConfigError("wrong")
     shell.user_ns["fail"] = raising(error)
     shell.run_cell("fail()")
     assert str(pickle.loads(pickle.dumps(error))) == "wrong"
+
+
+def pairs(record: int) -> list[tuple[int, int]]:
+    return [(record, record)]
 
 
 def raising(error: SmrError) -> object:

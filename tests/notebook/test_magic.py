@@ -189,7 +189,7 @@ def test_errors_of_a_job_without_any(shell: Any, session: ScriptedSession) -> No
     assert repr(run(shell, "%smr errors")) == "3f9a0c21: no task has failed"
 
 
-@pytest.mark.parametrize("line", ["%smr", "%smr help", "%smr --help"])
+@pytest.mark.parametrize("line", ["%smr", "%smr help", "%smr --help", "%smr jobs --help", "%smr attach -h"])
 def test_help_lists_the_subcommands(shell: Any, session: ScriptedSession, line: str) -> None:
     text = repr(run(shell, line))
     assert {word for word in ("jobs", "attach", "status", "cancel", "errors") if f"%smr {word}" not in text} == set()

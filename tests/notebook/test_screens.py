@@ -146,6 +146,15 @@ def test_a_cell_is_followed_from_a_thread(shown: list[dict[str, Any]], moment: M
     assert shown[-1]["data"] == final(job, moment(JobState.DONE))
 
 
+def test_a_detached_job_that_failed_says_where_to_read_why(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:
+    job = scripted([moment(JobState.MAPPING, 1), moment(JobState.FAILED, 1)])
+    panel = Panel(job, detached=True)
+    panel.open(job.status())
+    follow(job, panel).join(10)
+    assert "what went wrong: %smr errors 3f9a0c21" in shown[-1]["data"]["text/html"]
+    assert "what went wrong: %smr errors 3f9a0c21" in shown[-1]["data"]["text/plain"]
+
+
 def test_a_view_that_fails_disturbs_nobody(scripted: Scripted) -> None:
     job = scripted([RuntimeError])
     thread = follow(job, QuietScreen(job))
