@@ -216,8 +216,8 @@ def _planned_files(request: Request, named: Files, sources: Any, *, slots: int) 
     split_bytes = choose_split_bytes(total, slots=slots, requested=request.split_size or None)
     objects = tuple(PlannedObject(item.scheme, item.info, cuttable=_cuttable(item, format, sources, split_bytes)) for item in found)
     empty = list(empty_objects(found))
-    gives = "one empty record each" if format is Format.BINARY else "no records"
-    warnings = (f"{len(empty):,} objects are empty and give {gives}, {empty[0]} first.",) if empty else ()
+    gives = "an empty record each" if format is Format.BINARY else "no records"
+    warnings = (f"Empty objects give {gives}: {len(empty):,} of {len(found):,}, {empty[0]} first.",) if empty else ()
     return _Input(objects, format, split_bytes, None, warnings)
 
 

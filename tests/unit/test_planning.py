@@ -1,0 +1,94 @@
+"""A plan is refused where it must be, and says what it will do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smr_notebook.backends.memory.clock import SimulatedClock
+from smr_notebook.backends.memory.functions import MemoryFunctions
+from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.backends.memory.source import MemorySource
+from smr_notebook.backends.memory.table import MemoryTable
+from smr_notebook.control.naming import classify
+from smr_notebook.control.planning import PlannedJob, Request, check_environment, plan_job
+from smr_notebook.dataflow.functions import Functions
+from smr_notebook.environment import environment
+from smr_notebook.errors import EnvironmentMismatchError, InputEmptyError
+from smr_notebook.model import Format, Policy
+from smr_notebook.ports import Backend, Context
+
+
+def nobody(payload: bytes, context: Context) -> bytes:
+    raise AssertionError("planning invokes nothing")
+
+
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    functions = MemoryFunctions(nobody, workers=2)
+    source = MemorySource({"/logs/a": b"x\n" * 3_000_000, "/logs/b": b"y\n", "/logs/empty": b""})
+    yield Backend(
+        name="memory",
+        location="memory:",
+        objects=MemoryStore(),
+        table=MemoryTable(),
+        functions=functions,
+        clock=SimulatedClock(),
+        sources={"file": source},
+        policy=Policy(),
+        poll=(0.01, 0.1),
+    )
+    functions.close()
+
+
+def planned(backend: Backend, input: object, *, reduce: Callable[..., Any] | None = None, reducers: int = 0) -> PlannedJob:
+    functions = Functions(lambda _: None, map_takes_source=False, reduce=reduce, reduce_yields=False, combine=None, combine_yields=False)
+    request = Request(functions, classify(input), "auto", reducers, 0, "", 1 << 20, Policy())
+    return plan_job(request, backend, job="job", here=environment(), store=backend.objects, label_of=str)
+
+
+def test_large_objects_are_cut_and_small_ones_share_a_task(backend: Backend) -> None:
+    plan = planned(backend, "/logs", reduce=lambda _, values: sum(values))
+    assert (plan.plan.format, plan.plan.input_bytes, plan.plan.reducers) == (Format.TEXT, 6_000_002, 1)
+    assert len(plan.splits) == plan.plan.maps > 2
+    assert sum(split.bytes for split in plan.splits) == plan.plan.input_bytes
+    assert plan.plan.warnings == ("Empty objects give no records: 1 of 3, /logs/empty first.",)
+
+
+def test_items_are_stored_beside_the_job_and_counted(backend: Backend) -> None:
+    plan = planned(backend, range(100))
+    assert (plan.plan.format, plan.plan.input_records, plan.plan.reducers) == (Format.ITEMS, 100, 0)
+    assert all(info.key.startswith("jobs/job/input/") for info in backend.objects.list_prefix("jobs/"))
+    with pytest.raises(InputEmptyError, match="nothing to map over"):
+        planned(backend, [])
+
+
+def test_the_number_of_reducers_is_obeyed_or_follows_the_input(backend: Backend) -> None:
+    assert planned(backend, "/logs/b", reduce=lambda _, values: None, reducers=7).plan.reducers == 7
+    assert planned(backend, "/logs/b", reduce=lambda _, values: None).plan.reducers == 1
+
+
+def test_a_plan_tells_what_it_will_do(backend: Backend) -> None:
+    table = "x" * 100
+    functions = Functions(
+        lambda _: [(table, 1)], map_takes_source=False, reduce=None, reduce_yields=False, combine=None, combine_yields=False
+    )
+    request = Request(functions, classify([1, 2]), "auto", 0, 0, "", 1 << 20, Policy())
+    told = plan_job(request, backend, job="job", here=environment(), store=backend.objects, label_of=str).describe()
+    assert "2 map" in told
+    assert "no reduce" in told
+    assert "table (" in told
+
+
+def test_environments_that_differ_are_refused_by_name(tmp_path: Path) -> None:
+    here = environment()
+    check_environment(here, here)
+    there = replace(here, python="3.99", packages=(*here.packages[1:], ("extra", "1")))
+    with pytest.raises(EnvironmentMismatchError) as caught:
+        check_environment(here, there)
+    for part in (f"Python {here.python} here, 3.99 on the workers", "cloudpickle", "missing on the workers", "extra missing here"):
+        assert part in str(caught.value)
