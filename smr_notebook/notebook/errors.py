@@ -70,7 +70,7 @@ def _interrupt_lines(error: BaseException, trace: TracebackType | None) -> list[
     if not waiting or not isinstance(error, KeyboardInterrupt):
         return []
     job = waiting[0].f_locals["self"].id
-    return [f"KeyboardInterrupt: nobody waits for {job} now; it goes on · %smr attach {job} · %smr cancel {job}", *_own_lines(trace)]
+    return [f"KeyboardInterrupt: the job {job} goes on", *_own_lines(trace), f"%smr attach {job} · %smr cancel {job}"]
 
 
 def _is_of_a_body(error: BaseException, trace: TracebackType | None) -> bool:
