@@ -76,6 +76,9 @@ class Job:
 
         Returns:
             The last progress seen; its state has not ended if `timeout` came first.
+
+        Raises:
+            JobNotFoundError: The job was removed meanwhile.
         """
         clock = self._backend.clock
         shortest, longest = self._backend.poll
@@ -99,6 +102,7 @@ class Job:
         Raises:
             TimeoutError: It had not ended after `timeout` seconds; it goes on.
             JobError: It failed, or was cancelled.
+            JobNotFoundError: It was removed meanwhile.
         """
         if not self.watch(lambda _: None, timeout=timeout).state.ended:
             raise TimeoutError(f"The job {self.id} had not ended after {timeout} seconds. It goes on; wait again, or cancel it.")
@@ -112,7 +116,8 @@ class Job:
         if now >= max(progress.lease_expires, self._revived + self._backend.policy.coordinator_lease):
             self._revived = now
             with suppress(ThrottledError):  # a later look tries again
-                revive(self._backend, self.id)
+                if not revive(self._backend, self.id) and self._ledger.job() is None:
+                    raise self._gone()
 
     # ------------------------------------------------------------ the end
 
@@ -122,8 +127,11 @@ class Job:
             self.watch(lambda _: None)
             outcome = self._ledger.outcome()
         if outcome is None:
-            raise JobNotFoundError(f"The job {self.id} is gone: its rows were deleted.")
+            raise self._gone()
         return outcome
+
+    def _gone(self) -> JobNotFoundError:
+        return JobNotFoundError(f"The job {self.id} is gone: it was removed with all that it stored. Submit it again.")
 
     def exception(self) -> SmrError | None:
         """Wait for the end, and return the error of a failed or cancelled job, or `None`."""
