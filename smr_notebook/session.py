@@ -9,13 +9,14 @@ from __future__ import annotations
 import inspect
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from smr_notebook.backends.local.platform import LocalOptions, open_local
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.config import Settings, from_machine, parse_size
-from smr_notebook.control.expiry import remove_expired
+from smr_notebook.control.expiry import remove_expired, remove_job
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.control.messages import coordinate, encode
@@ -27,10 +28,10 @@ from smr_notebook.dataflow.aggregations import as_reduce, natural_combiner
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.environment import environment
-from smr_notebook.errors import ConfigError, JobNotFoundError, PlanError
+from smr_notebook.errors import ConfigError, JobNotFoundError, PlanError, StoreError, ThrottledError
 from smr_notebook.job import Job, JobInfo
 from smr_notebook.labels import cell_label
-from smr_notebook.ports import Backend
+from smr_notebook.ports import Backend, ObjectStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,7 +185,7 @@ class Session:
             policy=policy if options.retries is None else replace(policy, retries=options.retries),
         )
 
-    def _plan(self, request: Request, *, job: str, store: Any) -> PlannedJob:
+    def _plan(self, request: Request, *, job: str, store: ObjectStore) -> PlannedJob:
         return plan_job(request, self.backend, job=job, here=environment(), store=store, label_of=cell_label)
 
     def _submit(self, request: Request) -> Job:
@@ -192,11 +193,17 @@ class Session:
             self.backend.objects, self.backend.table, now=self.backend.clock.now(), keep_seconds=self.settings.keep_days * 86_400
         )
         job = self._new_identifier()
-        planned = self._plan(request, job=job, store=self.backend.objects)
-        write_job(self.backend.objects, planned.plan, planned.splits, planned.bundle.data)
-        entry = Ledger(self.backend.table, job).create_job(JobEntry(job, request.name, planned.plan.created, Layout(job).plan))
-        self.backend.functions.invoke(encode(coordinate(job)))
-        return Job(self.backend, entry, result_limit=self.settings.result_limit)
+        try:
+            planned = self._plan(request, job=job, store=self.backend.objects)
+            write_job(self.backend.objects, planned.plan, planned.splits, planned.bundle.data)
+            entry = Ledger(self.backend.table, job).create_job(JobEntry(job, request.name, planned.plan.created, Layout(job).plan))
+            with suppress(ThrottledError):  # whoever watches the job calls again
+                self.backend.functions.invoke(encode(coordinate(job)))
+        except BaseException:
+            with suppress(StoreError):
+                remove_job(self.backend.objects, self.backend.table, job)
+            raise
+        return self._job(entry)
 
     def _new_identifier(self) -> str:
         while True:

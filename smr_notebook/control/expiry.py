@@ -32,3 +32,11 @@ def remove_expired(objects: ObjectStore, table: Table, *, now: float, keep_secon
             forget_job(table, entry)
             removed.append(entry.job)
     return tuple(removed)
+
+
+def remove_job(objects: ObjectStore, table: Table, job: str) -> None:
+    """Remove a job with all that it stored; one whose submission broke off may have no rows yet."""
+    objects.delete_prefix(Layout(job).root)
+    entry = Ledger(table, job).job()
+    if entry is not None:
+        forget_job(table, entry)

@@ -1,0 +1,84 @@
+"""A session and its jobs on a memory backend whose calls nobody runs: what submitting and watching do by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from smr_notebook.backends.memory.clock import SimulatedClock
+from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.backends.memory.table import MemoryTable
+from smr_notebook.config import Settings
+from smr_notebook.control.ledger import list_jobs
+from smr_notebook.environment import environment
+from smr_notebook.errors import CombinerLawError, JobNotFoundError, ServiceError, ThrottledError
+from smr_notebook.model import Policy
+from smr_notebook.ports import Backend, ServiceLimits
+from smr_notebook.session import Session
+
+
+@dataclass
+class Service:
+    """Keeps the calls that it does not refuse."""
+
+    limits: ServiceLimits
+    refusals: list[Exception] = field(default_factory=list)
+    calls: list[bytes] = field(default_factory=list)
+
+    def invoke(self, payload: bytes) -> None:
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.calls.append(payload)
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service(ServiceLimits(1 << 20, 900.0, 2, 0.0, 1 << 30, environment()))
+
+
+@pytest.fixture
+def session(service: Service, tmp_path: Path) -> Session:
+    backend = Backend(
+        name="memory",
+        location="memory:",
+        objects=MemoryStore(),
+        table=MemoryTable(),
+        functions=service,
+        clock=SimulatedClock(1_000.0),
+        sources={},
+        policy=Policy(),
+        poll=(0.1, 1.0),
+    )
+    return Session(settings=Settings(workspace=tmp_path), backend=backend)
+
+
+def pairs(item: int) -> Iterator[tuple[int, int]]:
+    yield item % 2, item
+
+
+def test_who_watches_a_job_that_was_removed_is_told_so(session: Session) -> None:
+    job = session.map_reduce(pairs, sum, [1, 2, 3])
+    session.backend.table.delete_group(job.id)
+    with pytest.raises(JobNotFoundError, match=f"{job.id} is gone"):
+        job.result()
+
+
+def test_a_job_that_is_refused_at_first_is_started_by_who_watches_it(session: Session, service: Service) -> None:
+    service.refusals = [ThrottledError("later"), ThrottledError("later")]
+    job = session.map_reduce(pairs, sum, [1, 2, 3])
+    assert [entry.job for entry in list_jobs(session.backend.table)] == [job.id]
+    assert not job.watch(lambda _: None, timeout=60.0).state.ended
+    assert service.calls
+
+
+def test_what_cannot_be_submitted_leaves_nothing_behind(session: Session, service: Service) -> None:
+    with pytest.raises(CombinerLawError):
+        session.map_reduce(pairs, lambda _, values: sum(values) + 1, list(range(200)), combine=True)
+    service.refusals = [ServiceError("no space left")]
+    with pytest.raises(ServiceError):
+        session.map_reduce(pairs, sum, [1, 2, 3])
+    assert session.jobs() == []
+    assert list(session.backend.objects.list_prefix("")) == []
