@@ -38,7 +38,7 @@ class Settings:
         split_size: Bytes of input for each map task; 0 means by the size of the input and the workers.
         idle_seconds: The local service ends after so long without work.
         lease_seconds: An attempt or a coordinator that is silent for so long counts as lost.
-        keep_days: Jobs older than this are removed from the workspace.
+        keep_days: Jobs that ended, or were left alone, longer ago than this are removed from the workspace.
         display: How progress is shown: `auto`, `panel`, `text`, `static` or `quiet`.
     """
 
