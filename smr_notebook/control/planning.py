@@ -7,13 +7,14 @@ that workers read them like any other object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, FoundObject, Items, NamedInput, choose_format, empty_objects, find
+from smr_notebook.dataflow.aggregations import is_natural
 from smr_notebook.dataflow.code import Bundle, CodeReport, capture, modules_by_value
 from smr_notebook.dataflow.combining import check_combiner
 from smr_notebook.dataflow.compression import HEAD_BYTES, cuttable
@@ -23,7 +24,7 @@ from smr_notebook.dataflow.splits import PlannedObject, choose_split_bytes, plan
 from smr_notebook.dataflow.stored import store_frame, store_items
 from smr_notebook.errors import EnvironmentMismatchError, InputEmptyError
 from smr_notebook.model import Environment, Format, ObjectInfo, Plan, Policy, Split
-from smr_notebook.ports import Backend, InputSource, ObjectStore
+from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore
 
 PARTITION_BYTES = 64 * 2**20
 """Input bytes for each partition when the user names no number."""
@@ -32,8 +33,10 @@ LARGEST_CHUNK = 128 * 2**20
 """Bytes of items or rows for each map task at most; `store_items` shares smaller inputs out among the workers."""
 
 MOST_PARTITIONS = 1_000
+SAMPLE_BYTES = 2**20
 SAMPLE_RECORDS = 200
 SAMPLE_PAIRS = 5_000
+SAMPLE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +127,9 @@ def plan_job(
     splits = plan_splits(source.objects, split_bytes=source.split_bytes)
     total = sum(planned.info.size for planned in source.objects)
     sources = {**backend.sources, "job": JobInput(store)}
-    if request.functions.combine is not None:
-        check_combiner(request.functions, list(sample_pairs(request.functions, splits[0], source.format, sources)))
+    if request.functions.combine is not None and not is_natural(request.functions.combine):
+        sample = sample_pairs(request.functions, splits, format=source.format, sources=sources, clock=backend.clock)
+        check_combiner(request.functions, list(sample))
     plan = Plan(
         job=job,
         name=request.name,
@@ -169,19 +173,31 @@ def check_environment(here: Environment, there: Environment) -> None:
         )
 
 
-def sample_pairs(functions: Functions, split: Split, format: Format, sources: dict[str, InputSource]) -> Iterator[Pair]:
-    """Yield the pairs of the first few records, as far as `map` does not fail on them: the job itself names its failures."""
+def sample_pairs(
+    functions: Functions, splits: Iterable[Split], *, format: Format, sources: dict[str, InputSource], clock: Clock
+) -> Iterator[Pair]:
+    """Yield the pairs of the first few records, as far as `map` is quick and does not fail: the job itself names its failures."""
+    end = clock.now() + SAMPLE_SECONDS
     try:
-        block = next(iter(open_blocks(split, format, sources)), None)
-        if block is None:
-            return
-        for record in islice(block.records, SAMPLE_RECORDS):
-            found = functions.map(block.source, record) if functions.map_takes_source else functions.map(record)
+        for source, record in islice(_first_records(splits, format, sources), SAMPLE_RECORDS):
+            found = functions.map(source, record) if functions.map_takes_source else functions.map(record)
             for pair in islice(found or (), SAMPLE_PAIRS // 10):
                 key, value = pair
                 yield key, value
+            if clock.now() > end:
+                return
     except Exception:  # noqa: BLE001 - whatever is wrong here is found again, and told with its place, by the map task
         return
+
+
+def _first_records(splits: Iterable[Split], format: Format, sources: dict[str, InputSource]) -> Iterator[tuple[str, object]]:
+    """Yield records with their sources, split after split: a short list has as many splits as items."""
+    size = 0
+    for block in chain.from_iterable(open_blocks(split, format, sources) for split in splits):
+        yield from ((block.source, record) for record in block.records)
+        size += block.size
+        if size >= SAMPLE_BYTES:
+            return
 
 
 def _reducers(request: Request, total: int) -> int:

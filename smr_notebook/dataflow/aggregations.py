@@ -133,6 +133,11 @@ def natural_combiner(reduce: Callable[..., Any]) -> Combine | None:
     return _COMBINERS.get(reduce) if _hashable(reduce) else None
 
 
+def is_natural(combine: Callable[..., Any]) -> bool:
+    """Whether a combiner is one of `natural_combiner`, whose law holds by nature."""
+    return any(combine is natural for natural in _COMBINERS.values())
+
+
 def _combine_sum(key: Any, values: Iterator[Any]) -> Iterator[Pair]:
     everything = list(values)
     whole = [value for value in everything if type(value) in _EXACT]

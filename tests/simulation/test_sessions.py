@@ -82,3 +82,21 @@ def test_what_cannot_be_submitted_leaves_nothing_behind(session: Session, servic
         session.map_reduce(pairs, sum, [1, 2, 3])
     assert session.jobs() == []
     assert list(session.backend.objects.list_prefix("")) == []
+
+
+def test_the_law_of_a_combiner_is_tried_across_splits(session: Session) -> None:
+    with pytest.raises(CombinerLawError):
+        session.map_reduce(pairs, lambda _, values: sum(values) + 1, [1, 2, 3], combine=True)
+
+
+def test_the_law_is_not_tried_where_it_holds_by_nature(session: Session) -> None:
+    mapped = list[int]()
+
+    def noted(item: int) -> Iterator[tuple[int, int]]:
+        mapped.append(item)
+        yield item % 2, item
+
+    session.map_reduce(noted, sum, range(5))
+    assert mapped == []
+    session.map_reduce(noted, lambda _, values: sum(values), range(5), combine=True)
+    assert mapped == [0, 1, 2, 3, 4]

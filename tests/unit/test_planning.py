@@ -15,7 +15,7 @@ from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.naming import classify
-from smr_notebook.control.planning import PlannedJob, Request, check_environment, plan_job
+from smr_notebook.control.planning import PlannedJob, Request, check_environment, plan_job, sample_pairs
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.environment import environment
 from smr_notebook.errors import EnvironmentMismatchError, InputEmptyError
@@ -92,3 +92,14 @@ def test_environments_that_differ_are_refused_by_name(tmp_path: Path) -> None:
         check_environment(here, there)
     for part in (f"Python {here.python} here, 3.99 on the workers", "cloudpickle", "missing on the workers", "extra missing here"):
         assert part in str(caught.value)
+
+
+def test_a_sample_of_a_slow_map_is_small(backend: Backend) -> None:
+    def slow(line: str) -> Iterator[tuple[str, int]]:
+        backend.clock.sleep(1.5)
+        yield line, 1
+
+    functions = Functions(slow, map_takes_source=False, reduce=None, reduce_yields=False, combine=None, combine_yields=False)
+    splits = planned(backend, "/logs").splits
+    sample = sample_pairs(functions, splits, format=Format.TEXT, sources=dict(backend.sources), clock=backend.clock)
+    assert list(sample) == [("x", 1), ("x", 1)]
