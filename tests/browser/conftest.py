@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -105,6 +106,11 @@ class Lab:
     def outputs(self, number: int) -> Any:
         """Return the outputs of a cell."""
         return self.cell(number).locator(".jp-OutputArea-output")
+
+    def wait_not_run(self, number: int) -> None:
+        """Wait until a cell that was queued is known not to run, because one before it failed."""
+        self.outputs(number - 1).get_by_text(re.compile("Interrupted: |---->")).wait_for()
+        self.cell(number).locator(".jp-InputPrompt", has_text="[ ]:").wait_for()
 
     def wait_jobs(self, state: str, *, count: int = 1) -> None:
         """Wait until so many panels on the page show this state."""

@@ -82,24 +82,21 @@ def test_an_interrupt_cancels_in_one_line_and_stops_the_cells_behind(lab: Any, g
     lab.wait_jobs("map")
     lab.interrupt()
     lab.wait_jobs("cancelled")
-    lab.wait_idle()
-    panel, error = lab.outputs(1).all_inner_texts()
-    assert "cancelled" in panel
+    lab.wait_not_run(2)
+    error = lab.outputs(1).last.inner_text()
     assert error.startswith("Interrupted: ")
     assert len(error.strip().splitlines()) == 1
-    assert lab.outputs(2).count() == 0
 
 
 def test_an_error_points_at_the_users_own_line(lab: Any) -> None:
     lab.write(START, FAILING, "'next'")
     lab.run_all()
-    lab.page.get_by_text("---->").wait_for()
+    lab.wait_not_run(2)
     lines = [line.rstrip() for line in lab.outputs(1).last.inner_text().splitlines()]
     assert "Cell In[2], line 3, in map" in lines
     assert "---->   3     yield x, 1 // (x - 7)" in lines
     assert any(line.startswith("record: 7 ") for line in lines)
     assert not any("site-packages" in line for line in lines)
-    assert lab.outputs(2).count() == 0
 
 
 def test_a_job_outlives_its_kernel(lab: Any, gate: Path) -> None:
