@@ -427,7 +427,7 @@ class Commit:
         numbers: Its final counts.
         receipt: Set for a map task with reducers.
         part: Set for a reduce task, and for a map task without reducers.
-        checksum: For a reduce task, the sum of the pair hashes that it read.
+        checksum: For a reduce task, the sum of the pair hashes that `reduce` was given.
         groups: For a reduce task, distinct keys.
     """
 
@@ -474,7 +474,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Who coordinates a job. `epoch` grows by one with each change of owner; `hops` with each hand-over."""
+    """Who coordinates a job. `epoch` grows by one with each change of owner."""
 
     owner: str
     epoch: int

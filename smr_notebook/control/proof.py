@@ -5,8 +5,8 @@ The law, in the order a record travels:
 * **Map.** Each task maps as many records as it read. All tasks together read the bytes that were planned, and the records
   where their number is known. A pair that `map` emitted is written, unless a combiner stands in between; what was written is
   what the receipt says, and the receipts together are what the partitions hold.
-* **Reduce.** Each task reads the pairs of its partition - their number, and the sum of their hashes - and reduces each
-  group that it formed.
+* **Reduce.** Each task reads as many pairs as its partition holds, hands on to `reduce` the same sum of hashes, and reduces
+  each group that it formed.
 * **Parts.** The rows of the files are the rows that the task counted.
 
 A difference is a `ConservationError` that names the sum, both numbers, and the task or partition.

@@ -9,7 +9,7 @@ Rules of this module:
 
 * `reduce` is called once for each key; it may stop early, or never look at its values.
 * The values of a key come in input order: that of the map tasks, then that of the run.
-* The checksum is taken of the keys as they were read, hashed anew: it proves the transport, not the sender's sum.
+* The checksum is taken of the groups as `reduce` gets them, hashed anew: so it proves all that lies between the two functions.
 * What fails inside our own iterator while `reduce` is reading from it is not the user's failure.
 """
 
@@ -45,7 +45,7 @@ class Reduced:
     Attributes:
         part: Its rows.
         groups: Distinct keys.
-        checksum: Sum of the hashes of the pairs read, modulo 2**64.
+        checksum: Sum of the hashes of the pairs that `reduce` was given, modulo 2**64.
     """
 
     part: Part
@@ -78,7 +78,7 @@ def run_reduce(
                 meter.check()
                 for data in run:
                     meter.pairs_in += partition.add(unpack(data))
-            groups = Groups(collect(partition.blocks(), min(_PIECE_BYTES, max(budget // 16, 1))), meter)
+            groups = Groups(partition.blocks(), meter)
             rows = _Rows(sink, meter)
             (_reduce_yielding if functions.reduce_yields else _reduce_plain)(functions, groups, rows)
             rows.flush()
@@ -98,7 +98,7 @@ class Partition:
         scratch: Folder for spills.
 
     Attributes:
-        checksum: Sum of the hashes of the pairs so far, modulo 2**64.
+        checksum: Sum of the hashes of the pairs that `blocks` gave so far, modulo 2**64.
         spills: What went to disk.
     """
 
@@ -106,12 +106,12 @@ class Partition:
         self._held: dict[KeyKind, list[GroupBlock]] = {}
         self._held_bytes = 0
         self._most_held = min(budget // 4, _MOST_HELD)
+        self._piece_bytes = min(_PIECE_BYTES, max(budget // 16, 1))
         self.checksum = 0
         self.spills = Spills(scratch, partitions=1, budget=budget)
 
     def add(self, block: GroupBlock) -> int:
         """Take a block, and return how many pairs it holds."""
-        self.checksum = (self.checksum + block_checksum(block)) % 2**64
         self._held.setdefault(block.keys.kind, []).append(block)
         self._held_bytes += block_bytes(block)
         if self._held_bytes > self._most_held:
@@ -120,9 +120,11 @@ class Partition:
         return len(block.values)
 
     def blocks(self) -> Blocks:
-        """Yield all groups in the order of (key kind, key), small neighbours not yet put together; nothing may be added after."""
+        """Yield all groups in the order of (key kind, key), in blocks of a size that decodes well; nothing may be added after."""
         self.spills.settle()
-        return merge_streams([*self.spills.streams(0), self._drain()])
+        for block in collect(merge_streams([*self.spills.streams(0), self._drain()]), self._piece_bytes):
+            self.checksum = (self.checksum + block_checksum(block)) % 2**64
+            yield block
 
     def close(self) -> None:
         """Drop everything."""

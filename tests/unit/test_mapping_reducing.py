@@ -18,7 +18,7 @@ from smr_notebook.dataflow.aggregations import as_reduce, natural_combiner
 from smr_notebook.dataflow.blocks import GroupBlock, unpack
 from smr_notebook.dataflow.draining import Drain
 from smr_notebook.dataflow.functions import Functions, UserCodeError
-from smr_notebook.dataflow.grouping import block_bytes
+from smr_notebook.dataflow.grouping import block_bytes, cut_block
 from smr_notebook.dataflow.keys import encode_key
 from smr_notebook.dataflow.mapping import Shuffle, run_map, run_map_to_part
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
@@ -506,6 +506,29 @@ def test_rows_of_a_generator_carry_the_key_of_their_group(tmp_path: Path) -> Non
     sink = reducing(functions(twice, yields=True), [("b", 1), ("a", 2), ("b", 3)], tmp_path)
     assert sink.rows == [(2, "a"), (-2, "a"), (1, "b"), (-1, "b"), (3, "b"), (-3, "b")]
     assert sink.groups == ["a", "a", "b", "b", "b", "b"]
+
+
+def test_what_is_lost_between_reading_and_reducing_shows_in_the_checksum(tmp_path: Path) -> None:
+    writer = ScratchWriter(1)
+    run_map(functions(), blocks_of([[(n, n)] for n in range(5_000)]), writer, partitions=1, meter=Meter(), budget=1 << 24, scratch=tmp_path)
+    assert writer.reader is not None
+    mapped = writer.reader.slice(0).checksum
+
+    def handed_over(*, lost: int) -> int:
+        partition = Partition(budget=20_000, scratch=tmp_path)
+        for data in writer.blocks(0):
+            for block in cut_block(unpack(data), 2_000):
+                partition.add(block)
+        for spill in partition.spills._spills[:lost]:
+            spill.file.close()
+        del partition.spills._spills[:lost]
+        for _ in partition.blocks():
+            pass
+        partition.close()
+        return partition.checksum
+
+    assert handed_over(lost=0) == mapped
+    assert handed_over(lost=1) != mapped
 
 
 def test_damage_found_while_reduce_reads_is_not_blamed_on_reduce(tmp_path: Path) -> None:
