@@ -38,6 +38,9 @@ from smr_notebook.model import (
 
 _Tasks = Mapping[TaskId, tuple[Attempt, ...]]
 
+_BACKLOG = 1.0
+"""Seconds of work that may wait in a service's queue for one job."""
+
 _SHORTEST = 0.001
 """Seconds: a task counts as at least so long, so that the cap stays finite."""
 
@@ -121,12 +124,16 @@ def decide(plan: Plan, snapshot: Snapshot, now: float, *, concurrency: int, queu
 
 
 def cap(snapshot: Snapshot, phase: Phase, *, concurrency: int, queue_seconds: float) -> int:
-    """Return how many attempts of a phase may be in flight: what the service runs, and what it can queue without losing it."""
-    seconds = [commit.seconds for task, commit in snapshot.commits.items() if task.phase is phase]
+    """Return how many attempts of a phase may be in flight.
+
+    That is what the service runs at once, and, if it queues calls and tasks are short, so much work besides that its workers do not
+    wait for the next look; never more, because another job's calls stand behind ours.
+    """
     concurrency = max(concurrency, 1)
+    seconds = [commit.seconds for task, commit in snapshot.commits.items() if task.phase is phase]
     if not seconds:
-        return concurrency * (2 if queue_seconds > 0 else 1)
-    waves = queue_seconds / max(statistics.median(seconds), _SHORTEST)
+        return concurrency
+    waves = min(queue_seconds, _BACKLOG) / max(statistics.median(seconds), _SHORTEST)
     return int(concurrency * min(max(waves, 1.0), 64.0))
 
 

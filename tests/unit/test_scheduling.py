@@ -218,11 +218,11 @@ def test_a_stopped_attempt_is_replaced_and_counts_as_no_failure() -> None:
 def test_what_is_in_flight_is_capped() -> None:
     live = {task(n): (attempt(AttemptState.RUNNING, task(n)),) for n in range(2)}
     assert len(launched(decided(look(live), plan(maps=100), concurrency=3))) == 1
-    assert len(launched(decided(look(live), plan(maps=100), concurrency=3, queue_seconds=60))) == 4
+    assert len(launched(decided(look(live), plan(maps=100), concurrency=3, queue_seconds=60))) == 1, "nobody knows yet how long they take"
 
 
-@pytest.mark.parametrize(("seconds", "most"), [(1.0, 120), (0.1, 128), (0.0, 128), (20.0, 6), (600.0, 2)])
-def test_a_queue_takes_what_it_can_run_in_time(seconds: float, most: int) -> None:
+@pytest.mark.parametrize(("seconds", "most"), [(1.0, 2), (0.1, 20), (0.0, 128), (0.25, 8), (600.0, 2)])
+def test_a_queue_takes_so_much_work_that_nobody_waits_and_no_more(seconds: float, most: int) -> None:
     snapshot = look(done=commits(Phase.MAP, 3, seconds=seconds))
     assert cap(snapshot, Phase.MAP, concurrency=2, queue_seconds=60) == most
 

@@ -32,8 +32,8 @@ from smr_notebook.errors import PayloadTooLargeError, ServiceError
 from smr_notebook.ports import ServiceLimits
 
 _PAYLOAD_BYTES = 1 << 20
-_QUEUE_SECONDS = 600.0
 _DAY = 86_400.0
+_QUEUE_SECONDS = _DAY  # the queue is lost with the service only, and then whoever coordinates next makes the calls again
 _ANSWER_SECONDS = 60.0
 _START_SECONDS = 60.0
 _TRIES = 3
