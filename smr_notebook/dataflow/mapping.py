@@ -9,7 +9,7 @@ Memory, as shares of the budget: raw pairs an eighth (grouping them takes about 
 quarter (merging them takes three times as much again). Past that the held blocks go to a spill.
 
 Rules of this module: what the exchange gets is in the order of (partition, key kind, key); the values of a key are in
-input order; every pair is counted when `map` emits it and when it is written.
+input order; every pair is counted when `map` emits it, when it is combined and when it is written.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from smr_notebook.dataflow.grouping import Pairs, PartitionedBlock, block_bytes,
 from smr_notebook.dataflow.keys import KeyColumn, KeyKind, split_keys
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.records import RecordBlock
-from smr_notebook.dataflow.spilling import Spills, collect, merge_streams, write_partition
+from smr_notebook.dataflow.spilling import Blocks, Spills, collect, merge_streams, write_partition
+from smr_notebook.errors import ConservationError
 from smr_notebook.model import Part, Receipt
 from smr_notebook.ports import ExchangeWriter
 
@@ -76,6 +77,7 @@ def run_map(
 
     Raises:
         UserCodeError: `map` or `combine` raised, or gave the wrong shape.
+        ConservationError: What would be written is not what was mapped.
         AttemptStopped: The meter was told to stop.
     """
     shuffle = Shuffle(functions, partitions=partitions, budget=budget, scratch=scratch)
@@ -143,6 +145,7 @@ class Shuffle:
     def __init__(self, functions: Functions, *, partitions: int, budget: int, scratch: Path) -> None:
         self._partitions = partitions
         self._combiner = Combiner(functions)
+        self._pairs = 0  # taken, and neither combined away nor given out yet
         self._raw: dict[KeyKind, list[Pairs]] = {}
         self._raw_bytes = 0
         self._most_raw = min(budget // 8, _MOST_RAW)
@@ -161,6 +164,7 @@ class Shuffle:
         for keys, values in _columns(batch):
             self._raw.setdefault(keys.kind, []).append((keys, values))
             size += column_bytes(keys, values)
+        self._pairs += len(batch.keys)
         self._raw_bytes += size
         if self._raw_bytes > self._most_raw:
             self._consolidate()
@@ -169,7 +173,11 @@ class Shuffle:
         return size
 
     def partitions(self) -> Iterator[tuple[int, Iterator[GroupBlock]]]:
-        """Yield the blocks of every partition, in order; nothing may be added after."""
+        """Yield the blocks of every partition, in order; nothing may be added after.
+
+        Raises:
+            ConservationError: At the end: other pairs were given out than were taken, the combined ones counted off.
+        """
         self._consolidate()
         memory = self._merged(combine=self._combiner.present)
         self.spills.settle()
@@ -177,8 +185,13 @@ class Shuffle:
             streams = [*self.spills.streams(number), _in_memory(memory, number)]
             blocks = collect(merge_streams(streams), BLOCK_BYTES)
             if self._combiner.present and len(streams) > 1:
-                blocks = collect(map(self._combiner.combine, blocks), BLOCK_BYTES)
-            yield number, blocks
+                blocks = collect(map(self._combined, blocks), BLOCK_BYTES)
+            yield number, self._given(blocks)
+        if self._pairs:
+            raise ConservationError(
+                f"The sums of a map task differ: {self._pairs:,} more pairs were mapped than combined and written. "
+                "There is no result, because it would be wrong. Run the job again; if it happens again, report it with this line."
+            )
 
     def close(self) -> None:
         """Drop everything."""
@@ -190,7 +203,7 @@ class Shuffle:
             block = group_pairs(batches, self._partitions)
             batches.clear()
             if self._combiner.worthwhile:
-                block = self._combiner.combine(block)
+                block = self._combined(block)
             self._held.setdefault(kind, []).append(block)
             self.held_bytes += block_bytes(block)
         self._raw.clear()
@@ -211,8 +224,18 @@ class Shuffle:
         merged = {}
         for kind in sorted(self._held):
             block = merge_blocks(self._held.pop(kind), self._partitions)
-            merged[kind] = partition_block(self._combiner.combine(block) if combine else block, self._partitions)
+            merged[kind] = partition_block(self._combined(block) if combine else block, self._partitions)
         return merged
+
+    def _combined(self, block: GroupBlock) -> GroupBlock:
+        combined = self._combiner.combine(block)
+        self._pairs -= len(block.values) - len(combined.values)
+        return combined
+
+    def _given(self, blocks: Blocks) -> Blocks:
+        for block in blocks:
+            self._pairs -= len(block.values)
+            yield block
 
 
 def column_bytes(keys: KeyColumn, values: Column) -> int:

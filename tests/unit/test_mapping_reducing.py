@@ -25,7 +25,7 @@ from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.reducing import Groups, Partition, Reduced, run_reduce
 from smr_notebook.dataflow.runs import RunReader, RunWriter, read_rows
-from smr_notebook.errors import CorruptObjectError, PairShapeError
+from smr_notebook.errors import ConservationError, CorruptObjectError, PairShapeError
 from smr_notebook.model import AttemptId, Numbers, Part, Phase, Receipt, TaskId
 
 # ---------------------------------------------------------------- parts to work with
@@ -297,6 +297,17 @@ def test_a_small_budget_spills_and_the_spills_are_merged_in_several_passes(tmp_p
                 groups.setdefault(key, []).extend(values)
     shuffle.close()
     assert groups == {number: list(range(number, 12_000, 997)) for number in range(997)}
+
+
+def test_a_map_task_that_would_write_fewer_pairs_than_were_mapped_is_an_error(tmp_path: Path) -> None:
+    for combine in (None, collect):
+        shuffle = Shuffle(functions(combine), partitions=2, budget=40_000, scratch=tmp_path)
+        for batch in Drain(functions(), blocks_of([[(n % 97, n)] for n in range(8_000)]), meter=Meter(), batch_bytes=2_500).batches():
+            shuffle.add(batch)
+        shuffle.spills._spills.pop().file.close()
+        with pytest.raises(ConservationError, match="more pairs were mapped than combined and written"):
+            sum(len(list(blocks)) for _, blocks in shuffle.partitions())
+        shuffle.close()
 
 
 def test_a_group_larger_than_the_budget_streams_through_reduce(tmp_path: Path) -> None:
