@@ -166,7 +166,7 @@ def check_combiner(functions: Functions, pairs: Sequence[tuple[Any, Any]]) -> No
         if len(values) > 1:
             try:
                 expected = _reduced(functions, key, values)
-            except Exception:  # noqa: BLE001, S112 - the job will tell, with the record
+            except (Exception, SystemExit):  # noqa: BLE001, S112 - the job will tell, with the record
                 continue
             for parts in _cuts(values, chance):
                 _check_cut(functions, key, parts, expected=expected, combine=combine)
@@ -189,7 +189,7 @@ def _check_cut(functions: Functions, key: Any, parts: list[list[Any]], *, expect
         if _alike(expected, found) and len(combined) > 1:
             combined = combine(key, combined)
             found = _reduced(functions, key, combined) if combined else []
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         told = f"reduce of the combined parts {short_repr(combined)}" if combined else f"combine of the parts {short_repr(parts)}"
         raise _law_error(functions, key, parts, expected=expected, found=f"{told} raises {type(error).__name__}: {error}") from error
     if not _alike(expected, found):
@@ -228,4 +228,17 @@ def _alike(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(_alike, one, other))
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_alike(value, other[key]) for key, value in one.items())
+    return _alike_arrays(one, other)
+
+
+def _alike_arrays(one: Any, other: Any) -> bool:
+    """Compare what may have no single truth: arrays, series and frames."""
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and one.shape == other.shape and _alike(one.tolist(), other.tolist())
+    if hasattr(one, "axes") and hasattr(one, "to_numpy"):  # of pandas, which is not imported for this
+        return all(map(_same_labels, one.axes, other.axes)) and _alike(one.to_numpy(), other.to_numpy())
     return bool(one == other)
+
+
+def _same_labels(one: Any, other: Any) -> bool:
+    return bool(one.equals(other))

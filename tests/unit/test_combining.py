@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,7 +118,7 @@ def block(groups: dict[str, list[int]]) -> GroupBlock:
 
 
 def content(block: GroupBlock) -> dict[str, list[Any]]:
-    values, offsets = block.values.array.to_pylist(), block.offsets.tolist()
+    values, offsets = block.values.array.to_pylist(), block.offsets.tolist()  # noqa: PD011 - a column, no series
     return {key: values[offsets[row] : offsets[row + 1]] for row, key in enumerate(decode_keys(block.keys))}
 
 
@@ -161,3 +162,12 @@ def test_a_vectorised_sum_gives_one_value_for_each_key() -> None:
     assert combine is not None
     combiner = Combiner(functions(as_reduce(sum), combine, combine_yields=True))
     assert content(combiner.combine(block({"a": [1, 2], "b": [3], "c": [2**62, 2**62 - 1]}))) == {"a": [3], "b": [3], "c": [2**63 - 1]}
+
+
+@pytest.mark.parametrize("kind", [lambda number: np.array([number, 1.0]), lambda number: pd.Series({"a": number, "b": 1.0}, dtype=float)])
+def test_results_that_compare_item_by_item_can_keep_the_law(kind: Any) -> None:
+    """Arrays and series have no single truth; sums of floats differ in the last bit."""
+    pairs = [("a", kind(number / 7)) for number in range(50)]
+    check_combiner(functions(lambda _, values: sum(values), lambda _, values: sum(values)), pairs)
+    with pytest.raises(CombinerLawError):
+        check_combiner(functions(lambda _, values: sum(values), lambda _, values: 2 * sum(values)), pairs)
