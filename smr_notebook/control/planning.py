@@ -15,7 +15,7 @@ from typing import Any
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, FoundObject, Items, NamedInput, choose_format, empty_objects, find
 from smr_notebook.dataflow.aggregations import is_natural
-from smr_notebook.dataflow.code import Bundle, CodeReport, capture, modules_by_value
+from smr_notebook.dataflow.code import Bundle, CodeReport, capture, load_functions, modules_by_value
 from smr_notebook.dataflow.combining import check_combiner
 from smr_notebook.dataflow.compression import HEAD_BYTES, cuttable
 from smr_notebook.dataflow.functions import Functions, Pair
@@ -128,8 +128,8 @@ def plan_job(
     total = sum(planned.info.size for planned in source.objects)
     sources = {**backend.sources, "job": JobInput(store)}
     if request.functions.combine is not None and not is_natural(request.functions.combine):
-        sample = sample_pairs(request.functions, splits, format=source.format, sources=sources, clock=backend.clock)
-        check_combiner(request.functions, list(sample))
+        tried, _ = load_functions(code.data)  # a copy, so that trying them leaves no trace in the notebook's own objects
+        check_combiner(tried, list(sample_pairs(tried, splits, format=source.format, sources=sources, clock=backend.clock)))
     plan = Plan(
         job=job,
         name=request.name,
@@ -186,7 +186,7 @@ def sample_pairs(
                 yield key, value
             if clock.now() > end:
                 return
-    except Exception:  # noqa: BLE001 - whatever is wrong here is found again, and told with its place, by the map task
+    except (Exception, SystemExit):  # noqa: BLE001 - whatever is wrong here is found again, and told with its place, by the map task
         return
 
 
