@@ -6,7 +6,6 @@ state of a job, so that another session on the same workspace, in another kernel
 
 from __future__ import annotations
 
-import inspect
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -24,7 +23,7 @@ from smr_notebook.control.naming import classify
 from smr_notebook.control.planning import PlannedJob, Request, plan_job
 from smr_notebook.control.plans import write_job
 from smr_notebook.control.rows import JobEntry
-from smr_notebook.dataflow.aggregations import as_reduce, natural_combiner
+from smr_notebook.dataflow.aggregations import as_reduce, makes_generators, natural_combiner
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.environment import environment
@@ -236,7 +235,7 @@ class Session:
         if len(found) == 1:
             return self._job(found[0])
         if not found:
-            latest = ", ".join(entry.job for entry in entries[-3:])
+            latest = ", ".join(entry.job for entry in entries[:-4:-1])
             raise JobNotFoundError(f"There is no job {job!r} in {self.settings.workspace}. The latest are {latest}; smr.jobs() lists all.")
         some = ", ".join(entry.job for entry in found[:5])
         raise JobNotFoundError(f"{job!r} is the beginning of {len(found)} jobs: {some}. Say more of it.")
@@ -253,9 +252,10 @@ def functions_of(map: object, reduce: object, combine: object) -> Functions:
     """
     if not callable(map):
         raise PlanError(f"map must be a function; got {map!r}.")
-    for name, function in (("reduce", reduce), ("combine", combine)):
-        if not callable(function) and function not in (None, True, False):
-            raise PlanError(f"{name} must be a function; got {function!r}.")
+    if not callable(reduce) and reduce is not None:
+        raise PlanError(f"reduce must be a function, or None for the mapped pairs themselves; got {reduce!r}.")
+    if not callable(combine) and combine is not None and not isinstance(combine, bool):
+        raise PlanError(f"combine must be a function, or True for reduce itself; got {combine!r}.")
     if reduce is None and combine:
         raise PlanError("combine needs a reduce: without one, the mapped pairs are the result and nothing is combined.")
     reducer = as_reduce(reduce) if callable(reduce) else None
@@ -269,9 +269,9 @@ def functions_of(map: object, reduce: object, combine: object) -> Functions:
         map=map,
         map_takes_source=takes_source(map),
         reduce=reducer,
-        reduce_yields=inspect.isgeneratorfunction(reducer),
+        reduce_yields=makes_generators(reducer),
         combine=combiner,
-        combine_yields=inspect.isgeneratorfunction(combiner),
+        combine_yields=makes_generators(combiner),
     )
 
 

@@ -163,8 +163,14 @@ def _combine_first(choose: Callable[[Iterable[Any]], Any]) -> Combine:
 _COMBINERS: dict[Callable[..., Any], Combine] = {sum: _combine_sum, min: _combine_first(min), max: _combine_first(max)}
 
 
+def makes_generators(function: object) -> bool:
+    """Tell whether calling it makes a generator: it is a generator function, or an object of a class whose `__call__` is one."""
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself is wanted, not whether there is one
+    return inspect.isgeneratorfunction(function) or inspect.isgeneratorfunction(call)
+
+
 def _of_values(reduce: Callable[..., Any]) -> Reduce:
-    if inspect.isgeneratorfunction(reduce):
+    if makes_generators(reduce):
 
         @wraps(reduce)
         def yields(_key: Any, values: Iterator[Any]) -> Iterator[Pair]:

@@ -174,3 +174,36 @@ def test_compressed_objects_are_read_by_their_content(session: smr.Session, tmp_
     frame = session.map_reduce(lambda line: [(line, 1)], sum, tmp_path, split_size=2000, wait=True)
     assert len(frame) == 1000
     assert set(frame["value"]) == {4}
+
+
+def test_an_object_that_is_called_like_a_generator_yields_rows(session: smr.Session) -> None:
+    class Each:
+        def __call__(self, key: int, values: Iterator[int]) -> Iterator[tuple[int, int]]:
+            for value in values:
+                yield key, value
+
+    class Numbered:
+        def __call__(self, values: list[int]) -> Iterator[tuple[int, int]]:
+            yield from enumerate(values)
+
+    each = session.map_reduce(lambda item: [(item % 2, item)], Each(), range(4), wait=True)
+    assert list(each.itertuples(index=False, name=None)) == [(0, 0), (0, 2), (1, 1), (1, 3)]
+    numbered = session.map_reduce(lambda item: [(0, item)], Numbered(), range(3), wait=True)
+    assert list(numbered.itertuples(index=False, name=None)) == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_trying_the_combiner_leaves_no_trace_in_the_functions(session: smr.Session) -> None:
+    seen: set[int] = set()
+
+    def once(item: int) -> Iterator[tuple[int, int]]:
+        if item not in seen:
+            seen.add(item)
+            yield item % 2, 1
+
+    def total(key: int, values: Iterator[int]) -> int:
+        return sum(values)
+
+    for _ in range(2):
+        frame = session.map_reduce(once, total, list(range(10)), combine=True, wait=True)
+        assert list(frame.itertuples(index=False, name=None)) == [(0, 5), (1, 5)]
+    assert not seen

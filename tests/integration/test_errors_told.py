@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,17 @@ def test_a_wrong_shape_from_map_says_what_came_and_what_is_expected(session: smr
     with pytest.raises(errors.PairShapeError, match=r"\(key, value\)") as caught:
         session.map_reduce(wrong, None, [1], wait=True)
     assert came in str(caught.value)
+
+
+def test_a_wrong_shape_is_told_with_the_line_that_yielded_it(session: smr.Session) -> None:
+    def wrong(item: int) -> Iterator[Any]:
+        yield item, 1
+        yield "oops"
+
+    with pytest.raises(errors.PairShapeError) as caught:
+        session.map_reduce(wrong, None, [1], wait=True)
+    assert 'yield "oops"' in str(caught.value)
+    assert "in wrong" in str(caught.value)
 
 
 def test_missing_input_and_empty_globs_are_refused(session: smr.Session, tmp_path: Path) -> None:
@@ -150,3 +162,33 @@ def test_a_result_above_the_limit_is_not_loaded_by_surprise(session: smr.Session
         job.result()
     assert len(job.head(3)) == 3
     assert sum(len(frame) for frame in job.scan()) == 100
+
+
+@pytest.mark.parametrize("reduce", [True, False, 0, "", []])
+def test_a_reduce_that_is_no_function_is_refused_and_not_taken_for_none(session: smr.Session, reduce: Any) -> None:
+    with pytest.raises(errors.PlanError, match="reduce must be a function"):
+        session.map_reduce(lambda item: [(item, 1)], reduce, [1])
+
+
+def test_a_combine_that_is_no_function_is_refused(session: smr.Session) -> None:
+    wrong: Any = 1
+    with pytest.raises(errors.PlanError, match="combine must be a function"):
+        session.map_reduce(lambda item: [(item, 1)], sum, [1], combine=wrong)
+
+
+def test_functions_that_end_the_process_do_not_end_the_notebook_when_the_combiner_is_tried(session: smr.Session) -> None:
+    def ends(item: int) -> Iterator[tuple[int, int]]:
+        if item == 3:
+            sys.exit("no more")
+        yield item % 2, item
+
+    def total(key: int, values: Iterator[int]) -> int:
+        return sum(values)
+
+    def broken(key: int, values: Iterator[int]) -> int:
+        sys.exit("no more")
+
+    with pytest.raises(errors.TaskError, match="SystemExit in map"):
+        session.map_reduce(ends, total, range(10), combine=True, wait=True)
+    with pytest.raises(errors.CombinerLawError, match="SystemExit"):
+        session.map_reduce(lambda item: [(item % 2, item)], total, range(10), combine=broken)
