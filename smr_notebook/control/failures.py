@@ -20,7 +20,7 @@ from types import TracebackType
 import cloudpickle
 
 from smr_notebook.dataflow.code import Sources
-from smr_notebook.dataflow.functions import UserCodeError
+from smr_notebook.dataflow.functions import CodePlace, UserCodeError
 from smr_notebook.errors import InputError
 from smr_notebook.model import Failure, FailureKind, Frame
 
@@ -46,7 +46,7 @@ def describe(error: BaseException, sources: Sources) -> Failure:
             FailureKind.USER,
             type(cause).__name__,
             _message(cause),
-            frames=_frames(cause.__traceback__, sources),
+            frames=_frames(cause.__traceback__, sources) or _frame_at(error.place, sources),
             function=error.function,
             record=error.record,
             source=error.source,
@@ -75,6 +75,10 @@ def _frames(trace: TracebackType | None, sources: Sources) -> tuple[Frame, ...]:
     foreign = [step for step in walked if not step[0].startswith(_PACKAGE + "/")]
     own = [step for step in foreign if not _library(step[0])]
     return tuple(_told(own or foreign, sources))
+
+
+def _frame_at(place: CodePlace | None, sources: Sources) -> tuple[Frame, ...]:
+    return tuple(_told([(place.file, place.line, place.function)], sources)) if place else ()
 
 
 def _told(steps: list[tuple[str, int, str]], sources: Sources) -> Iterator[Frame]:

@@ -24,7 +24,7 @@ from operator import length_hint
 from typing import Any
 
 from smr_notebook.dataflow.columns import encode_values
-from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
+from smr_notebook.dataflow.functions import Functions, UserCodeError, place_of, short_repr
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.errors import PairShapeError
@@ -205,7 +205,9 @@ class Drain:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything; all of it is raised again
             cause = _shape_error(pairs, pair) or error
-            raise record_failure(block, len(records) - length_hint(rest) - 1) from cause
+            failure = record_failure(block, len(records) - length_hint(rest) - 1)
+            failure.place = place_of(self._functions.map, pairs) if isinstance(cause, PairShapeError) else None
+            raise failure from cause
 
     def _begin(self, block: RecordBlock, index: int) -> tuple[Batch, int]:
         """Note that the pairs which follow come from the block's records from `index` on."""

@@ -30,6 +30,29 @@ class Functions:
     combine_yields: bool
 
 
+@dataclass(frozen=True, slots=True)
+class CodePlace:
+    """A line of code: file, line counted from 1, and the function that it is in."""
+
+    file: str
+    line: int
+    function: str
+
+
+def place_of(function: object, made: object) -> CodePlace | None:
+    """Return the line that gave something: where a generator stands, else where the function begins; `None` if neither is Python.
+
+    Args:
+        function: The user's function.
+        made: What it returned.
+    """
+    frame = getattr(made, "gi_frame", None)
+    if frame is not None:
+        return CodePlace(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+    code = getattr(function, "__code__", None)
+    return CodePlace(code.co_filename, code.co_firstlineno, code.co_name) if code is not None else None
+
+
 class UserCodeError(Exception):
     """A user's function raised, or gave the wrong shape (`errors.PairShapeError`); the exception is the `__cause__`.
 
@@ -39,7 +62,10 @@ class UserCodeError(Exception):
         source: Object that the record came from, or an empty string.
         offset: Byte offset of the record in that object, -1 if unknown.
         record_number: Number of the record inside the split, counted from 1; 0 if unknown.
+        place: Where in the user's code a wrong shape came from: a traceback of our own error does not say. `None` if it does.
     """
+
+    place: CodePlace | None = None
 
     def __init__(self, function: str, record: str, *, source: str = "", offset: int = -1, record_number: int = 0) -> None:
         super().__init__(function, record)

@@ -24,12 +24,13 @@ from typing import Any, NoReturn
 from smr_notebook.dataflow.blocks import GroupBlock, unpack
 from smr_notebook.dataflow.columns import decode_values, encode_values
 from smr_notebook.dataflow.draining import checked_pair, collect_young, resting_collector, sample_bytes
-from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
+from smr_notebook.dataflow.functions import CodePlace, Functions, UserCodeError, place_of, short_repr
 from smr_notebook.dataflow.grouping import block_bytes, block_checksum, merge_blocks, order_key, slice_groups
 from smr_notebook.dataflow.keys import KeyKind, decode_keys
 from smr_notebook.dataflow.mapping import PairSink
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.spilling import Blocks, Spills, collect, merge_streams
+from smr_notebook.errors import PairShapeError
 from smr_notebook.model import Part
 
 _PIECE_BYTES = 1 << 20
@@ -77,6 +78,7 @@ def run_reduce(
             for run in runs:
                 meter.check()
                 for data in run:
+                    meter.bytes_read += len(data)
                     meter.pairs_in += partition.add(unpack(data))
             groups = Groups(partition.blocks(), meter)
             rows = _Rows(sink, meter)
@@ -178,10 +180,12 @@ class Groups:
         if self._broken is not None:
             raise self._broken
 
-    def fail(self, key: Any, error: BaseException) -> NoReturn:
-        """Raise the right error after `reduce` raised one."""
+    def fail(self, key: Any, error: BaseException, *, place: CodePlace | None = None) -> NoReturn:
+        """Raise the right error after `reduce` raised one, or gave a wrong shape at some `place`."""
         self.check()
-        raise UserCodeError("reduce", short_repr(key)) from error
+        failure = UserCodeError("reduce", short_repr(key))
+        failure.place = place if isinstance(error, PairShapeError) else None
+        raise failure from error
 
     def _long(self, group: GroupBlock, values: list[Any]) -> Iterator[Any]:
         """Yield the values of a group that may go on in the blocks that follow."""
@@ -285,7 +289,7 @@ def _reduce_yielding(functions: Functions, groups: Groups, rows: _Rows) -> None:
                     rows.keys.append(key)
                     rows.values.append(value)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - `fail` raises it again
-                groups.fail(group, error)
+                groups.fail(group, error, place=place_of(reduce, stream))
             added = len(rows.keys) - before
             rows.groups += [group] * added
             more = added == limit
