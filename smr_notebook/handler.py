@@ -13,15 +13,16 @@ from typing import Final
 from smr_notebook.backends.local.platform import reopen_local
 from smr_notebook.control.coordinator import run_coordinator
 from smr_notebook.control.messages import DeathNotice, Message, Role, decode
-from smr_notebook.control.worker import handle_death, run_attempt
+from smr_notebook.control.worker import end_unless_alive, handle_death, run_attempt
 from smr_notebook.errors import ConfigError
 from smr_notebook.ports import Backend, Context
 
 _OPENERS: Final[Mapping[str, Callable[[str], Backend]]] = {"local": reopen_local}
+_ATTEMPT: Final = functools.partial(run_attempt, watch=end_unless_alive)
 _ROLES: Final[Mapping[Role, Callable[[Backend, Message, Context], None]]] = {
     Role.COORDINATOR: run_coordinator,
-    Role.MAP: run_attempt,
-    Role.REDUCE: run_attempt,
+    Role.MAP: _ATTEMPT,
+    Role.REDUCE: _ATTEMPT,
 }
 
 

@@ -6,11 +6,14 @@ Rules of this module:
 * The heartbeat is a thread: it lives while the process does, also when the user's function is one long call. It brings
   back whether the attempt still stands; if not, the record stream is asked to end, and a process that does not end in
   time is abandoned, so that its slot is not lost to work that nobody wants.
+* One call in C (a regular expression that backtracks, say) may let no other thread run, the heart neither. Then a watchdog below
+  Python ends the process, some time after the attempt has expired.
 * Who ends an attempt also looks whether the job still has a coordinator.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import os
 import threading
@@ -42,11 +45,25 @@ ABANDONED = 75
 GRACE = 2.0
 """Seconds that the record stream has to end after it was asked to."""
 
+PATIENCE = 1.5
+"""How many leases a heart may be held up before the watchdog ends its process."""
+
 Abandon = Callable[[int], object]
 """Ends the process with an exit status. For a worker that shares its process, something that does not."""
 
+Watch = Callable[[float], object]
+"""Ends the process unless it is called again within so many seconds; 0 calls it off."""
 
-def run_attempt(backend: Backend, message: Message, context: Context, *, abandon: Abandon = os._exit) -> None:
+
+def end_unless_alive(seconds: float) -> None:
+    """End this process, with its stacks on stderr, unless called again within so many seconds; 0 calls it off."""
+    if seconds:
+        faulthandler.dump_traceback_later(seconds, file=2, exit=True)
+    else:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def run_attempt(backend: Backend, message: Message, context: Context, *, abandon: Abandon = os._exit, watch: Watch | None = None) -> None:
     """Make one attempt, unless another invocation does or did.
 
     Args:
@@ -54,6 +71,7 @@ def run_attempt(backend: Backend, message: Message, context: Context, *, abandon
         message: Names the attempt.
         context: Name and clock of the invocation.
         abandon: Called when the attempt should end and does not.
+        watch: Called at each beat of the heart; ends the process when the beats stay out.
 
     Raises:
         StoreError: The table cannot be reached, in spite of repetition. The attempt will expire.
@@ -65,7 +83,7 @@ def run_attempt(backend: Backend, message: Message, context: Context, *, abandon
         return
     meter, sources = Meter(), Sources()
     try:
-        _work(backend, message.job, mine, meter=meter, sources=sources, abandon=abandon)
+        _work(backend, message.job, mine, meter=meter, sources=sources, abandon=abandon, watch=watch)
     except AttemptStopped:
         mine.end(AttemptState.STOPPED, meter.numbers(resident_bytes()))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the row must tell it
@@ -111,27 +129,38 @@ class Heart:
         policy: How often, and for how long a lease.
         abandon: Called when the block does not end in time after it was asked to.
         grace: How much time that is, in seconds.
+        watch: Called with the time that may pass until the next beat.
     """
 
-    def __init__(self, claim: Claim, meter: Meter, policy: Policy, *, abandon: Abandon, grace: float = GRACE) -> None:
+    def __init__(
+        self, claim: Claim, meter: Meter, policy: Policy, *, abandon: Abandon, grace: float = GRACE, watch: Watch | None = None
+    ) -> None:
         self._claim = claim
         self._meter = meter
         self._policy = policy
         self._abandon = abandon
         self._grace = grace
+        self._watch = watch
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"heart of {claim.id}", daemon=True)
 
     def __enter__(self) -> Self:
+        self._expect(PATIENCE * self._policy.lease)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        self._expect(0)
+
+    def _expect(self, seconds: float) -> None:
+        if self._watch is not None:
+            self._watch(seconds)
 
     def _beat(self) -> None:
         while not self._over.wait(self._policy.heartbeat):
+            self._expect(PATIENCE * self._policy.lease)
             reason = self._look()
             if reason is not None:
                 self._meter.stop(reason)
@@ -158,10 +187,10 @@ def _process(pid: int) -> psutil.Process:
     return psutil.Process(pid)
 
 
-def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sources, abandon: Abandon) -> None:
+def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sources, abandon: Abandon, watch: Watch | None) -> None:
     loaded = load_job(backend.objects, job)  # type: ignore[arg-type]  # hashed by identity
     _check_environment(loaded.plan, backend.functions.limits.environment)
-    with Heart(mine, meter, loaded.plan.policy, abandon=abandon):
+    with Heart(mine, meter, loaded.plan.policy, abandon=abandon, watch=watch):
         functions, texts = load_functions(loaded.code)
         sources.update(texts)
         output = perform(Task(backend, loaded.plan, functions, mine.id, meter, Path(gettempdir())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -139,3 +140,16 @@ def test_a_worker_that_user_code_ends_for_good_is_told_as_lost(own_session: Open
     session = own_session()
     with pytest.raises(smr.errors.WorkerLostError, match="exit"):
         session.map_reduce(lambda item: os._exit(3), None, [1], retries=1, wait=True)
+
+
+def test_a_call_that_lets_no_thread_run_gives_its_worker_back(own_session: OpenSession) -> None:
+    def backtracks(item: int) -> Iterator[tuple[int, int]]:
+        yield item, bool(re.match(r"(a+)+$", "a" * 60 + "b"))
+
+    session = own_session(lease_seconds=1.0)
+    job = session.map_reduce(backtracks, None, range(4))
+    wait_until(lambda: job.status().map.running == 2)
+    job.cancel()
+    with pytest.raises(smr.errors.JobCancelled):
+        job.result()
+    assert rows(submit(session)) == EXPECTED
