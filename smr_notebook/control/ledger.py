@@ -162,7 +162,7 @@ class Ledger:
                 case Outcome() as outcome:
                     pass
         if entry is None:
-            raise JobNotFoundError(f"There is no job {self._group!r} in the table: it was never submitted, or has been deleted.")
+            raise self._missing()
         return Snapshot(attempts, commits, manifests, cancel.reason if cancel else None, outcome)
 
     # ------------------------------------------------------------ the lease and the progress
@@ -185,7 +185,7 @@ class Ledger:
                 return held
             wanted = Lease(owner, held.epoch + (held.owner != owner), now + seconds)
             version = row.version
-        standing = self._table.put(self._group, "lease", _LEASE.encode(wanted), expect=version)
+        standing = self._put("lease", _LEASE.encode(wanted), expect=version)
         return _LEASE.decode(standing.key, standing.value)
 
     def expire_lease(self, owner: str, now: float) -> Lease | None:
@@ -196,7 +196,7 @@ class Ledger:
         held = _LEASE.decode(row.key, row.value)
         if held.owner != owner or held.expired(now):
             return held
-        row = self._table.put(self._group, "lease", _LEASE.encode(replace(held, expires=now)), expect=row.version)
+        row = self._put("lease", _LEASE.encode(replace(held, expires=now)), expect=row.version)
         return _LEASE.decode(row.key, row.value)
 
     def put_progress(self, progress: Progress) -> Progress:
@@ -206,7 +206,7 @@ class Ledger:
             published = _PROGRESS.decode(row.key, row.value)
             if published.epoch > progress.epoch:
                 return published
-        row = self._table.put(self._group, "progress", _PROGRESS.encode(progress), expect=row.version if row else 0)
+        row = self._put("progress", _PROGRESS.encode(progress), expect=row.version if row else 0)
         return _PROGRESS.decode(row.key, row.value)
 
     def progress(self) -> Progress | None:
@@ -280,7 +280,7 @@ class Ledger:
     # ------------------------------------------------------------ rows
 
     def _create(self, key: str, codec: Codec[T], value: T) -> T:
-        row = self._table.put(self._group, key, codec.encode(value), expect=0)
+        row = self._put(key, codec.encode(value), expect=0)
         return codec.decode(row.key, row.value)
 
     def _read(self, key: str, codec: Codec[T]) -> T | None:
@@ -292,8 +292,19 @@ class Ledger:
         return Held(_ATTEMPT.decode(row.key, row.value), row.version) if row else None
 
     def _swap(self, attempt: Attempt, *, expect: int) -> Held:
-        row = self._table.put(self._group, _attempt_key(attempt.id), _ATTEMPT.encode(attempt), expect=expect)
+        row = self._put(_attempt_key(attempt.id), _ATTEMPT.encode(attempt), expect=expect)
         return Held(_ATTEMPT.decode(row.key, row.value), row.version)
+
+    def _put(self, key: str, data: bytes, *, expect: int) -> Row:
+        row = self._table.put(self._group, key, data, expect=expect)
+        if row.version == 0:
+            raise self._missing()
+        return row
+
+    def _missing(self) -> JobNotFoundError:
+        return JobNotFoundError(
+            f"There is no job {self._group!r} in the table: it was never submitted, or has been removed since. smr.jobs() lists all."
+        )
 
     def _decoded(self, row: Row) -> object:
         version, value = self._seen.get(row.key, (0, None))

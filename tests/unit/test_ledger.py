@@ -272,3 +272,14 @@ def test_a_row_that_nobody_knows_is_left_alone(table: MemoryTable, ledger: Ledge
 
 def test_golden_rows_are_all_known() -> None:
     assert sorted(path.name for path in GOLDEN.iterdir()) == sorted(f"{name}-v1.json" for name in ROWS)
+
+
+def test_an_attempt_of_a_job_that_was_removed_meanwhile_is_told_so(table: MemoryTable) -> None:
+    ledger = Ledger(table, "3f9a")
+    ledger.create_job(ENTRY)
+    ledger.launch(ID, now=NOW, expires=NOW + 60)
+    held = ledger.claim(ID, owner="w", now=NOW, lease=15)
+    assert held is not None
+    table.delete_group("3f9a")
+    with pytest.raises(JobNotFoundError, match="has been removed since"):
+        ledger.heartbeat(held, NUMBERS, now=NOW, lease=15)
