@@ -91,19 +91,10 @@ class KeyColumn:
 
 
 def encode_key(key: object) -> bytes:
-    """Return bytes that are equal for equal keys only, and whose order is the order of keys, over all kinds.
+    """Return bytes that are equal for equal keys only, and whose order is the order of keys, over all kinds: the first is the kind's rank.
 
     Raises:
         TypeError: The key is not hashable, or has no value that is the same in every process.
-    """
-    return encode(key)[0]
-
-
-def sort_token(key: object) -> bytes:
-    """Return what sorts like the key among keys of all kinds: its encoding, whose first byte is the rank of its kind.
-
-    Raises:
-        TypeError: As `encode_key`.
     """
     return encode(key)[0]
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smr_notebook.dataflow.columns import Column, decode_values
-from smr_notebook.dataflow.keys import KeyColumn, KeyKind, Rows, sort_token, split_keys
+from smr_notebook.dataflow.keys import KeyColumn, KeyKind, Rows, encode_key, split_keys
 
 _LAST = b"\xff"
 """Sorts behind the token of every key."""
@@ -25,9 +25,9 @@ _SORTABLE = frozenset({"bool", "int", "float", "str", "bytes"})
 
 
 def token_of(key: object) -> bytes:
-    """Return what orders a row of this key: `keys.sort_token`, or for what is no key, something greater than each."""
+    """Return what orders a row of this key: `keys.encode_key`, or for what is no key, something greater than each."""
     try:
-        return sort_token(key)
+        return encode_key(key)
     except TypeError:
         return _LAST
 

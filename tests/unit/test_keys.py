@@ -25,7 +25,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.dataflow.keys import KeyKind, concat_keys, decode_keys, encode_key, key_column, kind_of, sort_token, split_keys
+from smr_notebook.dataflow.keys import KeyKind, concat_keys, decode_keys, encode_key, key_column, kind_of, split_keys
 
 Point = collections.namedtuple("Point", "x y")  # noqa: PYI024 - the untyped one is what notebooks have
 
@@ -140,7 +140,7 @@ def test_a_batch_of_mixed_keys_is_split_by_kind_in_rank_order_and_loses_none(key
 
 @given(st.lists(KEYS, max_size=20))
 def test_the_token_orders_by_kind_first(keys: list[object]) -> None:
-    kinds = [kind_of(key) for key in sorted(keys, key=sort_token)]
+    kinds = [kind_of(key) for key in sorted(keys, key=encode_key)]
     assert kinds == sorted(kinds)
 
 
@@ -150,14 +150,14 @@ def test_the_order_of_tokens_is_the_order_of_python_inside_a_type(name: str, dat
     values = st.tuples(SCALARS[name], SCALARS[name])
     one, other = data.draw(values), data.draw(values)
     for a, b in ((one, other), (one[0], other[0])):
-        assert (sort_token(a) < sort_token(b)) == (a < b)
-        assert (sort_token(a) == sort_token(b)) == (a == b)
+        assert (encode_key(a) < encode_key(b)) == (a < b)
+        assert (encode_key(a) == encode_key(b)) == (a == b)
 
 
 @given(st.lists(st.floats() | st.integers() | st.text() | st.binary() | st.booleans()))
 def test_the_order_of_tokens_is_the_order_of_the_typed_columns(keys: list[object]) -> None:
     for column, _ in split_keys(keys):
-        tokens = [sort_token(key) for key in decode_keys(column)]
+        tokens = [encode_key(key) for key in decode_keys(column)]
         order = column.array.sort().to_pylist()
         expected = [key for _, key in sorted(zip(tokens, column.array.to_pylist(), strict=True), key=lambda pair: pair[0])]
         assert [same(a, b) for a, b in zip(order, expected, strict=True)] == [True] * len(order)
@@ -282,5 +282,5 @@ def test_encodings_and_hashes_are_the_same_in_another_process_with_another_hash_
 
 
 def test_all_pairs_of_kinds_have_an_order() -> None:
-    tokens = [sort_token(key) for key in OTHERS]
+    tokens = [encode_key(key) for key in OTHERS]
     assert all((a < b) + (b < a) + (a == b) == 1 for a, b in itertools.combinations(tokens, 2))

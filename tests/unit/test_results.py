@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from smr_notebook.backends.memory.objects import MemoryStore
-from smr_notebook.dataflow.keys import encode_key, sort_token
+from smr_notebook.dataflow.keys import encode_key
 from smr_notebook.dataflow.outputs import PartWriter
 from smr_notebook.dataflow.results import head_frame, iter_frames, load_frame
 from smr_notebook.errors import CorruptObjectError, ResultTooLargeError
@@ -64,7 +64,7 @@ def groups_with_rows(draw: st.DrawFn) -> list[tuple[Any, Rows]]:
     groups = draw(st.lists(keys, max_size=10, unique_by=encode_key))
     row_keys = draw(st.sampled_from([keys, st.integers(0, 3), KEYS | st.lists(st.integers(), max_size=2)]))
     rows = st.lists(st.tuples(row_keys, st.integers() | st.none()), max_size=4)
-    return [(group, draw(rows)) for group in sorted(groups, key=sort_token)]
+    return [(group, draw(rows)) for group in sorted(groups, key=encode_key)]
 
 
 def partition(groups: list[tuple[Any, Rows]], reducers: int, objects: MemoryStore) -> list[Part]:
