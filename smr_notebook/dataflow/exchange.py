@@ -72,8 +72,7 @@ class ObjectExchange:
 
     def writer(self, attempt: AttemptId, partitions: int) -> ObjectExchangeWriter:
         """Open a writer for one map attempt."""
-        key = f"{self._prefix}/map/{attempt.task.number:06d}/{attempt.number:03d}/run"
-        return ObjectExchangeWriter(self._objects, key, attempt, partitions=partitions, scratch=self._scratch)
+        return ObjectExchangeWriter(self._objects, f"{self._prefix}/{attempt}/run", attempt, partitions=partitions, scratch=self._scratch)
 
     def read(self, partition: int, receipts: Sequence[Receipt]) -> Iterator[Iterator[bytes]]:
         """Yield, for each receipt in the order given, the blocks of one partition in the order written.
