@@ -233,8 +233,8 @@ def _home(value: object) -> types.ModuleType | None:
 
 
 def _texts(functions: Functions) -> Iterator[tuple[str, str]]:
-    used = [value for _, value in _reached(functions) if isinstance(value, types.FunctionType) and not _installed(_home(value))]
-    codes = [_code(function) for function in (*(function for _, function in describe(functions)), *used)]
+    used = [function for _, function in (*describe(functions), *_reached(functions)) if not _installed(_home(function))]
+    codes = [_code(function) for function in used if callable(function)]
     for file in sorted({code.co_filename for code in codes if code is not None}):
         lines = linecache.getlines(file)
         if lines:

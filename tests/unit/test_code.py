@@ -75,7 +75,9 @@ def test_modules_of_ones_own_travel_by_value(tmp_path: Path, monkeypatch: pytest
 
 
 def test_what_installed_functions_use_is_not_told_as_captured() -> None:
-    assert capture(functions(lambda item: [(item, 1)], reduce=textwrap.dedent)).report.captured == ()
+    bundle = capture(functions(lambda item: [(item, 1)], reduce=textwrap.dedent))
+    assert bundle.report.captured == ()
+    assert textwrap.__file__ not in load_functions(bundle.data)[1]
 
 
 def test_what_cannot_travel_is_named() -> None:
