@@ -19,7 +19,7 @@ from smr_notebook.control.plans import read_plan
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import failures_so_far
 from smr_notebook.errors import JobNotFoundError, SmrError, ThrottledError
-from smr_notebook.model import FailedAttempt, JobState, Manifest, Outcome, Part, Phase, PhaseProgress, Progress
+from smr_notebook.model import FailedAttempt, JobState, Manifest, Outcome, Part, PhaseProgress, Progress
 from smr_notebook.outcome_errors import error_of
 from smr_notebook.ports import Backend
 
@@ -163,7 +163,7 @@ class Job:
 
     def _manifest(self) -> Manifest:
         self.wait()
-        last = Phase.REDUCE if self.status().reduce.tasks else Phase.MAP
+        last = read_plan(self._backend.objects, self.id).phases[-1]
         return read_manifest(self._backend.objects, self._ledger, last, job=self.id)
 
     def parts(self) -> tuple[Part, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+import smr_notebook as smr
 from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
@@ -26,7 +27,7 @@ from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.stored import store_items
 from smr_notebook.environment import environment
 from smr_notebook.errors import ServiceError, ThrottledError
-from smr_notebook.model import Attempt, AttemptState, Format, JobState, Outcome, Phase, Plan, Policy, Span, Split
+from smr_notebook.model import Attempt, AttemptState, Format, JobState, Outcome, Phase, PhaseProgress, Plan, Policy, Progress, Span, Split
 from smr_notebook.ports import Backend, Context, Row, ServiceLimits
 from smr_notebook.testing.waiting import wait_until
 
@@ -481,3 +482,12 @@ def test_a_coordinator_that_loses_its_lease_on_the_way_tells_nothing_more() -> N
     job.backend = replace(job.backend, functions=SlowService(job.service, job.clock, overtaken_by=job.ledger))
     assert list(job.looking("first")) == []
     assert job.ledger.progress() is None
+
+
+def test_the_result_is_that_of_the_last_phase_whatever_the_progress_says(job: Job) -> None:
+    job.run()
+    nothing = PhaseProgress()
+    job.ledger.put_progress(Progress(JobState.DONE, nothing, nothing, 1_000.0, 1_000.0, epoch=9, lease_expires=0.0))
+    entry = job.ledger.job()
+    assert entry is not None
+    assert [part.number for part in smr.Job(job.backend, entry, result_limit=1 << 30).parts()] == [0, 1]
