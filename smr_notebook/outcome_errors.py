@@ -8,14 +8,21 @@ do not have the file).
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import Final
 
 from tblib import Traceback
 
 from smr_notebook import errors
 from smr_notebook.errors import JobError, PairShapeError, SmrError
 from smr_notebook.model import FailedAttempt, Failure, FailureKind, Frame, JobState, Outcome
+
+_MENDS: Final[Mapping[FailureKind, str]] = {
+    FailureKind.CRASH: "If memory ran out, set fewer `workers` or a smaller `split_size`. Its last words are in the service's log.",
+    FailureKind.LOST: "Submit the job again. If it happens again, set fewer `workers`, or a longer `lease_seconds`.",
+}
+"""What to do about failures that are nobody's exception. The others say it themselves."""
 
 
 def error_of(job: str, outcome: Outcome) -> SmrError | None:
@@ -67,6 +74,8 @@ def _explain_one(failed: FailedAttempt) -> str:
         lines += [f"  {frame.label}, line {frame.line}, in {frame.function}", f"----> {frame.line} {frame.text.strip()}"]
     if failure.record:
         lines.append(f"{'record' if failure.function == 'map' else 'key'}: {failure.record}{_place(failure)}")
+    if failure.kind in _MENDS:
+        lines.append(_MENDS[failure.kind])
     return "\n".join(lines)
 
 
