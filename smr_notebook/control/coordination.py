@@ -10,14 +10,17 @@ Rules of this module:
 * A call that the service refuses is made again, later and later, under the same attempt with a new launch lease; nothing
   else is launched until it is taken. A coordinator that follows another makes all calls again that nobody answered, for it
   cannot know whether they were made, or are still queued somewhere: a doubled call is claimed once.
-* Data that only a running job needs is deleted when the job is done: after the outcome stands.
+* Data that only a running job needs is deleted when the job is done: after the outcome stands, and as far as the store can.
 """
 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
+from smr_notebook.control.attempts import persist
 from smr_notebook.control.backoff import Backoff
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
@@ -26,7 +29,7 @@ from smr_notebook.control.messages import attempt_message, coordinate, encode
 from smr_notebook.control.progress import progress
 from smr_notebook.control.proof import proof_line
 from smr_notebook.control.scheduling import Action, Decision, End, Expire, Gather, Launch, Stop, decide
-from smr_notebook.errors import CorruptObjectError, JobError, ServiceError, SmrError, ThrottledError
+from smr_notebook.errors import CorruptObjectError, JobError, ServiceError, SmrError, StoreError, ThrottledError
 from smr_notebook.model import (
     AttemptId,
     AttemptState,
@@ -199,7 +202,8 @@ class Coordinator:
         if outcome.state is JobState.DONE:
             layout = Layout(self._plan.job)
             for prefix in [layout.input, layout.splits] + ([layout.phase(Phase.MAP), layout.index] if self._plan.reducers else []):
-                self._backend.objects.delete_prefix(prefix)
+                with suppress(StoreError):  # what is left goes when the job expires
+                    persist(self._backend.clock, partial(self._backend.objects.delete_prefix, prefix))
         self._ledger.expire_lease(self._owner, self._now())
         return True
 

@@ -2,7 +2,7 @@
 
 Rules of this module:
 
-* A port that cannot be reached is tried again, later and later.
+* A port that cannot be reached is tried again, later and later; after ten minutes in vain the job ends with its words.
 * What repetition cannot heal - sums that differ, objects that are not what was written, a defect of this package - ends
   the job under its own name: never a result, and never silence.
 * Before its invocation ends, a coordinator gives the lease back and calls a fresh one: the *hop*. State is in the table, so
@@ -36,6 +36,9 @@ _QUICK_LOOK = 0.0005
 _BACKOFF = (0.1, 5.0)
 """Seconds: first and longest wait for a port that cannot be reached."""
 
+_PATIENCE = 600.0
+"""Seconds: a port that cannot be reached for longer is not tried again."""
+
 
 def run_coordinator(backend: Backend, message: Message, context: Context) -> None:
     """Coordinate a job for as long as this invocation may.
@@ -55,7 +58,7 @@ def run_coordinator(backend: Backend, message: Message, context: Context) -> Non
 def looks(backend: Backend, message: Message, context: Context) -> Iterator[float]:
     """Coordinate a job, and yield after each look when the next one is wanted at the latest. Arguments as for `run_coordinator`."""
     backend = replace(backend, clock=context.clock)
-    clock, trouble = context.clock, Backoff(*_BACKOFF)
+    clock, trouble, well = context.clock, Backoff(*_BACKOFF), context.clock.now()
     until = context.deadline - min(HOP_MARGIN, (context.deadline - clock.now()) / 4)
     coordinator: Coordinator | None = None
     while clock.now() < until:
@@ -63,8 +66,11 @@ def looks(backend: Backend, message: Message, context: Context) -> Iterator[floa
             coordinator = coordinator or _open(backend, message.job, context.invocation, until=until)
             wake_at = _turn(coordinator, clock) if coordinator else None
             trouble.reset()
-        except StoreError:
+            well = clock.now()
+        except StoreError as error:
             wake_at = clock.now() + trouble.next()
+            if coordinator is not None and clock.now() - well > _PATIENCE and _failed(coordinator, error):
+                return
         if wake_at is None:
             return
         yield min(wake_at, until)
@@ -143,6 +149,14 @@ def give_up(ledger: Ledger, entry: JobEntry, *, error: str, message: str, now: f
     outcome = ledger.put_outcome(Outcome(JobState.FAILED, now, error=error, message=message))
     seen = ledger.progress() or Progress(outcome.state, PhaseProgress(), PhaseProgress(), entry.created, now, epoch=0, lease_expires=now)
     ledger.put_progress(replace(seen, state=outcome.state, updated=now, proof=outcome.proof))
+
+
+def _failed(coordinator: Coordinator, error: StoreError) -> bool:
+    """End the job, if that much can still be written, and return whether it is told."""
+    try:
+        return coordinator.fail(error)
+    except StoreError:
+        return False
 
 
 def _turn(coordinator: Coordinator, clock: Clock) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -26,9 +26,9 @@ from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.stored import store_items
 from smr_notebook.environment import environment
-from smr_notebook.errors import ServiceError, ThrottledError
+from smr_notebook.errors import ServiceError, StoreError, ThrottledError
 from smr_notebook.model import Attempt, AttemptState, Format, JobState, Outcome, Phase, PhaseProgress, Plan, Policy, Progress, Span, Split
-from smr_notebook.ports import Backend, Context, Row, ServiceLimits
+from smr_notebook.ports import Backend, Buffer, Context, Row, ServiceLimits
 from smr_notebook.testing.waiting import wait_until
 
 POLICY = Policy(heartbeat=0.01)
@@ -60,7 +60,7 @@ class Job:
         self.backend = Backend(
             name="memory",
             location="memory:",
-            objects=MemoryStore(),
+            objects=FullStore(),
             table=MeddledTable(),
             functions=self.service,
             clock=self.clock,
@@ -491,3 +491,40 @@ def test_the_result_is_that_of_the_last_phase_whatever_the_progress_says(job: Jo
     entry = job.ledger.job()
     assert entry is not None
     assert [part.number for part in smr.Job(job.backend, entry, result_limit=1 << 30).parts()] == [0, 1]
+
+
+class FullStore(MemoryStore):
+    """Takes nothing more under the keys that end so, and deletes nothing if told so."""
+
+    full = "nothing"
+    keeps = False
+
+    def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False) -> bool:
+        if key.endswith(self.full):
+            raise StoreError("no space left on device")
+        return super().put(key, data, if_absent=if_absent)
+
+    def delete_prefix(self, prefix: str) -> int:
+        if self.keeps:
+            raise StoreError("permission denied")
+        return super().delete_prefix(prefix)
+
+
+def test_a_store_that_takes_nothing_for_long_ends_the_job_with_its_words(job: Job) -> None:
+    job.backend.objects.full = "manifest/map"  # type: ignore[attr-defined]
+    for wake_at in job.looking():
+        job.work()
+        job.clock.sleep(wake_at - job.clock.now())
+    outcome, progress = job.ledger.outcome(), job.ledger.progress()
+    assert outcome is not None
+    assert progress is not None
+    assert (outcome.error, outcome.message, progress.state) == ("StoreError", "no space left on device", JobState.FAILED)
+    assert 600.0 < job.clock.now() - 1_000.0 < 700.0
+
+
+def test_a_store_that_deletes_nothing_keeps_no_coordinator_busy(job: Job) -> None:
+    job.backend.objects.keeps = True  # type: ignore[attr-defined]
+    assert job.run() is JobState.DONE
+    lease = job.ledger.lease()
+    assert lease is not None
+    assert lease.expired(job.clock.now())
