@@ -61,7 +61,7 @@ def parse_size(value: object) -> int:
     Raises:
         ConfigError: It is neither.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return int(value)
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:

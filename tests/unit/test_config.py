@@ -26,7 +26,7 @@ def test_sizes_have_units(text: object, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("wrong", ["", "MB", "-1", "1 potato", None, True, -5, [1]])
+@pytest.mark.parametrize("wrong", ["", "MB", "-1", "1 potato", None, True, -5, [1], float("inf")])
 def test_what_is_no_size_is_refused(wrong: object) -> None:
     with pytest.raises(ConfigError, match="is not a size"):
         parse_size(wrong)
