@@ -122,6 +122,15 @@ def decode(payload: bytes) -> Message | DeathNotice:
         raise CorruptObjectError(f"An invocation got a payload that is no message ({error}): {payload[:200]!r}.") from error
 
 
+def tenant(payload: bytes) -> str:
+    """Return the job whose functions an invocation will run, an empty string for none: what they do to their process is not for others."""
+    try:
+        message = decode(payload)
+    except CorruptObjectError:  # the invocation itself will say so
+        return ""
+    return message.job if isinstance(message, Message) and message.role is not Role.COORDINATOR else ""
+
+
 def _notice(read: _Payload) -> DeathNotice:
     inner = decode(read.failed.encode())
     if isinstance(inner, DeathNotice):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import decimal
 import json
+import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -190,6 +193,23 @@ def test_an_object_that_is_called_like_a_generator_yields_rows(session: smr.Sess
     assert list(each.itertuples(index=False, name=None)) == [(0, 0), (0, 2), (1, 1), (1, 3)]
     numbered = session.map_reduce(lambda item: [(0, item)], Numbered(), range(3), wait=True)
     assert list(numbered.itertuples(index=False, name=None)) == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_what_a_job_does_to_its_process_ends_with_the_job(session: smr.Session) -> None:
+    def spoils(item: int) -> Iterator[tuple[int, int]]:
+        decimal.getcontext().prec = 3
+        os.chdir("/")
+        os.environ["SPOILT"] = "1"
+        sys.setrecursionlimit(80)
+        json.dumps = lambda *_, **__: "spoilt"
+        yield item, 1
+
+    def looks(item: int) -> Iterator[tuple[str, Any]]:
+        yield str(decimal.Decimal(1) / 3), (json.dumps([item]) == f"[{item}]", "SPOILT" in os.environ, sys.getrecursionlimit() > 80)
+
+    session.map_reduce(spoils, None, range(20), wait=True)
+    frame = session.map_reduce(looks, set, range(20), wait=True)
+    assert list(frame.itertuples(index=False, name=None)) == [("0." + "3" * 28, {(True, False, True)})]
 
 
 def test_trying_the_combiner_leaves_no_trace_in_the_functions(session: smr.Session) -> None:

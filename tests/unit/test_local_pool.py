@@ -41,6 +41,16 @@ def test_a_sleeper_gives_its_slot_to_the_next_and_takes_one_back_at_once() -> No
     assert pool.running == 2
 
 
+def test_a_worker_runs_calls_of_one_tenant_only() -> None:
+    pool = pool_of(1)
+    for number, (tenant, forks) in enumerate([("a", 1), ("a", 1), ("b", 2), ("", 3), ("b", 2)]):
+        pool.submit(b"", tenant)
+        *_, run = pool.decide(0.0)
+        assert isinstance(run, Run)
+        assert run.worker == forks, number
+        pool.finished(run.worker)
+
+
 def test_an_end_wakes_each_sleeper_once() -> None:
     pool = pool_of(3)
     for _ in range(3):
@@ -125,6 +135,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.done: list[bytes] = []
         self.failed: list[bytes] = []
         self.notices: list[str] = []
+        self.tenants: dict[int, str] = {}
 
     def carry_out(self) -> None:
         for action in self.pool.decide(self.now):
@@ -133,6 +144,7 @@ class AnyHistory(RuleBasedStateMachine):
                 self.alive.add(action.worker)
             elif isinstance(action, Run):
                 assert action.worker in self.alive - set(self.busy)
+                assert self.tenants.setdefault(action.worker, action.call.tenant) == action.call.tenant
                 self.busy[action.worker] = action.call
                 assert len(set(self.busy) - self.asleep) <= max(2, self.woken)
                 if action.call.notice:
@@ -155,7 +167,7 @@ class AnyHistory(RuleBasedStateMachine):
     @rule()
     def submit(self) -> None:
         self.calls += 1
-        self.pool.submit(str(self.calls).encode())
+        self.pool.submit(str(self.calls).encode(), "ab"[self.calls % 2])
         self.decide()
 
     @precondition(lambda self: set(self.busy) - self.asleep)

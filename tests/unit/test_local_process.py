@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from smr_notebook.backends.local.process import _Worker, resolve
-from smr_notebook.backends.local.wire import RUN_HEADER, Kind, Settings, pack, read_frame
+from smr_notebook.backends.local.process import _Worker
+from smr_notebook.backends.local.wire import RUN_HEADER, Kind, Settings, named, pack, read_frame
 from smr_notebook.testing.handlers import Order, nothing
 
 SETTINGS = Settings(
@@ -68,8 +68,8 @@ def test_a_sleep_says_so_and_is_ended_by_a_wake_up(ends: tuple[socket.socket, so
 
 
 def test_a_handler_is_found_by_its_name_and_missed_by_a_wrong_one() -> None:
-    assert resolve("smr_notebook.testing.handlers:nothing") is nothing
+    assert named("smr_notebook.testing.handlers:nothing") is nothing
     with pytest.raises(ModuleNotFoundError):
-        resolve("smr_notebook.no_such:handle")
+        named("smr_notebook.no_such:handle")
     with pytest.raises(AttributeError):
-        resolve("smr_notebook.testing.handlers:no_such")
+        named("smr_notebook.testing.handlers:no_such")

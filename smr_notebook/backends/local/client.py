@@ -44,7 +44,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEX
 _SINGLE_THREADED = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """Keeps Arrow from starting a thread on import, so that the zygote has one thread when it forks."""
 
-PRELOAD = ("cloudpickle", "msgspec", "numpy", "pandas", "pyarrow")
+PRELOAD = ("cloudpickle", "msgspec", "numpy", "pandas", "pyarrow", "pyarrow.pandas_compat", "pyarrow.parquet")
 """Modules that every worker needs, imported once. pyarrow imports pandas, if it is there, with the first list made into an array."""
 
 
@@ -59,6 +59,7 @@ class LocalFunctions:
         idle_seconds: The service ends after so many seconds without an invocation.
         seconds: Longest time that one invocation may run, in seconds.
         preload: Modules that the service imports once, before it makes workers; the handler's own is one of them anyway.
+        tenant: `module:function` that tells whose call a payload is: no process runs calls of two tenants.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class LocalFunctions:
         idle_seconds: float = 300.0,
         seconds: float = _DAY,
         preload: tuple[str, ...] = PRELOAD,
+        tenant: str = "",
     ) -> None:
         slots = workers or cores()
         self._environment = environment()
@@ -83,6 +85,7 @@ class LocalFunctions:
             seconds=seconds,
             memory_bytes=memory_bytes() // slots,
             preload=preload,
+            tenant=tenant,
         )
         self._line = _Line()
         self._limits: ServiceLimits | None = None

@@ -21,8 +21,14 @@ from smr_notebook.model import Policy
 from smr_notebook.ports import Backend
 
 HANDLER: Final = "smr_notebook.handler:handle"
+TENANT: Final = "smr_notebook.control.messages:tenant"
 _POLL: Final = (0.004, 0.25)
-_DATAFLOW: Final = ("smr_notebook.handler", "smr_notebook.dataflow.mapping", "smr_notebook.dataflow.reducing")
+_DATAFLOW: Final = (
+    "smr_notebook.handler",
+    "smr_notebook.dataflow.mapping",
+    "smr_notebook.dataflow.reducing",
+    "smr_notebook.environment:environment",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,7 @@ def open_local(options: LocalOptions) -> Backend:
         workers=options.workers or None,
         idle_seconds=options.idle_seconds,
         preload=(*PRELOAD, *_DATAFLOW),
+        tenant=TENANT,
     )
     policy = Policy(
         retries=options.retries,

@@ -6,6 +6,8 @@ Rules of this module:
   looks at the state alone, not at what has just happened, and changes it as if its actions were already carried out.
 * A *slot* is the right to use a processor. At most `slots` invocations start running; one that sleeps gives its slot back, and
   takes one when it wakes without waiting, so that more than `slots` may run for a while.
+* A worker runs calls of one *tenant* only, so that what somebody's code does to its process (the current folder, a patched module, the
+  precision of decimals) reaches nobody else.
 * A sleeper is woken when another invocation ended since it was last told so, even if that was before it fell asleep: otherwise an
   end between its look at the world and its sleep would be missed.
 * An invocation that ends without an answer is reported once, by a *notice* with the same handler; a notice is not reported again.
@@ -21,9 +23,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An accepted call of the handler. `notice` tells that it reports a failed one."""
+    """An accepted call of the handler: whose it is, and whether it reports a failed one."""
 
     payload: bytes
+    tenant: str = ""
     notice: bool = False
 
 
@@ -91,7 +94,7 @@ class Pool:
         self._slots = slots
         self._seconds = seconds
         self._names = names
-        self._idle: list[int] = []
+        self._idle: dict[int, str] = {}  # of which tenant; the longest idle first
         self._busy: dict[int, _Invocation] = {}
         self._last_worker = 0
         self.queue: deque[Call] = deque()
@@ -119,9 +122,9 @@ class Pool:
         """When the next invocation will have run too long."""
         return min((invocation.expires for invocation in self._busy.values() if not invocation.overdue), default=None)
 
-    def submit(self, payload: bytes) -> None:
-        """Take a call."""
-        self.queue.append(Call(payload))
+    def submit(self, payload: bytes, tenant: str = "") -> None:
+        """Take a call of a tenant."""
+        self.queue.append(Call(payload, tenant))
 
     def slept(self, worker: int) -> None:
         """Note that a worker's invocation sleeps."""
@@ -144,14 +147,13 @@ class Pool:
         """
         if worker in self._busy:
             self.failed += reason is not None
-            self._end(worker, reason)
+            tenant = self._end(worker, reason)
             if not retires:
-                self._idle.append(worker)
+                self._idle[worker] = tenant
 
     def leaves(self, worker: int) -> None:
         """Note that a worker closed its connection: it takes no more calls. `lost` follows."""
-        if worker in self._idle:
-            self._idle.remove(worker)
+        self._idle.pop(worker, None)
 
     def lost(self, worker: int, reason: str) -> None:
         """Note that a worker's process ended, and with it the invocation, if it ran one."""
@@ -181,25 +183,30 @@ class Pool:
                 invocation.seen = self.ended
                 actions.append(Wake(worker))
         while len(self._idle) > self._slots + 1:  # one for each slot, and one for an invocation that sleeps
-            actions.append(Retire(self._idle.pop(0)))
+            longest = next(iter(self._idle))
+            del self._idle[longest]
+            actions.append(Retire(longest))
         return actions
 
     def _start(self, call: Call, now: float) -> list[Action]:
         actions: list[Action] = []
-        if not self._idle:
+        worker = next((worker for worker, tenant in reversed(self._idle.items()) if tenant == call.tenant), None)
+        if worker is None:
             self._last_worker += 1
-            self._idle.append(self._last_worker)
-            actions.append(Fork(self._last_worker))
-        worker = self._idle.pop()
+            worker = self._last_worker
+            actions.append(Fork(worker))
+        self._idle.pop(worker, None)
         name = next(self._names)
         self._busy[worker] = _Invocation(name, call, now + self._seconds, self.ended)
         return [*actions, Run(worker, name, call)]
 
-    def _end(self, worker: int, reason: str | None) -> None:
+    def _end(self, worker: int, reason: str | None) -> str:
+        """Note that an invocation ended, and return whose it was."""
         invocation = self._busy.pop(worker)
         self.ended += 1
         if reason is not None and not invocation.call.notice:
             self.queue.append(Call(death_notice(invocation.call.payload, invocation.name, reason), notice=True))
+        return invocation.call.tenant
 
 
 def death_notice(payload: bytes, invocation: str, reason: str) -> bytes:

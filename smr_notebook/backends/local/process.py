@@ -32,7 +32,7 @@ import traceback
 from typing import NoReturn, cast
 
 from smr_notebook.backends.local.machine import resident_bytes
-from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, HEADER, RUN_HEADER, Kind, Settings, pack, read_frame
+from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, HEADER, RUN_HEADER, Kind, Settings, named, pack, read_frame
 from smr_notebook.ports import Context, Handler
 
 _LARGEST_WARM_WORKER = 2 << 30
@@ -72,7 +72,10 @@ def run_zygote(service: socket.socket, settings: Settings) -> NoReturn:
 def _preload(settings: Settings) -> None:
     for module in (*settings.preload, settings.handler.partition(":")[0]):
         try:
-            importlib.import_module(module)
+            if ":" in module:
+                named(module)()
+            else:
+                importlib.import_module(module)
         except Exception:  # noqa: BLE001 - the workers will fail to import it too, and say so to whoever called
             sys.stderr.write(f"the local service could not import {module}\n")
             traceback.print_exc()
@@ -244,20 +247,10 @@ class _Worker:
             clock=_WorkerClock(self._connection),
         )
         try:
-            resolve(self._settings.handler)(body[start:], context)
+            handler = cast("Handler", named(self._settings.handler))
+            handler(body[start:], context)
         except BaseException as error:  # noqa: BLE001 - SystemExit too: the call of the handler is what ends, not the worker
             sys.stderr.write(f"invocation {context.invocation} failed\n")
             traceback.print_exc()
             return f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS]
         return None
-
-
-def resolve(handler: str) -> Handler:
-    """Return the function that `module:function` names.
-
-    Raises:
-        ImportError: There is no such module.
-        AttributeError: It has no such function.
-    """
-    module, _, name = handler.partition(":")
-    return cast("Handler", getattr(importlib.import_module(module), name))

@@ -30,7 +30,7 @@ import msgspec
 from smr_notebook.backends.local.address import same_user, sweep, take_lock
 from smr_notebook.backends.local.pool import Action, Fork, Pool, Retire, Run
 from smr_notebook.backends.local.process import run_zygote
-from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, RUN_HEADER, Channel, Kind, Settings, Status, pack
+from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, RUN_HEADER, Channel, Kind, Settings, Status, named, pack
 
 _STILLBORN_ZYGOTES = 3
 _END_SECONDS = 10.0
@@ -53,6 +53,7 @@ class Service:
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, Channel] = {}
         self._pids: dict[int, int] = {}
+        self._tenant: Callable[[bytes], str] = named(settings.tenant) if settings.tenant else lambda _payload: ""
         self._idle_since = time.monotonic()
         self._stopped = False
         self._stillborn = 0
@@ -110,7 +111,7 @@ class Service:
     def _hear_client(self, channel: Channel) -> None:
         for kind, body in channel.receive():
             if kind is Kind.INVOKE:
-                self._pool.submit(body)
+                self._pool.submit(body, self._tenant(body))
                 self._send(channel, pack(Kind.ACCEPTED))
             elif kind is Kind.STATUS:
                 self._send(channel, pack(Kind.STATUS, msgspec.json.encode(self._status())))

@@ -18,10 +18,12 @@ Rules of this module:
 
 from __future__ import annotations
 
+import importlib
 import socket
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 HEADER = struct.Struct(">BI")
 RUN_HEADER = struct.Struct(">dH")
@@ -61,7 +63,8 @@ class Settings:
         idle_seconds: The service ends after so long without an invocation.
         seconds: Longest time that one invocation may run.
         memory_bytes: Memory that one invocation may use; a worker left larger than that is replaced.
-        preload: Modules imported once, before workers are forked.
+        preload: Modules imported once, before workers are forked; `module:function` is called as well.
+        tenant: `module:function` that tells whose call a payload is, as a string; empty when nobody asks.
     """
 
     workspace: str
@@ -72,6 +75,7 @@ class Settings:
     seconds: float
     memory_bytes: int
     preload: tuple[str, ...]
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,17 @@ class Status:
     failed: int
     died: int
     settings: Settings
+
+
+def named(function: str) -> Any:
+    """Return the function that `module:function` names.
+
+    Raises:
+        ImportError: There is no such module.
+        AttributeError: It has no such function.
+    """
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def pack(kind: Kind, body: bytes = b"") -> bytes:
