@@ -76,7 +76,7 @@ class ObjectInfo:
     Attributes:
         key: Name inside the store (for the local file source: the absolute path).
         size: Bytes.
-        version: Changes whenever the content does (ETag on S3; inode, size and mtime for a file).
+        version: Changes whenever the content does (ETag on S3; inode, size, mtime and ctime for a file).
     """
 
     key: str

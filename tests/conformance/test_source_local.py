@@ -187,3 +187,14 @@ def test_a_glob_means_what_it_means_to_the_standard_library(files: set[tuple[str
         pattern = f"{root}/{'/'.join([*(f'{part}d' if part != '**' else part for part in parts[:-1]), parts[-1]])}"
         expected = {path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()}  # noqa: PTH207 - what it is compared with
         assert found(pattern) == sorted(expected, key=os.fsencode)
+
+
+def test_a_file_rewritten_with_its_old_time_has_another_version(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("one")
+    before, status = FileSource().stat(str(file)), file.stat()
+    file.write_text("two")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = FileSource().stat(str(file))
+    assert (before.size, before.key) == (after.size, after.key)
+    assert before.version != after.version

@@ -30,5 +30,8 @@ def read_range(path: str | bytes, start: int, stop: int | None) -> bytes:
 
 
 def file_version(status: os.stat_result) -> str:
-    """Return what changes whenever the content of a file does: its inode, size and modification time."""
-    return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+    """Return what changes whenever the content of a file does: its inode, size, and the times of its last write and of its last change.
+
+    The first of these times can be set back, by tools that keep it when they copy; the second cannot.
+    """
+    return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
