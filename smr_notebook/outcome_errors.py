@@ -25,6 +25,14 @@ _MENDS: Final[Mapping[FailureKind, str]] = {
 """What to do about failures that are nobody's exception. The others say it themselves."""
 
 
+_ADVICE = {
+    FailureKind.CRASH: "The worker's process ended under the function: os._exit, a crash in compiled code, or no memory left. "
+    "Try the function on this task's records in the notebook.",
+    FailureKind.LOST: "Nothing was heard of the worker for longer than a lease: one call in compiled code let no other thread run "
+    "(a regular expression, say), or the machine stood still. Make the call smaller, or set lease_seconds higher.",
+}
+
+
 def error_of(job: str, outcome: Outcome) -> SmrError | None:
     """Return the error that says how a job ended, or `None` when it is done.
 
@@ -76,6 +84,8 @@ def _explain_one(failed: FailedAttempt) -> str:
         lines.append(f"{'record' if failure.function == 'map' else 'key'}: {failure.record}{_place(failure)}")
     if failure.kind in _MENDS:
         lines.append(_MENDS[failure.kind])
+    if failure.kind in _ADVICE:
+        lines.append(_ADVICE[failure.kind])
     return "\n".join(lines)
 
 

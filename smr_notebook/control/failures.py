@@ -46,7 +46,7 @@ def describe(error: BaseException, sources: Sources) -> Failure:
             FailureKind.USER,
             type(cause).__name__,
             _message(cause),
-            frames=_frames(cause.__traceback__, sources) or _frame_at(error.place, sources),
+            frames=_frames(cause.__traceback__, sources) or _frames(_behind(cause), sources) or _frame_at(error.place, sources),
             function=error.function,
             record=error.record,
             source=error.source,
@@ -75,6 +75,11 @@ def _frames(trace: TracebackType | None, sources: Sources) -> tuple[Frame, ...]:
     foreign = [step for step in walked if not step[0].startswith(_PACKAGE + "/")]
     own = [step for step in foreign if not _library(step[0])]
     return tuple(_told(own or foreign, sources))
+
+
+def _behind(error: BaseException) -> TracebackType | None:
+    """Return the traceback of what an exception was made from: of a `StopIteration` that left a generator, say."""
+    return error.__cause__.__traceback__ if error.__cause__ is not None else None
 
 
 def _frame_at(place: CodePlace | None, sources: Sources) -> tuple[Frame, ...]:

@@ -86,7 +86,7 @@ def run_attempt(backend: Backend, message: Message, context: Context, *, abandon
         _work(backend, message.job, mine, meter=meter, sources=sources, abandon=abandon, watch=watch)
     except AttemptStopped:
         mine.end(AttemptState.STOPPED, meter.numbers(resident_bytes()))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the row must tell it
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the row must tell it
         mine.end(AttemptState.FAILED, meter.numbers(resident_bytes()), describe(error, sources))
     with suppress(PlatformError):
         revive(backend, message.job)

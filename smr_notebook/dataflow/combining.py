@@ -119,7 +119,7 @@ class Combiner:
                 combined += results
                 counts[row] = len(results)
                 copied = stop
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise UserCodeError("combine", short_repr(key)) from error
         combined += values[copied:]
         bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])

@@ -201,9 +201,9 @@ class Drain:
                     yield from self._flush()
                     batch, limit = self._begin(block, len(records) - length_hint(rest) - 1)
                     add_key, add_value, add_end, keys = batch.keys.append, batch.values.append, batch.ends.append, batch.keys
-        except AttemptStopped:
+        except (AttemptStopped, GeneratorExit):  # the second when nobody wants more batches
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything; all of it is raised again
+        except BaseException as error:  # noqa: BLE001 - the user's code may raise anything; all of it is raised again
             cause = _shape_error(pairs, pair) or error
             failure = record_failure(block, len(records) - length_hint(rest) - 1)
             failure.place = place_of(self._functions.map, pairs) if isinstance(cause, PairShapeError) else None

@@ -260,7 +260,7 @@ def _reduce_plain(functions: Functions, groups: Groups, rows: _Rows) -> None:
         meter.records_read += 1
         try:
             result = reduce(key, values)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - `fail` raises it again
+        except BaseException as error:  # noqa: BLE001 - `fail` raises it again
             groups.fail(key, error)
         groups.check()
         meter.records_mapped += 1
@@ -279,7 +279,7 @@ def _reduce_yielding(functions: Functions, groups: Groups, rows: _Rows) -> None:
         more = True
         try:
             stream: Iterator[Any] = iter(reduce(group, values))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - `fail` raises it again
+        except BaseException as error:  # noqa: BLE001 - `fail` raises it again
             groups.fail(group, error)
         while more:
             before, limit = len(rows.keys), rows.limit
@@ -288,7 +288,7 @@ def _reduce_yielding(functions: Functions, groups: Groups, rows: _Rows) -> None:
                     key, value = checked_pair(item, "reduce")
                     rows.keys.append(key)
                     rows.values.append(value)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - `fail` raises it again
+            except BaseException as error:  # noqa: BLE001 - `fail` raises it again
                 groups.fail(group, error, place=place_of(reduce, stream))
             added = len(rows.keys) - before
             rows.groups += [group] * added

@@ -192,3 +192,31 @@ def test_functions_that_end_the_process_do_not_end_the_notebook_when_the_combine
         session.map_reduce(ends, total, range(10), combine=True, wait=True)
     with pytest.raises(errors.CombinerLawError, match="SystemExit"):
         session.map_reduce(lambda item: [(item % 2, item)], total, range(10), combine=broken)
+
+
+class Unusual(BaseException):
+    """What some libraries raise so that nobody catches it."""
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), Unusual("gone")])
+def test_exceptions_that_are_no_errors_are_told_with_line_and_record_too(session: smr.Session, raised: BaseException) -> None:
+    def broken(item: int) -> list[tuple[int, int]]:
+        raise raised
+
+    def failing(key: int, values: Iterator[int]) -> int:
+        raise raised
+
+    for map, reduce in ((broken, None), (lambda item: [(item, 1)], failing)):
+        with pytest.raises(errors.TaskError, match=f"{type(raised).__name__} in (map|reduce)") as caught:
+            session.map_reduce(map, reduce, [7], wait=True)
+        assert "raise raised" in str(caught.value)
+        assert "7" in str(caught.value)
+
+
+def test_an_iterator_that_ends_inside_a_generator_is_told_with_its_line(session: smr.Session) -> None:
+    def broken(item: int) -> Iterator[tuple[int, int]]:
+        yield item, next(iter([]))
+
+    with pytest.raises(errors.TaskError, match="generator raised StopIteration") as caught:
+        session.map_reduce(broken, None, [1], wait=True)
+    assert "yield item, next(iter([]))" in str(caught.value)
