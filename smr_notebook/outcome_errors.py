@@ -18,19 +18,14 @@ from smr_notebook import errors
 from smr_notebook.errors import JobError, PairShapeError, SmrError
 from smr_notebook.model import FailedAttempt, Failure, FailureKind, Frame, JobState, Outcome
 
-_MENDS: Final[Mapping[FailureKind, str]] = {
-    FailureKind.CRASH: "If memory ran out, set fewer `workers` or a smaller `split_size`. Its last words are in the service's log.",
-    FailureKind.LOST: "Submit the job again. If it happens again, set fewer `workers`, or a longer `lease_seconds`.",
+_MENDS: Final[Mapping[str, str]] = {
+    "WorkerDied": "The worker's process ended under the function: os._exit, a crash in compiled code, or no memory left. "
+    "Try the function on this task's records in the notebook; if memory ran out, set fewer `workers` or a smaller `split_size`.",
+    "HeartbeatsStopped": "Nothing was heard of the worker for longer than a lease: one call in compiled code let no other thread run "
+    "(a regular expression, say), or the machine stood still. Make the call smaller, or set `lease_seconds` higher.",
+    "LaunchLost": "The service took the call, and no worker began it: it is overloaded, or was ended. Submit the job again.",
 }
-"""What to do about failures that are nobody's exception. The others say it themselves."""
-
-
-_ADVICE = {
-    FailureKind.CRASH: "The worker's process ended under the function: os._exit, a crash in compiled code, or no memory left. "
-    "Try the function on this task's records in the notebook.",
-    FailureKind.LOST: "Nothing was heard of the worker for longer than a lease: one call in compiled code let no other thread run "
-    "(a regular expression, say), or the machine stood still. Make the call smaller, or set lease_seconds higher.",
-}
+"""What to do about failures that are nobody's exception, by their type. The others say it themselves."""
 
 
 def error_of(job: str, outcome: Outcome) -> SmrError | None:
@@ -82,10 +77,8 @@ def _explain_one(failed: FailedAttempt) -> str:
         lines += [f"  {frame.label}, line {frame.line}, in {frame.function}", f"----> {frame.line} {frame.text.strip()}"]
     if failure.record:
         lines.append(f"{'record' if failure.function == 'map' else 'key'}: {failure.record}{_place(failure)}")
-    if failure.kind in _MENDS:
-        lines.append(_MENDS[failure.kind])
-    if failure.kind in _ADVICE:
-        lines.append(_ADVICE[failure.kind])
+    if failure.type in _MENDS and failure.kind in {FailureKind.CRASH, FailureKind.LOST}:
+        lines.append(_MENDS[failure.type])
     return "\n".join(lines)
 
 

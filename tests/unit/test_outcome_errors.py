@@ -20,11 +20,18 @@ def test_a_job_that_is_done_has_no_error() -> None:
     assert error_of("3f9a", Outcome(JobState.DONE, 0.0)) is None
 
 
-@pytest.mark.parametrize(("kind", "mend"), [(FailureKind.CRASH, "split_size"), (FailureKind.LOST, "lease_seconds")])
-def test_a_lost_worker_is_told_with_what_can_be_done(kind: FailureKind, mend: str) -> None:
-    error = failed("WorkerLostError", Failure(kind, "WorkerDied", "killed by signal 9"))
+@pytest.mark.parametrize(
+    ("kind", "type", "mend"),
+    [
+        (FailureKind.CRASH, "WorkerDied", "split_size"),
+        (FailureKind.LOST, "HeartbeatsStopped", "lease_seconds"),
+        (FailureKind.LOST, "LaunchLost", "Submit the job again"),
+    ],
+)
+def test_a_lost_worker_is_told_with_what_can_be_done(kind: FailureKind, type: str, mend: str) -> None:
+    error = failed("WorkerLostError", Failure(kind, type, "what was seen"))
     assert isinstance(error, errors.WorkerLostError)
-    assert str(error).startswith("WorkerDied in map task 3: killed by signal 9\n")
+    assert str(error).startswith(f"{type} in map task 3: what was seen\n")
     assert mend in str(error)
 
 
