@@ -3,7 +3,7 @@
 Rules of this module:
 
 * Whatever ends an attempt is told in its row before the invocation answers: done, failed and why, or stopped.
-* The heartbeat is a thread: it lives while the process does, also when the user's function is one long call. It brings
+* The heartbeat comes from a thread (`pulse`): it lives while the process does, also when the user's function is one long call. It brings
   back whether the attempt still stands; if not, the record stream is asked to end, and a process that does not end in
   time is abandoned, so that its slot is not lost to work that nobody wants.
 * One call in C (a regular expression that backtracks, say) may let no other thread run, the heart neither. Then a watchdog below
@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import faulthandler
 import functools
+import math
 import os
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -32,10 +32,11 @@ from smr_notebook.control.failures import describe
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate, encode
+from smr_notebook.control.pulse import Watch, pulse_of
 from smr_notebook.control.work import Task, load_job, perform
 from smr_notebook.dataflow.code import Sources, load_functions
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
-from smr_notebook.errors import EnvironmentMismatchError, PlatformError, SmrError, StoreError, WorkerLostError
+from smr_notebook.errors import EnvironmentMismatchError, PlatformError, StoreError, WorkerLostError
 from smr_notebook.model import AttemptState, Environment, Failure, FailureKind, Numbers, Plan, Policy
 from smr_notebook.ports import Backend, Context
 
@@ -50,9 +51,6 @@ PATIENCE = 1.5
 
 Abandon = Callable[[int], object]
 """Ends the process with an exit status. For a worker that shares its process, something that does not."""
-
-Watch = Callable[[float], object]
-"""Ends the process unless it is called again within so many seconds; 0 calls it off."""
 
 
 def end_unless_alive(seconds: float) -> None:
@@ -129,7 +127,7 @@ class Heart:
         policy: How often, and for how long a lease.
         abandon: Called when the block does not end in time after it was asked to.
         grace: How much time that is, in seconds.
-        watch: Called with the time that may pass until the next beat.
+        watch: The watchdog of the process.
     """
 
     def __init__(
@@ -140,46 +138,42 @@ class Heart:
         self._policy = policy
         self._abandon = abandon
         self._grace = grace
-        self._watch = watch
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"heart of {claim.id}", daemon=True)
+        self.watch = watch
+        self.patience = PATIENCE * policy.lease
 
     def __enter__(self) -> Self:
-        self._expect(PATIENCE * self._policy.lease)
-        self._thread.start()
+        pulse_of(os.getpid()).join(self, first=self._policy.heartbeat)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self._expect(0)
+        pulse_of(os.getpid()).leave(self)
 
-    def _expect(self, seconds: float) -> None:
-        if self._watch is not None:
-            self._watch(seconds)
-
-    def _beat(self) -> None:
-        while not self._over.wait(self._policy.heartbeat):
-            self._expect(PATIENCE * self._policy.lease)
-            reason = self._look()
-            if reason is not None:
-                self._meter.stop(reason)
-                if not self._over.wait(self._grace):
-                    self._abandon(ABANDONED)
-                return
+    def beat(self) -> float:
+        """Report, or abandon a block that was asked to end and has not."""
+        if self._meter.stopped is not None:
+            self._abandon(ABANDONED)
+            return math.inf
+        reason = self._look()
+        if reason is None:
+            return self._policy.heartbeat
+        self._meter.stop(reason)
+        return self._grace
 
     def _look(self) -> str | None:
         try:
             return self._claim.beat(self._meter.numbers(resident_bytes()), lease=self._policy.lease)
         except StoreError:
             return None
-        except SmrError as error:
+        except Exception as error:  # noqa: BLE001 - the pulse must go on, and an attempt that cannot report must not
             return str(error)
 
 
 def resident_bytes() -> int:
-    """Return the resident memory of this process."""
-    return int(_process(os.getpid()).memory_info().rss)
+    """Return the resident memory of this process; 0 where the system does not tell."""
+    try:
+        return int(_process(os.getpid()).memory_info().rss)
+    except psutil.Error:
+        return 0
 
 
 @functools.lru_cache(maxsize=1)
