@@ -355,7 +355,7 @@ class Slice:
         length: Bytes; 0 for an empty partition.
         groups: Rows stored: (key, values) groups, the same key possibly in several rows.
         pairs: Pairs in them.
-        checksum: Sum of the pair hashes, modulo 2**64 (see `dataflow.hashing`).
+        checksum: Sum over the pairs of the hash of their key, modulo 2**64 (see `dataflow.hashing`).
         crc: CRC-32 of the bytes.
     """
 
@@ -427,7 +427,7 @@ class Commit:
         numbers: Its final counts.
         receipt: Set for a map task with reducers.
         part: Set for a reduce task, and for a map task without reducers.
-        checksum: For a reduce task, the sum of the pair hashes that `reduce` was given.
+        checksum: For a reduce task, the sum over the pairs that `reduce` was given of the hash of their key.
         groups: For a reduce task, distinct keys.
     """
 
@@ -455,7 +455,7 @@ class Manifest:
         index: Key of the gathered index of all runs (map phase with reducers), else empty.
         index_crcs: CRC-32 of each partition's rows in the gathered index.
         partition_pairs: Pairs of each partition over all runs (map phase with reducers).
-        partition_checksums: Sum of pair hashes of each partition, modulo 2**64.
+        partition_checksums: Sum over the pairs of each partition of the hash of their key, modulo 2**64.
     """
 
     job: str

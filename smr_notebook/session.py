@@ -188,9 +188,7 @@ class Session:
         return plan_job(request, self.backend, job=job, here=environment(), store=store, label_of=cell_label)
 
     def _submit(self, request: Request) -> Job:
-        remove_expired(
-            self.backend.objects, self.backend.table, now=self.backend.clock.now(), keep_seconds=self.settings.keep_days * 86_400
-        )
+        self._tidy_up()
         job = self._new_identifier()
         try:
             planned = self._plan(request, job=job, store=self.backend.objects)
@@ -203,6 +201,11 @@ class Session:
                 remove_job(self.backend.objects, self.backend.table, job)
             raise
         return self._job(entry)
+
+    def _tidy_up(self) -> None:
+        keep_seconds = self.settings.keep_days * 86_400
+        with suppress(StoreError):  # an old job that cannot be removed is no reason against a new one
+            remove_expired(self.backend.objects, self.backend.table, now=self.backend.clock.now(), keep_seconds=keep_seconds)
 
     def _new_identifier(self) -> str:
         while True:

@@ -9,12 +9,14 @@ Rules of this module:
 
 from __future__ import annotations
 
+import errno
 import linecache
 import pickle
 import sysconfig
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir
 from types import TracebackType
 
 import cloudpickle
@@ -59,7 +61,12 @@ def describe(error: BaseException, sources: Sources) -> Failure:
     frames = _frames(error.__traceback__, sources)
     if isinstance(error, SystemExit) and frames:
         return Failure(FailureKind.USER, type(error).__name__, f"the function ended its process: {error}", frames=frames)
-    return Failure(FailureKind.SYSTEM, type(error).__name__, _message(error) + _place(error), pickled=_pickled(error))
+    return Failure(FailureKind.SYSTEM, type(error).__name__, _message(error) + _advice(error) + _place(error), pickled=_pickled(error))
+
+
+def _advice(error: BaseException) -> str:
+    full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return f". Free disk space in {gettempdir()}, or set TMPDIR to a folder that has more" if full else ""
 
 
 def _message(error: BaseException) -> str:

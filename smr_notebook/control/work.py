@@ -4,8 +4,8 @@ Rules of this module:
 
 * Nothing here knows of rows, leases or time; what comes out is an `Output`, or an exception.
 * Whatever is written lies under the keys of the attempt. The data plane aborts what it began and could not end.
-* The plan, the code and the map manifest of the last few jobs are kept by the process, because a warm worker takes task
-  after task of the same job. The functions are loaded anew for each attempt, so that no state of one task leaks into another.
+* The plan, the code and the map manifest of a job are kept by the process, because a worker takes task after task of the same
+  job. The functions are loaded anew for each attempt, so that no state of one task leaks into another.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from smr_notebook.errors import CorruptObjectError
 from smr_notebook.model import AttemptId, Manifest, Phase, Plan, Split
 from smr_notebook.ports import Backend, ObjectStore, Table
 
-_JOBS = 8
+_JOBS = 2  # a worker runs one job; a service of threads may run two at a time
+_PAGES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def _map_manifest(objects: ObjectStore, table: Table, job: str) -> Manifest:
     return read_manifest(objects, Ledger(table, job), Phase.MAP, job=job)
 
 
-@lru_cache(maxsize=_JOBS)
+@lru_cache(maxsize=_PAGES)
 def _split_page(objects: ObjectStore, job: str, page: int) -> tuple[Split, ...]:
     return read_split_page(objects, job, page)
 

@@ -156,7 +156,6 @@ class Drain:
             yield from self._drain(block)
             meter.bytes_read += block.size
             meter.records_read += len(block.records)
-            meter.records_mapped += len(block.records)
             unflushed += block.size
             if unflushed >= self._batch_bytes:  # values are often as large as the records they come from
                 yield from self._flush()
@@ -208,6 +207,7 @@ class Drain:
             failure = record_failure(block, len(records) - length_hint(rest) - 1)
             failure.place = place_of(self._functions.map, pairs) if isinstance(cause, PairShapeError) else None
             raise failure from cause
+        self._meter.records_mapped += len(records) - length_hint(rest)  # what the loop took, not what it was given
 
     def _begin(self, block: RecordBlock, index: int) -> tuple[Batch, int]:
         """Note that the pairs which follow come from the block's records from `index` on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -135,3 +136,9 @@ def test_a_function_that_ends_its_process_is_the_users_failure() -> None:
         failure = describe(error, SOURCES)
     assert (failure.kind, failure.type) == (FailureKind.USER, "SystemExit")
     assert failure.frames[-1].line == 3
+
+
+def test_a_full_disk_is_told_with_what_to_do() -> None:
+    failure = describe(OSError(errno.ENOSPC, "No space left on device"), {})
+    assert failure.kind is FailureKind.SYSTEM
+    assert "TMPDIR" in failure.message

@@ -69,17 +69,23 @@ def open_local(options: LocalOptions) -> Backend:
         lease=options.lease_seconds,
         coordinator_lease=min(10.0, options.lease_seconds),
     )
+    table = SqliteTable(workspace / "table.sqlite")
+
+    def close() -> None:
+        functions.shutdown()
+        table.close()
+
     return Backend(
         name="local",
         location=location,
         objects=DirectoryStore(workspace / "objects"),
-        table=SqliteTable(workspace / "table.sqlite"),
+        table=table,
         functions=functions,
         clock=SystemClock(),
         sources={"file": FileSource()},
         policy=policy,
         poll=_POLL,
-        close=functions.shutdown,
+        close=close,
     )
 
 
