@@ -162,10 +162,12 @@ class Shuffle:
         """
         size = 0
         for keys, values in _columns(batch):
-            self._raw.setdefault(keys.kind, []).append((keys, values))
             size += column_bytes(keys, values)
+            kept = self._combiner.combine_batch(keys, values)
+            self._raw.setdefault(keys.kind, []).append(kept)
+            self._raw_bytes += column_bytes(*kept)
+            self._pairs -= len(values) - len(kept[1])
         self._pairs += len(batch.keys)
-        self._raw_bytes += size
         if self._raw_bytes > self._most_raw:
             self._consolidate()
             if self.held_bytes > self._most_held:

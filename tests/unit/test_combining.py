@@ -171,3 +171,23 @@ def test_results_that_compare_item_by_item_can_keep_the_law(kind: Any) -> None:
     check_combiner(functions(lambda _, values: sum(values), lambda _, values: sum(values)), pairs)
     with pytest.raises(CombinerLawError):
         check_combiner(functions(lambda _, values: sum(values), lambda _, values: 2 * sum(values)), pairs)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 5)), min_size=1))
+def test_a_batch_of_integers_is_summed_exactly_or_left_alone(pairs: list[tuple[str, int]]) -> None:
+    (keys, _), *_ = split_keys([key for key, _ in pairs])
+    values = encode_values([value for _, value in pairs])
+    combined_keys, combined = Combiner(functions_of_sum()).combine_batch(keys, values)
+    sums: dict[str, int] = {}
+    for key, value in zip(decode_keys(combined_keys), decode_values(combined), strict=True):
+        sums[key] = sums.get(key, 0) + value
+    expected: dict[str, int] = {}
+    for key, value in pairs:
+        expected[key] = expected.get(key, 0) + value
+    assert sums == expected
+    assert combined.kind == values.kind == "int"
+
+
+def functions_of_sum() -> Functions:
+    combine = natural_combiner(sum)
+    return Functions(print, map_takes_source=False, reduce=None, reduce_yields=False, combine=combine, combine_yields=True)
