@@ -32,6 +32,9 @@ PARTITION_BYTES = 64 * 2**20
 LARGEST_CHUNK = 128 * 2**20
 """Bytes of items or rows for each map task at most; `store_items` shares smaller inputs out among the workers."""
 
+SMALLEST_PARTITION = 8 * 2**20
+"""Input bytes for each partition below which a worker of its own is not worth it."""
+
 MOST_PARTITIONS = 1_000
 SAMPLE_BYTES = 2**20
 SAMPLE_RECORDS = 200
@@ -136,7 +139,7 @@ def plan_job(
         created=backend.clock.now(),
         format=source.format,
         maps=len(splits),
-        reducers=_reducers(request, total),
+        reducers=_reducers(request, total, slots=slots),
         combine=request.functions.combine is not None,
         grouped_order=request.functions.reduce_yields,
         input_bytes=total,
@@ -200,10 +203,11 @@ def _first_records(splits: Iterable[Split], format: Format, sources: dict[str, I
             return
 
 
-def _reducers(request: Request, total: int) -> int:
+def _reducers(request: Request, total: int, *, slots: int) -> int:
     if request.functions.reduce is None:
         return 0
-    return request.reducers or max(1, min(MOST_PARTITIONS, -(-total // PARTITION_BYTES)))
+    by_size, by_slots = -(-total // PARTITION_BYTES), min(slots, total // SMALLEST_PARTITION)
+    return request.reducers or max(1, min(MOST_PARTITIONS, max(by_size, by_slots)))
 
 
 def _planned_input(request: Request, backend: Backend, *, job: str, store: ObjectStore, slots: int) -> _Input:

@@ -30,7 +30,7 @@ def nobody(payload: bytes, context: Context) -> bytes:
 @pytest.fixture
 def backend() -> Iterator[Backend]:
     functions = MemoryFunctions(nobody, workers=2)
-    source = MemorySource({"/logs/a": b"x\n" * 3_000_000, "/logs/b": b"y\n", "/logs/empty": b""})
+    source = MemorySource({"/logs/a": b"x\n" * 3_000_000, "/logs/b": b"y\n", "/logs/empty": b"", "/large": b"z\n" * (10 << 20)})
     yield Backend(
         name="memory",
         location="memory:",
@@ -70,6 +70,7 @@ def test_items_are_stored_beside_the_job_and_counted(backend: Backend) -> None:
 def test_the_number_of_reducers_is_obeyed_or_follows_the_input(backend: Backend) -> None:
     assert planned(backend, "/logs/b", reduce=lambda _, values: None, reducers=7).plan.reducers == 7
     assert planned(backend, "/logs/b", reduce=lambda _, values: None).plan.reducers == 1
+    assert planned(backend, "/large", reduce=lambda _, values: None).plan.reducers == 2, "one for each worker"
 
 
 def test_a_plan_tells_what_it_will_do(backend: Backend) -> None:
