@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from smr_notebook.errors import SmrError
     from smr_notebook.face import attach, jobs, map_reduce, plan, use
     from smr_notebook.job import Job
-    from smr_notebook.session import Session
+    from smr_notebook.session import PlanWarning, Session
 
 __all__ = [
     "Job",
+    "PlanWarning",
     "Session",
     "SmrError",
     "__version__",
@@ -42,6 +43,7 @@ __all__ = [
 
 _HOMES: Final = {
     "Job": "job",
+    "PlanWarning": "session",
     "Session": "session",
     "SmrError": "errors",
     "attach": "face",

@@ -7,6 +7,7 @@ the only state of this package outside of objects, and only `current_session` an
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
@@ -62,6 +63,9 @@ def _on_current(method: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         return method(current_session(), *args, **kwargs)
 
+    signature = inspect.signature(method)
+    told = signature.replace(parameters=list(signature.parameters.values())[1:])  # `help` shows what can be passed
+    call.__signature__ = told  # type: ignore[attr-defined]
     return call
 
 

@@ -7,6 +7,7 @@ state of a job, so that another session on the same workspace, in another kernel
 from __future__ import annotations
 
 import secrets
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 
 Map = Callable[..., Any]
 Reduce = Callable[..., Any]
+
+
+class PlanWarning(UserWarning):
+    """Something about a submitted job should be known: a large captured value, objects that are empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,9 @@ class Session:
             retries: Further attempts of a task after its first one failed.
             wait: Return the DataFrame instead of the job.
 
+        Warns:
+            PlanWarning: Objects are empty, or what the functions captured is large.
+
         Raises:
             InputError: The input is missing, empty, mixed or unreadable.
             PlanError: The job cannot be planned: a function cannot travel, the combiner breaks its law.
@@ -200,6 +208,8 @@ class Session:
             with suppress(StoreError):
                 remove_job(self.backend.objects, self.backend.table, job)
             raise
+        for warning in planned.plan.warnings:
+            warnings.warn(warning, PlanWarning, stacklevel=3)
         return self._job(entry)
 
     def _tidy_up(self) -> None:

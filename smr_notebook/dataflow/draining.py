@@ -111,7 +111,10 @@ def checked_pair(item: object, function: str) -> Sequence[Any]:
     """
     if isinstance(item, tuple | list) and len(item) == 2:
         return item
-    raise PairShapeError(f"{function} must yield (key, value) pairs; got {short_repr(item)} ({type(item).__name__})")
+    raise PairShapeError(
+        f"{function} must yield (key, value) pairs; got {short_repr(item)} ({type(item).__name__}). "
+        "Write `yield key, value`, or return a list of such pairs"
+    )
 
 
 class Drain:

@@ -205,7 +205,12 @@ def _cell_parser() -> MagicParser:
     add("-f", "--format", choices=FORMATS, default="auto", metavar="F", help="auto, text (lines), jsonl, binary (bytes)")
     add("-s", "--split-size", type=_size, metavar="S", help="input for each map task, such as 64MB")
     add("--retries", type=count(0), metavar="N", help="further attempts of a task that failed")
-    add("-d", "--detach", action="store_true", help="return the Job at once; the notebook stays free")
+    add(
+        "-d",
+        "--detach",
+        action="store_true",
+        help="return the Job at once; the notebook stays free (a run that nobody watches, as in CI, waits)",
+    )
     add("--name", default="", metavar="TEXT", help="label of the job")
     add("-n", "--dry-run", action="store_true", help="show the plan, the splits and what would be pickled; run nothing")
     add("--map", metavar="F", help="a function from another cell")

@@ -151,6 +151,8 @@ def test_a_large_captured_global_is_named_with_its_size(session: smr.Session) ->
     def look(item: int) -> Iterator[tuple[int, int]]:
         yield item, table[item]
 
+    with pytest.warns(smr.PlanWarning, match="`table` travels with the functions and is large: 12 MB"):
+        session.map_reduce(look, None, [1], wait=True)
     planned = session.plan(look, None, [1])
     assert any("`table`" in warning and "12 MB" in warning for warning in planned.plan.warnings)
 

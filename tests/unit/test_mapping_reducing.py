@@ -428,7 +428,7 @@ def test_a_wrong_shape_says_what_came(given: Any, message: str) -> None:
     good: list[Any] = [[("a", 1)], (("b", 2) for _ in range(3)), [["c", 3]], None]
     error = failing(emit, [*good, given])
     assert isinstance(error.__cause__, PairShapeError)
-    assert str(error.__cause__) == message
+    assert str(error.__cause__).startswith(message)
     assert error.record_number == 5
 
 
