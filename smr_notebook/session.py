@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -61,14 +61,20 @@ class Session:
 
     Args:
         platform: `local`, the embedded default.
-        settings: Resolved settings; `Session.with_settings` reads them from keyword arguments.
+        settings: Settings by name, such as `{"workspace": "jobs", "workers": 2}`, which win over the environment and the project
+            file; or all of them, resolved.
         backend: A platform opened by other means, for tests and for adapters of one's own.
+
+    Raises:
+        ConfigError: There is no such platform or setting, or a value is wrong.
     """
 
-    def __init__(self, platform: str = "local", *, settings: Settings | None = None, backend: Backend | None = None) -> None:
+    def __init__(
+        self, platform: str = "local", *, settings: Settings | Mapping[str, object] | None = None, backend: Backend | None = None
+    ) -> None:
         if platform != "local":
             raise ConfigError(f"There is no platform {platform!r}. Known: local.")
-        self.settings = settings or from_machine({})
+        self.settings = settings if isinstance(settings, Settings) else from_machine(settings or {})
         self.backend = backend or _open(self.settings)
 
     def close(self) -> None:

@@ -126,13 +126,13 @@ def capture(functions: Functions, *, label_of: Callable[[str], str] = str) -> Bu
         UnpicklableError: Something cannot travel; it is named, with the function that captured it.
     """
     reached = [*describe(functions), *_reached(functions)]
-    captures = {name: value for name, value in reached if not isinstance(value, _BY_NAME)}
+    captures = [(name, value) for name, value in reached if not isinstance(value, _BY_NAME)]
     own = _own_modules()
     for name, function in describe(functions):
         _refuse_local_imports(name, function, own)
     with modules_by_value():
         body = _pickle(functions, captures)
-        sizes = tuple(sorted(((name, _size(value)) for name, value in captures.items()), key=lambda item: -item[1]))
+        sizes = tuple(sorted(((name, _size(value)) for name, value in captures), key=lambda item: -item[1]))
     sources = {file: (label_of(file), text) for file, text in _texts(functions)}
     head = msgspec.json.encode(_Head(functions.map_takes_source, functions.reduce_yields, functions.combine_yields, sources))
     data = seal("code", len(head).to_bytes(8, "little") + head + body)
@@ -283,15 +283,15 @@ def _refuse_local_imports(name: str, function: object, own: dict[str, types.Modu
 # ---------------------------------------------------------------- pickling, and naming what does not pickle
 
 
-def _pickle(functions: Functions, captures: dict[str, Any]) -> bytes:
+def _pickle(functions: Functions, captures: list[tuple[str, Any]]) -> bytes:
     try:
         return bytes(cloudpickle.dumps((functions.map, functions.reduce, functions.combine)))
     except Exception as error:
         raise UnpicklableError(_blame(functions, captures, error)) from error
 
 
-def _blame(functions: Functions, captures: dict[str, Any], error: Exception) -> str:
-    for name, value in captures.items():
+def _blame(functions: Functions, captures: list[tuple[str, Any]], error: Exception) -> str:
+    for name, value in captures:
         if _size(value) < 0:
             users = [which for which, function in describe(functions) if any(value is found for _, found in _captured_by(function))]
             user = users[0] if users else "a function that yours call"

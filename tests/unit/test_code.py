@@ -80,6 +80,17 @@ def test_what_installed_functions_use_is_not_told_as_captured() -> None:
     assert textwrap.__file__ not in load_functions(bundle.data)[1]
 
 
+def test_two_values_of_one_name_are_both_told() -> None:
+    def one(table: bytes) -> Callable[[int], Any]:
+        return lambda item: [(item, table)]
+
+    def other(table: bytes) -> Callable[[Any, Any], Any]:
+        return lambda key, values: table
+
+    captured = capture(functions(one(b"x" * 100), reduce=other(b"y" * 200))).report.captured
+    assert [name for name, _ in captured] == ["table", "table"]
+
+
 def test_what_cannot_travel_is_named() -> None:
     lock = threading.Lock()
     with pytest.raises(UnpicklableError, match=r"reduce uses `lock`, a _thread\.lock"):
