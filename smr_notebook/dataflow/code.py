@@ -45,7 +45,7 @@ LARGE_CAPTURE_BYTES = 10 * 2**20
 _BY_NAME = types.FunctionType | types.ModuleType | type | types.BuiltinFunctionType
 """Kinds of values that are no captured data."""
 
-_PICKLING = threading.Lock()  # cloudpickle's registry of modules by value is one for the process
+_PICKLING = threading.RLock()  # one registry for the process; held again when an iterable that is stored submits a job
 
 
 @dataclass(frozen=True, slots=True)

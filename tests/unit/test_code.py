@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from smr_notebook.dataflow.code import capture, load_functions, takes_source
+from smr_notebook.dataflow.code import capture, load_functions, modules_by_value, takes_source
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.errors import CorruptObjectError, PlanError, UnpicklableError
 
@@ -89,6 +89,12 @@ def test_two_values_of_one_name_are_both_told() -> None:
 
     captured = capture(functions(one(b"x" * 100), reduce=other(b"y" * 200))).report.captured
     assert [name for name, _ in captured] == ["table", "table"]
+
+
+def test_an_iterable_that_is_pickled_may_itself_submit_a_job() -> None:
+    with modules_by_value():
+        bundle = capture(functions(by_helper))
+    assert load_functions(bundle.data)[0].map is not None
 
 
 def test_what_cannot_travel_is_named() -> None:
