@@ -18,6 +18,9 @@
     ├── JobError                               a job ended without a result
     │   ├── TaskError                          the user's function failed
     │   │   └── PairShapeError (TypeError)     map yielded something else than pairs
+    │   ├── TaskTimeoutError (TimeoutError)    one record or group took longer than an invocation may
+    │   ├── JobTimeoutError (TimeoutError)     the job took longer than it may
+    │   ├── BudgetExceededError                it would cost more than it may
     │   ├── WorkerLostError                    attempts died or fell silent
     │   ├── ConservationError                  the sums differ: there is no answer
     │   └── JobCancelled (KeyboardInterrupt)
@@ -30,7 +33,10 @@
         │   └── ObjectNotFoundError (KeyError)
         ├── ServiceError (ConnectionError)
         ├── ThrottledError
-        └── PayloadTooLargeError (ValueError)
+        ├── PayloadTooLargeError (ValueError)
+        ├── CredentialsError                   who we are is not known, or not any more
+        ├── AccessDeniedError (PermissionError)   we may not
+        └── DeploymentError                    what a platform needs is not there, or not as it should be
 
 Rules: a message says what happened, where, and what to do. Each error pickles: all that it says is in its message or in
 keyword fields that `__reduce__` carries. A lost race is an answer, not an error. Each cause that a builtin names has it as second base.
@@ -133,6 +139,18 @@ class PairShapeError(TaskError, TypeError):
     """`map` (or a generator `reduce`) gave something else than `(key, value)` pairs."""
 
 
+class TaskTimeoutError(JobError, TimeoutError):
+    """One record, or one group, took longer than an invocation may run: no continuation gets past it."""
+
+
+class JobTimeoutError(JobError, TimeoutError):
+    """The job took longer, or changed its coordinator more often, than its policy allows."""
+
+
+class BudgetExceededError(JobError):
+    """The job would cost more than `max_cost`."""
+
+
 class WorkerLostError(JobError):
     """Attempts of a task died or fell silent, more often than `retries` allows."""
 
@@ -183,3 +201,15 @@ class ThrottledError(PlatformError):
 
 class PayloadTooLargeError(PlatformError, ValueError):
     """The payload exceeds what the function service takes."""
+
+
+class CredentialsError(PlatformError):
+    """There are no credentials, or they have expired."""
+
+
+class AccessDeniedError(PlatformError, PermissionError):
+    """The credentials do not allow what was tried."""
+
+
+class DeploymentError(PlatformError):
+    """What the platform needs has not been deployed, or is not as it should be."""

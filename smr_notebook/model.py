@@ -14,6 +14,7 @@ numbered *attempts*, of which exactly one is *committed*; the committed outputs 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -134,6 +135,23 @@ class Policy:
     """A launched attempt that nobody claimed for so long is lost."""
     coordinator_lease: float = 10.0
     """A coordinator that has not renewed its lease for so long is replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How many invocations a service runs at once, and how fast it gets there.
+
+    Attributes:
+        concurrency: How many run at once, at most.
+        queue_seconds: How long it lets a call wait for its turn; 0 if it refuses instead.
+        burst: How many can start at once where none ran before.
+        ramp: How many more it can run with each second that follows.
+    """
+
+    concurrency: int
+    queue_seconds: float = 0.0
+    burst: float = math.inf
+    ramp: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

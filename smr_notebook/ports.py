@@ -11,11 +11,12 @@ Rules of this module:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from smr_notebook.model import AttemptId, Environment, ObjectInfo, Policy, Receipt
+from smr_notebook.model import AttemptId, Capacity, Environment, ObjectInfo, Policy, Receipt
 
 Buffer = bytes | bytearray | memoryview
 
@@ -109,6 +110,8 @@ class ServiceLimits:
             that refuses instead of queueing.
         memory_bytes: Memory that one invocation may use.
         environment: Python and packages of the workers.
+        burst: How many invocations can start at once where none ran before.
+        ramp: How many more of them it can run with each second that follows.
     """
 
     payload_bytes: int
@@ -117,6 +120,13 @@ class ServiceLimits:
     queue_seconds: float
     memory_bytes: int
     environment: Environment
+    burst: float = math.inf
+    ramp: float = math.inf
+
+    @property
+    def capacity(self) -> Capacity:
+        """What decisions need of it."""
+        return Capacity(self.concurrency, self.queue_seconds, self.burst, self.ramp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +165,36 @@ class FunctionService(Protocol):
 
         When the service sees an invocation die without an answer (its process ended, its time was up), it calls the
         handler once more with `{"failed": <the payload as text>, "invocation": <its name>, "reason": <text>}`, best effort.
+        A service that knows no more gives the beginning of the name, up to a `/` in it; one that dropped a call before anything ran
+        gives an empty name.
 
         Raises:
             ThrottledError: Too many calls; try later.
             PayloadTooLargeError: The payload exceeds `limits.payload_bytes`.
             ServiceError: The service cannot be reached or started.
         """
+        ...
+
+
+class Alarms(Protocol):
+    """Calls the handler later, even if by then nobody is left who remembers: how a job without a living process goes on."""
+
+    def set(self, name: str, at: float, payload: bytes) -> None:
+        """Have the handler called with `payload` once, at the time `at` (seconds since 1970) or some time after; at once if it has passed.
+
+        An alarm of the same name is replaced. Best effort: an alarm may go off twice, and may just have gone off when it is replaced.
+
+        Args:
+            name: 1 to 64 letters, digits, `.`, `-` and `_`.
+
+        Raises:
+            ThrottledError: Too many calls; try later.
+            ServiceError: The service cannot be reached.
+        """
+        ...
+
+    def clear(self, name: str) -> None:
+        """Drop an alarm. Harmless when there is none, or it has gone off. Raises as `set` does."""
         ...
 
 
@@ -250,6 +284,12 @@ class Backend:
         policy: Leases and retries that fit this platform.
         poll: Shortest and longest time between two looks of a watcher, in seconds.
         close: Ends what this platform runs on this machine, if anything.
+        alarms: Calls later; `None` where nothing outlives all processes.
+        parallel: How many calls to a port are worth having under way at once: many where each is a journey, 1 where it is a function call.
+        branching: How many further calls one invocation makes at most before its own work, when a job launches many at once; 0 for none.
+        plans: Whether input is listed and split where code runs, rather than by whoever submits.
+        expires: Whether objects and rows that nobody needs expire by themselves, so that nobody deletes them.
+        region: What prices are looked up by; empty where nothing costs.
     """
 
     name: str
@@ -262,3 +302,9 @@ class Backend:
     policy: Policy
     poll: tuple[float, float]
     close: Callable[[], None] = lambda: None
+    alarms: Alarms | None = None
+    parallel: int = 1
+    branching: int = 0
+    plans: bool = False
+    expires: bool = False
+    region: str = ""

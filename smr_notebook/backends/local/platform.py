@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from smr_notebook.backends.local.client import PRELOAD, LocalFunctions
-from smr_notebook.backends.local.clock import SystemClock
+from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.backends.local.objects import DirectoryStore
 from smr_notebook.backends.local.source import FileSource
 from smr_notebook.backends.local.table import SqliteTable
