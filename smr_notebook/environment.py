@@ -3,12 +3,16 @@
 Code and values are pickled on one side and unpickled on the other, so Python's minor version, the pickle protocol and the
 packages that write one side's bytes and read the other's must be the same. The stamp is read from installed metadata alone:
 nothing is imported for it.
+
+Further packages are in a stamp when they are asked for by name: those that a session's `requirements` name. One that is not
+installed is not in the stamp, and so differs from one that is.
 """
 
 from __future__ import annotations
 
 import functools
 import pickle
+import re
 import sys
 from importlib import metadata
 
@@ -20,11 +24,42 @@ PACKAGES = ("cloudpickle", "msgspec", "numpy", "pandas", "pyarrow")
 
 
 @functools.cache
-def environment() -> Environment:
-    """Return the stamp of this process's environment, as it was when first asked for."""
-    versions = [(name, metadata.version(name)) for name in PACKAGES]
+def environment(extras: tuple[str, ...] = ()) -> Environment:
+    """Return the stamp of this process's environment, as it was when first asked for.
+
+    Args:
+        extras: Names of further packages to put into it, as far as they are installed.
+    """
+    versions = {name: metadata.version(name) for name in PACKAGES} | {"smr_notebook": __version__}
+    known = set(map(package_name, versions))
+    versions |= {name: version for name in map(package_name, extras) if name not in known and (version := installed_version(name))}
     return Environment(
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
         pickle_protocol=pickle.HIGHEST_PROTOCOL,
-        packages=(*versions, ("smr_notebook", __version__)),
+        packages=tuple(sorted(versions.items())),
     )
+
+
+def package_name(name: str) -> str:
+    """Return the one spelling of a package's name: `Scikit_Learn` is `scikit-learn`."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed_version(name: str) -> str:
+    """Return the version of an installed package, or an empty text. A build of it (`+cpu`) is the same version."""
+    try:
+        return metadata.version(name).partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def command_to_follow(here: Environment, there: Environment) -> str:
+    """Return the command that gives this environment the package versions of another one; empty where no command can.
+
+    None can where Python itself differs, or the other side lacks what this one has.
+    """
+    ours, theirs = dict(here.packages), dict(there.packages)
+    differing = [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
+    if here.python != there.python or not differing or not theirs.keys() >= set(differing):
+        return ""
+    return "pip install " + " ".join(f"{name}=={theirs[name]}" for name in differing)

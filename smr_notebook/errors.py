@@ -47,7 +47,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smr_notebook.model import FailedAttempt
+    from smr_notebook.standing import FailedAttempt
 
 
 class SmrError(Exception):

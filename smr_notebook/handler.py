@@ -7,19 +7,27 @@ keeps nothing between invocations but that open backend and what the worker cach
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, cast
 
-from smr_notebook.backends.local.platform import reopen_local
 from smr_notebook.control.coordinator import run_coordinator
+from smr_notebook.control.driving import run_driver
 from smr_notebook.control.messages import DeathNotice, Message, Role, decode
+from smr_notebook.control.metering import metered
 from smr_notebook.control.worker import end_unless_alive, handle_death, run_attempt
 from smr_notebook.errors import ConfigError
 from smr_notebook.ports import Backend, Context
 
-_OPENERS: Final[Mapping[str, Callable[[str], Backend]]] = {"local": reopen_local}
+_OPENERS: Final[Mapping[str, str]] = {
+    "local": "smr_notebook.backends.local.platform:reopen_local",
+    "aws": "smr_notebook.backends.aws.platform:reopen_aws",
+}
+"""By name, because a worker needs one of them, and pays for what it imports."""
+
 _ATTEMPT: Final = functools.partial(run_attempt, watch=end_unless_alive)
 _ROLES: Final[Mapping[Role, Callable[[Backend, Message, Context], None]]] = {
+    Role.DRIVER: run_driver,
     Role.COORDINATOR: run_coordinator,
     Role.MAP: _ATTEMPT,
     Role.REDUCE: _ATTEMPT,
@@ -50,4 +58,6 @@ def _backend(location: str) -> Backend:
     platform, _, place = location.partition(":")
     if platform not in _OPENERS:
         raise ConfigError(f"A worker was told to open {location!r}, and knows only: {', '.join(_OPENERS)}.")
-    return _OPENERS[platform](place)
+    module, _, opener = _OPENERS[platform].partition(":")
+    reopen = cast("Callable[[str], Backend]", getattr(importlib.import_module(module), opener))
+    return metered(reopen(place))

@@ -18,10 +18,11 @@ from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.plans import read_plan
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import failures_so_far
-from smr_notebook.errors import JobNotFoundError, SmrError, ThrottledError
-from smr_notebook.model import FailedAttempt, JobState, Manifest, Outcome, Part, PhaseProgress, Progress
+from smr_notebook.errors import JobNotFoundError, ObjectNotFoundError, SmrError, ThrottledError
+from smr_notebook.model import JobState, Manifest, Part
 from smr_notebook.outcome_errors import error_of
 from smr_notebook.ports import Backend
+from smr_notebook.standing import FailedAttempt, Outcome, PhaseProgress, Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,8 +145,11 @@ class Job:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the plan warns of, a sentence each: empty objects, large captured values."""
-        return read_plan(self._backend.objects, self.id).warnings
+        """What the plan warns of, a sentence each: empty objects, large captured values. Empty as long as there is no plan."""
+        try:
+            return read_plan(self._backend.objects, self.id).warnings
+        except ObjectNotFoundError:
+            return ()
 
     def cancel(self) -> None:
         """Ask the job to end. Its running attempts stop within a heartbeat; a job that has ended stays as it is."""

@@ -18,6 +18,8 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from smr_notebook.usage import Cost, Rates, Usage
+
 
 class Phase(StrEnum):
     """One of the two halves of a job. `MAP` ends before `REDUCE` begins."""
@@ -47,6 +49,8 @@ class AttemptState(StrEnum):
     LAUNCHED = "launched"
     RUNNING = "running"
     DONE = "done"
+    PAUSED = "paused"
+    """Its time was up, its leg stands, and a continuation goes on."""
     FAILED = "failed"
     STOPPED = "stopped"
 
@@ -116,6 +120,25 @@ class Split:
         return sum(span.stop - span.start for span in self.spans)
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a task is, when one attempt ends and another goes on: at the first record, or group, that is not done.
+
+    Attributes:
+        done: Records of the split that are mapped, or groups of the partition that are reduced.
+        span: For a map task, index in the split of the span in which the next record stands.
+        offset: For a map task, byte of that span's object at which reading begins.
+        skip: Records from there on that are done.
+        counted: Input bytes from there on that are counted.
+    """
+
+    done: int
+    span: int = 0
+    offset: int = 0
+    skip: int = 0
+    counted: int = 0
+
+
 # ---------------------------------------------------------------- plan
 
 
@@ -135,6 +158,14 @@ class Policy:
     """A launched attempt that nobody claimed for so long is lost."""
     coordinator_lease: float = 10.0
     """A coordinator that has not renewed its lease for so long is replaced."""
+    watchdog: float = 300.0
+    """An alarm starts a coordinator where nobody else did for so long."""
+    coordinators: int = 10_000
+    """Changes of the coordinator before the job gives up: what bounds a chain of invocations that call each other."""
+    longest: float = 30 * 86_400.0
+    """A job that has not ended for so long gives up."""
+    margin: float = 30.0
+    """Time before the end of its invocation at which an attempt publishes its leg; a quarter of a shorter invocation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +197,30 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a job was thought to take, before it ran.
+
+    Attributes:
+        map_seconds: Of one map task.
+        reduce_seconds: Of one reduce task.
+        low: Dollars, if all goes well.
+        high: Dollars, at most, if nothing is exceptional.
+        sampled: Records that the thought rests on; 0 when none was tried.
+    """
+
+    map_seconds: float
+    reduce_seconds: float
+    low: float
+    high: float
+    sampled: int = 0
+
+    @property
+    def likely(self) -> float:
+        """Dollars, in the middle of the range."""
+        return math.sqrt(self.low * self.high)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All that is fixed when a job is submitted.
 
@@ -183,6 +238,12 @@ class Plan:
         budget: Bytes of memory that a worker may use for data.
         policy: How hard to try.
         environment: What workers must agree with.
+        warnings: What the user should know of, a sentence each.
+        splits: Prefix of the pages that hold the splits.
+        rates: What the platform's services cost, or `None` where nothing does.
+        estimate: What the job was thought to cost, or `None`.
+        max_cost: US dollars that the job may cost; 0 for any.
+        memory_bytes: Memory of one invocation, which is billed.
     """
 
     job: str
@@ -199,6 +260,11 @@ class Plan:
     policy: Policy
     environment: Environment
     warnings: tuple[str, ...] = ()
+    splits: str = ""
+    rates: Rates | None = None
+    memory_bytes: int = 0
+    estimate: Estimate | None = None
+    max_cost: float = 0.0
 
     def tasks(self, phase: Phase) -> int:
         """Number of tasks of a phase."""
@@ -243,7 +309,7 @@ class Numbers:
         bytes_read: Input bytes of the records read (compressed bytes for compressed objects).
         records_read: Records that the reader handed over (map) or groups formed (reduce).
         records_mapped: Records for which `map` came to its end; calls of `reduce` that came to their end.
-        pairs_in: Pairs that `map` emitted; for a reduce task, pairs read from the exchange.
+        pairs_in: Pairs that `map` emitted; for a reduce task, pairs of the groups handed to `reduce`.
         pairs_out: Pairs written to the exchange (less than `pairs_in` only with a combiner); rows written to parts.
         resident_bytes: Resident memory of the worker at the last look; 0 when never looked at.
     """
@@ -340,6 +406,8 @@ class Attempt:
         changed: Time of the last write.
         numbers: Counts at the last heartbeat.
         failure: Set when `FAILED`.
+        claimed: Time of the claim; 0 before.
+        usage: What it used until the last write.
     """
 
     id: AttemptId
@@ -350,6 +418,8 @@ class Attempt:
     changed: float
     numbers: Numbers = field(default_factory=Numbers)
     failure: Failure | None = None
+    claimed: float = 0.0
+    usage: Usage = field(default_factory=Usage)
 
     def expired(self, now: float) -> bool:
         """Whether it still should be at work, but its lease has ended."""
@@ -434,19 +504,53 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Leg:
+    """What one attempt published of a task when its time was up, and where a continuation goes on. Created at most once for each number.
+
+    Attributes:
+        id: The attempt.
+        owner: The worker that published.
+        at: When.
+        number: Which leg of the task, counted from 1. It begins where the leg before it ended.
+        position: Where the next one begins.
+        seconds: How long the attempt ran.
+        numbers: Its counts.
+        receipt: As in `Commit`, of this leg alone; so are the fields that follow.
+        part: See above.
+        checksum: See above.
+        groups: See above.
+        usage: What the attempt used.
+    """
+
+    id: AttemptId
+    owner: str
+    at: float
+    number: int
+    position: Position
+    seconds: float
+    numbers: Numbers
+    receipt: Receipt | None = None
+    part: Part | None = None
+    checksum: int = 0
+    groups: int = 0
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
-    """The row that chooses the attempt of a task. Created at most once.
+    """The row that chooses the output of a task: that of one attempt, behind the legs that it continued. Created at most once.
 
     Attributes:
         id: The chosen attempt.
         owner: The worker that committed.
         at: Time of the commit.
-        seconds: How long the attempt ran.
-        numbers: Its final counts.
-        receipt: Set for a map task with reducers.
-        part: Set for a reduce task, and for a map task without reducers.
+        seconds: How long the attempts of all legs ran.
+        numbers: The final counts, over all legs.
+        receipts: For a map task with reducers, one for each leg, in order.
+        part: Set for a reduce task, and for a map task without reducers: the files of all legs, in order.
         checksum: For a reduce task, the sum over the pairs that `reduce` was given of the hash of their key.
         groups: For a reduce task, distinct keys.
+        usage: What the chosen attempt used.
     """
 
     id: AttemptId
@@ -454,10 +558,11 @@ class Commit:
     at: float
     seconds: float
     numbers: Numbers
-    receipt: Receipt | None = None
+    receipts: tuple[Receipt, ...] = ()
     part: Part | None = None
     checksum: int = 0
     groups: int = 0
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -474,6 +579,7 @@ class Manifest:
         index_crcs: CRC-32 of each partition's rows in the gathered index.
         partition_pairs: Pairs of each partition over all runs (map phase with reducers).
         partition_checksums: Sum over the pairs of each partition of the hash of their key, modulo 2**64.
+        cost: What the job had cost when the phase ended.
     """
 
     job: str
@@ -485,109 +591,4 @@ class Manifest:
     index_crcs: tuple[int, ...] = ()
     partition_pairs: tuple[int, ...] = ()
     partition_checksums: tuple[int, ...] = ()
-
-
-# ---------------------------------------------------------------- coordination
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """Who coordinates a job. `epoch` grows by one with each change of owner."""
-
-    owner: str
-    epoch: int
-    expires: float
-
-    def expired(self, now: float) -> bool:
-        """Whether somebody else may take it."""
-        return self.expires <= now
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a job ended. Created at most once.
-
-    Attributes:
-        state: `DONE`, `FAILED` or `CANCELLED`.
-        at: Time of the end.
-        proof: The proof line (done), else empty.
-        manifest: Key of the last phase's manifest (done), else empty.
-        failures: One sample for each kind of failure (failed), with the attempt it came from.
-        error: Class name in `smr_notebook.errors` of the error to raise (failed), else empty.
-        message: Its text where no failure tells more.
-    """
-
-    state: JobState
-    at: float
-    proof: str = ""
-    manifest: str = ""
-    failures: tuple[FailedAttempt, ...] = ()
-    error: str = ""
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FailedAttempt:
-    """A failure, the attempt it came from, and how many tasks failed alike."""
-
-    attempt: AttemptId
-    failure: Failure
-    tasks: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All that the table says of one job at one look, as `scheduling.decide` wants it.
-
-    Attributes:
-        attempts: The attempts of each task that was ever launched, by number.
-        commits: The commit of each task that has one.
-        manifests: The phases whose manifest stands, with the object's key.
-        cancel: Why the job should be cancelled, or `None`.
-        outcome: How it ended, or `None`.
-    """
-
-    attempts: dict[TaskId, tuple[Attempt, ...]]
-    commits: dict[TaskId, Commit]
-    manifests: dict[Phase, str]
-    cancel: str | None = None
-    outcome: Outcome | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseProgress:
-    """How far one phase is. `slowest` is the longest committed attempt, in seconds."""
-
-    tasks: int = 0
-    done: int = 0
-    running: int = 0
-    launched: int = 0
-    retried: int = 0
-    failed: int = 0
-    numbers: Numbers = field(default_factory=Numbers)
-    slowest: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The numbers that every view renders: one row in the table, written by the coordinator.
-
-    Attributes:
-        state: What the job does now.
-        map: The map phase.
-        reduce: The reduce phase (zero tasks when there is none).
-        started: Time of submission.
-        updated: Time of this look.
-        epoch: The coordinator that wrote it.
-        lease_expires: When its lease ends: a watcher that sees it pass starts another coordinator.
-        proof: The proof line once done.
-    """
-
-    state: JobState
-    map: PhaseProgress
-    reduce: PhaseProgress
-    started: float
-    updated: float
-    epoch: int
-    lease_expires: float
-    proof: str = ""
+    cost: Cost | None = None

@@ -16,7 +16,8 @@ from tblib import Traceback
 
 from smr_notebook import errors
 from smr_notebook.errors import JobError, PairShapeError, SmrError
-from smr_notebook.model import FailedAttempt, Failure, FailureKind, Frame, JobState, Outcome
+from smr_notebook.model import Failure, FailureKind, Frame, JobState
+from smr_notebook.standing import FailedAttempt, Outcome
 
 _MENDS: Final[Mapping[str, str]] = {
     "WorkerDied": "The worker's process ended under the function: os._exit, a crash in compiled code, or no memory left. "

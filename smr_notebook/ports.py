@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from smr_notebook.model import AttemptId, Capacity, Environment, ObjectInfo, Policy, Receipt
+from smr_notebook.usage import Tally
 
 Buffer = bytes | bytearray | memoryview
 
@@ -99,6 +100,19 @@ class Table(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    """What a person can do where a service is not as it should be, a sentence each; empty where there is nothing to be said.
+
+    Attributes:
+        concurrency: To have more invocations run at once; empty where they are many already.
+        environment: To have the packages of the workers agree with the notebook's.
+    """
+
+    concurrency: str = ""
+    environment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceLimits:
     """What a function service can take.
 
@@ -112,6 +126,7 @@ class ServiceLimits:
         environment: Python and packages of the workers.
         burst: How many invocations can start at once where none ran before.
         ramp: How many more of them it can run with each second that follows.
+        advice: What can be done about these limits.
     """
 
     payload_bytes: int
@@ -122,6 +137,7 @@ class ServiceLimits:
     environment: Environment
     burst: float = math.inf
     ramp: float = math.inf
+    advice: Advice = Advice()
 
     @property
     def capacity(self) -> Capacity:
@@ -289,7 +305,8 @@ class Backend:
         branching: How many further calls one invocation makes at most before its own work, when a job launches many at once; 0 for none.
         plans: Whether input is listed and split where code runs, rather than by whoever submits.
         expires: Whether objects and rows that nobody needs expire by themselves, so that nobody deletes them.
-        region: What prices are looked up by; empty where nothing costs.
+        tariff: Name of the price list in `control.costs`; empty where nothing costs.
+        tally: Counts what this process uses of it; `None` where nothing costs.
     """
 
     name: str
@@ -307,4 +324,5 @@ class Backend:
     branching: int = 0
     plans: bool = False
     expires: bool = False
-    region: str = ""
+    tariff: str = ""
+    tally: Tally | None = None

@@ -19,10 +19,10 @@ from smr_notebook.config import Settings, from_machine, parse_size
 from smr_notebook.control.expiry import remove_expired, remove_job
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, list_jobs
-from smr_notebook.control.messages import coordinate, encode
-from smr_notebook.control.naming import classify
-from smr_notebook.control.planning import PlannedJob, Request, plan_job
-from smr_notebook.control.plans import write_job
+from smr_notebook.control.messages import Message, coordinate, drive, encode
+from smr_notebook.control.naming import Files, classify
+from smr_notebook.control.planning import PlannedJob, Request, plan_job, prepare
+from smr_notebook.control.plans import StoredRequest, write_code, write_plan, write_request
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.dataflow.aggregations import as_reduce, makes_generators, natural_combiner
 from smr_notebook.dataflow.code import takes_source
@@ -54,6 +54,15 @@ class Options:
     split_size: int | str | None = None
     name: str = ""
     retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What was stored of a new job: whom to call, when it was submitted, what the user should know."""
+
+    message: Message
+    created: float
+    warnings: tuple[str, ...]
 
 
 class Session:
@@ -205,20 +214,49 @@ class Session:
         self._tidy_up()
         job = self._new_identifier()
         try:
-            planned = self._plan(request, job=job, store=self.backend.objects)
-            write_job(self.backend.objects, planned.plan, planned.splits, planned.bundle.data)
-            entry = Ledger(self.backend.table, job).create_job(JobEntry(job, request.name, planned.plan.created, Layout(job).plan))
+            begin = self._store_request if self.backend.plans and isinstance(request.input, Files) else self._store_plan
+            begun = begin(job, request)
+            entry = Ledger(self.backend.table, job).create_job(JobEntry(job, request.name, begun.created, Layout(job).plan))
             with suppress(ThrottledError):  # whoever watches the job calls again
-                self.backend.functions.invoke(encode(coordinate(job)))
+                self.backend.functions.invoke(encode(begun.message))
         except BaseException:
-            with suppress(StoreError):
-                remove_job(self.backend.objects, self.backend.table, job)
+            if not self.backend.expires:
+                with suppress(StoreError):
+                    remove_job(self.backend.objects, self.backend.table, job)
             raise
-        for warning in planned.plan.warnings:
+        for warning in begun.warnings:
             warnings.warn(warning, PlanWarning, stacklevel=3)
         return self._job(entry)
 
+    def _store_plan(self, job: str, request: Request) -> _Begun:
+        """Plan here, and store the plan."""
+        planned = self._plan(request, job=job, store=self.backend.objects)
+        write_code(self.backend.objects, job, planned.bundle.data)
+        write_plan(self.backend.objects, planned.plan, planned.splits)
+        return _Begun(coordinate(job), planned.plan.created, planned.plan.warnings)
+
+    def _store_request(self, job: str, request: Request) -> _Begun:
+        """Store what a driver plans from. That there is input is looked at here, so that a mistyped name is told at once."""
+        bundle = prepare(request, self.backend, here=environment(), label_of=cell_label)
+        stored = StoredRequest(
+            patterns=request.input.patterns if isinstance(request.input, Files) else (),
+            format=request.format,
+            reducers=request.reducers,
+            split_size=request.split_size,
+            name=request.name,
+            created=self.backend.clock.now(),
+            budget=request.budget,
+            policy=request.policy,
+            max_cost=request.max_cost,
+            warnings=bundle.report.warnings,
+        )
+        write_code(self.backend.objects, job, bundle.data)
+        write_request(self.backend.objects, job, stored)
+        return _Begun(drive(job), stored.created, stored.warnings)
+
     def _tidy_up(self) -> None:
+        if self.backend.expires:
+            return
         keep_seconds = self.settings.keep_days * 86_400
         with suppress(StoreError):  # an old job that cannot be removed is no reason against a new one
             remove_expired(self.backend.objects, self.backend.table, now=self.backend.clock.now(), keep_seconds=keep_seconds)

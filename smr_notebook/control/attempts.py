@@ -7,19 +7,22 @@ Rules of this module:
 * An output is dropped only when another attempt's commit was seen to stand, because a commit whose reply was lost
   stands too.
 * A table that cannot be reached is tried again some times. A heartbeat is not: the next one follows anyway.
+* An attempt whose time is up publishes a *leg*, and the next one begins where it ended. Of two attempts that began at the same place,
+  the first to publish or to commit is the one that counts; a commit says what all legs before it gave, so that nobody adds them up again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from smr_notebook.control.backoff import Backoff
-from smr_notebook.control.ledger import Held, Ledger
+from smr_notebook.control.ledger import Claimed, Ledger, Report
 from smr_notebook.errors import StoreError
-from smr_notebook.model import AttemptId, AttemptState, Commit, Failure, Numbers, Part, Receipt
+from smr_notebook.model import AttemptId, AttemptState, Commit, Failure, Leg, Numbers, Part, Position, Receipt
 from smr_notebook.ports import Clock
+from smr_notebook.usage import Tally, Usage
 
 T = TypeVar("T")
 
@@ -30,12 +33,13 @@ _BACKOFF = (0.05, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What the data plane gave: what a commit says besides who, when and how much."""
+    """What the data plane gave: what a commit or a leg says besides who, when and how much. `position` is set where a next leg begins."""
 
     receipt: Receipt | None = None
     part: Part | None = None
     checksum: int = 0
     groups: int = 0
+    position: Position | None = None
 
 
 class Claim:
@@ -43,15 +47,19 @@ class Claim:
 
     Args:
         ledger: The rows of the job.
-        held: The attempt's row as it was claimed.
+        claimed: The attempt's row as it was claimed, and the legs before it.
         clock: What time it is.
+        tally: Counts what this process uses, where anybody bills it.
     """
 
-    def __init__(self, ledger: Ledger, held: Held, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, claimed: Claimed, clock: Clock, tally: Tally | None = None) -> None:
         self._ledger = ledger
-        self._held = held
+        self._held = claimed.held
+        self._legs = claimed.legs
         self._clock = clock
-        self._owner = held.attempt.owner
+        self._tally = tally
+        self._used_before = tally.usage if tally else Usage()
+        self._owner = claimed.held.attempt.owner
         self._since = clock.now()
 
     @property
@@ -64,6 +72,11 @@ class Claim:
         """Unique name of the invocation that holds it."""
         return self._owner
 
+    @property
+    def after(self) -> Position | None:
+        """Where the legs before it ended, or `None` when it begins at the beginning."""
+        return self._legs[-1].position if self._legs else None
+
     def beat(self, numbers: Numbers, *, lease: float) -> str | None:
         """Prolong the lease by `lease` seconds and report the counts.
 
@@ -73,31 +86,58 @@ class Claim:
         Raises:
             StoreError: The table cannot be reached. The next beat may.
         """
-        standing = self._ledger.heartbeat(self._held, numbers, now=self._clock.now(), lease=lease)
+        standing = self._ledger.heartbeat(self._held, self._report(numbers), now=self._clock.now(), lease=lease)
         if standing.by(self._owner):
             self._held = standing
             return None
         return f"attempt {self.id} is {standing.attempt.state}"
 
     def commit(self, output: Output, numbers: Numbers) -> bool:
-        """Offer the output for the task, and return whether it is the one that stands.
+        """Offer the output for the task, behind the legs before it, and return whether it is the one that stands.
 
         Raises:
             StoreError: The table cannot be reached; whether the commit stands is unknown.
         """
-        now = self._clock.now()
+        now, legs = self._clock.now(), self._legs
+        parts = [leg.part for leg in legs] + [output.part]
+        files = [file for part in parts if part is not None for file in part.files]
         offered = Commit(
             self.id,
             self._owner,
             now,
+            now - self._since + sum(leg.seconds for leg in legs),
+            sum((leg.numbers for leg in legs), start=numbers),
+            receipts=tuple(receipt for receipt in (*(leg.receipt for leg in legs), output.receipt) if receipt is not None),
+            part=replace(output.part, files=tuple(files)) if output.part else None,
+            checksum=(sum(leg.checksum for leg in legs) + output.checksum) % 2**64,
+            groups=sum(leg.groups for leg in legs) + output.groups,
+            usage=self._report(numbers).usage,
+        )
+        standing = persist(self._clock, lambda: self._ledger.commit(offered))
+        return standing.id == offered.id and standing.owner == offered.owner
+
+    def publish(self, output: Output, position: Position, numbers: Numbers) -> bool:
+        """Offer the output as the next leg of the task, which ends at `position`, and return whether it is the one that stands.
+
+        Raises:
+            StoreError: The table cannot be reached; whether the leg stands is unknown.
+        """
+        now = self._clock.now()
+        offered = Leg(
+            self.id,
+            self._owner,
+            now,
+            len(self._legs) + 1,
+            position,
             now - self._since,
             numbers,
             receipt=output.receipt,
             part=output.part,
             checksum=output.checksum,
             groups=output.groups,
+            usage=self._report(numbers).usage,
         )
-        standing = persist(self._clock, lambda: self._ledger.commit(offered))
+        standing = persist(self._clock, lambda: self._ledger.put_leg(offered))
         return standing.id == offered.id and standing.owner == offered.owner
 
     def end(self, state: AttemptState, numbers: Numbers, failure: Failure | None = None) -> None:
@@ -106,10 +146,16 @@ class Claim:
         Raises:
             StoreError: The table cannot be reached; the attempt will expire.
         """
-        persist(self._clock, lambda: self._ledger.finish(self._held, state, now=self._clock.now(), numbers=numbers, failure=failure))
+        report = self._report(numbers)
+        persist(self._clock, lambda: self._ledger.finish(self._held, state, report, now=self._clock.now(), failure=failure))
+
+    def _report(self, numbers: Numbers) -> Report:
+        if self._tally is None:
+            return Report(numbers)
+        return Report(numbers, self._tally.usage - self._used_before + Usage(seconds=self._clock.now() - self._since))
 
 
-def claim(ledger: Ledger, attempt: AttemptId, *, owner: str, clock: Clock, lease: float) -> Claim | None:
+def claim(ledger: Ledger, attempt: AttemptId, *, owner: str, clock: Clock, lease: float, tally: Tally | None = None) -> Claim | None:
     """Claim a launched attempt, if there is still something to do for it.
 
     Args:
@@ -118,6 +164,7 @@ def claim(ledger: Ledger, attempt: AttemptId, *, owner: str, clock: Clock, lease
         owner: Unique name of this invocation.
         clock: What time it is.
         lease: Seconds until the first heartbeat must have come.
+        tally: Counts what this process uses, where anybody bills it.
 
     Returns:
         The claim, or `None`: it was never launched, has ended, is another's, or its task has a commit already.
@@ -125,14 +172,8 @@ def claim(ledger: Ledger, attempt: AttemptId, *, owner: str, clock: Clock, lease
     Raises:
         StoreError: The table cannot be reached; the launch will expire.
     """
-    held = persist(clock, lambda: ledger.claim(attempt, owner=owner, now=clock.now(), lease=lease))
-    if held is None:
-        return None
-    mine = Claim(ledger, held, clock)
-    if persist(clock, lambda: ledger.committed(attempt.task)) is not None:
-        mine.end(AttemptState.STOPPED, Numbers())
-        return None
-    return mine
+    claimed = persist(clock, lambda: ledger.claim(attempt, owner=owner, now=clock.now(), lease=lease))
+    return Claim(ledger, claimed, clock, tally) if claimed is not None else None
 
 
 def persist(clock: Clock, action: Callable[[], T]) -> T:

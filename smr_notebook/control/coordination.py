@@ -1,7 +1,7 @@
 """One step of a coordinator: hold the lease, look, decide, act.
 
 Theory. All state is in the table, so a coordinator is nothing but a lease: any process may become it, and it may die
-between any two lines. What it keeps in memory are hints (how fast to look, which call was refused), and losing them
+between any two lines. What it keeps in memory are hints (what need not be read again, which call was refused), and losing them
 costs time, never the answer.
 
 Rules of this module:
@@ -11,6 +11,7 @@ Rules of this module:
   else is launched until it is taken. A coordinator that follows another makes all calls again that nobody answered, for it
   cannot know whether they were made, or are still queued somewhere: a doubled call is claimed once.
 * Data that only a running job needs is deleted when the job is done: after the outcome stands, and as far as the store can.
+* Where a platform has alarms, one is set for the case that everybody who could notice the end of this coordinator ends too.
 """
 
 from __future__ import annotations
@@ -22,31 +23,24 @@ from functools import partial
 
 from smr_notebook.control.attempts import persist
 from smr_notebook.control.backoff import Backoff
+from smr_notebook.control.costs import spent
+from smr_notebook.control.launching import launch
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.looking import Looks
 from smr_notebook.control.manifests import gather, read_manifest
-from smr_notebook.control.messages import attempt_message, coordinate, encode
+from smr_notebook.control.messages import coordinate, encode
 from smr_notebook.control.progress import progress
 from smr_notebook.control.proof import proof_line
 from smr_notebook.control.scheduling import Action, Decision, End, Expire, Gather, Launch, Stop, decide
-from smr_notebook.errors import CorruptObjectError, JobError, ServiceError, SmrError, StoreError, ThrottledError
-from smr_notebook.model import (
-    AttemptId,
-    AttemptState,
-    Failure,
-    FailureKind,
-    JobState,
-    Lease,
-    Outcome,
-    Phase,
-    Plan,
-    Progress,
-    Snapshot,
-)
+from smr_notebook.errors import CorruptObjectError, JobError, PlatformError, SmrError, StoreError
+from smr_notebook.model import AttemptId, AttemptState, JobState, Phase, Plan
 from smr_notebook.ports import Backend
+from smr_notebook.standing import Lease, Outcome, Progress, Snapshot
+from smr_notebook.usage import Usage
 
 PUBLISH_EVERY = 0.1
-"""Seconds between two progress rows, as long as the job's state is the same."""
+"""Seconds between two progress rows, as long as the job's state is the same; where looks are rare, each look has one."""
 
 _BACKOFF = (0.1, 5.0)
 """Seconds: first and longest wait after a call that was refused, or a port that could not be reached."""
@@ -68,6 +62,10 @@ class Coordinator:
         self._owner = owner
         self._until = until
         self._ledger = Ledger(backend.table, plan.job)
+        self._looks = Looks(backend.table, plan, parallel=backend.parallel)
+        self._watchdog = Watchdog(backend, plan)
+        self._began = backend.clock.now()
+        self._used_before = backend.tally.usage if backend.tally else Usage()
         self._lease: Lease | None = None
         self._published: Progress | None = None
         self._unanswered: set[AttemptId] | None = None
@@ -87,16 +85,13 @@ class Coordinator:
         """
         if not self._holds_lease():
             return None
-        snapshot = self._ledger.snapshot()
+        self._watchdog.arm()
+        snapshot = self._looks.look(self._now())
         decision = self._decide(snapshot)
         if snapshot.outcome is not None:
             return None if self._conclude(snapshot, snapshot.outcome) else self._now()
-        for action in (*self._calls_again(snapshot), *decision.actions):
-            if not self._holds_lease():
-                return None
-            if self._now() >= self._until:
-                break
-            self._act(action, snapshot)
+        if not self._act([*self._calls_again(snapshot), *decision.actions], snapshot):
+            return None
         changed = self._publish(snapshot)
         return self._next_look(decision, changed=changed)
 
@@ -106,10 +101,10 @@ class Coordinator:
         text = str(error) if isinstance(error, SmrError) else f"The coordinator failed with {type(error).__name__}: {error}"
         outcome = self._ledger.put_outcome(Outcome(JobState.FAILED, self._now(), error=name, message=text))
         try:
-            snapshot = self._ledger.snapshot()
+            snapshot = self._looks.look(self._now())
         except CorruptObjectError:  # the rows themselves are what cannot be read
-            snapshot = Snapshot({}, {}, {}, outcome=outcome)
-        return self._conclude(snapshot, outcome)
+            snapshot = Snapshot({}, {}, {})
+        return self._conclude(replace(snapshot, outcome=outcome), outcome)
 
     def hand_over(self) -> None:
         """Give the lease back and call a fresh coordinator."""
@@ -121,12 +116,16 @@ class Coordinator:
     def _holds_lease(self) -> bool:
         now, seconds = self._now(), self._plan.policy.coordinator_lease
         if self._lease is None or self._lease.expires - now < seconds * 2 / 3:
-            self._lease = self._ledger.take_lease(self._owner, now=now, seconds=seconds)
+            self._lease = self._ledger.take_lease(self._owner, now=now, seconds=seconds, usage=self._usage())
         return self._lease.owner == self._owner and not self._lease.expired(now)
 
+    def _usage(self) -> Usage:
+        """Return what this invocation used so far, where anybody bills it."""
+        tally = self._backend.tally
+        return tally.usage - self._used_before + Usage(seconds=self._now() - self._began) if tally else Usage()
+
     def _decide(self, snapshot: Snapshot) -> Decision:
-        limits = self._backend.functions.limits
-        return decide(self._plan, snapshot, self._now(), concurrency=limits.concurrency, queue_seconds=limits.queue_seconds)
+        return decide(self._plan, snapshot, self._now(), capacity=self._backend.functions.limits.capacity)
 
     def _calls_again(self, snapshot: Snapshot) -> list[Launch]:
         """Return the launches that stand written down but may never have been taken by the service, with a new lease, when they are due."""
@@ -146,38 +145,50 @@ class Coordinator:
 
     # ------------------------------------------------------------ act
 
-    def _act(self, action: Action, snapshot: Snapshot) -> None:
+    def _act(self, actions: list[Action], snapshot: Snapshot) -> bool:
+        """Carry out what was decided, as far as there is time, and return whether the lease is still held."""
+        launches = [action for action in actions if isinstance(action, Launch)]
+        if not self._holds_lease():
+            return False
+        if launches and self._may_launch():
+            self._launch(launches)
+        for action in actions:
+            if not self._holds_lease():
+                return False
+            if self._now() >= self._until:
+                break
+            self._do(action, snapshot)
+        return True
+
+    def _do(self, action: Action, snapshot: Snapshot) -> None:
         match action:
             case Launch():
-                if self._now() >= self._quiet_until:
-                    self._launch(action)
+                return
             case Expire(attempt, failure):
                 self._ledger.expire(attempt, failure, self._now())
             case Stop(attempt):
                 self._ledger.stop(attempt, self._now())
             case Gather(phase):
-                gather(self._plan, snapshot, phase, objects=self._backend.objects, ledger=self._ledger)
+                commits = self._looks.commits(snapshot, phase)
+                cost = spent(self._plan, snapshot) if self._plan.rates else None
+                gather(self._plan, phase, commits, cost=cost, objects=self._backend.objects, ledger=self._ledger)
             case End(outcome):
                 proof = self._proof() if outcome.state is JobState.DONE else ""
                 self._ledger.put_outcome(replace(outcome, proof=proof))
 
-    def _launch(self, launch: Launch) -> None:
-        now = self._now()
-        self._unanswered = {*(self._unanswered or ()), launch.attempt}
-        standing = self._ledger.launch(launch.attempt, now=now, expires=launch.expires)
-        if standing.state is AttemptState.LAUNCHED and standing.expires == launch.expires:
-            try:
-                self._backend.functions.invoke(encode(attempt_message(self._plan.job, launch.attempt)))
-            except ThrottledError:
-                self._quiet_until = now + self._throttle.next()
-                return
-            except ServiceError as error:
-                failure = Failure(FailureKind.LOST, type(error).__name__, str(error))
-                self._ledger.bury(launch.attempt, owner="", failure=failure, now=now)
-                self._quiet_until = now + self._throttle.next()
-                return
-        self._unanswered.discard(launch.attempt)
-        self._throttle.reset()
+    def _may_launch(self) -> bool:
+        return self._quiet_until <= self._now() < self._until and self._holds_lease()
+
+    def _launch(self, launches: list[Launch]) -> None:
+        attempts = {launched.attempt for launched in launches}
+        self._unanswered = (self._unanswered or set()) | attempts
+        self._looks.began(attempt.task for attempt in attempts)
+        launched = launch(self._backend, self._ledger, self._plan.job, launches, proceed=self._may_launch)
+        self._unanswered -= launched.answered
+        if launched.refused:
+            self._quiet_until = self._now() + self._throttle.next()
+        else:
+            self._throttle.reset()
 
     def _proof(self) -> str:
         mapped, *reduced = (read_manifest(self._backend.objects, self._ledger, phase, job=self._plan.job) for phase in self._plan.phases)
@@ -199,7 +210,8 @@ class Coordinator:
         standing = self._ledger.put_progress(told)
         if standing != told and standing.epoch <= told.epoch:
             return False
-        if outcome.state is JobState.DONE:
+        self._watchdog.call_off()
+        if outcome.state is JobState.DONE and not self._backend.expires:
             layout = Layout(self._plan.job)
             for prefix in [layout.input, layout.splits] + ([layout.phase(Phase.MAP), layout.index] if self._plan.reducers else []):
                 with suppress(StoreError):  # what is left goes when the job expires
@@ -217,6 +229,42 @@ class Coordinator:
 
     def _now(self) -> float:
         return self._backend.clock.now()
+
+
+class Watchdog:
+    """The alarm that starts a coordinator when all others who would notice its absence are gone too. Put off as long as one works.
+
+    Args:
+        backend: The platform; without alarms, nothing happens.
+        plan: The plan of the job.
+    """
+
+    def __init__(self, backend: Backend, plan: Plan) -> None:
+        self._alarms = backend.alarms
+        self._clock = backend.clock
+        self._job = plan.job
+        self._seconds = plan.policy.watchdog
+        self._due = -math.inf
+
+    def arm(self) -> None:
+        """Put the alarm off, if a third of its time has passed since that was done last."""
+        now = self._clock.now()
+        if self._alarms is None or now < self._due:
+            return
+        self._due = now + self._seconds / 3
+        with suppress(PlatformError):  # a job that is watched by people and workers needs none
+            self._alarms.set(alarm_of(self._job), now + self._seconds, encode(coordinate(self._job)))
+
+    def call_off(self) -> None:
+        """Drop the alarm: the job has ended."""
+        if self._alarms is not None:
+            with suppress(PlatformError):  # it finds nothing to do
+                self._alarms.clear(alarm_of(self._job))
+
+
+def alarm_of(job: str) -> str:
+    """Return the name of a job's alarm."""
+    return f"job-{job}"
 
 
 def _stage(told: Progress) -> tuple[object, ...]:

@@ -19,12 +19,11 @@ from dataclasses import replace
 
 from smr_notebook.control.backoff import Backoff
 from smr_notebook.control.coordination import Coordinator
+from smr_notebook.control.driving import give_up
 from smr_notebook.control.ledger import Ledger
-from smr_notebook.control.messages import Message, coordinate, encode
+from smr_notebook.control.messages import Message, coordinate, drive, encode
 from smr_notebook.control.plans import read_plan
-from smr_notebook.control.rows import JobEntry
 from smr_notebook.errors import CorruptObjectError, JobNotFoundError, ObjectNotFoundError, PlatformError, StoreError
-from smr_notebook.model import JobState, Outcome, PhaseProgress, Progress
 from smr_notebook.ports import Backend, Clock, Context
 
 HOP_MARGIN = 15.0
@@ -123,7 +122,7 @@ def _rest(clock: Clock, shortest: float, *, began: float, wake_at: float) -> Non
 
 
 def _open(backend: Backend, job: str, owner: str, *, until: float) -> Coordinator | None:
-    """Return the coordinator of a job, or `None` if there is no such job, or if its plan cannot be read and the job has thus failed."""
+    """Return the coordinator of a job; `None` if there is none, if its plan is not made yet, or cannot be read and it has thus failed."""
     ledger = Ledger(backend.table, job)
     entry = ledger.job()
     if entry is None:
@@ -131,24 +130,12 @@ def _open(backend: Backend, job: str, owner: str, *, until: float) -> Coordinato
     try:
         plan = read_plan(backend.objects, job)
     except (ObjectNotFoundError, CorruptObjectError) as error:
+        if backend.plans and isinstance(error, ObjectNotFoundError) and ledger.outcome() is None:
+            backend.functions.invoke(encode(drive(job)))
+            return None
         give_up(ledger, entry, error=type(error).__name__, message=str(error), now=backend.clock.now())
         return None
     return Coordinator(backend, plan, owner, until=until)
-
-
-def give_up(ledger: Ledger, entry: JobEntry, *, error: str, message: str, now: float) -> None:
-    """End a job that cannot be coordinated, so that its watchers learn why.
-
-    Args:
-        ledger: Its rows.
-        entry: Its entry.
-        error: Class name in `smr_notebook.errors`.
-        message: The text.
-        now: The time.
-    """
-    outcome = ledger.put_outcome(Outcome(JobState.FAILED, now, error=error, message=message))
-    seen = ledger.progress() or Progress(outcome.state, PhaseProgress(), PhaseProgress(), entry.created, now, epoch=0, lease_expires=now)
-    ledger.put_progress(replace(seen, state=outcome.state, updated=now, proof=outcome.proof))
 
 
 def _failed(coordinator: Coordinator, error: StoreError) -> bool:

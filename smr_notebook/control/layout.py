@@ -53,13 +53,18 @@ class Layout:
         return f"{self.root}input/"
 
     @property
+    def request(self) -> str:
+        """The sealed request of a job that is planned where code runs."""
+        return f"{self.root}request"
+
+    @property
     def splits(self) -> str:
         """Prefix of the split pages."""
         return f"{self.root}splits/"
 
-    def split_page(self, split: int) -> str:
-        """Key of the page that holds the split of this number."""
-        return f"{self.splits}{split // SPLITS_PER_PAGE:06d}"
+    def splits_of(self, planner: str) -> str:
+        """Prefix of the split pages that one of several planners writes: a plan names those that belong to it."""
+        return f"{self.splits}{planner}/"
 
     def phase(self, phase: Phase) -> str:
         """Prefix of all that the attempts of a phase wrote."""
@@ -72,3 +77,8 @@ class Layout:
     def manifest(self, phase: Phase) -> str:
         """The sealed manifest of a phase."""
         return f"{self.root}manifest/{phase}"
+
+
+def split_page(prefix: str, split: int) -> str:
+    """Return the key of the page, below its prefix, that holds the split of this number."""
+    return f"{prefix}{split // SPLITS_PER_PAGE:06d}"

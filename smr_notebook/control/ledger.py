@@ -1,4 +1,4 @@
-"""The ledger: all that is said of a job in the coordinator table, and the only module that knows its rows.
+"""The ledger: all that is said of a job in the coordinator table, and the verbs that change it.
 
 Theory. Every row changes by compare-and-set only, and `Table.put` answers with the row that stands. Hence the one rule
 behind every verb here: *write, look at what stands, and if it is mine, it is done* - also when the reply to an earlier
@@ -6,8 +6,8 @@ try was lost. Owner names are unique for each invocation, so "mine" is a compari
 
 Three kinds of rows:
 
-* **Created at most once**: job, cancel, commit, manifest, outcome. Whoever comes second gets what stands.
-* **Handed on**: an attempt goes `LAUNCHED → RUNNING → DONE | FAILED | STOPPED`, and nothing leaves a final state. The
+* **Created at most once**: entry, cancel, leg, commit, manifest, outcome. Whoever comes second gets what stands.
+* **Handed on**: an attempt goes `LAUNCHED → RUNNING → DONE | PAUSED | FAILED | STOPPED`, and nothing leaves a final state. The
   coordinator launches, expires and stops; the worker that claimed it does the rest. The lease goes from owner to owner
   with a growing epoch.
 * **Overwritten**: progress, by a coordinator whose epoch is not older than the row's.
@@ -18,25 +18,44 @@ one of these rules, and what it cannot undo (a launch, an invocation) is harmles
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from smr_notebook.control.rows import CancelRequest, Codec, JobEntry, ManifestEntry
-from smr_notebook.errors import JobNotFoundError
-from smr_notebook.model import (
-    Attempt,
-    AttemptId,
-    AttemptState,
-    Commit,
-    Failure,
-    Lease,
-    Numbers,
-    Outcome,
-    Phase,
-    Progress,
-    Snapshot,
-    TaskId,
+from smr_notebook.control.row_keys import (
+    JOB,
+    TASK,
+    attempt_row,
+    commit_row,
+    group_of,
+    groups_of,
+    job_row,
+    kind_of,
+    leg_row,
+    manifest_row,
+    page_of,
+    task_rows,
 )
+from smr_notebook.control.rows import (
+    ATTEMPT,
+    CANCEL,
+    COMMIT,
+    ENTRY,
+    LEASE,
+    LEG,
+    MANIFEST,
+    OUTCOME,
+    PROGRESS,
+    CancelRequest,
+    Codec,
+    JobEntry,
+    ManifestEntry,
+    RowReader,
+)
+from smr_notebook.control.snapshots import snapshot_of
+from smr_notebook.errors import JobNotFoundError
+from smr_notebook.model import Attempt, AttemptId, AttemptState, Commit, Failure, Leg, Numbers, Phase, TaskId
+from smr_notebook.standing import Lease, Outcome, Progress, Snapshot
+from smr_notebook.usage import Usage
 
 if TYPE_CHECKING:
     from smr_notebook.ports import Row, Table
@@ -45,25 +64,6 @@ T = TypeVar("T")
 
 JOBS: Final = "jobs"
 """Group with one small row for each job."""
-
-_JOB: Final = Codec(JobEntry)
-_LEASE: Final = Codec(Lease)
-_PROGRESS: Final = Codec(Progress)
-_CANCEL: Final = Codec(CancelRequest)
-_ATTEMPT: Final = Codec(Attempt)
-_COMMIT: Final = Codec(Commit)
-_MANIFEST: Final = Codec(ManifestEntry)
-_OUTCOME: Final = Codec(Outcome)
-_CODECS: Final[dict[str, Codec[Any]]] = {
-    "job": _JOB,
-    "lease": _LEASE,
-    "progress": _PROGRESS,
-    "cancel": _CANCEL,
-    "attempt": _ATTEMPT,
-    "commit": _COMMIT,
-    "manifest": _MANIFEST,
-    "outcome": _OUTCOME,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +78,31 @@ class Held:
         return self.attempt.owner == owner and self.attempt.state is AttemptState.RUNNING
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the owner of an attempt tells of it: its counts, and what it used."""
+
+    numbers: Numbers = field(default_factory=Numbers)
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An attempt that is one's own, and the legs of its task that stand already, in order."""
+
+    held: Held
+    legs: tuple[Leg, ...]
+
+
 def list_jobs(table: Table) -> list[JobEntry]:
     """Return one entry for each job of the table, oldest first."""
-    return [_JOB.decode(row.key, row.value) for row in table.query(JOBS) if row.value]
+    return [ENTRY.decode(row.key, row.value) for row in table.query(JOBS) if row.value]
 
 
 def forget_job(table: Table, entry: JobEntry) -> None:
     """Delete the rows of a job. Its line in the list of jobs stays, emptied: rows of a group go all or none."""
-    table.delete_group(entry.job)
+    for group in groups_of(entry.job):
+        table.delete_group(group)
     row = table.get(JOBS, _listed(entry))
     if row is not None:
         table.put(JOBS, row.key, b"", expect=row.version)
@@ -101,128 +118,114 @@ class Ledger:
     def __init__(self, table: Table, job: str) -> None:
         self._table = table
         self._group = job
-        self._seen: dict[str, tuple[int, Any]] = {}
 
     # ------------------------------------------------------------ the job
 
     def create_job(self, entry: JobEntry) -> JobEntry:
         """Register a job, and return the entry that stands."""
-        standing = self._create("job", _JOB, entry)
-        self._table.put(JOBS, _listed(standing), _JOB.encode(standing), expect=0)
+        standing = self._create(job_row("entry"), ENTRY, entry)
+        self._table.put(JOBS, _listed(standing), ENTRY.encode(standing), expect=0)
         return standing
 
     def job(self) -> JobEntry | None:
         """Return the job's entry, or `None` if it was never submitted, or deleted."""
-        return self._read("job", _JOB)
+        return self._read(job_row("entry"), ENTRY)
 
     def request_cancel(self, reason: str, now: float) -> CancelRequest:
         """Ask for the end of the job, and return the first such request."""
-        return self._create("cancel", _CANCEL, CancelRequest(reason, now))
+        return self._create(job_row("cancel"), CANCEL, CancelRequest(reason, now))
 
     def put_manifest(self, phase: Phase, entry: ManifestEntry) -> ManifestEntry:
         """Declare a phase ended, and return the entry that stands."""
-        return self._create(f"manifest/{phase}", _MANIFEST, entry)
+        return self._create(manifest_row(phase), MANIFEST, entry)
 
     def manifest(self, phase: Phase) -> ManifestEntry | None:
         """Return where the manifest of a phase stands, or `None`."""
-        return self._read(f"manifest/{phase}", _MANIFEST)
+        return self._read(manifest_row(phase), MANIFEST)
 
     def put_outcome(self, outcome: Outcome) -> Outcome:
         """End the job, and return the outcome that stands."""
-        return self._create("outcome", _OUTCOME, outcome)
+        return self._create(job_row("outcome"), OUTCOME, outcome)
 
     def outcome(self) -> Outcome | None:
         """Return how the job ended, or `None`."""
-        return self._read("outcome", _OUTCOME)
+        return self._read(job_row("outcome"), OUTCOME)
 
     def snapshot(self) -> Snapshot:
-        """Return all that decisions need, from one query. Rows that did not change since the last look are not decoded again.
+        """Return all that stands. What looks again and again does so by `looking`.
 
         Raises:
             JobNotFoundError: The job was never submitted, or has been deleted.
         """
-        entry: JobEntry | None = None
-        attempts: dict[TaskId, tuple[Attempt, ...]] = {}
-        commits: dict[TaskId, Commit] = {}
-        manifests: dict[Phase, str] = {}
-        cancel: CancelRequest | None = None
-        outcome: Outcome | None = None
-        for row in self._table.query(self._group):
-            match self._decoded(row):
-                case Attempt() as attempt:
-                    attempts[attempt.id.task] = (*attempts.get(attempt.id.task, ()), attempt)
-                case Commit() as commit:
-                    commits[commit.id.task] = commit
-                case ManifestEntry(key=key):
-                    manifests[Phase(row.key.partition("/")[2])] = key
-                case JobEntry() as entry:
-                    pass
-                case CancelRequest() as cancel:
-                    pass
-                case Outcome() as outcome:
-                    pass
-        if entry is None:
-            raise self._missing()
-        return Snapshot(attempts, commits, manifests, cancel.reason if cancel else None, outcome)
+        reader = RowReader()
+        rows = [*self._table.query(self._group, JOB)]
+        for group in groups_of(self._group):
+            rows += self._table.query(group, TASK)
+        found = snapshot_of([(row.key, reader.read(row)) for row in rows])
+        if found is None:
+            raise self.missing()
+        return found
 
     # ------------------------------------------------------------ the lease and the progress
 
     def lease(self) -> Lease | None:
         """Return who coordinates, or `None` if nobody ever did."""
-        return self._read("lease", _LEASE)
+        return self._read(job_row("lease"), LEASE)
 
-    def take_lease(self, owner: str, *, now: float, seconds: float) -> Lease:
+    def take_lease(self, owner: str, *, now: float, seconds: float, usage: Usage | None = None) -> Lease:
         """Take or renew the lease if it is free, expired or one's own, and return the lease that stands.
 
-        The epoch grows by one with each change of owner, and never otherwise.
+        The epoch grows by one with each change of owner, and never otherwise. `usage` is what the owner used so far.
         """
-        row = self._table.get(self._group, "lease")
+        usage = usage or Usage()
+        row = self._table.get(self._group, job_row("lease"))
         if row is None:
-            wanted, version = Lease(owner, 1, now + seconds), 0
+            wanted, version = Lease(owner, 1, now + seconds, usage), 0
         else:
-            held = _LEASE.decode(row.key, row.value)
+            held = LEASE.decode(row.key, row.value)
             if held.owner != owner and not held.expired(now):
                 return held
-            wanted = Lease(owner, held.epoch + (held.owner != owner), now + seconds)
+            change = held.owner != owner
+            before = held.before + held.usage if change else held.before
+            wanted = Lease(owner, held.epoch + change, now + seconds, usage, before)
             version = row.version
-        standing = self._put("lease", _LEASE.encode(wanted), expect=version)
-        return _LEASE.decode(standing.key, standing.value)
+        standing = self._put(job_row("lease"), LEASE.encode(wanted), expect=version)
+        return LEASE.decode(standing.key, standing.value)
 
     def expire_lease(self, owner: str, now: float) -> Lease | None:
-        """End the lease at once if `owner` holds it, and return the lease that stands."""
-        row = self._table.get(self._group, "lease")
+        """End the lease at once if `owner` holds it, or an invocation whose name begins so up to a `/`; return the lease that stands."""
+        row = self._table.get(self._group, job_row("lease"))
         if row is None:
             return None
-        held = _LEASE.decode(row.key, row.value)
-        if held.owner != owner or held.expired(now):
+        held = LEASE.decode(row.key, row.value)
+        if not _held_by(held.owner, owner) or held.expired(now):
             return held
-        row = self._put("lease", _LEASE.encode(replace(held, expires=now)), expect=row.version)
-        return _LEASE.decode(row.key, row.value)
+        row = self._put(job_row("lease"), LEASE.encode(replace(held, expires=now)), expect=row.version)
+        return LEASE.decode(row.key, row.value)
 
     def put_progress(self, progress: Progress) -> Progress:
         """Publish the progress unless a later coordinator published already, and return what stands."""
-        row = self._table.get(self._group, "progress")
+        row = self._table.get(self._group, job_row("progress"))
         if row is not None:
-            published = _PROGRESS.decode(row.key, row.value)
+            published = PROGRESS.decode(row.key, row.value)
             if published.epoch > progress.epoch:
                 return published
-        row = self._put("progress", _PROGRESS.encode(progress), expect=row.version if row else 0)
-        return _PROGRESS.decode(row.key, row.value)
+        row = self._put(job_row("progress"), PROGRESS.encode(progress), expect=row.version if row else 0)
+        return PROGRESS.decode(row.key, row.value)
 
     def progress(self) -> Progress | None:
         """Return what the coordinator published last, or `None`."""
-        return self._read("progress", _PROGRESS)
+        return self._read(job_row("progress"), PROGRESS)
 
     # ------------------------------------------------------------ attempts, as the coordinator sees them
 
     def launch(self, attempt: AttemptId, *, now: float, expires: float) -> Attempt:
         """Write down that an attempt is about to be invoked, or that it is again if nobody claimed it; return what stands."""
-        held = self._held(attempt)
-        if held is not None and held.attempt.state is not AttemptState.LAUNCHED:
+        wanted = Attempt(attempt, AttemptState.LAUNCHED, "", expires, now, now)
+        held = self._swap(wanted, expect=0)
+        if held.attempt == wanted or held.attempt.state is not AttemptState.LAUNCHED:
             return held.attempt
-        started = held.attempt.started if held else now
-        wanted = Attempt(attempt, AttemptState.LAUNCHED, "", expires, started, now)
-        return self._swap(wanted, expect=held.version if held else 0).attempt
+        return self._swap(replace(wanted, started=held.attempt.started), expect=held.version).attempt
 
     def expire(self, attempt: AttemptId, failure: Failure, now: float) -> Attempt | None:
         """Fail an attempt whose lease has passed; one that came back to life in the meantime stays. Return what stands."""
@@ -240,44 +243,69 @@ class Ledger:
         return held.attempt if held else None
 
     def bury(self, attempt: AttemptId, *, owner: str, failure: Failure, now: float) -> Attempt | None:
-        """Fail an attempt whose invocation `owner` died, if it held the attempt or nobody did; return what stands."""
+        """Fail an attempt whose invocation died, if it held the attempt or nobody did; return what stands.
+
+        `owner` is the name of the invocation, or its beginning up to a `/`; an empty one buries what nobody claimed.
+        """
         held = self._held(attempt)
-        while held is not None and held.attempt.live and held.attempt.owner in {"", owner}:
-            wanted = replace(held.attempt, state=AttemptState.FAILED, owner=owner, changed=now, failure=failure)
+        while held is not None and held.attempt.live and _held_by(held.attempt.owner, owner):
+            wanted = replace(held.attempt, state=AttemptState.FAILED, owner=held.attempt.owner or owner, changed=now, failure=failure)
             held = self._swap(wanted, expect=held.version)
         return held.attempt if held else None
 
     # ------------------------------------------------------------ attempts, as their owner sees them
 
-    def claim(self, attempt: AttemptId, *, owner: str, now: float, lease: float) -> Held | None:
-        """Make a launched attempt one's own. `None`: it was never launched, is another's, or has ended."""
-        held = self._held(attempt)
-        if held is not None and held.attempt.state is AttemptState.LAUNCHED:
-            wanted = replace(held.attempt, state=AttemptState.RUNNING, owner=owner, expires=now + lease, changed=now)
+    def claim(self, attempt: AttemptId, *, owner: str, now: float, lease: float) -> Claimed | None:
+        """Make a launched attempt one's own. `None`: it was never launched, is another's, has ended, or its task has a commit already."""
+        rows = {row.key: row for row in self._table.query(self._group_of(attempt.task), task_rows(attempt.task))}
+        row = rows.get(attempt_row(attempt))
+        if row is None:
+            return None
+        held = _held(row)
+        committed = commit_row(attempt.task) in rows
+        if held.attempt.state is AttemptState.LAUNCHED:
+            state = AttemptState.STOPPED if committed else AttemptState.RUNNING
+            wanted = replace(held.attempt, state=state, owner=owner, expires=now + lease, changed=now, claimed=now)
             held = self._swap(wanted, expect=held.version)
-        return held if held is not None and held.by(owner) else None
+        if committed or not held.by(owner):
+            return None
+        legs = tuple(LEG.decode(key, found.value) for key, found in rows.items() if kind_of(key) == "leg")
+        return Claimed(held, legs)
 
-    def heartbeat(self, held: Held, numbers: Numbers, *, now: float, lease: float) -> Held:
+    def heartbeat(self, held: Held, report: Report, *, now: float, lease: float) -> Held:
         """Prolong the lease and report the counts; return the row that stands, and ask it `by(owner)`."""
-        return self._swap(replace(held.attempt, expires=now + lease, changed=now, numbers=numbers), expect=held.version)
+        wanted = replace(held.attempt, expires=now + lease, changed=now, numbers=report.numbers, usage=report.usage)
+        return self._swap(wanted, expect=held.version)
 
-    def finish(self, held: Held, state: AttemptState, *, now: float, numbers: Numbers, failure: Failure | None = None) -> Attempt:
+    def finish(self, held: Held, state: AttemptState, report: Report, *, now: float, failure: Failure | None = None) -> Attempt:
         """Give an attempt that one holds its final state, unless it has one already; return what stands."""
         owner = held.attempt.owner
         while held.by(owner):
-            wanted = replace(held.attempt, state=state, changed=now, numbers=numbers, failure=failure)
+            wanted = replace(held.attempt, state=state, changed=now, numbers=report.numbers, usage=report.usage, failure=failure)
             held = self._swap(wanted, expect=held.version)
         return held.attempt
 
+    def put_leg(self, leg: Leg) -> Leg:
+        """Offer a leg of a task, and return the one that stands under its number: `leg` itself, or another attempt's."""
+        key, group = leg_row(leg.id.task, leg.number), self._group_of(leg.id.task)
+        row = self._put(key, LEG.encode(leg), expect=0, group=group)
+        return LEG.decode(row.key, row.value)
+
     def commit(self, commit: Commit) -> Commit:
         """Offer an output for a task, and return the commit that stands: `commit` itself, or that of another attempt."""
-        return self._create(_commit_key(commit.id.task), _COMMIT, commit)
+        key, group = commit_row(commit.id.task), self._group_of(commit.id.task)
+        row = self._put(key, COMMIT.encode(commit), expect=0, group=group)
+        return COMMIT.decode(row.key, row.value)
 
     def committed(self, task: TaskId) -> Commit | None:
         """Return the commit of a task, or `None`."""
-        return self._read(_commit_key(task), _COMMIT)
+        row = self._table.get(self._group_of(task), commit_row(task))
+        return COMMIT.decode(row.key, row.value) if row else None
 
     # ------------------------------------------------------------ rows
+
+    def _group_of(self, task: TaskId) -> str:
+        return group_of(self._group, page_of(task))
 
     def _create(self, key: str, codec: Codec[T], value: T) -> T:
         row = self._put(key, codec.encode(value), expect=0)
@@ -288,36 +316,29 @@ class Ledger:
         return codec.decode(row.key, row.value) if row else None
 
     def _held(self, attempt: AttemptId) -> Held | None:
-        row = self._table.get(self._group, _attempt_key(attempt))
-        return Held(_ATTEMPT.decode(row.key, row.value), row.version) if row else None
+        row = self._table.get(self._group_of(attempt.task), attempt_row(attempt))
+        return _held(row) if row else None
 
     def _swap(self, attempt: Attempt, *, expect: int) -> Held:
-        row = self._put(_attempt_key(attempt.id), _ATTEMPT.encode(attempt), expect=expect)
-        return Held(_ATTEMPT.decode(row.key, row.value), row.version)
+        group = self._group_of(attempt.id.task)
+        return _held(self._put(attempt_row(attempt.id), ATTEMPT.encode(attempt), expect=expect, group=group))
 
-    def _put(self, key: str, data: bytes, *, expect: int) -> Row:
-        row = self._table.put(self._group, key, data, expect=expect)
+    def _put(self, key: str, data: bytes, *, expect: int, group: str = "") -> Row:
+        row = self._table.put(group or self._group, key, data, expect=expect)
         if row.version == 0:
-            raise self._missing()
+            raise self.missing()
         return row
 
-    def _missing(self) -> JobNotFoundError:
+    def missing(self) -> JobNotFoundError:
+        """Return the error that says that there is no such job."""
         return JobNotFoundError(
             f"There is no job {self._group!r} in the table: it was never submitted, or has been removed since. smr.jobs() lists all."
         )
 
-    def _decoded(self, row: Row) -> object:
-        version, value = self._seen.get(row.key, (0, None))
-        if version != row.version:
-            codec = _CODECS.get(row.key.partition("/")[0])
-            value = codec.decode(row.key, row.value) if codec else None
-            self._seen[row.key] = (row.version, value)
-        return value
+
+def _held(row: Row) -> Held:
+    return Held(ATTEMPT.decode(row.key, row.value), row.version)
 
 
-def _attempt_key(attempt: AttemptId) -> str:
-    return f"attempt/{attempt}"
-
-
-def _commit_key(task: TaskId) -> str:
-    return f"commit/{task}"
+def _held_by(holder: str, owner: str) -> bool:
+    return not holder or holder == owner or (owner != "" and holder.startswith(f"{owner}/"))

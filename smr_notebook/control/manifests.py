@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -25,30 +26,45 @@ from smr_notebook.control.rows import ManifestEntry
 from smr_notebook.dataflow.exchange import GatheredIndex, gather_index
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.errors import CorruptObjectError
-from smr_notebook.model import Commit, Manifest, Numbers, Phase, Plan, Snapshot, TaskId
+from smr_notebook.model import Commit, Manifest, Numbers, Phase, Plan
 from smr_notebook.ports import ObjectStore
+from smr_notebook.usage import Cost
 
 _MANIFEST: Final = msgspec.json.Decoder(Manifest)
 
+VERSION: Final = 2
+"""Of the stored form of a manifest."""
 
-def gather(plan: Plan, snapshot: Snapshot, phase: Phase, *, objects: ObjectStore, ledger: Ledger) -> ManifestEntry:
+
+def gather(
+    plan: Plan, phase: Phase, commits: Sequence[Commit], *, cost: Cost | None = None, objects: ObjectStore, ledger: Ledger
+) -> ManifestEntry:
     """End a phase whose tasks all have a commit: prove its sums, write its manifest, and return the entry that stands.
+
+    Args:
+        plan: The plan of the job.
+        phase: Which phase.
+        commits: The commit of each of its tasks, in task order.
+        cost: What the job has cost so far, if anything costs.
+        objects: Where manifests are kept.
+        ledger: The rows of the job.
 
     Raises:
         ConservationError: The sums differ.
         CorruptObjectError: A run, or a manifest that stands already, is not what was written.
         StoreError: The store or the table cannot be reached; try again.
     """
-    commits = [snapshot.commits[TaskId(phase, number)] for number in range(plan.tasks(phase))]
     if phase is Phase.MAP:
         manifest = _mapped(plan, commits, objects)
     else:
         manifest = manifest_of(plan, phase, commits)
         check_reduce(plan, read_manifest(objects, ledger, Phase.MAP, job=plan.job), manifest)
     key = Layout(plan.job).manifest(phase)
-    data = seal("manifest", msgspec.json.encode(manifest))
-    if not objects.put(key, data, if_absent=True) and objects.get(key) != data:
-        raise CorruptObjectError(f"{key} stands already and says something else than the commits of the phase do. Submit the job again.")
+    data = seal("manifest", msgspec.json.encode(replace(manifest, cost=cost)), VERSION)
+    if not objects.put(key, data, if_absent=True):
+        data = objects.get(key)  # an earlier coordinator's, or our own after a lost reply: it may say another cost
+        if replace(decoded(_MANIFEST, unseal("manifest", data, name=key, versions=frozenset({VERSION})), name=key), cost=None) != manifest:
+            raise CorruptObjectError(f"{key} stands already, and says something else than the commits of the phase. Submit the job again.")
     return ledger.put_manifest(phase, ManifestEntry(key, zlib.crc32(data)))
 
 
@@ -65,7 +81,7 @@ def read_manifest(objects: ObjectStore, ledger: Ledger, phase: Phase, *, job: st
     data = objects.get(entry.key)
     if zlib.crc32(data) != entry.crc:
         raise CorruptObjectError(f"{entry.key} is not the manifest that was proved: its checksum differs. Submit the job again.")
-    return decoded(_MANIFEST, unseal("manifest", data, name=entry.key), name=entry.key)
+    return decoded(_MANIFEST, unseal("manifest", data, name=entry.key, versions=frozenset({VERSION})), name=entry.key)
 
 
 def manifest_of(plan: Plan, phase: Phase, commits: Sequence[Commit], index: GatheredIndex | None = None) -> Manifest:
@@ -88,7 +104,7 @@ def _mapped(plan: Plan, commits: Sequence[Commit], objects: ObjectStore) -> Mani
         manifest = manifest_of(plan, Phase.MAP, commits)
         check_map(plan, manifest)
         return manifest
-    receipts = [commit.receipt for commit in commits if commit.receipt is not None]
+    receipts = [receipt for commit in commits for receipt in commit.receipts]
     index = gather_index(objects, receipts, plan.reducers)
     manifest = manifest_of(plan, Phase.MAP, commits, index)
     check_map(plan, manifest)

@@ -3,7 +3,8 @@
 Rules of this module:
 
 * A payload is one flat JSON object with `"v": 1`. A reader that does not know the version says so and does nothing else.
-* A message names a job and, for a worker, one attempt. Everything else stands in the table and the object store.
+* A message names a job and, for a worker, one attempt, and the attempts that it launches before its own work (`then`). Everything
+  else stands in the table and the object store.
 * A service tells of a dead invocation with `{"failed": <its payload>, "invocation": <its name>, "reason": <text>}`.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -23,9 +25,22 @@ VERSION = 1
 class Role(StrEnum):
     """What an invocation does."""
 
+    DRIVER = "driver"
     COORDINATOR = "coordinator"
     MAP = "map"
     REDUCE = "reduce"
+
+
+_ROUTES: Final = {Role.DRIVER: "driver", Role.COORDINATOR: "coordinator", Role.MAP: "mapper", Role.REDUCE: "reducer"}
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRange:
+    """Attempts of neighbouring tasks that have the same number: those of the tasks `first` to `last`, both included."""
+
+    first: int
+    last: int
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +52,8 @@ class Message:
         job: Identifier of the job.
         task: Number of the task, for a worker.
         attempt: Number of the attempt, for a worker: 1 for the first try.
-        restarts: For a coordinator, how many before it died one after the other.
+        restarts: For a coordinator or a driver, how many before it died one after the other.
+        then: For a worker, further attempts of its phase that it launches before its own work.
     """
 
     role: Role
@@ -45,6 +61,12 @@ class Message:
     task: int = 0
     attempt: int = 0
     restarts: int = 0
+    then: tuple[AttemptRange, ...] = ()
+
+    @property
+    def works(self) -> bool:
+        """Whether it is a worker's."""
+        return self.role in {Role.MAP, Role.REDUCE}
 
     @property
     def phase(self) -> Phase:
@@ -79,6 +101,7 @@ class _Payload(msgspec.Struct, omit_defaults=True):
     task: int = 0
     attempt: int = 0
     restarts: int = 0
+    then: tuple[tuple[int, int, int], ...] = ()
     failed: str = ""
     invocation: str = ""
     reason: str = ""
@@ -89,14 +112,21 @@ def coordinate(job: str, *, restarts: int = 0) -> Message:
     return Message(Role.COORDINATOR, job, restarts=restarts)
 
 
-def attempt_message(job: str, attempt: AttemptId) -> Message:
-    """Return the message that starts one attempt."""
-    return Message(Role(attempt.task.phase), job, attempt.task.number, attempt.number)
+def drive(job: str, *, restarts: int = 0) -> Message:
+    """Return the message that starts the planning of a job where code runs."""
+    return Message(Role.DRIVER, job, restarts=restarts)
+
+
+def attempt_message(job: str, attempt: AttemptId, then: tuple[AttemptRange, ...] = ()) -> Message:
+    """Return the message that starts one attempt, and through it others of its phase."""
+    return Message(Role(attempt.task.phase), job, attempt.task.number, attempt.number, then=then)
 
 
 def encode(message: Message) -> bytes:
     """Return the payload of a message."""
-    return msgspec.json.encode(_Payload(VERSION, message.role, message.job, message.task, message.attempt, message.restarts))
+    then = tuple((found.first, found.last, found.attempt) for found in message.then)
+    payload = _Payload(VERSION, message.role, message.job, message.task, message.attempt, message.restarts, then)
+    return msgspec.json.encode(payload)
 
 
 def decode(payload: bytes) -> Message | DeathNotice:
@@ -115,7 +145,8 @@ def decode(payload: bytes) -> Message | DeathNotice:
                 f"An invocation got a message of version {read.v}, and this worker reads version {VERSION}: "
                 "install the same version of smr_notebook in the notebook and on the workers."
             )
-        return Message(Role(read.role), read.job, read.task, read.attempt, read.restarts)
+        then = tuple(AttemptRange(*found) for found in read.then)
+        return Message(Role(read.role), read.job, read.task, read.attempt, read.restarts, then)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
         if isinstance(error, CorruptObjectError):
             raise
@@ -129,6 +160,12 @@ def tenant(payload: bytes) -> str:
     except CorruptObjectError:  # the invocation itself will say so
         return ""
     return message.job if isinstance(message, Message) and message.role is not Role.COORDINATOR else ""
+
+
+def route(payload: bytes) -> str:
+    """Return which of a platform's functions a payload is for: `driver`, `coordinator`, `mapper` or `reducer`. Raises as `decode` does."""
+    message = decode(payload)
+    return _ROUTES[message.role] if isinstance(message, Message) else _ROUTES[Role.COORDINATOR]
 
 
 def _notice(read: _Payload) -> DeathNotice:

@@ -115,12 +115,20 @@ def find(named: Files, sources: Mapping[str, InputSource]) -> list[FoundObject]:
         before = len(found)
         found.extend(FoundObject(scheme, info) for info in sources[scheme].find(location))
         if len(found) == before:
-            raise InputMissingError(f"Nothing found under {pattern!r}{_place(scheme, location)}. Check the path, or the glob.")
+            raise _nothing(pattern, scheme, location)
     _refuse_repeated(found)
     _refuse_unwritable_names(found)
     if not any(item.info.size for item in found):
         raise InputEmptyError(f"{_patterns(named)}: {len(found):,} objects found, and all of them are empty.")
     return found
+
+
+def peek(named: Files, sources: Mapping[str, InputSource]) -> None:
+    """Look whether something stands under each location, without listing all of it. Raises as `find` does."""
+    for pattern in named.patterns:
+        scheme, location = _scheme(pattern, sources)
+        if next(iter(sources[scheme].find(location)), None) is None:
+            raise _nothing(pattern, scheme, location)
 
 
 def choose_format(requested: str, found: Iterable[FoundObject]) -> Format:
@@ -186,11 +194,22 @@ def _exists(value: str) -> bool:
 def _scheme(pattern: str, sources: Mapping[str, InputSource]) -> tuple[str, str]:
     scheme, separator, rest = pattern.partition("://")
     if not separator:
-        return "file", pattern
+        scheme, rest = "file", pattern
+        if "file" not in sources:
+            known = ", ".join(f"{name}://" for name in sorted(set(sources) - {"job"}))
+            raise ConfigError(
+                f"{pattern!r} is a file of this machine, which the workers cannot read: they read {known}. Copy it there and name it so "
+                "(`aws s3 cp --recursive`), or pass its content as items or as a DataFrame."
+            )
+        return scheme, rest
     if scheme not in sources or scheme == "job":
         known = ", ".join(sorted(set(sources) - {"job"}))
         raise ConfigError(f"{pattern!r}: this session has no reader for {scheme}:// (it reads {known}://).")
     return scheme, rest
+
+
+def _nothing(pattern: str, scheme: str, location: str) -> InputMissingError:
+    return InputMissingError(f"Nothing found under {pattern!r}{_place(scheme, location)}. Check the path, or the glob.")
 
 
 def _place(scheme: str, location: str) -> str:

@@ -1,8 +1,9 @@
-"""The plan, the code and the splits of a job in the object store.
+"""The plan, the code and the splits of a job in the object store, and the request that a driver makes them from.
 
 Rules of this module:
 
-* Written once by the submission, before the job's first row stands; only read afterwards.
+* Written once, by the submission before the job's first row stands, or by a driver; only read afterwards. Of several drivers the one
+  whose plan is there first counts, and a plan names the splits that belong to it.
 * Each is a sealed object: a worker of another version, or a damaged object, is an error and no wrong answer.
 * Splits lie in pages, so that a worker reads one small object, and not the splits of ten thousand others.
 """
@@ -10,14 +11,15 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import msgspec
 
-from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout
+from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout, split_page
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.errors import CorruptObjectError
-from smr_notebook.model import Plan, Split
+from smr_notebook.model import Plan, Policy, Split
 from smr_notebook.ports import ObjectStore
 
 T = TypeVar("T")
@@ -26,24 +28,73 @@ _PLAN: Final = msgspec.json.Decoder(Plan)
 _SPLITS: Final = msgspec.json.Decoder(tuple[Split, ...])
 
 
-def write_job(objects: ObjectStore, plan: Plan, splits: Sequence[Split], code: bytes) -> None:
-    """Store all that workers need to know.
+@dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """What a driver plans from: what the user asked for, besides the functions.
+
+    Attributes:
+        patterns: Locations of the input.
+        format: Name of a format, or `auto`.
+        reducers: Partitions; 0 for automatic.
+        split_size: Bytes for each map task; 0 for automatic.
+        name: Label, or an empty string.
+        created: Time of submission.
+        budget: Bytes of data that a worker holds before it spills.
+        policy: How hard to try.
+        max_cost: US dollars that the job may cost; 0 for any.
+        warnings: What the user should know of already.
+    """
+
+    patterns: tuple[str, ...]
+    format: str
+    reducers: int
+    split_size: int
+    name: str
+    created: float
+    budget: int
+    policy: Policy
+    max_cost: float
+    warnings: tuple[str, ...] = ()
+
+
+_REQUEST: Final = msgspec.json.Decoder(StoredRequest)
+
+
+def write_code(objects: ObjectStore, job: str, code: bytes) -> None:
+    """Store the sealed bundle of the functions. Raises as `write_plan` does."""
+    objects.put(Layout(job).code, code)
+
+
+def write_plan(objects: ObjectStore, plan: Plan, splits: Sequence[Split]) -> bool:
+    """Store the splits, and then the plan that names them.
 
     Args:
         objects: Where.
         plan: The plan.
         splits: One for each map task, in task order.
-        code: The sealed bundle of the functions.
+
+    Returns:
+        Whether this plan is the one that stands: another planner may have been faster.
 
     Raises:
         StoreError: The store cannot be written; nothing has been submitted.
     """
-    layout = Layout(plan.job)
-    objects.put(layout.code, code)
+    prefix = plan.splits or Layout(plan.job).splits
     for start in range(0, len(splits), SPLITS_PER_PAGE):
         page = msgspec.json.encode(splits[start : start + SPLITS_PER_PAGE])
-        objects.put(layout.split_page(start), seal("splits", page))
-    objects.put(layout.plan, seal("plan", msgspec.json.encode(plan)))
+        objects.put(split_page(prefix, start), seal("splits", page))
+    return objects.put(Layout(plan.job).plan, seal("plan", msgspec.json.encode(plan)), if_absent=True)
+
+
+def write_request(objects: ObjectStore, job: str, request: StoredRequest) -> None:
+    """Store what a driver plans from. Raises as `write_plan` does."""
+    objects.put(Layout(job).request, seal("request", msgspec.json.encode(request)))
+
+
+def read_request(objects: ObjectStore, job: str) -> StoredRequest:
+    """Return what a driver plans from. Raises as `read_plan` does."""
+    key = Layout(job).request
+    return decoded(_REQUEST, unseal("request", objects.get(key), name=key), name=key)
 
 
 def read_plan(objects: ObjectStore, job: str) -> Plan:
@@ -63,17 +114,17 @@ def read_code(objects: ObjectStore, job: str) -> bytes:
     return objects.get(Layout(job).code)
 
 
-def read_split_page(objects: ObjectStore, job: str, page: int) -> tuple[Split, ...]:
-    """Return the splits of one page, counted from 0. Raises as `read_plan` does."""
+def read_split_page(objects: ObjectStore, prefix: str, page: int) -> tuple[Split, ...]:
+    """Return the splits of one page below a prefix, counted from 0. Raises as `read_plan` does."""
     first = page * SPLITS_PER_PAGE
-    key = Layout(job).split_page(first)
+    key = split_page(prefix, first)
     splits = decoded(_SPLITS, unseal("splits", objects.get(key), name=key), name=key)
     if any(split.number != first + place for place, split in enumerate(splits)):
         raise CorruptObjectError(f"{key} holds the splits of another page: it belongs to another plan. Submit the job again.")
     return splits
 
 
-def split_of(page: Sequence[Split], job: str, number: int) -> Split:
+def split_of(page: Sequence[Split], prefix: str, number: int) -> Split:
     """Return the split of one map task from its page.
 
     Raises:
@@ -81,7 +132,7 @@ def split_of(page: Sequence[Split], job: str, number: int) -> Split:
     """
     place = number % SPLITS_PER_PAGE
     if place >= len(page):
-        raise CorruptObjectError(f"{Layout(job).split_page(number)} does not hold split {number}: it belongs to another plan.")
+        raise CorruptObjectError(f"{split_page(prefix, number)} does not hold split {number}: it belongs to another plan.")
     return page[place]
 
 

@@ -1,4 +1,4 @@
-"""How far a job is: a function of the snapshot.
+"""How far a job is, and what it has cost: functions of the snapshot.
 
 Rules of this module:
 
@@ -9,20 +9,12 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
-from smr_notebook.model import (
-    Attempt,
-    AttemptState,
-    JobState,
-    Lease,
-    Numbers,
-    Phase,
-    PhaseProgress,
-    Plan,
-    Progress,
-    Snapshot,
-)
+from smr_notebook.control.costs import spent
+from smr_notebook.control.snapshots import add, phase_progress
+from smr_notebook.model import JobState, Phase, Plan
+from smr_notebook.standing import Lease, PhaseProgress, Progress, Snapshot
 
 
 def progress(plan: Plan, snapshot: Snapshot, now: float, *, lease: Lease) -> Progress:
@@ -43,6 +35,8 @@ def progress(plan: Plan, snapshot: Snapshot, now: float, *, lease: Lease) -> Pro
         epoch=lease.epoch,
         lease_expires=lease.expires,
         proof=snapshot.outcome.proof if snapshot.outcome else "",
+        cost=spent(plan, replace(snapshot, lease=lease)) if plan.rates else None,
+        estimate=plan.estimate,
     )
 
 
@@ -50,33 +44,14 @@ def job_state(plan: Plan, snapshot: Snapshot) -> JobState:
     """Return what the job does now."""
     if snapshot.outcome is not None:
         return snapshot.outcome.state
-    if not snapshot.attempts:
+    if not snapshot.attempts and not any(settled.tasks for settled in snapshot.settled.values()):
         return JobState.SUBMITTED
     return JobState.REDUCING if plan.reducers and Phase.MAP in snapshot.manifests else JobState.MAPPING
 
 
 def _phase(plan: Plan, snapshot: Snapshot, phase: Phase) -> PhaseProgress:
-    tasks = plan.tasks(phase)
     attempts = [of_task for task, of_task in snapshot.attempts.items() if task.phase is phase]
-    commits = [commit for task, commit in snapshot.commits.items() if task.phase is phase]
-    live = [
-        attempt
-        for of_task in attempts
-        if len(commits) < tasks and of_task[0].id.task not in snapshot.commits
-        for attempt in of_task
-        if attempt.live
-    ]
-    return PhaseProgress(
-        tasks=tasks,
-        done=len(commits),
-        running=sum(attempt.state is AttemptState.RUNNING for attempt in live),
-        launched=sum(attempt.state is AttemptState.LAUNCHED for attempt in live),
-        retried=sum(len(of_task) - 1 for of_task in attempts),
-        failed=sum(attempt.state is AttemptState.FAILED for of_task in attempts for attempt in of_task),
-        numbers=_total([commit.numbers for commit in commits], live),
-        slowest=max((commit.seconds for commit in commits), default=0.0),
-    )
-
-
-def _total(committed: Sequence[Numbers], live: Sequence[Attempt]) -> Numbers:
-    return sum((attempt.numbers for attempt in live), start=sum(committed, start=Numbers()))
+    commits = {task: commit for task, commit in snapshot.commits.items() if task.phase is phase}
+    settled = snapshot.settled_in(phase)
+    whole = add(settled.progress, phase_progress(attempts, commits))
+    return replace(whole, tasks=plan.tasks(phase))

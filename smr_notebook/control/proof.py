@@ -31,7 +31,7 @@ def check_map(plan: Plan, manifest: Manifest) -> None:
         if not plan.combine:
             _same(plan, f"pairs written by {who}", numbers.pairs_out, numbers.pairs_in, "pairs that map emitted")
         if plan.reducers:
-            written = commit.receipt.pairs if commit.receipt else -1
+            written = sum(receipt.pairs for receipt in commit.receipts) if commit.receipts else -1
             _same(plan, f"pairs in the run of {who}", written, numbers.pairs_out, "pairs it wrote")
         else:
             _part_is_whole(plan, commit)

@@ -1,22 +1,27 @@
-"""How a row is written: JSON in an envelope `{"v": 1, "row": {…}}`.
+"""How a row is written: JSON in an envelope `{"v": 2, "row": {…}}`.
 
 Rules of this module:
 
 * The version is looked at before anything else: a row of another version is a `FormatVersionError`, never half understood.
 * Equal nouns give equal bytes, so that whoever reads a standing row back can tell whether it is its own.
 * A noun that gains a field gives it a default, so that old rows stay readable; any other change is a new version.
+* Which noun a row holds follows from its key (`row_keys`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from smr_notebook.control.row_keys import kind_of
 from smr_notebook.errors import CorruptObjectError, FormatVersionError
+from smr_notebook.model import Attempt, Commit, Leg
+from smr_notebook.ports import Row
+from smr_notebook.standing import Lease, Outcome, Progress
 
-VERSION = 1
+VERSION = 2
 
 T = TypeVar("T")
 
@@ -90,3 +95,46 @@ class Codec(Generic[T]):
             return self._decoder.decode(envelope.row)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise CorruptObjectError(f"Row {key!r} does not hold the {self._noun} that it should ({error}).") from error
+
+
+ENTRY: Final = Codec(JobEntry)
+LEASE: Final = Codec(Lease)
+PROGRESS: Final = Codec(Progress)
+CANCEL: Final = Codec(CancelRequest)
+MANIFEST: Final = Codec(ManifestEntry)
+OUTCOME: Final = Codec(Outcome)
+ATTEMPT: Final = Codec(Attempt)
+LEG: Final = Codec(Leg)
+COMMIT: Final = Codec(Commit)
+
+_CODECS: Final[dict[str, Codec[Any]]] = {
+    "entry": ENTRY,
+    "lease": LEASE,
+    "cancel": CANCEL,
+    "manifest": MANIFEST,
+    "outcome": OUTCOME,
+    "attempt": ATTEMPT,
+    "commit": COMMIT,
+}
+"""What decisions need, by the kind of the row: others are passed over."""
+
+
+class RowReader:
+    """Decodes rows of all kinds, and those that did not change since it saw them last not again."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, object]] = {}
+
+    def read(self, row: Row) -> object:
+        """Return the noun that a row holds, or `None` when decisions do not need it. Raises as `Codec.decode` does."""
+        version, value = self._seen.get(row.key, (0, None))
+        if version != row.version:
+            codec = _CODECS.get(kind_of(row.key))
+            value = codec.decode(row.key, row.value) if codec else None
+            self._seen[row.key] = (row.version, value)
+        return value
+
+    def forget(self, prefix: str) -> None:
+        """Forget the rows that begin so: they will not be read again."""
+        for key in [key for key in self._seen if key.startswith(prefix)]:
+            del self._seen[key]

@@ -10,31 +10,26 @@ Rules of this module:
 * What a lease says is written down before it is acted on: an expired attempt is first failed (`Expire`), then replaced.
 * A phase begins when the manifest of the one before stands, and is gathered when each of its tasks has a commit.
 * A job that fails or is cancelled launches nothing, stops what lives, and then ends.
-* In-flight work is capped, because a call beyond what the service runs and queues would count as lost.
+* In-flight work is capped, because a call beyond what the service runs and queues would count as lost; it grows as the service does.
+* Nothing is launched that, with all that is in flight, would take the job above its `max_cost`.
+* Nothing goes on for ever: a job has an absolute end, and its coordinators are counted.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
 
+from smr_notebook.control.costs import price_of_attempt, spent
+from smr_notebook.control.row_keys import pages_of, tasks_on
 from smr_notebook.control.verdicts import failed_outcome, out_of_tries
-from smr_notebook.errors import JobCancelled
-from smr_notebook.model import (
-    Attempt,
-    AttemptId,
-    AttemptState,
-    Failure,
-    FailureKind,
-    JobState,
-    Outcome,
-    Phase,
-    Plan,
-    Snapshot,
-    TaskId,
-)
+from smr_notebook.errors import BudgetExceededError, JobCancelled, JobTimeoutError
+from smr_notebook.model import Attempt, AttemptId, AttemptState, Capacity, Failure, FailureKind, JobState, Phase, Plan, TaskId
+from smr_notebook.standing import Outcome, Snapshot
 
 _Tasks = Mapping[TaskId, tuple[Attempt, ...]]
 
@@ -43,6 +38,15 @@ _BACKLOG = 1.0
 
 _SHORTEST = 0.001
 """Seconds: a task counts as at least so long, so that the cap stays finite."""
+
+_LATE_SECONDS = 10.0
+"""A launch that nobody began for so long waits for others: a cold start is over by then."""
+
+_FEW = 3
+"""So many late launches may just have been lost."""
+
+_RAMP_SECONDS = 1.0
+"""How soon to look again at a service that grows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,34 +97,58 @@ class Decision:
     wake_at: float
 
 
-def decide(plan: Plan, snapshot: Snapshot, now: float, *, concurrency: int, queue_seconds: float) -> Decision:
+def decide(plan: Plan, snapshot: Snapshot, now: float, *, capacity: Capacity) -> Decision:
     """Return what to do next.
 
     Args:
         plan: The plan of the job.
         snapshot: What the table says.
         now: The time.
-        concurrency: How many invocations the service runs at once.
-        queue_seconds: How long it lets a call wait for its turn; 0 if it refuses instead.
+        capacity: What the service can take.
     """
     if snapshot.outcome is not None:
         return Decision((), math.inf)
     phase = next((phase for phase in plan.phases if phase not in snapshot.manifests), None)
     if phase is None:
         return Decision((End(Outcome(JobState.DONE, now, manifest=snapshot.manifests[plan.phases[-1]])),), now)
-    tasks = {task: snapshot.attempts.get(task, ()) for task in _open_tasks(plan, snapshot, phase)}
-    ending = _ending(plan, snapshot, tasks, now)
-    if ending is not None:
-        return _wind_down(tasks, ending, now)
-    if not tasks:
-        return Decision((Gather(phase),), now)
-    live = _live(tasks)
+    begun = {task: of_task for task, of_task in snapshot.attempts.items() if task.phase is phase and task not in snapshot.commits}
+    live = [attempt for of_task in begun.values() for attempt in of_task if attempt.live]
     expired = [attempt for attempt in live if attempt.expired(now)]
+    complete = _done(snapshot, phase) == plan.tasks(phase)
+    affordable = math.inf if complete else _affordable(plan, snapshot, phase, in_flight=len(live))
+    ending = _ending(plan, snapshot, begun, now)
+    if ending is None and not live and affordable < 1:
+        ending = _too_dear(plan, snapshot, phase, now)
+    if ending is not None:
+        return _wind_down(live, ending, now)
+    if complete:
+        return Decision((Gather(phase),), now)
     if expired:
         return Decision(tuple(Expire(attempt.id, _lost(attempt, now)) for attempt in expired), now)
-    room = cap(snapshot, phase, concurrency=concurrency, queue_seconds=queue_seconds) - len(live)
-    launches = tuple(_launches(tasks, room=room, expires=now + plan.policy.launch + queue_seconds))
-    return Decision(launches, min([attempt.expires for attempt in live] + [launch.expires for launch in launches]))
+    free = room(snapshot, phase, live, now=now, capacity=capacity)
+    launches = tuple(
+        Launch(AttemptId(task, len(begun.get(task, ())) + 1), now + plan.policy.launch + capacity.queue_seconds)
+        for task in islice(_waiting(plan, snapshot, begun, phase), int(min(free, affordable, plan.tasks(phase))))
+    )
+    soon = now + _RAMP_SECONDS if free < 1 and len(live) < capacity.concurrency else math.inf
+    return Decision(launches, min([soon, *(attempt.expires for attempt in live), *(launch.expires for launch in launches)]))
+
+
+def room(snapshot: Snapshot, phase: Phase, live: Sequence[Attempt], *, now: float, capacity: Capacity) -> float:
+    """Return how many more attempts of a phase may be launched now, given those that live.
+
+    A service that grows (`ramp`) is not asked for more than it has by now. One that refuses instead of queueing, and that has not
+    begun what it was asked for some time ago, is full of other people's calls: it is asked for a little more than what it runs.
+    """
+    most: float = cap(snapshot, phase, concurrency=capacity.concurrency, queue_seconds=capacity.queue_seconds)
+    running = sum(attempt.state is AttemptState.RUNNING for attempt in live)
+    late = sum(attempt.state is AttemptState.LAUNCHED and now - attempt.started > _LATE_SECONDS for attempt in live)
+    if not capacity.queue_seconds and late > max(running, _FEW):
+        most = min(most, 2 * running + 1)
+    if not math.isinf(capacity.ramp):
+        started = min([snapshot.settled_in(phase).started, *(attempt.started for attempt in _of_phase(snapshot, phase)), now])
+        most = min(most, capacity.burst + capacity.ramp * (now - started))
+    return max(most - len(live), 0.0)
 
 
 def cap(snapshot: Snapshot, phase: Phase, *, concurrency: int, queue_seconds: float) -> int:
@@ -130,42 +158,76 @@ def cap(snapshot: Snapshot, phase: Phase, *, concurrency: int, queue_seconds: fl
     wait for the next look; never more, because another job's calls stand behind ours.
     """
     concurrency = max(concurrency, 1)
+    settled = snapshot.settled_in(phase)
     seconds = [commit.seconds for task, commit in snapshot.commits.items() if task.phase is phase]
+    seconds = seconds or ([settled.seconds / settled.tasks] if settled.tasks else [])
     if not seconds:
         return concurrency
     waves = min(queue_seconds, _BACKLOG) / max(statistics.median(seconds), _SHORTEST)
     return int(concurrency * min(max(waves, 1.0), 64.0))
 
 
-def _open_tasks(plan: Plan, snapshot: Snapshot, phase: Phase) -> Iterator[TaskId]:
-    for number in range(plan.tasks(phase)):
-        task = TaskId(phase, number)
-        if task not in snapshot.commits:
-            yield task
+def _done(snapshot: Snapshot, phase: Phase) -> int:
+    return snapshot.settled_in(phase).tasks + sum(task.phase is phase for task in snapshot.commits)
 
 
-def _launches(tasks: _Tasks, *, room: int, expires: float) -> Iterator[Launch]:
-    for task, attempts in tasks.items():
-        if room <= 0:
-            return
-        if not any(attempt.live for attempt in attempts):
-            yield Launch(AttemptId(task, len(attempts) + 1), expires)
-            room -= 1
+def _of_phase(snapshot: Snapshot, phase: Phase) -> Iterator[Attempt]:
+    return (attempt for task, of_task in snapshot.attempts.items() if task.phase is phase for attempt in of_task)
 
 
-def _live(tasks: _Tasks) -> list[Attempt]:
-    return [attempt for attempts in tasks.values() for attempt in attempts if attempt.live]
+def _waiting(plan: Plan, snapshot: Snapshot, begun: _Tasks, phase: Phase) -> Iterator[TaskId]:
+    """Yield the tasks that want an attempt, in order: those whose attempts ended without a commit, and those that have none."""
+    again = sorted(task for task, of_task in begun.items() if not any(attempt.live for attempt in of_task))
+    return merge(again, _untouched(plan, snapshot, phase))
 
 
-def _ending(plan: Plan, snapshot: Snapshot, tasks: _Tasks, now: float) -> Outcome | None:
+def _untouched(plan: Plan, snapshot: Snapshot, phase: Phase) -> Iterator[TaskId]:
+    settled = snapshot.settled_in(phase).pages
+    for page in pages_of(plan, phase):
+        if page not in settled:
+            for number in tasks_on(plan, phase, page):
+                task = TaskId(phase, number)
+                if task not in snapshot.attempts and task not in snapshot.commits:
+                    yield task
+
+
+def _affordable(plan: Plan, snapshot: Snapshot, phase: Phase, *, in_flight: int) -> float:
+    """Return how many more attempts `max_cost` allows for, if those in flight cost what those before them did."""
+    each = price_of_attempt(plan, snapshot, phase)
+    if not plan.max_cost or not each:
+        return math.inf
+    return max(plan.max_cost - spent(plan, snapshot).total - in_flight * each, 0.0) / each
+
+
+def _ending(plan: Plan, snapshot: Snapshot, begun: _Tasks, now: float) -> Outcome | None:
     if snapshot.cancel is not None:
         return Outcome(JobState.CANCELLED, now, error=JobCancelled.__name__, message=snapshot.cancel)
-    ended = [task for task, attempts in tasks.items() if out_of_tries(attempts, plan.policy)]
-    return failed_outcome(tasks, ended, now=now) if ended else None
+    epoch = snapshot.lease.epoch if snapshot.lease else 0
+    if now > plan.created + plan.policy.longest or epoch > plan.policy.coordinators:
+        return _too_long(plan, epoch, now)
+    ended = [task for task, attempts in begun.items() if out_of_tries(attempts, plan.policy)]
+    return failed_outcome(begun, ended, now=now) if ended else None
 
 
-def _wind_down(tasks: _Tasks, outcome: Outcome, now: float) -> Decision:
-    live = _live(tasks)
+def _too_long(plan: Plan, epoch: int, now: float) -> Outcome:
+    hours = (now - plan.created) / 3600
+    text = (
+        f"Job {plan.job} has not ended after {hours:,.1f} hours and {epoch:,} coordinators, more than its policy allows. "
+        "Submit it again in smaller pieces, or with tasks that end sooner."
+    )
+    return Outcome(JobState.FAILED, now, error=JobTimeoutError.__name__, message=text)
+
+
+def _too_dear(plan: Plan, snapshot: Snapshot, phase: Phase, now: float) -> Outcome:
+    cost, each = spent(plan, snapshot).total, price_of_attempt(plan, snapshot, phase)
+    text = (
+        f"Job {plan.job} stopped at its max_cost of ${plan.max_cost:,.4g}: ${cost:,.4g} is spent, one more {phase} task would cost about "
+        f"${each:,.2g}, and {_done(snapshot, phase):,} of {plan.tasks(phase):,} are done. Submit it again with a higher max_cost."
+    )
+    return Outcome(JobState.FAILED, now, error=BudgetExceededError.__name__, message=text)
+
+
+def _wind_down(live: Sequence[Attempt], outcome: Outcome, now: float) -> Decision:
     if live:
         return Decision(tuple(Stop(attempt.id) for attempt in live), now)
     return Decision((End(outcome),), now)

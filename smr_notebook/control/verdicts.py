@@ -6,7 +6,7 @@ Rules of this module:
   ends the task.
 * A *lost launch* is a call that the service swallowed: nobody claimed it. It says nothing of the task, so it is counted
   on its own, up to `lost_launches`.
-* A stopped attempt counts as neither.
+* A stopped attempt, and one that was paused with its leg published, count as neither.
 * What trying again cannot heal is not tried again: input that changed or is not what its format says, workers of another
   environment, and a user's function that raised the same error at the same record twice.
 * Failures are told in groups of the same line: one sample, and how many tasks failed alike.
@@ -19,18 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from smr_notebook import errors
-from smr_notebook.model import (
-    Attempt,
-    AttemptState,
-    FailedAttempt,
-    Failure,
-    FailureKind,
-    JobState,
-    Outcome,
-    Policy,
-    Snapshot,
-    TaskId,
-)
+from smr_notebook.model import Attempt, AttemptState, Failure, FailureKind, JobState, Policy, TaskId
+from smr_notebook.standing import FailedAttempt, Outcome, Snapshot
 
 HOPELESS = frozenset(
     error.__name__

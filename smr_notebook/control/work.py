@@ -28,7 +28,7 @@ from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.outputs import PartWriter
 from smr_notebook.dataflow.reducing import run_reduce
 from smr_notebook.errors import CorruptObjectError
-from smr_notebook.model import AttemptId, Manifest, Phase, Plan, Split
+from smr_notebook.model import AttemptId, Manifest, Phase, Plan, Position, Split
 from smr_notebook.ports import Backend, ObjectStore, Table
 
 _JOBS = 2  # a worker runs one job; a service of threads may run two at a time
@@ -54,6 +54,7 @@ class Task:
         attempt: Which attempt.
         meter: Where to count, and whom to ask whether to go on.
         scratch: Folder on the local disk for files without a name.
+        after: Where the legs before this attempt ended, or `None`.
     """
 
     backend: Backend
@@ -62,6 +63,7 @@ class Task:
     attempt: AttemptId
     meter: Meter
     scratch: Path
+    after: Position | None = None
 
 
 @lru_cache(maxsize=_JOBS)
@@ -81,8 +83,8 @@ def _map_manifest(objects: ObjectStore, table: Table, job: str) -> Manifest:
 
 
 @lru_cache(maxsize=_PAGES)
-def _split_page(objects: ObjectStore, job: str, page: int) -> tuple[Split, ...]:
-    return read_split_page(objects, job, page)
+def _split_page(objects: ObjectStore, prefix: str, page: int) -> tuple[Split, ...]:
+    return read_split_page(objects, prefix, page)
 
 
 def perform(task: Task) -> Output:
@@ -103,7 +105,7 @@ def perform(task: Task) -> Output:
 def _map(task: Task) -> Output:
     blocks = _blocks(task)
     exchange = ObjectExchange(task.backend.objects, Layout(task.plan.job).folder, scratch=task.scratch)
-    receipt = run_map(
+    mapped = run_map(
         task.functions,
         blocks,
         exchange.writer(task.attempt, task.plan.reducers),
@@ -112,22 +114,21 @@ def _map(task: Task) -> Output:
         budget=task.plan.budget,
         scratch=task.scratch,
     )
-    return Output(receipt=receipt)
+    return Output(receipt=mapped.receipt, position=mapped.position)
 
 
 def _map_to_part(task: Task) -> Output:
     blocks = _blocks(task)
-    return Output(part=run_map_to_part(task.functions, blocks, _sink(task), meter=task.meter))
+    mapped = run_map_to_part(task.functions, blocks, _sink(task), meter=task.meter)
+    return Output(part=mapped.part, position=mapped.position)
 
 
 def _reduce(task: Task) -> Output:
     backend, plan = task.backend, task.plan
     manifest = _map_manifest(backend.objects, backend.table, plan.job)  # type: ignore[arg-type]  # hashed by identity
-    receipts = [commit.receipt for commit in manifest.commits if commit.receipt is not None]
-    if len(receipts) != plan.maps:
-        raise CorruptObjectError(
-            f"The map manifest of job {plan.job} names {len(receipts)} runs of {plan.maps} tasks. Submit the job again."
-        )
+    receipts = [receipt for commit in manifest.commits for receipt in commit.receipts]
+    if sum(bool(commit.receipts) for commit in manifest.commits) != plan.maps:
+        raise CorruptObjectError(f"The map manifest of job {plan.job} names no run of some of {plan.maps} tasks. Submit the job again.")
     exchange = ObjectExchange(
         backend.objects,
         Layout(plan.job).folder,
@@ -142,15 +143,17 @@ def _reduce(task: Task) -> Output:
         meter=task.meter,
         budget=plan.budget,
         scratch=task.scratch,
+        after=task.after,
     )
-    return Output(part=reduced.part, checksum=reduced.checksum, groups=reduced.groups)
+    return Output(part=reduced.part, checksum=reduced.checksum, groups=reduced.groups, position=reduced.position)
 
 
 def _blocks(task: Task) -> Iterator[RecordBlock]:
     sources = {**task.backend.sources, "job": JobInput(task.backend.objects)}
     job, number = task.plan.job, task.attempt.task.number
-    page = _split_page(task.backend.objects, job, number // SPLITS_PER_PAGE)  # type: ignore[arg-type]  # hashed by identity
-    return open_blocks(split_of(page, job, number), task.plan.format, sources)
+    prefix = task.plan.splits or Layout(job).splits
+    page = _split_page(task.backend.objects, prefix, number // SPLITS_PER_PAGE)  # type: ignore[arg-type]  # hashed by identity
+    return open_blocks(split_of(page, prefix, number), task.plan.format, sources, after=task.after)
 
 
 def _sink(task: Task) -> PartWriter:

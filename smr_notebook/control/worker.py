@@ -1,4 +1,4 @@
-"""The worker's invocation: claim → work → commit, with a heartbeat beside it.
+"""The worker's invocation: launch others, if asked to → claim → work → commit, with a heartbeat beside it.
 
 Rules of this module:
 
@@ -8,6 +8,7 @@ Rules of this module:
   time is abandoned, so that its slot is not lost to work that nobody wants.
 * One call in C (a regular expression that backtracks, say) may let no other thread run, the heart neither. Then a watchdog below
   Python ends the process, some time after the attempt has expired.
+* Near the end of its invocation an attempt is asked to wind up: it publishes what it has, and a continuation goes on from there.
 * Who ends an attempt also looks whether the job still has a coordinator.
 """
 
@@ -19,7 +20,7 @@ import math
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Self
@@ -27,18 +28,21 @@ from typing import Self
 import psutil
 
 from smr_notebook.control.attempts import Claim, Output, claim
-from smr_notebook.control.coordinator import end_is_told, give_up, revive
+from smr_notebook.control.coordinator import end_is_told, revive
+from smr_notebook.control.driving import give_up
 from smr_notebook.control.failures import describe
+from smr_notebook.control.launching import launch_rest
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
-from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate, encode
+from smr_notebook.control.messages import DeathNotice, Message, encode
 from smr_notebook.control.pulse import Watch, pulse_of
 from smr_notebook.control.work import Task, load_job, perform
 from smr_notebook.dataflow.code import Sources, load_functions
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
+from smr_notebook.environment import environment
 from smr_notebook.errors import EnvironmentMismatchError, PlatformError, StoreError, WorkerLostError
 from smr_notebook.model import AttemptState, Environment, Failure, FailureKind, Numbers, Plan, Policy
-from smr_notebook.ports import Backend, Context
+from smr_notebook.ports import Backend, Clock, Context
 
 ABANDONED = 75
 """Exit status of a process that was asked to end its attempt and did not."""
@@ -75,13 +79,16 @@ def run_attempt(backend: Backend, message: Message, context: Context, *, abandon
         StoreError: The table cannot be reached, in spite of repetition. The attempt will expire.
     """
     backend = replace(backend, clock=context.clock)
-    ledger = Ledger(backend.table, message.job)
-    mine = claim(ledger, message.attempt_id, owner=context.invocation, clock=context.clock, lease=backend.policy.lease)
+    if message.then:
+        launch_rest(backend, message)
+    ledger, clock = Ledger(backend.table, message.job), context.clock
+    mine = claim(ledger, message.attempt_id, owner=context.invocation, clock=clock, lease=backend.policy.lease, tally=backend.tally)
     if mine is None:
         return
     meter, sources = Meter(), Sources()
+    ends = Ends(winds_up=winds_up_at(context, backend.policy, now=clock.now()), abandon=abandon, watch=watch)
     try:
-        _work(backend, message.job, mine, meter=meter, sources=sources, abandon=abandon, watch=watch)
+        _work(backend, message.job, mine, meter=meter, sources=sources, ends=ends)
     except AttemptStopped:
         mine.end(AttemptState.STOPPED, meter.numbers(resident_bytes()))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the row must tell it
@@ -102,7 +109,11 @@ def handle_death(backend: Backend, notice: DeathNotice) -> None:
     """
     ledger = Ledger(backend.table, notice.message.job)
     now = backend.clock.now()
-    if notice.message.role is not Role.COORDINATOR:
+    if notice.message.works:
+        if not notice.invocation:  # the service dropped the call: it says nothing of the task
+            failure = Failure(FailureKind.LOST, "LaunchDropped", notice.reason)
+            ledger.bury(notice.message.attempt_id, owner="", failure=failure, now=now)
+            return
         failure = Failure(FailureKind.CRASH, "WorkerDied", notice.reason)
         ledger.bury(notice.message.attempt_id, owner=notice.invocation, failure=failure, now=now)
         return
@@ -112,10 +123,24 @@ def handle_death(backend: Backend, notice: DeathNotice) -> None:
         return
     restarts = notice.message.restarts + 1
     if restarts > backend.policy.lost_launches:
-        text = f"The coordinator of job {entry.job} died {restarts} times one after the other; the last time: {notice.reason}"
+        text = f"The {notice.message.role} of job {entry.job} died {restarts} times one after the other; the last time: {notice.reason}"
         give_up(ledger, entry, error=WorkerLostError.__name__, message=text, now=now)
         return
-    backend.functions.invoke(encode(coordinate(entry.job, restarts=restarts)))
+    backend.functions.invoke(encode(replace(notice.message, restarts=restarts)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What may end an attempt: its time, someone who asks it to, and the watchdog below Python."""
+
+    winds_up: float
+    abandon: Abandon
+    watch: Watch | None
+
+
+def winds_up_at(context: Context, policy: Policy, *, now: float) -> float:
+    """Return when an attempt should publish what it has: some time before its invocation ends."""
+    return context.deadline - min(policy.margin, (context.deadline - now) / 4)
 
 
 class Heart:
@@ -125,24 +150,23 @@ class Heart:
         claim: The attempt.
         meter: Whose counts to report, and whom to stop.
         policy: How often, and for how long a lease.
-        abandon: Called when the block does not end in time after it was asked to.
-        grace: How much time that is, in seconds.
-        watch: The watchdog of the process.
+        ends: What may end it besides.
+        clock: What time it is.
+        grace: How much time a block has that was asked to end, in seconds.
     """
 
-    def __init__(
-        self, claim: Claim, meter: Meter, policy: Policy, *, abandon: Abandon, grace: float = GRACE, watch: Watch | None = None
-    ) -> None:
+    def __init__(self, claim: Claim, meter: Meter, policy: Policy, *, ends: Ends, clock: Clock, grace: float = GRACE) -> None:
         self._claim = claim
         self._meter = meter
         self._policy = policy
-        self._abandon = abandon
+        self._ends = ends
+        self._clock = clock
         self._grace = grace
-        self.watch = watch
+        self.watch = ends.watch
         self.patience = PATIENCE * policy.lease
 
     def __enter__(self) -> Self:
-        pulse_of(os.getpid()).join(self, first=self._policy.heartbeat)
+        pulse_of(os.getpid()).join(self, first=self._pause())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -151,13 +175,20 @@ class Heart:
     def beat(self) -> float:
         """Report, or abandon a block that was asked to end and has not."""
         if self._meter.stopped is not None:
-            self._abandon(ABANDONED)
+            self._ends.abandon(ABANDONED)
             return math.inf
         reason = self._look()
-        if reason is None:
-            return self._policy.heartbeat
-        self._meter.stop(reason)
-        return self._grace
+        if reason is not None:
+            self._meter.stop(reason)
+            return self._grace
+        if self._clock.now() >= self._ends.winds_up:
+            self._meter.wind_up()
+        return self._pause()
+
+    def _pause(self) -> float:
+        """Return in how many seconds the next beat is: sooner than usual when it is time to wind up then."""
+        left = self._ends.winds_up - self._clock.now()
+        return min(self._policy.heartbeat, left) if left > 0 else self._policy.heartbeat
 
     def _look(self) -> str | None:
         try:
@@ -181,28 +212,30 @@ def _process(pid: int) -> psutil.Process:
     return psutil.Process(pid)
 
 
-def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sources, abandon: Abandon, watch: Watch | None) -> None:
+def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sources, ends: Ends) -> None:
     loaded = load_job(backend.objects, job)  # type: ignore[arg-type]  # hashed by identity
-    _check_environment(loaded.plan, backend.functions.limits.environment)
-    with Heart(mine, meter, loaded.plan.policy, abandon=abandon, watch=watch):
+    _check_environment(loaded.plan, environment())
+    with Heart(mine, meter, loaded.plan.policy, ends=ends, clock=backend.clock):
         functions, texts = load_functions(loaded.code)
         sources.update(texts)
-        output = perform(Task(backend, loaded.plan, functions, mine.id, meter, Path(gettempdir())))
+        output = perform(Task(backend, loaded.plan, functions, mine.id, meter, Path(gettempdir()), after=mine.after))
     deliver(backend, job, mine, output, numbers=meter.numbers(resident_bytes()))
 
 
 def deliver(backend: Backend, job: str, mine: Claim, output: Output, *, numbers: Numbers) -> None:
-    """Commit the output of an attempt; drop it if another attempt's stands. Either way the attempt ends.
+    """Commit the output of an attempt, or publish it as a leg; drop it if another attempt's stands. Either way the attempt ends.
 
     Raises:
-        StoreError: The table cannot be reached; whether the commit stands is unknown.
+        StoreError: The table cannot be reached; whether it stands is unknown.
     """
-    if mine.commit(output, numbers):
-        mine.end(AttemptState.DONE, numbers)
-        return
-    mine.end(AttemptState.STOPPED, numbers)
-    with suppress(PlatformError):
-        backend.objects.delete_prefix(Layout(job).attempt(mine.id) + "/")
+    if output.position is None:
+        state = AttemptState.DONE if mine.commit(output, numbers) else AttemptState.STOPPED
+    else:
+        state = AttemptState.PAUSED if mine.publish(output, output.position, numbers) else AttemptState.STOPPED
+    mine.end(state, numbers)
+    if state is AttemptState.STOPPED and not backend.expires:
+        with suppress(PlatformError):
+            backend.objects.delete_prefix(Layout(job).attempt(mine.id) + "/")
 
 
 def _check_environment(plan: Plan, here: Environment) -> None:

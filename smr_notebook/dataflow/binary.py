@@ -9,13 +9,12 @@ from smr_notebook.model import Span
 from smr_notebook.ports import InputSource
 
 
-def read_binary(span: Span, source: InputSource, *, first: int) -> Iterator[RecordBlock]:
+def read_binary(span: Span, source: InputSource) -> Iterator[RecordBlock]:
     """Yield one block with one record.
 
     Args:
         span: A whole object.
         source: Where to read it.
-        first: Number of the record inside the split.
 
     Raises:
         InputChangedError: The object is not the one that was planned.
@@ -24,4 +23,4 @@ def read_binary(span: Span, source: InputSource, *, first: int) -> Iterator[Reco
     """
     planned = SpanBytes(span, source)
     data = planned.read(span.start, span.stop)
-    yield RecordBlock(span.key, [data], first, span.size, lambda _: 0)
+    yield RecordBlock(span.key, [data], span.size, lambda _: 0, begin=None)

@@ -2,8 +2,10 @@
 
 A bare loop and two bound appends a pair are as fast as Python goes, so the loop does nothing that can be done later:
 
-* Where a record stands is worked out only when one fails: from how many records its iterator has left, or from
-  where each record's pairs end in the batch.
+* Where a record stands is worked out only when one fails, or when the attempt ends before its records do: from where each
+  record's pairs end in the batch.
+* Whether the attempt should end is asked when a loop over records ends; `Meter` says why that is soon enough. An attempt that is
+  due ends behind a record, but not before it has mapped one: however long records take, the attempts of a task get to its end.
 * A pair is checked by its exact type before it is unpacked, since a string of two characters unpacks as well.
 * `islice` bounds what one record can add to a batch, so that a record with millions of pairs is cut into batches.
 * The cyclic garbage collector would walk millions of live pairs again and again: it rests while a batch grows, and looks
@@ -20,14 +22,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from operator import length_hint
 from typing import Any
 
 from smr_notebook.dataflow.columns import encode_values
 from smr_notebook.dataflow.functions import Functions, UserCodeError, place_of, short_repr
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
+from smr_notebook.dataflow.positions import advanced
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.errors import PairShapeError
+from smr_notebook.model import Position
 
 MOST_PAIRS = 100_000
 """Larger batches are slower: their pages are fetched from the system anew each time."""
@@ -80,6 +83,12 @@ class Batch:
         self.ends: list[int] = []
         self.blocks: list[tuple[RecordBlock, int, int]] = []
 
+    @property
+    def reached(self) -> int:
+        """Index in its block of the record whose pairs come next."""
+        _, begin, first = self.blocks[-1]
+        return first + len(self.ends) - begin
+
     def clear(self) -> None:
         """Let go of the pairs, which are the most of it."""
         self.keys.clear()
@@ -99,7 +108,7 @@ def record_failure(block: RecordBlock, index: int) -> UserCodeError:
         short_repr(block.records[index]),
         source=block.source,
         offset=block.locate(index),
-        record_number=block.first + index,
+        record_number=block.at.done + index + 1,
     )
 
 
@@ -123,8 +132,11 @@ class Drain:
     Args:
         functions: The user's.
         blocks: The records.
-        meter: Counts bytes, records and pairs.
+        meter: Counts bytes, records and pairs, and may end the attempt.
         batch_bytes: About how large a batch may become, as `fit` is told.
+
+    Attributes:
+        position: Once the batches have ended, that of the first record not mapped, because the attempt was due; `None` at the end.
     """
 
     def __init__(self, functions: Functions, blocks: Iterable[RecordBlock], *, meter: Meter, batch_bytes: int) -> None:
@@ -134,6 +146,7 @@ class Drain:
         self._batch_bytes = min(batch_bytes, MOST_BYTES)
         self._limit = _FIRST_PAIRS
         self._batch = Batch()
+        self.position: Position | None = None
 
     def fit(self, pairs: int, size: int) -> None:
         """Tell that so many pairs took so many bytes: the next batches grow or shrink to suit.
@@ -156,13 +169,23 @@ class Drain:
         unflushed = 0
         for block in self._blocks:
             meter.check()
-            yield from self._drain(block)
+            index = 0
+            while index < len(block.records) and self.position is None:
+                if meter.due and meter.records_mapped:
+                    self.position = advanced(block.at, index)
+                else:
+                    yield from self._drain(block, index)
+                    index = self._batch.reached
+            if self.position is not None:
+                meter.records_read += index
+                break
             meter.bytes_read += block.size
             meter.records_read += len(block.records)
             unflushed += block.size
             if unflushed >= self._batch_bytes:  # values are often as large as the records they come from
                 yield from self._flush()
                 unflushed = 0
+        meter.ahead = []
         yield from self._flush()
 
     def _flush(self) -> Iterator[Batch]:
@@ -172,15 +195,15 @@ class Drain:
             yield batch
             self._meter.check()
 
-    def _drain(self, block: RecordBlock) -> Iterator[Batch]:
+    def _drain(self, block: RecordBlock, first: int) -> Iterator[Batch]:
+        """Map the records of a block from index `first` on, as far as the meter lets it."""
         call: Callable[[object], Any] = self._functions.map
         if self._functions.map_takes_source:
             call = partial(self._functions.map, block.source)
-        records = block.records if isinstance(block.records, list) else list(block.records)
-        rest = iter(records)
+        rest = self._meter.lay_out(block.records, first)
         pairs: Any = None
         pair: Any = None
-        batch, limit = self._begin(block, 0)
+        batch, limit = self._begin(block, first)
         add_key, add_value, add_end, keys = batch.keys.append, batch.values.append, batch.ends.append, batch.keys
         try:
             for record in rest:
@@ -200,17 +223,18 @@ class Drain:
                     add_end(len(keys))
                     if len(keys) < limit:
                         break
+                    index = batch.reached - 1
                     yield from self._flush()
-                    batch, limit = self._begin(block, len(records) - length_hint(rest) - 1)
+                    batch, limit = self._begin(block, index)
                     add_key, add_value, add_end, keys = batch.keys.append, batch.values.append, batch.ends.append, batch.keys
         except (AttemptStopped, GeneratorExit):  # the second when nobody wants more batches
             raise
         except BaseException as error:  # noqa: BLE001 - the user's code may raise anything; all of it is raised again
             cause = _shape_error(pairs, pair) or error
-            failure = record_failure(block, len(records) - length_hint(rest) - 1)
+            failure = record_failure(block, batch.reached)
             failure.place = place_of(self._functions.map, pairs) if isinstance(cause, PairShapeError) else None
             raise failure from cause
-        self._meter.records_mapped += len(records) - length_hint(rest)  # what the loop took, not what it was given
+        self._meter.records_mapped += batch.reached - first  # what the loop did, not what it was given
 
     def _begin(self, block: RecordBlock, index: int) -> tuple[Batch, int]:
         """Note that the pairs which follow come from the block's records from `index` on."""

@@ -2,22 +2,25 @@
 
 Rules:
 
-* The spans of a split are read in order, and record numbers run on through the split.
+* The spans of a split are read in order, and record numbers run on through the split, also where an attempt goes on from the position
+  that another one reached.
 * A format is a row of `_READERS`: a new one is a module and a line here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from smr_notebook.dataflow.binary import read_binary
 from smr_notebook.dataflow.jsonl import read_jsonl
+from smr_notebook.dataflow.positions import placed
 from smr_notebook.dataflow.records import Reader, RecordBlock
 from smr_notebook.dataflow.stored import read_frame, read_items
 from smr_notebook.dataflow.text import read_text
 from smr_notebook.errors import InputMissingError, InputReadError, ObjectNotFoundError, StoreError
-from smr_notebook.model import Format, ObjectInfo, Split
+from smr_notebook.model import Format, ObjectInfo, Position, Split
 from smr_notebook.ports import InputSource, ObjectStore
 
 __all__ = ["JobInput", "RecordBlock", "open_blocks"]
@@ -33,13 +36,16 @@ _READERS: Mapping[Format, Reader] = MappingProxyType(
 )
 
 
-def open_blocks(split: Split, format: Format, sources: Mapping[str, InputSource]) -> Iterator[RecordBlock]:
+def open_blocks(
+    split: Split, format: Format, sources: Mapping[str, InputSource], *, after: Position | None = None
+) -> Iterator[RecordBlock]:
     """Yield the records of a split, block by block, in input order.
 
     Args:
         split: What to read.
         format: How bytes become records.
         sources: Input sources by scheme.
+        after: The position that another attempt reached: only what follows it is given. `None` for the whole split.
 
     Raises:
         CorruptObjectError: An object that the job stored is not what was written.
@@ -49,17 +55,19 @@ def open_blocks(split: Split, format: Format, sources: Mapping[str, InputSource]
         InputReadError: An object cannot be read here.
     """
     read = _READERS[format]
-    first = 1
-    for span in split.spans:
+    begin = after or Position(done=0, offset=split.spans[0].start)
+    done = begin.done
+    for number, span in enumerate(split.spans[begin.span :], begin.span):
+        here = begin if number == begin.span else Position(done=done, span=number, offset=span.start)
         source = sources.get(span.scheme)
         if source is None:
             raise InputReadError(
                 f"{span.key} is to be read from {span.scheme!r}, which this worker cannot: it reads {', '.join(sorted(sources))}. "
                 "Submit the job to a session whose workers can."
             )
-        for block in read(span, source, first=first):
+        for block in placed(read(replace(span, start=here.offset), source), here):
             yield block
-            first += len(block.records)
+            done = block.at.done + len(block.records)
 
 
 class JobInput:

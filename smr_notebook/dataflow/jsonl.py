@@ -30,13 +30,12 @@ _FAST_REFUSES = (msgspec.DecodeError, ValueError, RecursionError)
 _decoder = msgspec.json.Decoder()
 
 
-def read_jsonl(span: Span, source: InputSource, *, first: int, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:
+def read_jsonl(span: Span, source: InputSource, *, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:
     """Yield the values of the lines that start in a span.
 
     Args:
         span: What to read.
         source: Where to read it.
-        first: Number of the first record inside the split.
         block_bytes: About how many bytes are read and decoded at a time.
 
     Raises:
@@ -52,8 +51,7 @@ def read_jsonl(span: Span, source: InputSource, *, first: int, block_bytes: int 
         records = _at_once(block.data, lines=count, inner=ends - block.data.endswith(b"\n"))
         if records is None:
             records = _one_by_one(block, span, before=lines)
-        yield RecordBlock(span.key, records, first, block.size, partial(_locate, block))
-        first += len(records)
+        yield RecordBlock(span.key, records, block.size, partial(_locate, block), block.begin)
         lines += count
 
 

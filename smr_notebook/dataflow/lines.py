@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from smr_notebook.dataflow import compression
@@ -40,11 +40,13 @@ class LineBlock:
         data: Their bytes with line ends; empty in a block that only accounts for bytes.
         offset: Of `data` in the (decompressed) object.
         size: Input bytes that the block accounts for.
+        begin: Byte of the object at which a span can begin with this very block; `None` in a compressed object.
     """
 
     data: bytes
     offset: int
     size: int
+    begin: int | None = None
 
     def locate(self, index: int) -> int:
         """Return the byte offset of a line in the (decompressed) object."""
@@ -87,7 +89,7 @@ def where(span: Span, line: int) -> str:
 
 def _plain(span: Span, planned: SpanBytes, *, head: bytes, block_bytes: int) -> Iterator[LineBlock]:
     for offset, data in _whole_lines(_span_chunks(span, planned, head=head, block_bytes=block_bytes)):
-        yield _without_bom(LineBlock(data, offset, len(data)))
+        yield _without_bom(LineBlock(data, offset, len(data), begin=offset))
 
 
 def _compressed(span: Span, planned: SpanBytes, *, codec: compression.Codec, head: bytes, block_bytes: int) -> Iterator[LineBlock]:
@@ -169,5 +171,5 @@ def _whole_lines(chunks: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, byt
 
 def _without_bom(block: LineBlock) -> LineBlock:
     if block.offset == 0 and block.data.startswith(_BOM):
-        return LineBlock(block.data[len(_BOM) :], len(_BOM), block.size)
+        return replace(block, data=block.data[len(_BOM) :], offset=len(_BOM))
     return block

@@ -8,6 +8,9 @@
 Memory, as shares of the budget: raw pairs an eighth (grouping them takes about twice as much again), held blocks a
 quarter (merging them takes three times as much again). Past that the held blocks go to a spill.
 
+An attempt that is due maps no further record, and otherwise ends as always: what it has is the *leg* of the task that it publishes, and
+where it stands is the position from which another attempt goes on.
+
 Rules of this module: what the exchange gets is in the order of (partition, key kind, key); the values of a key are in
 input order; every pair is counted when `map` emits it, when it is combined and when it is written.
 """
@@ -15,6 +18,7 @@ input order; every pair is counted when `map` emits it, when it is combined and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +33,7 @@ from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.spilling import Blocks, Spills, collect, merge_streams, write_partition
 from smr_notebook.errors import ConservationError
-from smr_notebook.model import Part, Receipt
+from smr_notebook.model import Part, Position, Receipt
 from smr_notebook.ports import ExchangeWriter
 
 BLOCK_BYTES = 1 << 20
@@ -54,6 +58,27 @@ class PairSink(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What a map attempt gives.
+
+    Attributes:
+        receipt: Its run.
+        position: Where the next attempt goes on; `None` when the records came to their end.
+    """
+
+    receipt: Receipt
+    position: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class MappedPart:
+    """What a map attempt without `reduce` gives: its rows, and the position as of `Mapped`."""
+
+    part: Part
+    position: Position | None
+
+
 def run_map(
     functions: Functions,
     blocks: Iterable[RecordBlock],
@@ -63,15 +88,15 @@ def run_map(
     meter: Meter,
     budget: int,
     scratch: Path,
-) -> Receipt:
+) -> Mapped:
     """Map records, and write the pairs to the exchange.
 
     Args:
         functions: The user's.
-        blocks: The records of the split.
+        blocks: The records of the split, or what of them follows a position.
         writer: Takes the pairs; it is closed, or aborted on any error.
         partitions: Number of partitions.
-        meter: Counts, and may stop the attempt.
+        meter: Counts, and may end or stop the attempt.
         budget: Bytes of memory that pairs may take.
         scratch: Folder for spills.
 
@@ -92,7 +117,7 @@ def run_map(
             for partition, stream in shuffle.partitions():
                 meter.check()
                 meter.pairs_out += write_partition(writer, partition, stream)
-        return writer.close()
+        return Mapped(writer.close(), drain.position)
     except BaseException:
         writer.abort()
         raise
@@ -100,14 +125,14 @@ def run_map(
         shuffle.close()
 
 
-def run_map_to_part(functions: Functions, blocks: Iterable[RecordBlock], sink: PairSink, *, meter: Meter) -> Part:
+def run_map_to_part(functions: Functions, blocks: Iterable[RecordBlock], sink: PairSink, *, meter: Meter) -> MappedPart:
     """Map records, and write the pairs as rows, in order: a job without `reduce`.
 
     Args:
         functions: The user's.
-        blocks: The records of the split.
+        blocks: The records of the split, or what of them follows a position.
         sink: Takes the rows; it is closed, or aborted on any error.
-        meter: Counts, and may stop the attempt.
+        meter: Counts, and may end or stop the attempt.
 
     Raises:
         UserCodeError: `map` raised, or gave the wrong shape, or a value that cannot be stored.
@@ -122,7 +147,7 @@ def run_map_to_part(functions: Functions, blocks: Iterable[RecordBlock], sink: P
                 drain.fit(len(batch.keys), sample_bytes(batch.keys) + sample_bytes(batch.values))
                 batch.clear()
                 collect_young()
-        return sink.close()
+        return MappedPart(sink.close(), drain.position)
     except BaseException:
         sink.abort()
         raise

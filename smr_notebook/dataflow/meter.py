@@ -1,11 +1,24 @@
 """The meter: where the record stream and the heartbeat meet.
 
 The record stream of an attempt adds to plain attributes, the heartbeat thread reads them; no lock is needed, because
-a number that is one batch late does no harm. The other way goes one flag: `stop` asks the stream to end, and `check`,
-called at each batch, ends it.
+a number that is one batch late does no harm. The other way go two wishes: `stop` asks the stream to end and to drop everything,
+`wind_up` to end at the next good place with what there is.
+
+A wish must be heard between two records, since a record may take a second, and must cost nothing there, since it may take less than
+a microsecond. So the stream lays the records before it out as a list of its own, `ahead`, and a wish empties that list: the loop over
+it ends behind the record where it stands, and the stream then asks what the wish was. A list is emptied in one step for all threads,
+and a loop over it looks at its length each time.
+
+Rules of this module:
+
+* The wish is told before the list is emptied, and the stream asks for wishes after it has laid out a list. So none is overheard.
+* `ahead` is a copy: what is taken from it stays alive elsewhere, so that no object of the user's dies in the heartbeat thread.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 from smr_notebook.model import Numbers
 
@@ -15,9 +28,17 @@ class AttemptStopped(Exception):  # noqa: N818 - a control flow signal inside th
 
 
 class Meter:
-    """Counts of one attempt. The attributes are those of `model.Numbers`; only the record stream writes them."""
+    """Counts of one attempt, and the wishes of its heartbeat.
 
-    __slots__ = ("bytes_read", "pairs_in", "pairs_out", "records_mapped", "records_read", "stopped")
+    Attributes:
+        ahead: Records or groups that the loop of the record stream is going over.
+        due: Whether the attempt should end at the next good place.
+        stopped: Why it should end and drop everything; `None` when it should not.
+
+    The others are those of `model.Numbers`; only the record stream writes them.
+    """
+
+    __slots__ = ("ahead", "bytes_read", "due", "pairs_in", "pairs_out", "records_mapped", "records_read", "stopped")
 
     def __init__(self) -> None:
         self.bytes_read = 0
@@ -25,6 +46,8 @@ class Meter:
         self.records_mapped = 0
         self.pairs_in = 0
         self.pairs_out = 0
+        self.ahead: list[Any] = []
+        self.due = False
         self.stopped: str | None = None
 
     def numbers(self, resident_bytes: int = 0) -> Numbers:
@@ -32,10 +55,35 @@ class Meter:
         return Numbers(self.bytes_read, self.records_read, self.records_mapped, self.pairs_in, self.pairs_out, resident_bytes)
 
     def stop(self, reason: str) -> None:
-        """Ask the record stream to end. Called by the heartbeat."""
+        """Ask the record stream to end, and to drop everything. Called by the heartbeat."""
         self.stopped = reason
+        self.ahead.clear()
+
+    def wind_up(self) -> None:
+        """Ask the record stream to end at the next good place, with what there is. Called by the heartbeat, once or more often."""
+        if not self.due:
+            self.due = True
+            self.ahead.clear()
 
     def check(self) -> None:
         """Raise `AttemptStopped` when somebody asked for it. The record stream calls this once a batch."""
         if self.stopped is not None:
             raise AttemptStopped(self.stopped)
+
+    def lay_out(self, items: Sequence[Any], begin: int = 0) -> list[Any]:
+        """Return a copy of what the record stream is about to go over, as `ahead`: when the attempt is due, of one item only.
+
+        Whoever goes over it may find it empty at once, and then lays out again.
+
+        Args:
+            items: Records or groups.
+            begin: Index of the first of them that is wanted.
+
+        Raises:
+            AttemptStopped: Somebody asked for it.
+        """
+        self.ahead = ahead = list(items[begin:] if begin else items)
+        self.check()
+        if self.due:
+            del ahead[1:]
+        return ahead

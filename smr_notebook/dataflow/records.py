@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from smr_notebook.errors import InputChangedError, InputReadError
-from smr_notebook.model import Span
+from smr_notebook.model import Position, Span
 from smr_notebook.ports import InputSource
+
+_NOWHERE_YET: Final = Position(done=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +28,24 @@ class RecordBlock:
     Attributes:
         source: Object that they came from, as `map` gets it.
         records: The records; there may be none, when bytes hold none.
-        first: Number of the first record inside the split, counted from 1.
         size: Input bytes that the block accounts for (stored bytes where the object is compressed).
         locate: Gives, for an index into `records`, the byte offset of that record in the (decompressed) object; -1 unknown.
+        begin: Byte of the object at which a reader can begin with this very block; `None` where it must begin with the span.
+        at: Position of the first record in the split; `inputs.open_blocks` knows it, a reader does not.
     """
 
     source: str
     records: Sequence[object]
-    first: int
     size: int
     locate: Callable[[int], int]
+    begin: int | None
+    at: Position = _NOWHERE_YET
 
 
 class Reader(Protocol):
-    """Turns one span into blocks. `first` is the number of its first record inside the split."""
+    """Turns one span into blocks."""
 
-    def __call__(self, span: Span, source: InputSource, *, first: int) -> Iterator[RecordBlock]:
+    def __call__(self, span: Span, source: InputSource) -> Iterator[RecordBlock]:
         """Yield the blocks of the span in order."""
         ...
 

@@ -7,9 +7,12 @@ becomes Python objects.
 
 Rules of this module:
 
-* `reduce` is called once for each key; it may stop early, or never look at its values.
+* `reduce` is called once for each key, and not by an attempt that goes on behind that key; it may stop early, or never look at its values.
 * The values of a key come in input order: that of the map tasks, then that of the run.
-* The checksum is taken of the groups as `reduce` gets them, hashed anew: so it proves all that lies between the two functions.
+* Pairs and checksum are those of the groups that `reduce` was given, hashed anew: so they prove all that lies between the two functions,
+  and over all attempts of a task they sum to those of the partition.
+* An attempt that is due ends behind a group, but not before it has reduced one. Groups come in the same order each time: so the position
+  is how many are done.
 * What fails inside our own iterator while `reduce` is reading from it is not the user's failure.
 """
 
@@ -31,7 +34,7 @@ from smr_notebook.dataflow.mapping import PairSink
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.spilling import Blocks, Spills, collect, merge_streams
 from smr_notebook.errors import PairShapeError
-from smr_notebook.model import Part
+from smr_notebook.model import Part, Position
 
 _PIECE_BYTES = 1 << 20
 _MOST_HELD = 1 << 30  # text columns have 32-bit offsets
@@ -45,17 +48,26 @@ class Reduced:
 
     Attributes:
         part: Its rows.
-        groups: Distinct keys.
+        groups: Distinct keys that it reduced.
         checksum: Sum of the hashes of the pairs that `reduce` was given, modulo 2**64.
+        position: Where the next attempt goes on; `None` when the groups came to their end.
     """
 
     part: Part
     groups: int
     checksum: int
+    position: Position | None
 
 
 def run_reduce(
-    functions: Functions, runs: Iterable[Iterator[bytes]], sink: PairSink, *, meter: Meter, budget: int, scratch: Path
+    functions: Functions,
+    runs: Iterable[Iterator[bytes]],
+    sink: PairSink,
+    *,
+    meter: Meter,
+    budget: int,
+    scratch: Path,
+    after: Position | None = None,
 ) -> Reduced:
     """Reduce one partition.
 
@@ -63,9 +75,10 @@ def run_reduce(
         functions: The user's, with `reduce`.
         runs: For each map task, in order, the blocks of the partition.
         sink: Takes the rows; it is closed, or aborted on any error. It wants groups exactly when `reduce` is a generator function.
-        meter: Counts, and may stop the attempt.
+        meter: Counts, and may end or stop the attempt.
         budget: Bytes of memory that pairs may take.
         scratch: Folder for spills.
+        after: The position that another attempt reached: only what follows it is reduced. `None` for the whole partition.
 
     Raises:
         UserCodeError: `reduce` raised, or gave the wrong shape.
@@ -79,12 +92,12 @@ def run_reduce(
                 meter.check()
                 for data in run:
                     meter.bytes_read += len(data)
-                    meter.pairs_in += partition.add(unpack(data))
-            groups = Groups(partition.blocks(), meter)
+                    partition.add(unpack(data))
+            groups = Groups(partition.blocks(), meter, done=after.done if after else 0)
             rows = _Rows(sink, meter)
             (_reduce_yielding if functions.reduce_yields else _reduce_plain)(functions, groups, rows)
             rows.flush()
-        return Reduced(sink.close(), meter.records_read, partition.checksum)
+        return Reduced(sink.close(), meter.records_read, groups.checksum, groups.position)
     except BaseException:
         sink.abort()
         raise
@@ -100,7 +113,6 @@ class Partition:
         scratch: Folder for spills.
 
     Attributes:
-        checksum: Sum of the hashes of the pairs that `blocks` gave so far, modulo 2**64.
         spills: What went to disk.
     """
 
@@ -109,24 +121,20 @@ class Partition:
         self._held_bytes = 0
         self._most_held = min(budget // 4, _MOST_HELD)
         self._piece_bytes = min(_PIECE_BYTES, max(budget // 16, 1))
-        self.checksum = 0
         self.spills = Spills(scratch, partitions=1, budget=budget)
 
-    def add(self, block: GroupBlock) -> int:
-        """Take a block, and return how many pairs it holds."""
+    def add(self, block: GroupBlock) -> None:
+        """Take a block."""
         self._held.setdefault(block.keys.kind, []).append(block)
         self._held_bytes += block_bytes(block)
         if self._held_bytes > self._most_held:
             self.spills.add(lambda _: self._drain())
             self._held_bytes = 0
-        return len(block.values)
 
     def blocks(self) -> Blocks:
         """Yield all groups in the order of (key kind, key), in blocks of a size that decodes well; nothing may be added after."""
         self.spills.settle()
-        for block in collect(merge_streams([*self.spills.streams(0), self._drain()]), self._piece_bytes):
-            self.checksum = (self.checksum + block_checksum(block)) % 2**64
-            yield block
+        yield from collect(merge_streams([*self.spills.streams(0), self._drain()]), self._piece_bytes)
 
     def close(self) -> None:
         """Drop everything."""
@@ -143,15 +151,21 @@ class Groups:
 
     Args:
         blocks: In order; a key may go on in the next block.
-        meter: May stop the attempt.
+        meter: Counts pairs, and may end or stop the attempt.
+        done: How many groups are left out, because they are reduced already.
 
     Attributes:
         meter: As given.
+        checksum: Sum of the hashes of the pairs handed out so far, modulo 2**64.
+        position: Once the groups have ended, that of the first one not handed out, because the attempt was due; `None` at the end.
     """
 
-    def __init__(self, blocks: Blocks, meter: Meter) -> None:
-        self._blocks = blocks
+    def __init__(self, blocks: Blocks, meter: Meter, *, done: int = 0) -> None:
+        self._blocks = _behind(blocks, done, meter)
+        self._done = done
         self.meter = meter
+        self.checksum = 0
+        self.position: Position | None = None
         self._open: GroupBlock | None = None
         self._following: GroupBlock | None = None
         self._broken: Exception | None = None
@@ -165,8 +179,16 @@ class Groups:
             values = decode_values(block.values)
             offsets = block.offsets.tolist()
             last = len(keys) - 1
-            for row in range(last):
-                yield keys[row], iter(values[offsets[row] : offsets[row + 1]])
+            row = begin = 0
+            rows = iter(range(1, last + 1))
+            while row < last and not self._ends(block, row):
+                for key, row in zip(self.meter.lay_out(keys[row:last]), rows, strict=False):
+                    end = offsets[row]
+                    yield key, iter(values[begin:end])
+                    begin = end
+            if self._ends(block, row):
+                return
+            self._count(block)
             self._open = slice_groups(block, last, last + 1)
             self._following = None
             yield keys[last], self._long(self._open, values[offsets[last] :])
@@ -174,6 +196,22 @@ class Groups:
                 pass
             block = self._following
             collect_young()
+
+    def _ends(self, block: GroupBlock, row: int) -> bool:
+        """Return whether the attempt ends before this row of a block; if so, what was handed out of the block is counted."""
+        reduced = self.meter.records_mapped
+        if not (self.meter.due and reduced):
+            return False
+        if self.position is None:
+            self.position = Position(done=self._done + reduced)
+            self._count(slice_groups(block, 0, row))
+        return True
+
+    def _count(self, block: GroupBlock) -> None:
+        """Count the pairs of groups that are handed out."""
+        if len(block.keys):
+            self.meter.pairs_in += len(block.values)
+            self.checksum = (self.checksum + block_checksum(block)) % 2**64
 
     def check(self) -> None:
         """Raise what failed in the iterator while `reduce` was reading from it, even if `reduce` swallowed that."""
@@ -208,7 +246,24 @@ class Groups:
             raise
         if len(block.keys) > 1:
             self._open, self._following = None, slice_groups(block, 1, len(block.keys))
-        return slice_groups(block, 0, 1)
+        more = slice_groups(block, 0, 1)
+        self._count(more)
+        return more
+
+
+def _behind(blocks: Blocks, groups: int, meter: Meter) -> Blocks:
+    """Yield what follows so many groups; one that goes on from block to block is one."""
+    last: GroupBlock | None = None
+    for block in blocks:
+        meter.check()
+        begun = last is not None and _goes_on(last, block)
+        first = groups + begun
+        if first < len(block.keys):
+            yield slice_groups(block, first, len(block.keys))
+            break
+        groups -= len(block.keys) - begun
+        last = slice_groups(block, len(block.keys) - 1, len(block.keys))
+    yield from blocks
 
 
 def _goes_on(group: GroupBlock, block: GroupBlock) -> bool:

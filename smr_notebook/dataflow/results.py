@@ -188,7 +188,9 @@ def _open(objects: ObjectStore, file: PartFile) -> pq.ParquetFile:
 
 
 def _is_ordered(objects: ObjectStore, part: Part) -> bool:
-    """Return what the last file says about the whole part."""
+    """Return what the last file says about the whole part. Where several attempts wrote it, no file speaks for what others wrote."""
+    if len({file.key.rpartition("/")[0] for file in part.files}) > 1:
+        return False
     with _checked(part.files[-1]):
         metadata = _open(objects, part.files[-1]).metadata.metadata or {}
         return json.loads(metadata.get(METADATA, b"{}")).get("ordered") is True

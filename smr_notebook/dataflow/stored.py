@@ -113,26 +113,22 @@ def store_frame(frame: pd.DataFrame, objects: ObjectStore, prefix: str, *, split
     return _store(next_frame, objects, prefix, total=total, split_bytes=split_bytes, wanted=_CHUNKS_PER_SLOT * slots)
 
 
-def read_items(span: Span, source: InputSource, *, first: int) -> Iterator[RecordBlock]:
-    """Yield the items of one stored object.
+def read_items(span: Span, source: InputSource) -> Iterator[RecordBlock]:
+    """Yield the items of one stored object, from the frame that the span begins with.
 
     Raises:
         CorruptObjectError: It is not what was written.
         InputMissingError: It is gone.
         InputReadError: It cannot be read, or an item cannot be unpickled here.
     """
-    for body, size in _frames(span, source, ITEMS):
-        records = _load(_unpickle_items, body, span)
-        yield RecordBlock(ITEMS, records, first, size, _nowhere)
-        first += len(records)
+    for body, begin, size in _frames(span, source, ITEMS):
+        yield RecordBlock(ITEMS, _load(_unpickle_items, body, span), size, _nowhere, begin)
 
 
-def read_frame(span: Span, source: InputSource, *, first: int) -> Iterator[RecordBlock]:
+def read_frame(span: Span, source: InputSource) -> Iterator[RecordBlock]:
     """Yield the rows of one stored object as `DataFrame.to_dict("records")` gives them. Raises as `read_items` does."""
-    for body, size in _frames(span, source, FRAME):
-        records = _load(_unpickle_rows, body, span)
-        yield RecordBlock(FRAME, records, first, size, _nowhere)
-        first += len(records)
+    for body, begin, size in _frames(span, source, FRAME):
+        yield RecordBlock(FRAME, _load(_unpickle_rows, body, span), size, _nowhere, begin)
 
 
 # ---------------------------------------------------------------- writing
@@ -199,7 +195,7 @@ class _Stored(io.RawIOBase):
     def __init__(self, span: Span, source: InputSource) -> None:
         self._span = span
         self._source = source
-        self._position = 0
+        self._position = span.start
 
     def readable(self) -> bool:
         return True
@@ -211,17 +207,18 @@ class _Stored(io.RawIOBase):
         return len(data)
 
 
-def _frames(span: Span, source: InputSource, kind: str) -> Iterator[tuple[bytes, int]]:
-    """Yield the body of each frame, and the bytes that it takes in the object."""
+def _frames(span: Span, source: InputSource, kind: str) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the body of each frame, where the frame begins in the object, and the bytes that it takes there."""
     file = io.BufferedReader(_Stored(span, source), _FETCH_BYTES)
-    left = span.size
+    left = span.stop - span.start
     while left:
+        begin = span.stop - left
         head = file.read(_LENGTH.size)
         length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else left
         left -= _LENGTH.size + length
         if left < 0:
             raise CorruptObjectError(f"{span.key} is not what was stored: it is cut, or a length in it differs. Submit the job again.")
-        yield unseal(kind, file.read(length), name=span.key), _LENGTH.size + length
+        yield unseal(kind, file.read(length), name=span.key), begin, _LENGTH.size + length
 
 
 def _load(unpickle: Callable[[bytes], list[Any]], body: bytes, span: Span) -> list[Any]:

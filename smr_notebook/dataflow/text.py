@@ -11,13 +11,12 @@ from smr_notebook.model import Span
 from smr_notebook.ports import InputSource
 
 
-def read_text(span: Span, source: InputSource, *, first: int, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:
+def read_text(span: Span, source: InputSource, *, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:
     """Yield the lines that start in a span. An empty line is an empty record.
 
     Args:
         span: What to read.
         source: Where to read it.
-        first: Number of the first record inside the split.
         block_bytes: About how many bytes are read and decoded at a time.
 
     Raises:
@@ -34,7 +33,7 @@ def read_text(span: Span, source: InputSource, *, first: int, block_bytes: int =
         records = text.split("\n")
         if not records[-1]:  # what follows the last line end is no line
             records.pop()
-        yield RecordBlock(span.key, records, first + before, block.size, block.locate)
+        yield RecordBlock(span.key, records, block.size, block.locate, block.begin)
         before += len(records)
 
 

@@ -20,8 +20,9 @@ from typing import Any
 from smr_notebook.errors import JobCancelled, JobError, SmrError
 from smr_notebook.job import Job
 from smr_notebook.labels import cell_label
-from smr_notebook.model import FailedAttempt, Frame
+from smr_notebook.model import Frame
 from smr_notebook.notebook.cells import run_body
+from smr_notebook.standing import FailedAttempt
 
 _CONTEXT_LINES = 1
 _MAGIC_CALLS = ("run_cell_magic(", "run_line_magic(")

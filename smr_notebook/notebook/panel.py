@@ -24,7 +24,7 @@ from smr_notebook.notebook.screens import PROGRESS_AFTER, show
 
 if TYPE_CHECKING:
     from smr_notebook.job import Job
-    from smr_notebook.model import Progress
+    from smr_notebook.standing import Progress
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 

@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
-from smr_notebook.model import JobState, PhaseProgress, Progress
+from smr_notebook.model import JobState
+from smr_notebook.standing import PhaseProgress, Progress
 
 BAR_CELLS = 28
 """Characters of a bar in text."""

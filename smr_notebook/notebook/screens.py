@@ -27,7 +27,7 @@ from smr_notebook.notebook.render import View, bundle
 
 if TYPE_CHECKING:
     from smr_notebook.job import Job
-    from smr_notebook.model import Progress
+    from smr_notebook.standing import Progress
 
 PROGRESS_AFTER = 0.3
 """Seconds in which nothing is painted: a job that ends sooner only leaves its table."""

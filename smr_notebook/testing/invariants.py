@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from smr_notebook.control.ledger import Ledger
-from smr_notebook.model import Attempt, AttemptState, Lease, Phase, Plan, Snapshot, TaskId
+from smr_notebook.model import Attempt, AttemptState, Phase, Plan, TaskId
 from smr_notebook.ports import Table
+from smr_notebook.standing import Lease, Snapshot
 
 
 class Laws:

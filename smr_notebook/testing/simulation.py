@@ -25,12 +25,13 @@ from smr_notebook.control.coordinator import looks, revive
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate, decode, encode
-from smr_notebook.control.plans import write_job
+from smr_notebook.control.plans import write_plan
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.worker import deliver, handle_death
 from smr_notebook.errors import PlatformError, SmrError, StoreError, ThrottledError
-from smr_notebook.model import AttemptState, Failure, FailureKind, Outcome, Plan
+from smr_notebook.model import AttemptState, Failure, FailureKind, Plan
 from smr_notebook.ports import Backend, Context, ServiceLimits
+from smr_notebook.standing import Outcome
 from smr_notebook.testing.fates import Death, Fate, Fates
 from smr_notebook.testing.faults import Died, FaultyStore, FaultyTable, Mischief
 from smr_notebook.testing.invariants import Laws
@@ -93,7 +94,7 @@ class Simulation:
             AssertionError: A law was broken, or the job did not end.
         """
         backend = self._backend("driver", Fate(), calm=True)
-        write_job(backend.objects, self.plan, [], b"")
+        write_plan(backend.objects, self.plan, [])
         ledger = Ledger(self.table, self.plan.job)
         ledger.create_job(JobEntry(self.plan.job, self.plan.name, self.plan.created, Layout(self.plan.job).plan))
         self.invoke(encode(coordinate(self.plan.job)), "driver")

@@ -74,7 +74,7 @@ def reduce_pairs(plan: Plan, backend: Backend, attempt: AttemptId, _: Sequence[P
     exchange = ObjectExchange(
         backend.objects, Layout(plan.job).folder, scratch=Path(), index=manifest.index, index_crcs=manifest.index_crcs
     )
-    receipts = [commit.receipt for commit in manifest.commits if commit.receipt is not None]
+    receipts = [receipt for commit in manifest.commits for receipt in commit.receipts]
     found = [pair for run in exchange.read(attempt.task.number, receipts) for block in run for pair in pickle.loads(block)]
     rows = sorted(expected([found]).items())
     part = _part(backend.objects, plan, attempt, rows)

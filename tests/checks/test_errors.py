@@ -10,7 +10,8 @@ import pytest
 
 from smr_notebook import errors
 from smr_notebook.errors import JobError, SmrError
-from smr_notebook.model import AttemptId, FailedAttempt, Failure, FailureKind, Phase, TaskId
+from smr_notebook.model import AttemptId, Failure, FailureKind, Phase, TaskId
+from smr_notebook.standing import FailedAttempt
 
 
 def below(root: type[SmrError]) -> list[type[SmrError]]:

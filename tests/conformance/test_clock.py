@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.backends.memory.clock import SimulatedClock
+from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.testing.clock import ClockTests
 from smr_notebook.testing.races import in_threads
 

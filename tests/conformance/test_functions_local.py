@@ -10,12 +10,12 @@ import pytest
 
 from smr_notebook.backends.local.client import LocalFunctions
 from smr_notebook.ports import FunctionService
-from smr_notebook.testing.functions import FunctionServiceTests
+from smr_notebook.testing.functions import QueueingServiceTests
 from smr_notebook.testing.handlers import Order
 from smr_notebook.testing.waiting import wait_until
 
 
-class TestLocalFunctions(FunctionServiceTests):
+class TestLocalFunctions(QueueingServiceTests):
     @pytest.fixture
     def service(self, folder: Path, workspace: Path) -> Iterator[FunctionService]:
         service = LocalFunctions(

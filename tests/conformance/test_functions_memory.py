@@ -10,12 +10,12 @@ import pytest
 from smr_notebook.backends.memory.functions import MemoryFunctions
 from smr_notebook.errors import ServiceError
 from smr_notebook.ports import FunctionService
-from smr_notebook.testing.functions import FunctionServiceTests
+from smr_notebook.testing.functions import QueueingServiceTests
 from smr_notebook.testing.handlers import Order, record
 from smr_notebook.testing.waiting import wait_until
 
 
-class TestMemoryFunctions(FunctionServiceTests):
+class TestMemoryFunctions(QueueingServiceTests):
     @pytest.fixture
     def service(self, folder: Path) -> Iterator[FunctionService]:
         service = MemoryFunctions(record, location=str(folder), workers=2)

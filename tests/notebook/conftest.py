@@ -16,7 +16,8 @@ from traitlets.config import Config
 import smr_notebook
 from smr_notebook.config import from_machine
 from smr_notebook.errors import JobCancelled
-from smr_notebook.model import FailedAttempt, JobState, Numbers, PhaseProgress, Progress
+from smr_notebook.model import JobState, Numbers
+from smr_notebook.standing import FailedAttempt, PhaseProgress, Progress
 
 NUMBERS = Numbers(bytes_read=2_500, records_read=100, records_mapped=100, pairs_in=250, pairs_out=250)
 

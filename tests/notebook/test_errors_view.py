@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from smr_notebook.errors import ConfigError, JobCancelled, SmrError, TaskError
-from smr_notebook.model import AttemptId, FailedAttempt, Failure, FailureKind, Frame, Phase, TaskId
+from smr_notebook.model import AttemptId, Failure, FailureKind, Frame, Phase, TaskId
 from smr_notebook.notebook import errors
 from smr_notebook.notebook.cells import run_body
 from smr_notebook.notebook.errors import error_lines, failure_lines
 from smr_notebook.session import Session
+from smr_notebook.standing import FailedAttempt
 
 CELL = "#%%smr lines\ndef map(line):\n    n = 10 // (len(line) - 7)\n    yield line, n\n"
 FRAME = Frame("/no/such/cell.py", "Cell In[2]", 3, "map", "    n = 10 // (len(line) - 7)")

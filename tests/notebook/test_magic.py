@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from smr_notebook.errors import ConfigError, JobCancelled, JobNotFoundError
-from smr_notebook.model import JobState, Progress
+from smr_notebook.model import JobState
 from smr_notebook.notebook.extension import keep_empty_body, register_magics
+from smr_notebook.standing import Progress
 
 FRAME = pd.DataFrame({"key": ["a", "b"], "value": [1, 2]})
 CELL = "%%smr lines {options}\ndef map(line):\n    yield line, 1\ndef reduce(key, values):\n    return sum(values)\n"

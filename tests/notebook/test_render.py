@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.model import JobState, Numbers, PhaseProgress, Progress
+from smr_notebook.model import JobState, Numbers
 from smr_notebook.notebook import render
 from smr_notebook.notebook.render import Shown, View, bar, bundle, duration, html, quantity, rows_note, text
+from smr_notebook.standing import PhaseProgress, Progress
 
 MAP = PhaseProgress(412, 188, 96, 3, 2, 0, Numbers(10**9, 1_900_000, 1_900_000, 1_900_000, 61), 3.0)
 RUNNING = Progress(JobState.MAPPING, MAP, PhaseProgress(32), 100.0, 114.0, 1, 0.0)

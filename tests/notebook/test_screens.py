@@ -11,12 +11,13 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from smr_notebook.errors import ConfigError, JobCancelled
-from smr_notebook.model import JobState, Progress
+from smr_notebook.model import JobState
 from smr_notebook.notebook import screens
 from smr_notebook.notebook.mode import Display, choose_display
 from smr_notebook.notebook.panel import Panel
 from smr_notebook.notebook.render import View, bundle
 from smr_notebook.notebook.screens import QuietScreen, StaticScreen, TextScreen, follow, watch
+from smr_notebook.standing import Progress
 
 Moment = Callable[..., Progress]
 Scripted = Callable[..., Any]

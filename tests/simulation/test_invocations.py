@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import pytest
 
 import smr_notebook as smr
@@ -19,18 +21,20 @@ from smr_notebook.control.coordinator import looks, revive, run_coordinator
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate, decode
-from smr_notebook.control.plans import write_job
+from smr_notebook.control.plans import write_code, write_plan
 from smr_notebook.control.pulse import pulse_of
 from smr_notebook.control.rows import JobEntry
-from smr_notebook.control.worker import ABANDONED, Heart, handle_death, run_attempt
+from smr_notebook.control.worker import ABANDONED, Ends, Heart, handle_death, run_attempt
 from smr_notebook.dataflow.code import capture
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.sealing import seal
 from smr_notebook.dataflow.stored import store_items
 from smr_notebook.environment import environment
 from smr_notebook.errors import ServiceError, StoreError, ThrottledError
-from smr_notebook.model import Attempt, AttemptState, Format, JobState, Outcome, Phase, PhaseProgress, Plan, Policy, Progress, Span, Split
+from smr_notebook.model import Attempt, AttemptState, Format, JobState, Phase, Plan, Policy, Span, Split
 from smr_notebook.ports import Backend, Buffer, Context, Row, ServiceLimits
+from smr_notebook.standing import Outcome, PhaseProgress, Progress
 from smr_notebook.testing.waiting import wait_until
 
 POLICY = Policy(heartbeat=0.01)
@@ -89,7 +93,8 @@ class Job:
             policy=policy,
             environment=environment(),
         )
-        write_job(self.backend.objects, self.plan, splits, capture(functions).data)
+        write_code(self.backend.objects, self.plan.job, capture(functions).data)
+        write_plan(self.backend.objects, self.plan, splits)
         self.ledger.create_job(JobEntry("3f9a", "", 1_000.0, Layout("3f9a").plan))
 
     def context(self, name: str = "", *, seconds: float = HOUR) -> Context:
@@ -199,7 +204,8 @@ def test_an_attempt_whose_task_is_committed_stops_before_it_works(job: Job) -> N
 def test_a_worker_of_another_environment_refuses(job: Job) -> None:
     next(job.looking())
     other = replace(environment(), python="2.7")
-    job.backend = replace(job.backend, functions=Service(replace(job.service.limits, environment=other)))
+    planned = msgspec.json.encode(replace(job.plan, environment=other))
+    job.backend.objects.put(Layout("3f9a").plan, seal("plan", planned))
     job.work()
     failures = [attempt.failure for attempts in job.ledger.snapshot().attempts.values() for attempt in attempts]
     assert {failure.type for failure in failures if failure} == {"EnvironmentMismatchError"}
@@ -235,7 +241,7 @@ def test_a_heart_reports_and_asks_the_stream_to_end_and_abandons_what_does_not(j
     assert mine is not None
     meter, abandoned = Meter(), list[int]()
     meter.records_read = 7
-    with Heart(mine, meter, POLICY, abandon=abandoned.append, grace=0.0):
+    with Heart(mine, meter, POLICY, ends=Ends(math.inf, abandoned.append, None), clock=job.clock, grace=0.0):
         wait_until(lambda: attempt_of(job, message).numbers.records_read == 7)
         job.ledger.stop(message.attempt_id, job.clock.now())
         wait_until(lambda: abandoned)
@@ -249,7 +255,7 @@ def test_a_heart_stops_with_its_block(job: Job) -> None:
     mine = claim(job.ledger, message.attempt_id, owner="w", clock=job.clock, lease=15)
     assert mine is not None
     meter = Meter()
-    with Heart(mine, meter, POLICY, abandon=survive):
+    with Heart(mine, meter, POLICY, ends=Ends(math.inf, survive, None), clock=job.clock):
         wait_until(lambda: attempt_of(job, message).numbers.resident_bytes > 0)
     assert meter.stopped is None
     told = attempt_of(job, message)
@@ -350,7 +356,7 @@ class MeddledTable(MemoryTable):
     meddle = False
 
     def put(self, group: str, key: str, value: bytes, *, expect: int) -> Row:
-        if self.meddle and key == "progress":
+        if self.meddle and key == "job/progress":
             self.meddle = False
             standing = self.get(group, key)
             assert standing is not None
@@ -371,7 +377,7 @@ def test_a_refused_call_is_made_again_under_the_same_attempt(job: Job) -> None:
     coordinator = job.looking()
     for _ in range(5):
         job.clock.sleep(next(coordinator) - job.clock.now())
-    assert len(job.ledger.snapshot().attempts) == 1
+    assert all(len(attempts) == 1 for attempts in job.ledger.snapshot().attempts.values())
     job.service.refuses = None
     while not job.service.calls:
         job.clock.sleep(next(coordinator) - job.clock.now())
@@ -490,8 +496,8 @@ def test_a_worker_that_finishes_revives_a_job_without_a_coordinator(job: Job) ->
 def test_a_row_that_cannot_be_read_ends_the_job_with_its_name(job: Job) -> None:
     coordinator = job.looking()
     next(coordinator)
-    row = job.backend.table.query("3f9a", "attempt/")[0]
-    job.backend.table.put("3f9a", row.key, row.value.replace(b'"v":1', b'"v":2'), expect=row.version)
+    row = job.backend.table.query("3f9a", "task/")[0]
+    job.backend.table.put("3f9a", row.key, row.value.replace(b'"v":2', b'"v":3'), expect=row.version)
     assert len(list(itertools.islice(coordinator, 10))) < 10
     outcome, progress = job.ledger.outcome(), job.ledger.progress()
     assert outcome is not None

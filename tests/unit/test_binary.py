@@ -14,11 +14,11 @@ from smr_notebook.model import Span
 def test_an_object_is_one_record_of_its_stored_bytes(data: bytes) -> None:
     source = MemorySource({"key": data})
 
-    (block,) = read_binary(Span("m", "key", 0, len(data), len(data), source.stat("key").version), source, first=5)
+    (block,) = read_binary(Span("m", "key", 0, len(data), len(data), source.stat("key").version), source)
 
-    assert (block.source, block.records, block.first, block.size, block.locate(0)) == ("key", [data], 5, len(data), 0)
+    assert (block.source, block.records, block.size, block.locate(0)) == ("key", [data], len(data), 0)
 
 
 def test_an_object_that_has_changed_is_no_record() -> None:
     with pytest.raises(InputChangedError):
-        list(read_binary(Span("m", "key", 0, 3, 3, "other"), MemorySource({"key": b"abc"}), first=1))
+        list(read_binary(Span("m", "key", 0, 3, 3, "other"), MemorySource({"key": b"abc"})))

@@ -23,10 +23,10 @@ def read(inputs: dict[str, bytes], format: Format, *, split_bytes: int) -> list[
     objects = [PlannedObject("memory", source.stat(key), cuttable(data[:512], format)) for key, data in inputs.items()]
     blocks = []
     for split in plan_splits(objects, split_bytes=split_bytes):
-        first = 1
+        done = 0
         for block in open_blocks(split, format, {"memory": source}):
-            assert block.first == first
-            first += len(block.records)
+            assert block.at.done == done
+            done += len(block.records)
             blocks.append(block)
     return blocks
 
@@ -65,7 +65,7 @@ def test_items_are_read_through_the_job_source() -> None:
     assert len(splits) == 3
     blocks = [block for split in splits for block in open_blocks(split, Format.ITEMS, {"job": JobInput(objects)})]
     assert sourced(blocks) == [("items", "a"), ("items", "b"), ("items", "c")]
-    assert [block.first for block in blocks] == [1, 1, 1]
+    assert [block.at.done for block in blocks] == [0, 0, 0]
 
 
 def test_a_scheme_that_the_worker_does_not_read_is_named() -> None:

@@ -29,7 +29,7 @@ def read(data: bytes, *, split_bytes: int = 1 << 30, block_bytes: int = 1 << 20,
     spans = [
         span for split in plan_splits([PlannedObject("m", source.stat("key"), cuttable)], split_bytes=split_bytes) for span in split.spans
     ]
-    return [block for span in spans for block in read_jsonl(span, source, first=1, block_bytes=block_bytes)]
+    return [block for span in spans for block in read_jsonl(span, source, block_bytes=block_bytes)]
 
 
 def records(blocks: list[RecordBlock]) -> list[object]:

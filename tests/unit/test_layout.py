@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.control.layout import Layout
+from smr_notebook.control.layout import Layout, split_page
 from smr_notebook.model import AttemptId, Phase, TaskId
 
 LAYOUT = Layout("3f9a")
@@ -18,7 +18,7 @@ def test_keys_are_those_of_the_architecture() -> None:
     assert LAYOUT.code == "jobs/3f9a/code"
     assert LAYOUT.index == "jobs/3f9a/index"
     assert LAYOUT.input == "jobs/3f9a/input/"
-    assert LAYOUT.split_page(300) == "jobs/3f9a/splits/000001"
+    assert split_page(LAYOUT.splits, 300) == "jobs/3f9a/splits/000001"
     assert LAYOUT.attempt(reduce) == "jobs/3f9a/reduce/000031/002"
     assert LAYOUT.manifest(Phase.MAP) == "jobs/3f9a/manifest/map"
 

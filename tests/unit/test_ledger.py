@@ -9,31 +9,32 @@ from pathlib import Path
 import pytest
 
 from smr_notebook.backends.memory.table import MemoryTable
-from smr_notebook.control.ledger import Ledger, list_jobs
+from smr_notebook.control.ledger import Held, Ledger, Report, list_jobs
 from smr_notebook.control.rows import CancelRequest, Codec, JobEntry, ManifestEntry
+from smr_notebook.control.verdicts import lost_launch
 from smr_notebook.errors import CorruptObjectError, FormatVersionError, JobNotFoundError
 from smr_notebook.model import (
     Attempt,
     AttemptId,
     AttemptState,
     Commit,
-    FailedAttempt,
+    Estimate,
     Failure,
     FailureKind,
     Frame,
     JobState,
-    Lease,
+    Leg,
     Numbers,
-    Outcome,
     Part,
     PartFile,
     Phase,
-    PhaseProgress,
-    Progress,
+    Position,
     Receipt,
     TaskId,
 )
 from smr_notebook.ports import Row
+from smr_notebook.standing import FailedAttempt, Lease, Outcome, PhaseProgress, Progress
+from smr_notebook.usage import Cost, Usage
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "rows"
 NOW = 1_000.0
@@ -71,6 +72,12 @@ def launch(ledger: Ledger, *, expires: float = NOW + 60) -> Attempt:
     return ledger.launch(ID, now=NOW, expires=expires)
 
 
+def claimed(ledger: Ledger, owner: str = "a") -> Held:
+    found = ledger.claim(ID, owner=owner, now=NOW, lease=15)
+    assert found is not None
+    return found.held
+
+
 def test_a_job_is_created_once_and_listed_in_order_of_creation(table: MemoryTable, ledger: Ledger) -> None:
     older = replace(ENTRY, job="0000", created=2.0)
     Ledger(table, "0000").create_job(older)
@@ -86,11 +93,28 @@ def test_a_job_that_is_not_there_has_no_snapshot(table: MemoryTable) -> None:
 
 def test_the_first_claim_wins_and_the_winner_may_ask_again(ledger: Ledger) -> None:
     launch(ledger)
-    first = ledger.claim(ID, owner="a", now=NOW, lease=15)
-    assert first is not None
+    first = claimed(ledger)
     assert (first.attempt.owner, first.attempt.state, first.attempt.expires) == ("a", AttemptState.RUNNING, NOW + 15)
     assert ledger.claim(ID, owner="b", now=NOW, lease=15) is None
-    assert ledger.claim(ID, owner="a", now=NOW, lease=15) == first
+    assert claimed(ledger) == first
+
+
+def test_what_is_claimed_for_a_task_that_has_a_commit_ends_at_once(ledger: Ledger) -> None:
+    launch(ledger)
+    ledger.commit(Commit(AttemptId(ID.task, 1), "b", NOW, 1.0, NUMBERS))
+    assert ledger.claim(ID, owner="a", now=NOW, lease=15) is None
+    assert ledger.snapshot().attempts[ID.task][0].state is AttemptState.STOPPED
+
+
+def test_whoever_claims_gets_the_legs_before_it(ledger: Ledger) -> None:
+    first = Leg(AttemptId(ID.task, 1), "b", NOW, 1, Position(5), 2.0, NUMBERS)
+    second = replace(first, number=2, position=Position(7))
+    assert (ledger.put_leg(first), ledger.put_leg(second)) == (first, second)
+    assert ledger.put_leg(replace(first, owner="zombie", position=Position(9))) == first
+    launch(ledger)
+    found = ledger.claim(ID, owner="a", now=NOW, lease=15)
+    assert found is not None
+    assert found.legs == (first, second)
 
 
 def test_what_was_never_launched_cannot_be_claimed(ledger: Ledger) -> None:
@@ -99,12 +123,11 @@ def test_what_was_never_launched_cannot_be_claimed(ledger: Ledger) -> None:
 
 def test_a_heartbeat_prolongs_the_lease_and_survives_a_lost_reply(ledger: Ledger) -> None:
     launch(ledger)
-    held = ledger.claim(ID, owner="a", now=NOW, lease=15)
-    assert held is not None
-    ledger.heartbeat(held, NUMBERS, now=NOW + 1, lease=15)  # written, but its reply was lost: `held` is old
-    again = ledger.heartbeat(held, NUMBERS, now=NOW + 2, lease=15)
+    held = claimed(ledger)
+    ledger.heartbeat(held, Report(NUMBERS), now=NOW + 1, lease=15)  # written, but its reply was lost: `held` is old
+    again = ledger.heartbeat(held, Report(NUMBERS), now=NOW + 2, lease=15)
     assert again.by("a")
-    assert ledger.heartbeat(again, NUMBERS, now=NOW + 3, lease=15).attempt.expires == NOW + 18
+    assert ledger.heartbeat(again, Report(NUMBERS), now=NOW + 3, lease=15).attempt.expires == NOW + 18
 
 
 @pytest.mark.parametrize(
@@ -117,18 +140,16 @@ def test_a_heartbeat_prolongs_the_lease_and_survives_a_lost_reply(ledger: Ledger
 )
 def test_a_heartbeat_brings_back_that_the_attempt_is_over(ledger: Ledger, interfere: Callable[[Ledger], object]) -> None:
     launch(ledger)
-    held = ledger.claim(ID, owner="a", now=NOW, lease=15)
-    assert held is not None
+    held = claimed(ledger)
     interfere(ledger)
-    assert not ledger.heartbeat(held, NUMBERS, now=NOW + 21, lease=15).by("a")
-    assert ledger.finish(held, AttemptState.DONE, now=NOW + 22, numbers=NUMBERS).state is not AttemptState.DONE
+    assert not ledger.heartbeat(held, Report(NUMBERS), now=NOW + 21, lease=15).by("a")
+    assert ledger.finish(held, AttemptState.DONE, Report(NUMBERS), now=NOW + 22).state is not AttemptState.DONE
 
 
 def test_an_attempt_that_came_back_to_life_does_not_expire(ledger: Ledger) -> None:
     launch(ledger)
-    held = ledger.claim(ID, owner="a", now=NOW, lease=15)
-    assert held is not None
-    ledger.heartbeat(held, NUMBERS, now=NOW + 16, lease=15)
+    held = claimed(ledger)
+    ledger.heartbeat(held, Report(NUMBERS), now=NOW + 16, lease=15)
     standing = ledger.expire(ID, LOST, NOW + 16)
     assert standing is not None
     assert standing.state is AttemptState.RUNNING
@@ -136,11 +157,10 @@ def test_an_attempt_that_came_back_to_life_does_not_expire(ledger: Ledger) -> No
 
 def test_finishing_twice_is_finishing_once(ledger: Ledger) -> None:
     launch(ledger)
-    held = ledger.claim(ID, owner="a", now=NOW, lease=15)
-    assert held is not None
-    done = ledger.finish(held, AttemptState.DONE, now=NOW + 1, numbers=NUMBERS)
+    held = claimed(ledger)
+    done = ledger.finish(held, AttemptState.DONE, Report(NUMBERS), now=NOW + 1)
     assert (done.state, done.numbers) == (AttemptState.DONE, NUMBERS)
-    assert ledger.finish(held, AttemptState.FAILED, now=NOW + 2, numbers=NUMBERS, failure=LOST) == done
+    assert ledger.finish(held, AttemptState.FAILED, Report(NUMBERS), now=NOW + 2, failure=LOST) == done
 
 
 def test_a_call_is_made_again_only_while_nobody_answered_it(ledger: Ledger) -> None:
@@ -162,6 +182,25 @@ def test_the_dead_are_buried_by_name(ledger: Ledger) -> None:
     assert (buried.state, buried.failure) == (AttemptState.FAILED, LOST)
 
 
+def test_a_service_that_knows_the_beginning_of_a_name_buries_by_it(ledger: Ledger) -> None:
+    launch(ledger)
+    ledger.claim(ID, owner="request/1", now=NOW, lease=15)
+    for stranger in ("req", "request/2", ""):
+        standing = ledger.bury(ID, owner=stranger, failure=LOST, now=NOW)
+        assert standing is not None
+        assert standing.live
+    buried = ledger.bury(ID, owner="request", failure=LOST, now=NOW)
+    assert buried is not None
+    assert (buried.state, buried.owner) == (AttemptState.FAILED, "request/1")
+
+
+def test_a_call_that_the_service_dropped_is_a_launch_that_was_lost(ledger: Ledger) -> None:
+    launch(ledger)
+    buried = ledger.bury(ID, owner="", failure=LOST, now=NOW)
+    assert buried is not None
+    assert lost_launch(buried)
+
+
 def test_the_first_commit_stands_for_whoever_asks(ledger: Ledger) -> None:
     first = Commit(ID, "a", NOW, 1.0, NUMBERS)
     second = Commit(AttemptId(ID.task, 3), "b", NOW, 1.0, NUMBERS)
@@ -177,6 +216,14 @@ def test_the_epoch_grows_with_the_owner_and_never_otherwise(ledger: Ledger) -> N
     assert ledger.take_lease("a", now=NOW + 9, seconds=10) == Lease("a", 1, NOW + 19)
     assert ledger.take_lease("a", now=NOW + 30, seconds=10) == Lease("a", 1, NOW + 40)
     assert ledger.take_lease("b", now=NOW + 40, seconds=10) == Lease("b", 2, NOW + 50)
+
+
+def test_a_lease_adds_up_what_its_owners_used(ledger: Ledger) -> None:
+    ledger.take_lease("a", now=NOW, seconds=10, usage=Usage(seconds=1))
+    ledger.take_lease("a", now=NOW, seconds=10, usage=Usage(seconds=4, gets=2))
+    ledger.take_lease("b", now=NOW + 10, seconds=10, usage=Usage(seconds=2))
+    third = ledger.take_lease("c", now=NOW + 20, seconds=10)
+    assert third == Lease("c", 3, NOW + 30, Usage(), before=Usage(seconds=6, gets=2))
 
 
 def test_only_the_owner_gives_a_lease_back(ledger: Ledger) -> None:
@@ -216,70 +263,63 @@ def test_a_snapshot_holds_all_that_stands(ledger: Ledger) -> None:
     assert (snapshot.cancel, snapshot.outcome) == ("enough", None)
 
 
-def test_a_look_decodes_only_what_changed(ledger: Ledger) -> None:
-    launch(ledger)
-    ledger.commit(Commit(ID, "a", NOW, 1.0, NUMBERS))
-    first = ledger.snapshot()
-    ledger.claim(ID, owner="a", now=NOW, lease=15)
-    second = ledger.snapshot()
-    assert second.commits[ID.task] is first.commits[ID.task]
-    assert second.attempts[ID.task][0].state is AttemptState.RUNNING
-
-
 # ---------------------------------------------------------------- the bytes of rows
 
 RECEIPT = Receipt(ID, "jobs/3f9a/map/000003/002/run", 1_000, 900, 2**32 - 1, 5)
 PART = Part(3, (PartFile("jobs/3f9a/reduce/000003/002/part-000.parquet", 5, 700, 9, 1_400, ("str", "int")),))
+USAGE = Usage(1.25, 2, 3, 4, 5, 6)
+COST = Cost(0.5, 0.25, 0.125)
 PHASE = PhaseProgress(4, 3, 1, 0, 1, 1, NUMBERS, 6.5)
 ROWS: dict[str, object] = {
-    "job": ENTRY,
-    "lease": Lease("local-1-2", 3, 1_010.25),
-    "progress": Progress(JobState.MAPPING, PHASE, PhaseProgress(2), 12.5, 1_000.5, 3, 1_010.25),
+    "entry": ENTRY,
+    "lease": Lease("local-1-2", 3, 1_010.25, USAGE, Usage(9.5)),
+    "progress": Progress(JobState.MAPPING, PHASE, PhaseProgress(2), 12.5, 1_000.5, 3, 1_010.25, "", COST, Estimate(1.5, 2.5, 0.5, 2.0, 7)),
     "cancel": CancelRequest("cancelled by the user", 1_001.0),
-    "attempt": Attempt(ID, AttemptState.FAILED, "local-1-3", 1_015.0, 999.0, 1_000.0, NUMBERS, FAILURE),
-    "commit": Commit(ID, "local-1-3", 1_001.0, 2.0, NUMBERS, RECEIPT, PART, 2**64 - 1, 5),
+    "attempt": Attempt(ID, AttemptState.FAILED, "local-1-3", 1_015.0, 999.0, 1_000.0, NUMBERS, FAILURE, 999.5, USAGE),
+    "commit": Commit(ID, "local-1-3", 1_001.0, 2.0, NUMBERS, (RECEIPT,), PART, 2**64 - 1, 5, USAGE),
+    "leg": Leg(ID, "local-1-3", 1_001.0, 2, Position(9, 1, 40, 3, 12), 2.0, NUMBERS, RECEIPT, PART, 2**64 - 1, 5, USAGE),
     "manifest": ManifestEntry("jobs/3f9a/manifest/map", 2**32 - 1),
     "outcome": Outcome(JobState.FAILED, 1_002.0, "", "", (FailedAttempt(ID, FAILURE, 7),), "TaskError", "Task 3 of the map phase failed"),
 }
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_rows_are_what_they_were_in_version_1(name: str) -> None:
+def test_rows_are_what_they_were_in_version_2(name: str) -> None:
     """A row that changes needs a new version, or a default for the new field; then `GOLDEN` gets a new file."""
     noun = ROWS[name]
     codec: Codec[object] = Codec(type(noun))
-    stored = (GOLDEN / f"{name}-v1.json").read_bytes()
+    stored = (GOLDEN / f"{name}-v2.json").read_bytes()
     assert codec.decode(name, stored) == noun
     assert codec.encode(noun) == stored
 
 
 def test_a_row_of_another_version_is_refused_by_its_name(table: MemoryTable, ledger: Ledger) -> None:
-    table.put(ENTRY.job, "outcome", b'{"v":2,"row":{"something":"else"}}', expect=0)
-    with pytest.raises(FormatVersionError, match="'outcome' was written in version 2"):
+    table.put(ENTRY.job, "job/outcome", b'{"v":1,"row":{"something":"else"}}', expect=0)
+    with pytest.raises(FormatVersionError, match="'job/outcome' was written in version 1"):
         ledger.snapshot()
 
 
-@pytest.mark.parametrize("data", [b"", b"null", b'{"v":1,"row":{}}', b"\xff", b'{"v":1,"row":{"state":"strange","at":1.0}}'])
+@pytest.mark.parametrize("data", [b"", b"null", b'{"v":2,"row":{}}', b"\xff", b'{"v":2,"row":{"state":"strange","at":1.0}}'])
 def test_a_row_that_is_none_of_ours_is_refused(data: bytes) -> None:
     with pytest.raises(CorruptObjectError, match="'outcome'"):
         Codec(Outcome).decode("outcome", data)
 
 
 def test_a_row_that_nobody_knows_is_left_alone(table: MemoryTable, ledger: Ledger) -> None:
-    assert table.put(ENTRY.job, "later", b"?", expect=0) == Row("later", 1, b"?")
+    for key in ("job/later", "task/map/000003/later", "later"):
+        assert table.put(ENTRY.job, key, b"?", expect=0) == Row(key, 1, b"?")
     assert ledger.snapshot().attempts == {}
 
 
 def test_golden_rows_are_all_known() -> None:
-    assert sorted(path.name for path in GOLDEN.iterdir()) == sorted(f"{name}-v1.json" for name in ROWS)
+    assert sorted(path.name for path in GOLDEN.iterdir()) == sorted(f"{name}-v2.json" for name in ROWS)
 
 
 def test_an_attempt_of_a_job_that_was_removed_meanwhile_is_told_so(table: MemoryTable) -> None:
     ledger = Ledger(table, "3f9a")
     ledger.create_job(ENTRY)
     ledger.launch(ID, now=NOW, expires=NOW + 60)
-    held = ledger.claim(ID, owner="w", now=NOW, lease=15)
-    assert held is not None
+    held = claimed(ledger, "w")
     table.delete_group("3f9a")
     with pytest.raises(JobNotFoundError, match="has been removed since"):
-        ledger.heartbeat(held, NUMBERS, now=NOW, lease=15)
+        ledger.heartbeat(held, Report(NUMBERS), now=NOW, lease=15)

@@ -26,7 +26,7 @@ from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.reducing import Groups, Partition, Reduced, run_reduce
 from smr_notebook.dataflow.runs import RunReader, RunWriter, read_rows
 from smr_notebook.errors import ConservationError, CorruptObjectError, PairShapeError
-from smr_notebook.model import AttemptId, Numbers, Part, Phase, Receipt, TaskId
+from smr_notebook.model import AttemptId, Numbers, Part, Phase, Position, Receipt, TaskId
 
 # ---------------------------------------------------------------- parts to work with
 
@@ -100,7 +100,7 @@ def functions(
 def blocks_of(records: list[Any], *, size: int = 3, source: str = "input.txt") -> list[RecordBlock]:
     """Blocks of a few records each; record `i` stands at byte 10 * i."""
     starts = range(0, len(records), size)
-    return [RecordBlock(source, records[start : start + size], start + 1, 10, locator(start)) for start in starts]
+    return [RecordBlock(source, records[start : start + size], 10, locator(start), begin=None, at=Position(start)) for start in starts]
 
 
 def locator(start: int) -> Callable[[int], int]:
@@ -123,8 +123,8 @@ def run(functions: Functions, tasks: list[list[Any]], *, partitions: int = 1, bu
         scratch, writers = Path(folder), []
         for records in tasks:
             meter, writer = Meter(), ScratchWriter(partitions)
-            receipt = run_map(functions, blocks_of(records), writer, partitions=partitions, meter=meter, budget=budget, scratch=scratch)
-            assert receipt.pairs == meter.pairs_out
+            mapped = run_map(functions, blocks_of(records), writer, partitions=partitions, meter=meter, budget=budget, scratch=scratch)
+            assert mapped.receipt.pairs == meter.pairs_out
             job.maps.append(meter.numbers())
             writers.append(writer)
         for number in range(partitions):
@@ -533,10 +533,11 @@ def test_what_is_lost_between_reading_and_reducing_shows_in_the_checksum(tmp_pat
         for spill in partition.spills._spills[:lost]:
             spill.file.close()
         del partition.spills._spills[:lost]
-        for _ in partition.blocks():
+        groups = Groups(partition.blocks(), Meter())
+        for _ in groups:
             pass
         partition.close()
-        return partition.checksum
+        return groups.checksum
 
     assert handed_over(lost=0) == mapped
     assert handed_over(lost=1) != mapped

@@ -15,7 +15,7 @@ from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.naming import classify
-from smr_notebook.control.planning import PlannedJob, Request, check_environment, plan_job, sample_pairs
+from smr_notebook.control.planning import PlannedJob, Request, check_environment, plan_job, take_sample
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.environment import environment
 from smr_notebook.errors import EnvironmentMismatchError, InputEmptyError
@@ -102,5 +102,6 @@ def test_a_sample_of_a_slow_map_is_small(backend: Backend) -> None:
 
     functions = Functions(slow, map_takes_source=False, reduce=None, reduce_yields=False, combine=None, combine_yields=False)
     splits = planned(backend, "/logs").splits
-    sample = sample_pairs(functions, splits, format=Format.TEXT, sources=dict(backend.sources), clock=backend.clock)
-    assert list(sample) == [("x", 1), ("x", 1)]
+    sample, pairs = take_sample(functions, splits, format=Format.TEXT, sources=dict(backend.sources), clock=backend.clock)
+    assert pairs == [("x", 1), ("x", 1)]
+    assert (sample.records, sample.pairs, sample.seconds) == (2, 2, 3.0)

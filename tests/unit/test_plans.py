@@ -10,10 +10,10 @@ import pytest
 
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
-from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout
+from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout, split_page
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
-from smr_notebook.control.plans import read_code, read_plan, read_split_page, split_of, write_job
+from smr_notebook.control.plans import read_code, read_plan, read_split_page, split_of, write_code, write_plan
 from smr_notebook.control.rows import ManifestEntry
 from smr_notebook.dataflow.sealing import seal
 from smr_notebook.errors import CorruptObjectError, FormatVersionError, ObjectNotFoundError
@@ -34,6 +34,7 @@ from smr_notebook.model import (
     Split,
     TaskId,
 )
+from smr_notebook.usage import Cost
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LAYOUT = Layout("3f9a")
@@ -65,7 +66,7 @@ MANIFEST = Manifest(
             20.0,
             2.5,
             Numbers(1, 2, 3, 4, 5, 6),
-            receipt=Receipt(RUN, "jobs/3f9a/map/000000/002/run", 100, 90, 7, 5),
+            receipts=(Receipt(RUN, "jobs/3f9a/map/000000/002/run", 100, 90, 7, 5),),
             part=Part(0, (PartFile("part", 5, 60, 2**32 - 1, 80, ("str", "tuple(int,float)")),)),
             checksum=2**64 - 1,
             groups=3,
@@ -77,21 +78,23 @@ MANIFEST = Manifest(
     index_crcs=(1, 2),
     partition_pairs=(3, 2),
     partition_checksums=(2**64 - 1, 0),
+    cost=Cost(0.5, 0.25, 0.125),
 )
 
 
 @pytest.fixture
 def objects() -> MemoryStore:
     store = MemoryStore()
-    write_job(store, PLAN, SPLITS, b"code")
+    write_code(store, PLAN.job, b"code")
+    write_plan(store, PLAN, SPLITS)
     return store
 
 
 def test_what_is_submitted_can_be_read_by_a_worker(objects: MemoryStore) -> None:
     assert read_plan(objects, "3f9a") == PLAN
     assert read_code(objects, "3f9a") == b"code"
-    pages = [read_split_page(objects, "3f9a", page) for page in (0, 1)]
-    assert [split_of(pages[split.number // SPLITS_PER_PAGE], "3f9a", split.number) for split in SPLITS] == list(SPLITS)
+    pages = [read_split_page(objects, LAYOUT.splits, page) for page in (0, 1)]
+    assert [split_of(pages[split.number // SPLITS_PER_PAGE], LAYOUT.splits, split.number) for split in SPLITS] == list(SPLITS)
 
 
 def test_a_worker_reads_one_page_of_splits(objects: MemoryStore) -> None:
@@ -105,13 +108,13 @@ def test_a_job_that_is_not_there(objects: MemoryStore) -> None:
 
 def test_a_split_that_was_not_planned(objects: MemoryStore) -> None:
     with pytest.raises(CorruptObjectError, match="does not hold split 300"):
-        split_of(read_split_page(objects, "3f9a", 1), "3f9a", 300)
+        split_of(read_split_page(objects, LAYOUT.splits, 1), LAYOUT.splits, 300)
 
 
 def test_a_page_of_another_place_is_refused(objects: MemoryStore) -> None:
-    objects.put(LAYOUT.split_page(0), objects.get(LAYOUT.split_page(256)))
+    objects.put(split_page(LAYOUT.splits, 0), objects.get(split_page(LAYOUT.splits, 256)))
     with pytest.raises(CorruptObjectError, match="the splits of another page"):
-        read_split_page(objects, "3f9a", 0)
+        read_split_page(objects, LAYOUT.splits, 0)
 
 
 def test_a_plan_of_another_version_is_refused(objects: MemoryStore) -> None:
@@ -134,8 +137,8 @@ def test_the_plan_is_what_it_was_in_version_1() -> None:
     assert msgspec.json.encode(PLAN) == stored
 
 
-def test_the_manifest_is_what_it_was_in_version_1() -> None:
-    stored = (GOLDEN / "manifest-v1.json").read_bytes()
+def test_the_manifest_is_what_it_was_in_version_2() -> None:
+    stored = (GOLDEN / "manifest-v2.json").read_bytes()
     assert msgspec.json.decode(stored, type=Manifest) == MANIFEST
     assert msgspec.json.encode(MANIFEST) == stored
 
@@ -144,10 +147,10 @@ def test_a_manifest_is_the_one_that_its_row_names(objects: MemoryStore) -> None:
     ledger, key = Ledger(MemoryTable(), "3f9a"), LAYOUT.manifest(Phase.MAP)
     with pytest.raises(CorruptObjectError, match="no manifest of its map phase"):
         read_manifest(objects, ledger, Phase.MAP, job="3f9a")
-    data = seal("manifest", msgspec.json.encode(MANIFEST))
+    data = seal("manifest", msgspec.json.encode(MANIFEST), version=2)
     objects.put(key, data)
     ledger.put_manifest(Phase.MAP, ManifestEntry(key, zlib.crc32(data)))
     assert read_manifest(objects, ledger, Phase.MAP, job="3f9a") == MANIFEST
-    objects.put(key, seal("manifest", msgspec.json.encode(MANIFEST), version=1) + b" ")
+    objects.put(key, seal("manifest", msgspec.json.encode(MANIFEST), version=2) + b" ")
     with pytest.raises(CorruptObjectError, match="not the manifest that was proved"):
         read_manifest(objects, ledger, Phase.MAP, job="3f9a")

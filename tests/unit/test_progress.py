@@ -5,25 +5,8 @@ from __future__ import annotations
 import pytest
 
 from smr_notebook.control.progress import progress
-from smr_notebook.model import (
-    Attempt,
-    AttemptId,
-    AttemptState,
-    Commit,
-    Environment,
-    Format,
-    JobState,
-    Lease,
-    Numbers,
-    Outcome,
-    Phase,
-    PhaseProgress,
-    Plan,
-    Policy,
-    Progress,
-    Snapshot,
-    TaskId,
-)
+from smr_notebook.model import Attempt, AttemptId, AttemptState, Commit, Environment, Format, JobState, Numbers, Phase, Plan, Policy, TaskId
+from smr_notebook.standing import Lease, Outcome, PhaseProgress, Progress, Snapshot
 
 LEASE = Lease("me", 4, 50.0)
 

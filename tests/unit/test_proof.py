@@ -53,8 +53,8 @@ def part(number: int, rows: int) -> Part:
 
 def map_commit(number: int, *, records: int = 3, pairs: int = 4, written: int = 4, size: int = 15, reducers: int = 2) -> Commit:
     id = AttemptId(TaskId(Phase.MAP, number), 1)
-    receipt = Receipt(id, "run", 1, 1, 1, written) if reducers else None
-    return Commit(id, "w", 0.0, 1.0, Numbers(size, records, records, pairs, written), receipt, None if reducers else part(number, written))
+    receipts = (Receipt(id, "run", 1, 1, 1, written),) if reducers else ()
+    return Commit(id, "w", 0.0, 1.0, Numbers(size, records, records, pairs, written), receipts, None if reducers else part(number, written))
 
 
 def reduce_commit(number: int, *, pairs: int, checksum: int, groups: int = 2) -> Commit:
@@ -169,8 +169,8 @@ def test_a_reduce_task_that_read_or_wrote_something_else_is_found(change: Callab
 
 def test_a_run_that_holds_less_than_was_written_is_found() -> None:
     def change(commit: Commit) -> Commit:
-        assert commit.receipt is not None
-        return replace(commit, receipt=replace(commit.receipt, pairs=3))
+        assert commit.receipts
+        return replace(commit, receipts=(replace(commit.receipts[0], pairs=3),))
 
     with pytest.raises(ConservationError, match="pairs in the run of map task 0: 3; pairs it wrote: 4"):
         check_map(a_plan(), with_task(mapped(), 0, change))

@@ -14,6 +14,7 @@ from smr_notebook.model import (
     Attempt,
     AttemptId,
     AttemptState,
+    Capacity,
     Commit,
     Environment,
     Failure,
@@ -21,13 +22,12 @@ from smr_notebook.model import (
     Format,
     JobState,
     Numbers,
-    Outcome,
     Phase,
     Plan,
     Policy,
-    Snapshot,
     TaskId,
 )
+from smr_notebook.standing import Outcome, Snapshot
 
 NOW = 1_000.0
 POLICY = Policy(retries=2, lost_launches=3, lease=15.0, launch=60.0)
@@ -90,7 +90,7 @@ def look(
 
 
 def decided(snapshot: Snapshot, of: Plan | None = None, *, concurrency: int = 10, queue_seconds: float = 0.0) -> Decision:
-    return decide(of or plan(), snapshot, NOW, concurrency=concurrency, queue_seconds=queue_seconds)
+    return decide(of or plan(), snapshot, NOW, capacity=Capacity(concurrency, queue_seconds))
 
 
 def launched(decision: Decision) -> list[AttemptId]:

@@ -29,7 +29,7 @@ MIB = 1 << 20
 def blocks_of(objects: MemoryStore, infos: list[ObjectInfo], *, rows: bool = False) -> list[RecordBlock]:
     source = JobInput(objects)
     read = read_frame if rows else read_items
-    return [block for info in infos for block in read(Span("job", info.key, 0, info.size, info.size, info.version), source, first=1)]
+    return [block for info in infos for block in read(Span("job", info.key, 0, info.size, info.size, info.version), source)]
 
 
 def records(blocks: list[RecordBlock]) -> list[Any]:

@@ -39,12 +39,8 @@ def read(data: bytes, *, split_bytes: int = 1 << 30, block_bytes: int = 1 << 20,
     source = MemorySource({"key": data})
     blocks = []
     for split in plan_splits([PlannedObject("memory", source.stat("key"), cuttable)], split_bytes=split_bytes):
-        first = 1
         for span in split.spans:
-            for block in read_text(span, source, first=first, block_bytes=block_bytes):
-                assert block.first == first
-                first += len(block.records)
-                blocks.append(block)
+            blocks += read_text(span, source, block_bytes=block_bytes)
     return blocks
 
 
@@ -138,7 +134,7 @@ def test_the_line_of_a_bad_byte_is_counted_from_the_start_of_the_span() -> None:
     with pytest.raises(InputFormatError, match=r"offset 8 \(line 4\): invalid start byte"):
         read(b"a\nb\nc\nd \xff\n", block_bytes=2)
     with pytest.raises(InputFormatError, match=r"offset 8 \(line 2 of those that start after byte 4\)"):
-        list(read_text(Span("m", "key", 4, 10, 10, "1"), Versioned(b"a\nb\nc\nd \xff\n"), first=1))
+        list(read_text(Span("m", "key", 4, 10, 10, "1"), Versioned(b"a\nb\nc\nd \xff\n")))
 
 
 def test_a_character_cut_at_the_end_of_the_object_is_an_error() -> None:
@@ -152,7 +148,7 @@ def test_every_record_starts_in_its_split() -> None:
     version = source.stat("key").version
 
     def starting_in(start: int, stop: int) -> list[object]:
-        return records(list(read_text(Span("m", "key", start, stop, len(data), version), source, first=1)))
+        return records(list(read_text(Span("m", "key", start, stop, len(data), version), source)))
 
     assert [starting_in(start, start + 1) for start in range(len(data))] == [["aa"], [], [], ["bb"], [], [], [""], ["cc"], []]
 
@@ -181,12 +177,12 @@ class Versioned:
 def test_an_object_that_is_not_the_planned_one_gives_no_record(found: ObjectInfo) -> None:
     for start, stop in [(0, 4), (2, 4), (0, 0)]:
         with pytest.raises(InputChangedError, match=r"key has changed .*4 bytes, version '1'.* were planned; .* Submit the job again"):
-            next(read_text(Span("m", "key", start, stop, 4, "1"), Versioned(b"a\nb\n"[: found.size], found), first=1))
+            next(read_text(Span("m", "key", start, stop, 4, "1"), Versioned(b"a\nb\n"[: found.size], found)))
 
 
 def test_an_object_that_changes_under_the_reader_is_found_at_the_end() -> None:
     source = Versioned(b"a\n" * 10_000)
-    blocks = read_text(Span("m", "key", 0, 20_000, 20_000, "1"), source, first=1, block_bytes=600)
+    blocks = read_text(Span("m", "key", 0, 20_000, 20_000, "1"), source, block_bytes=600)
     next(blocks)
     source.found = ObjectInfo("key", 20_000, "2")
 
@@ -197,24 +193,24 @@ def test_an_object_that_changes_under_the_reader_is_found_at_the_end() -> None:
 def test_a_small_object_costs_one_get_and_one_stat() -> None:
     source = Versioned(b"a\nb\n")
 
-    assert records(list(read_text(Span("m", "key", 0, 4, 4, "1"), source, first=1))) == ["a", "b"]
+    assert records(list(read_text(Span("m", "key", 0, 4, 4, "1"), source))) == ["a", "b"]
     assert source.calls == ["get 0 4", "stat"]
 
 
 def test_an_object_that_is_gone_is_missing() -> None:
     with pytest.raises(InputMissingError):
-        list(read_text(Span("m", "key", 0, 4, 4, "1"), MemorySource({}), first=1))
+        list(read_text(Span("m", "key", 0, 4, 4, "1"), MemorySource({})))
 
 
 def test_a_source_that_gives_too_few_bytes_is_an_error() -> None:
     source = Versioned(b"a\n", ObjectInfo("key", 4, "1"))
 
     with pytest.raises(InputReadError, match="gave 2 bytes at offset 0 where 4 were asked for"):
-        list(read_text(Span("m", "key", 0, 4, 4, "1"), source, first=1))
+        list(read_text(Span("m", "key", 0, 4, 4, "1"), source))
 
 
 def test_a_span_that_lies_inside_one_line_reads_only_itself() -> None:
     source = Versioned(b"x" * 10_000)
 
-    assert list(read_text(Span("m", "key", 5000, 6000, 10_000, "1"), source, first=1)) == []
+    assert list(read_text(Span("m", "key", 5000, 6000, 10_000, "1"), source)) == []
     assert source.calls == ["get 4999 6000", "stat"]

@@ -13,10 +13,10 @@ from typing import Final
 import msgspec
 
 from smr_notebook.backends.local.client import PRELOAD, LocalFunctions
-from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.backends.local.objects import DirectoryStore
 from smr_notebook.backends.local.source import FileSource
 from smr_notebook.backends.local.table import SqliteTable
+from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.model import Policy
 from smr_notebook.ports import Backend
 

@@ -1,0 +1,98 @@
+"""`smr jobs`, `smr status`, `smr cancel`, `smr result`: the jobs of a platform, from a shell."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smr_notebook.cli_console import Console
+from smr_notebook.errors import ConfigError
+from smr_notebook.notebook.render import View, text
+from smr_notebook.session import Session
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from smr_notebook.job import Job
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands to the subparsers of a parser."""
+    jobs = commands.add_parser("jobs", help="list the jobs, the latest first")
+    jobs.set_defaults(run=_jobs)
+    status = commands.add_parser("status", help="show how far a job is")
+    status.set_defaults(run=_status)
+    cancel = commands.add_parser("cancel", help="stop a job")
+    cancel.set_defaults(run=_cancel)
+    result = commands.add_parser("result", help="wait for a job, and print or save its result")
+    result.add_argument("--to", type=Path, metavar="FILE", help="save it there: .parquet or .csv")
+    result.set_defaults(run=_result)
+    for command in (status, cancel, result):
+        command.add_argument("id", metavar="ID", help="identifier of the job, or its beginning")
+    for command in (jobs, status, cancel, result):
+        command.add_argument("--platform", default="local", metavar="P", help="local (the default) or aws")
+
+
+def _jobs(options: Namespace, console: Console) -> int:
+    for job in Session(options.platform).jobs():
+        created = datetime.fromtimestamp(int(job.created), UTC).strftime("%Y-%m-%d %H:%M:%S")
+        console.tell(f"{job.id}  {created}  {job.state.value:<10} {job.name}".rstrip())
+    return 0
+
+
+def _status(options: Namespace, console: Console) -> int:
+    job = _find(options)
+    console.tell(text(View(job.id, job.name, job.status(), time.time())))
+    return 0
+
+
+def _cancel(options: Namespace, console: Console) -> int:
+    job = _find(options)
+    if job.done():
+        console.tell(f"{job.id} has ended already: {job.status().state}")
+    else:
+        job.cancel()
+        console.tell(f"{job.id} is being cancelled")
+    return 0
+
+
+def _result(options: Namespace, console: Console) -> int:
+    write = _writer(options.to) if options.to else None  # before the wait: a wrong name should not cost an hour
+    frame = _find(options).result()
+    if write is None:
+        console.tell(frame.to_string(index=False))
+    else:
+        write(frame, options.to)
+        console.tell(f"{options.to}: {len(frame):,} rows")
+    return 0
+
+
+def _find(options: Namespace) -> Job:
+    return Session(options.platform).attach(options.id)
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_csv(path, index=False)
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_parquet(path, index=False)
+
+
+_WRITERS = {".csv": _write_csv, ".parquet": _write_parquet}
+
+
+def _writer(path: Path) -> Any:
+    """Return what saves a frame under this name.
+
+    Raises:
+        ConfigError: The name says no format that we write.
+    """
+    if path.suffix.lower() not in _WRITERS:
+        raise ConfigError(f"--to {path}: the name must end in {' or '.join(_WRITERS)}.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--to {path}: there is no folder {path.parent}.")
+    return _WRITERS[path.suffix.lower()]

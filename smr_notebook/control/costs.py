@@ -1,0 +1,175 @@
+"""What a job costs: prices, what was spent, and what a job is thought to cost before it runs. Pure.
+
+Theory. Services bill the time of invocations by their memory, and requests. Both are counted where they happen (`usage.Tally`), told
+with each heartbeat and each commit, and added up from the rows: so a cost follows from what stands, like all progress does. Not in it
+are storage, logs, data that leaves the region, free tiers and what the SDK repeats by itself: for most jobs some hundredths.
+
+An estimate rests on a sample of the input, mapped where the job is planned. It is a range, and its upper end is what `max_cost` is held
+against; while the job runs, what was spent and what is in flight is.
+
+Prices are those of `PRICES`, with their date and source. A region that is not listed is priced as `us-east-1`, which `Rates.region` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from smr_notebook.control.snapshots import used
+from smr_notebook.model import Estimate, Phase, Plan
+from smr_notebook.standing import Snapshot
+from smr_notebook.usage import Cost, Rates, Usage
+
+_GIB: Final = 2**30
+_X86: Final = 0.0000166667
+_ARM: Final = 0.0000133334
+_SOURCE: Final = "price pages of AWS Lambda, Amazon S3 and Amazon DynamoDB (on demand)"
+_DATE: Final = "2026-11-21"
+
+
+def _rates(gb_second: float) -> Rates:
+    return Rates(
+        region="us-east-1",
+        date=_DATE,
+        source=_SOURCE,
+        gb_second=gb_second,
+        invocation=0.20e-6,
+        put=5.0e-6,
+        get=0.4e-6,
+        row_write=0.625e-6,
+        row_read=0.125e-6,
+    )
+
+
+PRICES: Final[Mapping[str, Rates]] = MappingProxyType({"aws/us-east-1/x86_64": _rates(_X86), "aws/us-east-1/arm64": _rates(_ARM)})
+"""Price lists by tariff: platform, region, architecture."""
+
+_OVERHEAD_SECONDS: Final = 1.5
+"""Seconds of an attempt besides the user's code: start, claim, plan and code, commit."""
+
+_SHUFFLE_SECONDS_PER_PAIR: Final = 2e-6
+"""Seconds that reading, merging and handing out a pair takes on the reduce side."""
+
+_SPREAD: Final = (0.5, 2.0)
+"""How far off an estimate may be: what is likely, times these."""
+
+_UNSAMPLED_SECONDS_PER_BYTE: Final = 5e-8
+"""20 MB a second: where nothing was tried."""
+
+
+def rates_of(tariff: str) -> Rates | None:
+    """Return the prices of a platform by its tariff (`aws/eu-west-1/arm64`), or `None` where nothing costs."""
+    if not tariff:
+        return None
+    platform, _, architecture = tariff.split("/")
+    return PRICES.get(tariff) or PRICES[f"{platform}/us-east-1/{architecture}"]
+
+
+def priced(usage: Usage, rates: Rates, *, memory_bytes: int) -> Cost:
+    """Return what was used as money.
+
+    Args:
+        usage: What was used.
+        rates: The prices.
+        memory_bytes: Memory of one invocation.
+    """
+    return Cost(
+        compute=usage.seconds * rates.gb_second * memory_bytes / _GIB + usage.invocations * rates.invocation,
+        objects=usage.puts * rates.put + usage.gets * rates.get,
+        table=usage.row_writes * rates.row_write + usage.row_reads * rates.row_read,
+    )
+
+
+def used_by(snapshot: Snapshot) -> Usage:
+    """Return what a job used so far: its attempts, its planning, its coordinators."""
+    total = used(snapshot.attempts.values(), snapshot.commits)
+    for settled in snapshot.settled.values():
+        total += settled.usage
+    lease = snapshot.lease
+    return total + lease.before + lease.usage + Usage(invocations=lease.epoch) if lease else total
+
+
+def spent(plan: Plan, snapshot: Snapshot) -> Cost:
+    """Return what a job has cost so far; nothing where nothing costs."""
+    return priced(used_by(snapshot), plan.rates, memory_bytes=plan.memory_bytes) if plan.rates else Cost()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some records that were mapped where the job was planned.
+
+    Attributes:
+        records: How many.
+        bytes: Their input bytes.
+        pairs: What they gave.
+        seconds: How long that took.
+    """
+
+    records: int = 0
+    bytes: int = 0
+    pairs: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a job is cut.
+
+    Attributes:
+        maps: Map tasks.
+        reducers: Reduce tasks.
+        input_bytes: Bytes of the whole input.
+        concurrency: How many run at once.
+        heartbeat: Seconds between two heartbeats.
+    """
+
+    maps: int
+    reducers: int
+    input_bytes: int
+    concurrency: int
+    heartbeat: float
+
+
+def estimate(shape: Shape, sample: Sample, rates: Rates, *, memory_bytes: int) -> Estimate:
+    """Return what a job is thought to take.
+
+    Args:
+        shape: How it is cut.
+        sample: What mapping some of its records took; an empty one gives a guess.
+        rates: The prices.
+        memory_bytes: Memory of one invocation.
+    """
+    per_byte = sample.seconds / sample.bytes if sample.bytes and sample.seconds else _UNSAMPLED_SECONDS_PER_BYTE
+    pairs = shape.input_bytes * (sample.pairs / sample.bytes if sample.bytes else 0.1)
+    map_seconds = _OVERHEAD_SECONDS + per_byte * shape.input_bytes / shape.maps
+    reduce_seconds = _OVERHEAD_SECONDS + _SHUFFLE_SECONDS_PER_PAIR * pairs / shape.reducers if shape.reducers else 0.0
+    waves = -(-shape.maps // shape.concurrency) * map_seconds + -(-shape.reducers // shape.concurrency) * reduce_seconds
+    usage = Usage(
+        seconds=shape.maps * map_seconds + shape.reducers * reduce_seconds + waves,
+        invocations=shape.maps + shape.reducers + 2,
+        puts=shape.maps + shape.reducers + 10,
+        gets=shape.maps * (6 + shape.input_bytes // shape.maps // (8 << 20)) + shape.maps * shape.reducers + 5 * shape.reducers,
+        row_writes=int(5 * (shape.maps + shape.reducers) + (shape.maps * map_seconds + shape.reducers * reduce_seconds) / shape.heartbeat),
+        row_reads=int(10 * (shape.maps + shape.reducers) + 5 * waves),
+    )
+    likely = priced(usage, rates, memory_bytes=memory_bytes).total
+    return Estimate(map_seconds, reduce_seconds, likely * _SPREAD[0], likely * _SPREAD[1], sample.records)
+
+
+def price_of_attempt(plan: Plan, snapshot: Snapshot, phase: Phase) -> float:
+    """Return what one more attempt of a phase is thought to cost, in dollars: as those that committed did, else as was estimated."""
+    if plan.rates is None:
+        return 0.0
+    settled = snapshot.settled_in(phase)
+    commits = [commit for task, commit in snapshot.commits.items() if task.phase is phase]
+    count = settled.tasks + len(commits)
+    if count:
+        seconds = (settled.seconds + sum(commit.seconds for commit in commits)) / count
+    else:
+        thought = plan.estimate or Estimate(_OVERHEAD_SECONDS, _OVERHEAD_SECONDS, 0.0, 0.0)
+        seconds = thought.map_seconds if phase is Phase.MAP else thought.reduce_seconds
+    gets = 6 if phase is Phase.MAP else plan.maps + 5
+    usage = Usage(seconds=seconds, invocations=1, puts=1, gets=gets, row_writes=6, row_reads=6)
+    return priced(usage, plan.rates, memory_bytes=plan.memory_bytes).total

@@ -1,0 +1,138 @@
+"""From rows to a snapshot: what decisions are made from. Pure.
+
+Rules of this module:
+
+* A snapshot says nothing that the rows do not: it is made anew from them at each look.
+* A page of tasks is *settled* when each of its tasks has a commit and none of its other attempts may still be at work. Nothing of it
+  can change any more, so it is added up, and neither read nor listed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from smr_notebook.control.row_keys import tasks_on
+from smr_notebook.control.rows import CancelRequest, JobEntry, ManifestEntry
+from smr_notebook.model import Attempt, AttemptState, Commit, Numbers, Phase, Plan, TaskId
+from smr_notebook.standing import Lease, Outcome, PhaseProgress, Settled, Snapshot
+from smr_notebook.usage import Usage
+
+
+def snapshot_of(rows: Iterable[tuple[str, object]]) -> Snapshot | None:
+    """Return what rows say, given as keys and nouns in key order; `None` when there is no such job."""
+    there = False
+    attempts: dict[TaskId, tuple[Attempt, ...]] = {}
+    commits: dict[TaskId, Commit] = {}
+    manifests: dict[Phase, str] = {}
+    cancel: CancelRequest | None = None
+    outcome: Outcome | None = None
+    lease: Lease | None = None
+    for key, noun in rows:
+        match noun:
+            case Attempt() as attempt:
+                attempts[attempt.id.task] = (*attempts.get(attempt.id.task, ()), attempt)
+            case Commit() as commit:
+                commits[commit.id.task] = commit
+            case ManifestEntry(key=place):
+                manifests[Phase(key.rpartition("/")[2])] = place
+            case JobEntry():
+                there = True
+            case CancelRequest() as cancel:
+                pass
+            case Outcome() as outcome:
+                pass
+            case Lease() as lease:
+                pass
+    if not there:
+        return None
+    return Snapshot(attempts, commits, manifests, cancel.reason if cancel else None, outcome, lease)
+
+
+def is_settled(plan: Plan, snapshot: Snapshot, phase: Phase, page: int, *, now: float) -> bool:
+    """Whether nothing of a page can change any more."""
+    for number in tasks_on(plan, phase, page):
+        task = TaskId(phase, number)
+        commit = snapshot.commits.get(task)
+        if commit is None:
+            return False
+        others = [attempt for attempt in snapshot.attempts.get(task, ()) if attempt.id != commit.id]
+        if any(attempt.live and not attempt.expired(now) for attempt in others):
+            return False
+    return True
+
+
+def settle(settled: Settled, page: int, commits: Mapping[TaskId, Commit], attempts: Sequence[Sequence[Attempt]]) -> Settled:
+    """Return what was added up, with one more page.
+
+    Args:
+        settled: What was added up so far.
+        page: The number of the page.
+        commits: The commit of each task of the page.
+        attempts: All attempts of each of them.
+    """
+    return Settled(
+        pages=settled.pages | {page},
+        tasks=settled.tasks + len(commits),
+        progress=add(settled.progress, phase_progress(attempts, commits)),
+        seconds=settled.seconds + sum(commit.seconds for commit in commits.values()),
+        started=min([settled.started, *(attempt.started for of_task in attempts for attempt in of_task)]),
+        usage=settled.usage + used(attempts, commits),
+    )
+
+
+def phase_progress(attempts: Iterable[Sequence[Attempt]], commits: Mapping[TaskId, Commit]) -> PhaseProgress:
+    """Return how far some tasks are, but for how many there are.
+
+    Args:
+        attempts: The attempts of each task that has any.
+        commits: The commits of those that have one.
+    """
+    found = [of_task for of_task in attempts if of_task]
+    open_tasks = [of_task for of_task in found if of_task[0].id.task not in commits]
+    live = [attempt for of_task in open_tasks for attempt in of_task if attempt.live]
+    paused = [attempt for of_task in open_tasks for attempt in of_task if attempt.state is AttemptState.PAUSED]
+    return PhaseProgress(
+        done=len(commits),
+        running=sum(attempt.state is AttemptState.RUNNING for attempt in live),
+        launched=sum(attempt.state is AttemptState.LAUNCHED for attempt in live),
+        retried=sum(_retries(of_task) for of_task in found),
+        failed=sum(attempt.state is AttemptState.FAILED for of_task in found for attempt in of_task),
+        numbers=_total([commit.numbers for commit in commits.values()], [attempt.numbers for attempt in (*paused, *live)]),
+        slowest=max((commit.seconds for commit in commits.values()), default=0.0),
+    )
+
+
+def add(first: PhaseProgress, second: PhaseProgress) -> PhaseProgress:
+    """Return how far two sets of tasks of a phase are together."""
+    return replace(
+        first,
+        done=first.done + second.done,
+        running=first.running + second.running,
+        launched=first.launched + second.launched,
+        retried=first.retried + second.retried,
+        failed=first.failed + second.failed,
+        numbers=first.numbers + second.numbers,
+        slowest=max(first.slowest, second.slowest),
+    )
+
+
+def used(attempts: Iterable[Sequence[Attempt]], commits: Mapping[TaskId, Commit]) -> Usage:
+    """Return what attempts used, as far as they told; one that fell silent counts as at work until its lease ended."""
+    total = Usage()
+    for of_task in attempts:
+        for attempt in of_task:
+            commit = commits.get(attempt.id.task)
+            told = commit.usage if commit is not None and commit.id == attempt.id else attempt.usage
+            silent = attempt.claimed and (attempt.live or attempt.state is AttemptState.FAILED)
+            seconds = max(told.seconds, attempt.changed - attempt.claimed) if silent else told.seconds
+            total += replace(told, seconds=seconds, invocations=1)
+    return total
+
+
+def _retries(of_task: Sequence[Attempt]) -> int:
+    return len(of_task) - 1 - sum(attempt.state is AttemptState.PAUSED for attempt in of_task)
+
+
+def _total(committed: Sequence[Numbers], others: Sequence[Numbers]) -> Numbers:
+    return sum((*committed, *others), start=Numbers())
