@@ -6,9 +6,10 @@ very same commands.
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Callable
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +27,32 @@ class Console:
 
 Command = Callable[[Namespace, Console], int]
 """A command: what it was told, and where it runs; returns the exit code."""
+
+Room = Callable[[Any], None]
+"""Adds the commands of one room to the subparsers of a parser, each with its `Command` as the default `run`."""
+
+
+def add_place(command: ArgumentParser) -> None:
+    """Add the options that say which deployment is meant; what is not said is in the settings, as for a notebook."""
+    command.add_argument("--stack", metavar="S", help="name of the deployment on AWS (default: smr)")
+    command.add_argument("--region", metavar="R", help="region of AWS (default: that of the profile or of AWS_REGION)")
+    command.add_argument("--profile", metavar="P", help="profile of the credentials (default: AWS_PROFILE)")
+
+
+def run(words: Sequence[str], console: Console, *, rooms: Sequence[Room], parser: ArgumentParser) -> int:
+    """Run one command, and return its exit code.
+
+    Args:
+        words: The command with its options.
+        console: Where its lines go, and who answers its questions.
+        rooms: Where the commands are.
+        parser: Reads the words, and says what is wrong with them.
+
+    Raises:
+        SmrError: What was asked could not be done.
+    """
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add_commands in rooms:
+        add_commands(commands)
+    options = parser.parse_args(words)
+    return int(options.run(options, console))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smr_notebook.cli_console import Console
+from smr_notebook.cli_console import Console, add_place
 from smr_notebook.errors import ConfigError
 from smr_notebook.notebook.render import View, text
 from smr_notebook.session import Session
@@ -33,11 +33,12 @@ def add_commands(commands: Any) -> None:
     for command in (status, cancel, result):
         command.add_argument("id", metavar="ID", help="identifier of the job, or its beginning")
     for command in (jobs, status, cancel, result):
-        command.add_argument("--platform", default="local", metavar="P", help="local (the default) or aws")
+        command.add_argument("--platform", metavar="P", help="local (the default) or aws")
+        add_place(command)
 
 
 def _jobs(options: Namespace, console: Console) -> int:
-    for job in Session(options.platform).jobs():
+    for job in _session(options).jobs():
         created = datetime.fromtimestamp(int(job.created), UTC).strftime("%Y-%m-%d %H:%M:%S")
         console.tell(f"{job.id}  {created}  {job.state.value:<10} {job.name}".rstrip())
     return 0
@@ -70,8 +71,12 @@ def _result(options: Namespace, console: Console) -> int:
     return 0
 
 
+def _session(options: Namespace) -> Session:
+    return Session(options.platform, stack=options.stack, region=options.region, profile=options.profile)
+
+
 def _find(options: Namespace) -> Job:
-    return Session(options.platform).attach(options.id)
+    return _session(options).attach(options.id)
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
@@ -79,7 +84,15 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_parquet(path, index=False)
+    from pyarrow import ArrowException  # noqa: PLC0415 - only this command needs it
+
+    try:
+        frame.to_parquet(path, index=False)
+    except (ArrowException, TypeError) as error:
+        reason = str(error).splitlines()[0].rstrip(". ")
+        raise ConfigError(
+            f"{path} cannot hold this result, because a column has values of several kinds ({reason}). Save it as .csv."
+        ) from error
 
 
 _WRITERS = {".csv": _write_csv, ".parquet": _write_parquet}

@@ -21,6 +21,9 @@ from smr_notebook.errors import ConfigError
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", re.IGNORECASE)
+PLATFORMS = ("local", "aws")
+"""Where jobs can run."""
+
 _DISPLAYS = ("auto", "panel", "text", "static", "quiet")
 
 
@@ -29,7 +32,12 @@ class Settings:
     """What can be set for all jobs of a session.
 
     Attributes:
+        platform: Where jobs run: `local` or `aws`.
         workspace: Folder of the embedded default: jobs, table, log of the service.
+        stack: Name of the deployment on AWS.
+        region: Region of the deployment; empty for what boto3 finds.
+        profile: Profile of the credentials; empty for what boto3 finds.
+        max_cost: US dollars that one job may cost; 0 for any.
         workers: Worker processes that run at once; 0 means as many as this process has cores.
         worker_memory: Bytes of data that one worker holds before it spills to disk.
         result_limit: Largest result, in bytes, that `Job.result` loads into memory.
@@ -43,6 +51,11 @@ class Settings:
     """
 
     workspace: Path
+    platform: str = "local"
+    stack: str = "smr"
+    region: str = ""
+    profile: str = ""
+    max_cost: float = 0.0
     workers: int = 0
     worker_memory: int = 256 * 2**20
     result_limit: int = 2 * 2**30
@@ -93,7 +106,30 @@ def _display(value: object) -> str:
     return str(value)
 
 
+def _platform(value: object) -> str:
+    if value not in PLATFORMS:
+        raise ValueError("one of " + ", ".join(PLATFORMS))
+    return str(value)
+
+
+def read_dollars(value: object) -> float:
+    """Return an amount of US dollars from a number or from text such as `$0.50`.
+
+    Raises:
+        ValueError: It is neither, or negative.
+    """
+    amount = float(str(value).strip().removeprefix("$"))
+    if not 0 <= amount < float("inf"):
+        raise ValueError("not an amount")
+    return amount
+
+
 _READERS: dict[str, tuple[Callable[[object], Any], str]] = {
+    "platform": (_platform, "one of " + ", ".join(PLATFORMS)),
+    "stack": (str, "the name of a deployment"),
+    "region": (str, "a region such as eu-west-1"),
+    "profile": (str, "the name of a profile"),
+    "max_cost": (read_dollars, "an amount of dollars such as 0.50, 0 for any"),
     "workspace": (_path, "a folder"),
     "workers": (_count, "a whole number, 0 for as many as there are cores"),
     "worker_memory": (parse_size, "a size such as 256MB"),

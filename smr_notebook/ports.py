@@ -106,10 +106,12 @@ class Advice:
     Attributes:
         concurrency: To have more invocations run at once; empty where they are many already.
         environment: To have the packages of the workers agree with the notebook's.
+        requirements: The command that gives the workers further packages; `{options}` stands for their names.
     """
 
     concurrency: str = ""
     environment: str = ""
+    requirements: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,15 @@ state of a job, so that another session on the same workspace, in another kernel
 from __future__ import annotations
 
 import secrets
+import shlex
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
-from smr_notebook.backends.local.platform import LocalOptions, open_local
 from smr_notebook.backends.memory.objects import MemoryStore
-from smr_notebook.config import Settings, from_machine, parse_size
+from smr_notebook.config import Settings, from_machine, parse_size, read_dollars
 from smr_notebook.control.expiry import remove_expired, remove_job
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, list_jobs
@@ -27,8 +27,8 @@ from smr_notebook.control.rows import JobEntry
 from smr_notebook.dataflow.aggregations import as_reduce, makes_generators, natural_combiner
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.functions import Functions
-from smr_notebook.environment import environment
-from smr_notebook.errors import ConfigError, JobNotFoundError, PlanError, StoreError, ThrottledError
+from smr_notebook.environment import environment, package_name
+from smr_notebook.errors import ConfigError, EnvironmentMismatchError, JobNotFoundError, PlanError, StoreError, ThrottledError
 from smr_notebook.job import Job, JobInfo
 from smr_notebook.labels import cell_label
 from smr_notebook.ports import Backend, ObjectStore
@@ -54,6 +54,7 @@ class Options:
     split_size: int | str | None = None
     name: str = ""
     retries: int | None = None
+    max_cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,14 @@ class _Begun:
 
 
 class Session:
-    """Where jobs go. Without arguments: this machine, with the settings of the project file and the environment.
+    """Where jobs go. Without arguments: this machine, unless the settings of the project file and the environment say otherwise.
 
     Args:
-        platform: `local`, the embedded default.
+        platform: `local`, the embedded default, or `aws`.
+        stack: Name of the deployment on AWS; `smr` if nothing says otherwise.
+        region: Where it is; else boto3's own choice.
+        profile: Whose credentials; else boto3's own choice.
+        requirements: Packages that the workers must have besides those that every worker has: `scikit-learn==1.7.2`, …
         settings: Settings by name, such as `{"workspace": "jobs", "workers": 2}`, which win over the environment and the project
             file; or all of them, resolved.
         backend: A platform opened by other means, for tests and for adapters of one's own.
@@ -79,19 +84,37 @@ class Session:
     """
 
     def __init__(
-        self, platform: str = "local", *, settings: Settings | Mapping[str, object] | None = None, backend: Backend | None = None
+        self,
+        platform: str | None = None,
+        *,
+        stack: str | None = None,
+        region: str | None = None,
+        profile: str | None = None,
+        requirements: Sequence[str] = (),
+        settings: Settings | Mapping[str, object] | None = None,
+        backend: Backend | None = None,
     ) -> None:
-        if platform != "local":
-            raise ConfigError(f"There is no platform {platform!r}. Known: local.")
-        self.settings = settings if isinstance(settings, Settings) else from_machine(settings or {})
-        self.backend = backend or _open(self.settings)
+        if isinstance(settings, Settings):
+            self.settings = settings
+        else:
+            told = {"platform": platform, "stack": stack, "region": region, "profile": profile}
+            self.settings = from_machine({**(settings or {}), **{name: value for name, value in told.items() if value is not None}})
+        required = read_requirements(requirements)
+        self.backend = backend or _OPENERS[self.settings.platform](self.settings, tuple(required))
+        if required:
+            check_requirements(self.backend, required)
 
     def close(self) -> None:
         """End the local service of the workspace, with all that runs in it. Jobs that had not ended go on when somebody attaches."""
         self.backend.close()
 
     def __repr__(self) -> str:
-        return f"<Session {self.backend.name} {self.settings.workspace}>"
+        return f"<Session {self.backend.name} {self._place}>"
+
+    @property
+    def _place(self) -> str:
+        """Where the jobs are, for people."""
+        return f"stack {self.settings.stack}" if self.backend.name == "aws" else str(self.settings.workspace)
 
     # ------------------------------------------------------------ submitting
 
@@ -108,6 +131,7 @@ class Session:
         split_size: int | str | None = None,
         name: str = "",
         retries: int | None = None,
+        max_cost: float | None = None,
         wait: Literal[False] = False,
     ) -> Job: ...
 
@@ -124,6 +148,7 @@ class Session:
         split_size: int | str | None = None,
         name: str = "",
         retries: int | None = None,
+        max_cost: float | None = None,
         wait: Literal[True],
     ) -> pd.DataFrame: ...
 
@@ -139,6 +164,7 @@ class Session:
         split_size: int | str | None = None,
         name: str = "",
         retries: int | None = None,
+        max_cost: float | None = None,
         wait: bool = False,
     ) -> Job | pd.DataFrame:
         """Submit a job, and return at once.
@@ -154,6 +180,7 @@ class Session:
             split_size: Bytes of input for each map task, as a number or as text (`64MB`).
             name: Label, shown wherever the job is.
             retries: Further attempts of a task after its first one failed.
+            max_cost: US dollars that the job may cost where it costs anything: above that it does not start, and launches nothing more.
             wait: Return the DataFrame instead of the job.
 
         Warns:
@@ -165,7 +192,7 @@ class Session:
             EnvironmentMismatchError: The workers have another Python or other packages.
             JobError: With `wait=True`: the job failed.
         """
-        options = Options(combine, format, reducers, split_size, name, retries)
+        options = Options(combine, format, reducers, split_size, name, retries, max_cost)
         job = self._submit(self._request(map, reduce, input, options=options))
         return job.result() if wait else job
 
@@ -181,6 +208,7 @@ class Session:
         split_size: int | str | None = None,
         name: str = "",
         retries: int | None = None,
+        max_cost: float | None = None,
     ) -> PlannedJob:
         """Return what `map_reduce` would do with the same arguments; nothing is stored and nothing runs.
 
@@ -189,7 +217,7 @@ class Session:
         """
         if isinstance(input, Iterator):
             raise PlanError(f"Planning would consume the {type(input).__name__}. Pass a list, or submit the job.")
-        options = Options(combine, format, reducers, split_size, name, retries)
+        options = Options(combine, format, reducers, split_size, name, retries, max_cost)
         return self._plan(self._request(map, reduce, input, options=options), job="dry-run", store=MemoryStore())
 
     def _request(self, map: Map, reduce: Reduce | None, input: object, *, options: Options) -> Request:
@@ -205,6 +233,7 @@ class Session:
             name=options.name,
             budget=settings.worker_memory,
             policy=policy if options.retries is None else replace(policy, retries=options.retries),
+            max_cost=settings.max_cost if options.max_cost is None else _dollars(options.max_cost),
         )
 
     def _plan(self, request: Request, *, job: str, store: ObjectStore) -> PlannedJob:
@@ -285,7 +314,7 @@ class Session:
         """
         entries = list_jobs(self.backend.table)
         if not entries:
-            raise JobNotFoundError(f"There are no jobs in {self.settings.workspace}.")
+            raise JobNotFoundError(f"There are no jobs in {self._place}.")
         if job is None:
             return self._job(entries[-1])
         found = [entry for entry in entries if entry.job.startswith(job)] or [entry for entry in entries if entry.name == job][-1:]
@@ -293,7 +322,7 @@ class Session:
             return self._job(found[0])
         if not found:
             latest = ", ".join(entry.job for entry in entries[:-4:-1])
-            raise JobNotFoundError(f"There is no job {job!r} in {self.settings.workspace}. The latest are {latest}; smr.jobs() lists all.")
+            raise JobNotFoundError(f"There is no job {job!r} in {self._place}. The latest are {latest}; smr.jobs() lists all.")
         some = ", ".join(entry.job for entry in found[:5])
         raise JobNotFoundError(f"{job!r} is the beginning of {len(found)} jobs: {some}. Say more of it.")
 
@@ -332,7 +361,49 @@ def functions_of(map: object, reduce: object, combine: object) -> Functions:
     )
 
 
-def _open(settings: Settings) -> Backend:
+def read_requirements(lines: Sequence[str]) -> dict[str, str]:
+    """Return requirements by the one spelling of their package's name.
+
+    Raises:
+        ConfigError: A line names no package.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - workers import this module, and require nothing
+
+    found = {}
+    for line in lines:
+        try:
+            found[package_name(Requirement(line).name)] = line
+        except InvalidRequirement as error:
+            raise ConfigError(f'requirements: {line!r} names no package: {error}. Write "scikit-learn" or "scikit-learn==1.7.2".') from error
+    return found
+
+
+def check_requirements(backend: Backend, required: Mapping[str, str]) -> None:
+    """Refuse a platform whose workers lack a package, or have another version of it than is required or installed here.
+
+    Raises:
+        EnvironmentMismatchError: The message says how they get it.
+    """
+    from packaging.requirements import Requirement  # noqa: PLC0415 - as in `read_requirements`
+
+    limits = backend.functions.limits
+    here = environment(tuple(required))
+    there = here if limits.environment == environment() else limits.environment
+    ours, theirs = dict(here.packages), dict(there.packages)
+    lacking = []
+    for name, line in required.items():
+        version = theirs.get(name, "")
+        if not version or not Requirement(line).specifier.contains(version, prereleases=True) or ours.get(name, version) != version:
+            lacking.append(f"{line} (they have {version or 'none'}{f', here is {ours[name]}' if name in ours else ''})")
+    if lacking:
+        options = " ".join(f"--requirement {shlex.quote(line)}" for line in required.values())
+        mend = limits.advice.requirements.format(options=options) or f"pip install {shlex.join(required.values())}"
+        raise EnvironmentMismatchError(f"The workers lack {', '.join(lacking)}. Run: {mend}")
+
+
+def _open_local(settings: Settings, _: tuple[str, ...]) -> Backend:
+    from smr_notebook.backends.local.platform import LocalOptions, open_local  # noqa: PLC0415 - others need none of it
+
     return open_local(
         LocalOptions(
             str(settings.workspace),
@@ -342,6 +413,24 @@ def _open(settings: Settings) -> Backend:
             retries=settings.retries,
         )
     )
+
+
+def _open_aws(settings: Settings, extras: tuple[str, ...]) -> Backend:
+    try:
+        from smr_notebook.backends.aws.platform import open_aws  # noqa: PLC0415 - boto3 may be missing, and is slow to import
+    except ImportError as error:
+        raise ConfigError(f"AWS needs packages that are not installed ({error}): pip install 'smr_notebook[aws]'.") from error
+    return open_aws(settings.stack, region=settings.region, profile=settings.profile, extras=extras)
+
+
+_OPENERS: Final[Mapping[str, Callable[[Settings, tuple[str, ...]], Backend]]] = {"local": _open_local, "aws": _open_aws}
+
+
+def _dollars(value: object) -> float:
+    try:
+        return read_dollars(value)
+    except ValueError as error:
+        raise ConfigError(f"max_cost must be an amount of dollars, 0 for any; got {value!r}.") from error
 
 
 def _check_count(name: str, value: object, *, at_least: int) -> None:

@@ -1,4 +1,4 @@
-"""Launching many attempts: rows first, then calls; side by side where a call is a journey, and as a tree where they are many.
+"""Launching many attempts: rows, then calls; side by side where a call is a journey, and as a tree where they are many.
 
 Theory. An asynchronous call of a cloud function takes some 20 ms, most of it waiting, and some milliseconds of a processor: one caller
 reaches a few hundred a second. So beyond some hundreds of launches the first workers launch the next before their own work: each call
@@ -6,14 +6,14 @@ carries the attempts of its branch, and whoever is called cuts them into branche
 
 Rules of this module:
 
-* All rows are written before the first call, so that whatever is lost of a tree is there, expires unless it is claimed, and is
+* All rows of a branch are written before it is called, so that whatever is lost of it is there, expires unless it is claimed, and is
   launched again. Whoever launches for others does not wait, and does not tell.
 * A refusal ends the round: what was not called stays unanswered, and is called again later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -28,8 +28,8 @@ from smr_notebook.ports import Backend
 T = TypeVar("T")
 R = TypeVar("R")
 
-FLAT: Final = 200
-"""Up to so many launches one caller makes all calls itself."""
+FLAT: Final = 6
+"""Up to so many times `Backend.branching` launches one caller makes all calls itself: some two hundred on AWS."""
 
 ROOTS: Final = 64
 """Branches that a tree has at its root, at most."""
@@ -61,30 +61,44 @@ def launch(backend: Backend, ledger: Ledger, job: str, launches: Sequence[Launch
     Raises:
         StoreError: A row cannot be written; what was not called is called again later.
     """
-    clock = backend.clock
-    standing = side_by_side(
-        lambda wanted: ledger.launch(wanted.attempt, now=clock.now(), expires=wanted.expires), launches, threads=backend.parallel
-    )
-    ours, answered = [], set()
-    for wanted, found in zip(launches, standing, strict=True):
-        if found.state is AttemptState.LAUNCHED and found.expires == wanted.expires:
-            ours.append(wanted.attempt)
-        else:
-            answered.add(wanted.attempt)
+    expires = {wanted.attempt: wanted.expires for wanted in launches}
+    answered: set[AttemptId] = set()
     refused = False
-    branches, width = plan_branches(ours, branching=backend.branching), max(backend.parallel, 1)
-    for start in range(0, len(branches), width):
+    for round_of in _rounds(plan_branches(list(expires), branching=backend.branching), calls=backend.parallel):
         if refused or not proceed():
             break
-        chunk = branches[start : start + width]
-        errors = side_by_side(lambda branch: _call(backend, job, branch), chunk, threads=width)
-        for branch, error in zip(chunk, errors, strict=True):
+        ours = _write(backend, ledger, {attempt: expires[attempt] for branch in round_of for attempt in branch})
+        answered.update(attempt for branch in round_of for attempt in branch if attempt not in ours)
+        called = [kept for branch in round_of if (kept := [attempt for attempt in branch if attempt in ours])]
+        errors = side_by_side(lambda branch: _call(backend, job, branch), called, threads=backend.parallel)
+        for branch, error in zip(called, errors, strict=True):
             refused = refused or error is not None
             if not isinstance(error, ThrottledError):
                 answered.update(branch)
             if isinstance(error, ServiceError):
-                _bury(ledger, branch, error, now=clock.now())
+                _bury(ledger, branch, error, now=backend.clock.now())
     return Launched(frozenset(answered), refused)
+
+
+def _rounds(branches: Sequence[Sequence[AttemptId]], *, calls: int) -> Iterator[list[Sequence[AttemptId]]]:
+    """Yield branches that are written and called together: as many attempts as calls may be under way at once, or one branch."""
+    together: list[Sequence[AttemptId]] = []
+    for branch in branches:
+        if together and sum(map(len, together)) + len(branch) > calls:
+            yield together
+            together = []
+        together.append(branch)
+    if together:
+        yield together
+
+
+def _write(backend: Backend, ledger: Ledger, expires: Mapping[AttemptId, float]) -> set[AttemptId]:
+    """Write launches down, and return those that stand as written."""
+    now = backend.clock.now()
+    standing = side_by_side(
+        lambda attempt: ledger.launch(attempt, now=now, expires=expires[attempt]), list(expires), threads=backend.parallel
+    )
+    return {found.id for found in standing if found.state is AttemptState.LAUNCHED and found.expires == expires[found.id]}
 
 
 def launch_rest(backend: Backend, message: Message) -> None:
@@ -104,7 +118,7 @@ def plan_branches(attempts: Sequence[AttemptId], *, branching: int) -> list[Sequ
         attempts: All of one phase.
         branching: How many calls one worker makes for others at most; 0 for no tree.
     """
-    if not branching or len(attempts) <= FLAT:
+    if not branching or len(attempts) <= FLAT * branching:
         return [[attempt] for attempt in attempts]
     return shares(attempts, min(ROOTS, -(-len(attempts) // (branching + 1))))
 

@@ -25,6 +25,7 @@ from smr_notebook.dataflow.functions import Functions, Pair
 from smr_notebook.dataflow.inputs import JobInput, open_blocks
 from smr_notebook.dataflow.splits import PlannedObject, choose_split_bytes, plan_splits
 from smr_notebook.dataflow.stored import store_frame, store_items
+from smr_notebook.environment import PACKAGES
 from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, InputEmptyError, PlanError
 from smr_notebook.model import Environment, Format, ObjectInfo, Plan, Policy, Split
 from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore, ServiceLimits
@@ -256,7 +257,7 @@ def check_environment(here: Environment, there: Environment, *, mend: str = "") 
     ours, theirs = dict(here.packages), dict(there.packages)
     differences += [
         f"{name} {ours.get(name, 'missing')} here, {theirs.get(name, 'missing')} on the workers"
-        for name in sorted(ours.keys() | theirs.keys())
+        for name in sorted(ours.keys() | (theirs.keys() & set(PACKAGES)))
         if ours.get(name) != theirs.get(name)
     ]
     if differences:

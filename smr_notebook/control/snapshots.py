@@ -119,15 +119,23 @@ def add(first: PhaseProgress, second: PhaseProgress) -> PhaseProgress:
 
 def used(attempts: Iterable[Sequence[Attempt]], commits: Mapping[TaskId, Commit]) -> Usage:
     """Return what attempts used, as far as they told; one that fell silent counts as at work until its lease ended."""
-    total = Usage()
+    seconds, invocations, told = 0.0, 0, []
     for of_task in attempts:
         for attempt in of_task:
             commit = commits.get(attempt.id.task)
-            told = commit.usage if commit is not None and commit.id == attempt.id else attempt.usage
+            usage = commit.usage if commit is not None and commit.id == attempt.id else attempt.usage
             silent = attempt.claimed and (attempt.live or attempt.state is AttemptState.FAILED)
-            seconds = max(told.seconds, attempt.changed - attempt.claimed) if silent else told.seconds
-            total += replace(told, seconds=seconds, invocations=1)
-    return total
+            seconds += max(usage.seconds, attempt.changed - attempt.claimed) if silent else usage.seconds
+            invocations += 1
+            told.append(usage)
+    return Usage(
+        seconds,
+        invocations,
+        sum(usage.puts for usage in told),
+        sum(usage.gets for usage in told),
+        sum(usage.row_writes for usage in told),
+        sum(usage.row_reads for usage in told),
+    )
 
 
 def _retries(of_task: Sequence[Attempt]) -> int:

@@ -214,7 +214,7 @@ def _process(pid: int) -> psutil.Process:
 
 def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sources, ends: Ends) -> None:
     loaded = load_job(backend.objects, job)  # type: ignore[arg-type]  # hashed by identity
-    _check_environment(loaded.plan, environment())
+    _check_environment(loaded.plan, environment(tuple(name for name, _ in loaded.plan.environment.packages)))
     with Heart(mine, meter, loaded.plan.policy, ends=ends, clock=backend.clock):
         functions, texts = load_functions(loaded.code)
         sources.update(texts)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from smr_notebook.config import parse_size
+from smr_notebook.config import parse_size, read_dollars
 from smr_notebook.errors import ConfigError
 
 FORMATS = ("auto", "text", "lines", "jsonl", "binary", "bytes")
@@ -38,6 +38,7 @@ class CellOptions:
         format: How the bytes become records.
         split_size: Bytes of input for each map task.
         retries: Further attempts of a task after its first one failed.
+        max_cost: US dollars that the job may cost.
         detach: Whether the cell returns the job at once.
         name: Label of the job.
         dry_run: Whether only the plan is shown.
@@ -54,6 +55,7 @@ class CellOptions:
     format: str = "auto"
     split_size: int | None = None
     retries: int | None = None
+    max_cost: float | None = None
     detach: bool = False
     name: str = ""
     dry_run: bool = False
@@ -172,6 +174,13 @@ def _size(value: str) -> int:
         raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
 
 
+def _dollars(value: str) -> float:
+    try:
+        return read_dollars(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is not an amount of dollars") from None
+
+
 def variable(value: str) -> str:
     """Read the name of a variable, for an option of a parser."""
     if not value.isidentifier() or keyword.iskeyword(value):
@@ -205,6 +214,7 @@ def _cell_parser() -> MagicParser:
     add("-f", "--format", choices=FORMATS, default="auto", metavar="F", help="auto, text (lines), jsonl, binary (bytes)")
     add("-s", "--split-size", type=_size, metavar="S", help="input for each map task, such as 64MB")
     add("--retries", type=count(0), metavar="N", help="further attempts of a task that failed")
+    add("--max-cost", type=_dollars, metavar="$", help="stop launching before the job costs more than so many dollars")
     add(
         "-d",
         "--detach",

@@ -81,6 +81,7 @@ class CellMagic:
             split_size=options.split_size,
             name=options.name,
             retries=options.retries,
+            max_cost=options.max_cost,
         )
 
     def _plan(self, functions: CellFunctions, source: object, options: CellOptions) -> str:
@@ -94,6 +95,7 @@ class CellMagic:
             split_size=options.split_size,
             name=options.name,
             retries=options.retries,
+            max_cost=options.max_cost,
         )
         return planned.describe()
 

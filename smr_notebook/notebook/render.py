@@ -93,7 +93,7 @@ def text(view: View) -> str:
     """Return the view as plain text."""
     progress = view.progress
     title = f"MapReduce '{view.name}'" if view.name else "MapReduce"
-    stamp = f"[smr-{view.id.lower()}, {view.seconds:.1f} s]"
+    stamp = f"[{', '.join([f'smr-{view.id.lower()}', *_cost(view), f'{view.seconds:.1f} s'])}]"
     if not progress.state.ended:
         bars = [f" {name:<7} {bar(phase)} {phase.done:,}/{phase.tasks:,}" for name, phase in view.phases]
         return "\n".join([f"{title} · {progress.state} · {stamp}", *bars])
@@ -127,6 +127,11 @@ def quantity(count: float, unit: str = "") -> str:
     return f"{count:,.0f} P{unit}"
 
 
+def dollars(amount: float) -> str:
+    """Return an amount of US dollars in two digits at least: `$0.0012`, `$1.30`."""
+    return f"${amount:,.2f}" if amount >= 0.095 or not amount else f"${amount:.2g}"
+
+
 def rows_note(name: str, shape: tuple[int, int], columns: Iterable[object]) -> str:
     """Return the line that says what a variable holds now: its rows and its columns."""
     names = ", ".join(str(column) for column in columns)
@@ -150,10 +155,15 @@ def _headline(view: View) -> str:
         parts.append(escape(view.name))
     if state.ended:
         ending = f'<span style="color:{_COLOURS[state]};font-weight:600">{_ENDINGS[state]}</span>'
-        parts.append(f"{ending} {_volatile(f'{view.seconds:.1f} s')}")
+        parts.append(f"{ending} {_volatile(' · '.join([f'{view.seconds:.1f} s', *_cost(view)]))}")
     else:
-        parts += [str(state), _volatile(duration(view.seconds))]
+        parts += [str(state), _volatile(" · ".join([duration(view.seconds), *_cost(view)]))]
     return f'<div class="smr-head">{" · ".join(parts)}</div>'
+
+
+def _cost(view: View) -> list[str]:
+    cost = view.progress.cost
+    return [dollars(cost.total)] if cost is not None else []
 
 
 def _live_bars(view: View) -> str:

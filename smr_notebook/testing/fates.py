@@ -39,6 +39,7 @@ class Fate:
         operations: After how many writes a coordinator dies; 0 for never.
         noticed: Whether the service tells of the death.
         raises: Whether the user's function raises, this time only.
+        pauses: Whether the worker's time is up half way, so that it publishes a leg.
     """
 
     copies: int = 1
@@ -50,6 +51,7 @@ class Fate:
     operations: int = 0
     noticed: bool = False
     raises: bool = False
+    pauses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,13 @@ class Odds:
     coordinator_death: float = 0.0
     flaky: float = 0.0
     throttled: float = 0.0
+    pauses: float = 0.0
 
 
 CALM = Odds()
-ROUGH = Odds(lost=0.04, doubled=0.08, late=0.1, death=0.08, silence=0.06, raises=0.03, coordinator_death=0.3, flaky=0.03, throttled=0.1)
+ROUGH = Odds(lost=0.04, doubled=0.08, late=0.1, death=0.08, silence=0.06, raises=0.03, coordinator_death=0.3, flaky=0.03, throttled=0.1, pauses=0.2)
 """Most jobs end well, after much trouble."""
-STORM = Odds(lost=0.15, doubled=0.1, late=0.2, death=0.25, silence=0.15, raises=0.1, coordinator_death=0.6, flaky=0.1, throttled=0.3)
+STORM = Odds(lost=0.15, doubled=0.1, late=0.2, death=0.25, silence=0.15, raises=0.1, coordinator_death=0.6, flaky=0.1, throttled=0.3, pauses=0.3)
 """Many jobs fail; none may end without a reason."""
 
 
@@ -99,6 +102,7 @@ class Fates:
             operations=random.randint(1, 40) if random.random() < odds.coordinator_death else 0,
             noticed=random.random() < 0.5,
             raises=random.random() < odds.raises,
+            pauses=random.random() < odds.pauses,
         )
 
     def happens(self, what: str, odds: float) -> bool:

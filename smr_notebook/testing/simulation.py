@@ -22,6 +22,7 @@ from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.attempts import Claim, claim
 from smr_notebook.control.coordinator import looks, revive
+from smr_notebook.control.launching import launch_rest
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate, decode, encode
@@ -35,7 +36,7 @@ from smr_notebook.standing import Outcome
 from smr_notebook.testing.fates import Death, Fate, Fates
 from smr_notebook.testing.faults import Died, FaultyStore, FaultyTable, Mischief
 from smr_notebook.testing.invariants import Laws
-from smr_notebook.testing.tinyplane import Pairs, map_pairs, numbers_so_far, reduce_pairs, result_of
+from smr_notebook.testing.tinyplane import Pairs, Reach, map_pairs, numbers_so_far, reduce_pairs, result_of
 
 _WATCH_EVERY = 3.0
 _LONGEST = 24 * 3600.0
@@ -66,12 +67,13 @@ class Simulation:
         pairs: What `map` gives for each split.
         fates: What happens to whom.
         limits: What the simulated service takes.
+        branching: How many calls a worker makes for others, when many are launched.
 
     Attributes:
         coordinators_died: How many of them died so far.
     """
 
-    def __init__(self, plan: Plan, pairs: Sequence[Pairs], fates: Fates, limits: ServiceLimits) -> None:
+    def __init__(self, plan: Plan, pairs: Sequence[Pairs], fates: Fates, limits: ServiceLimits, *, branching: int = 0) -> None:
         self.plan = plan
         self.clock = SimulatedClock(plan.created)
         self.table = MemoryTable()
@@ -79,6 +81,7 @@ class Simulation:
         self.pairs = pairs
         self._fates = fates
         self._limits = limits
+        self._branching = branching
         self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._calls = itertools.count(1)
@@ -191,6 +194,7 @@ class Simulation:
         if fate.dies is Death.BEFORE_CLAIM:
             self._die(message, name, fate)
             return
+        launch_rest(backend, message)
         ledger = Ledger(backend.table, message.job)
         lease = self.plan.policy.lease
         mine = claim(ledger, message.attempt_id, owner=name, clock=self.clock, lease=lease)
@@ -227,7 +231,8 @@ class Simulation:
 
     def _finish(self, backend: Backend, message: Message, mine: Claim, fate: Fate) -> None:
         try:
-            output, numbers = (reduce_pairs if message.role is Role.REDUCE else map_pairs)(self.plan, backend, mine.id, self.pairs)
+            work = reduce_pairs if message.role is Role.REDUCE else map_pairs
+            output, numbers = work(self.plan, backend, mine.id, self.pairs, Reach(mine.after, fate.pauses))
         except SmrError as error:
             failure = Failure(FailureKind.SYSTEM, type(error).__name__, str(error))
             mine.end(AttemptState.FAILED, numbers_so_far(self.plan, mine.id, self.pairs), failure)
@@ -235,7 +240,10 @@ class Simulation:
         if fate.dies is Death.BEFORE_COMMIT:
             self._die(message, mine.owner, fate)
         elif fate.dies is Death.AFTER_COMMIT:
-            mine.commit(output, numbers)
+            if output.position is None:
+                mine.commit(output, numbers)
+            else:
+                mine.publish(output, output.position, numbers)
             self._die(message, mine.owner, fate)
         else:
             deliver(backend, message.job, mine, output, numbers=numbers)
@@ -268,6 +276,7 @@ class Simulation:
             sources={},
             policy=self.plan.policy,
             poll=(0.1, 4.0),
+            branching=self._branching,
         )
 
 

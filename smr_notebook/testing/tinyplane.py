@@ -10,15 +10,19 @@ import pickle
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from smr_notebook.control.attempts import Output
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.dataflow.exchange import ObjectExchange
-from smr_notebook.model import AttemptId, Numbers, Part, PartFile, Phase, Plan
+from smr_notebook.model import AttemptId, Numbers, Part, PartFile, Phase, Plan, Position
 from smr_notebook.ports import Backend, ObjectStore
+
+T = TypeVar("T")
 
 Pairs = Sequence[tuple[str, int]]
 """What `map` gives for the records of one split: one pair for each record, whose bytes are those of the word."""
@@ -45,13 +49,30 @@ def numbers_so_far(plan: Plan, attempt: AttemptId, pairs: Sequence[Pairs]) -> Nu
     return Numbers(records_read=len(pairs[attempt.task.number]) // 2)
 
 
-def map_pairs(plan: Plan, backend: Backend, attempt: AttemptId, pairs: Sequence[Pairs]) -> tuple[Output, Numbers]:
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What of its task an attempt does: what follows a position, all of it or only the half."""
+
+    after: Position | None = None
+    pauses: bool = False
+
+    def cut(self, items: Sequence[T]) -> tuple[Sequence[T], Position | None]:
+        """Return the items to do, and the position of the first one left, or `None`."""
+        done = self.after.done if self.after else 0
+        rest = items[done:]
+        half = max(1, len(rest) // 2)
+        if not self.pauses or half >= len(rest):
+            return rest, None
+        return rest[:half], Position(done + half)
+
+
+def map_pairs(plan: Plan, backend: Backend, attempt: AttemptId, pairs: Sequence[Pairs], reach: Reach) -> tuple[Output, Numbers]:
     """Do the work of a map attempt."""
-    given = pairs[attempt.task.number]
+    given, position = reach.cut(pairs[attempt.task.number])
     size, count = split_bytes(given), len(given)
     if not plan.reducers:
         numbers = Numbers(size, count, count, count, count)
-        return Output(part=_part(backend.objects, plan, attempt, list(given))), numbers
+        return Output(part=_part(backend.objects, plan, attempt, list(given)), position=position), numbers
     writer = ObjectExchange(backend.objects, Layout(plan.job).folder, scratch=Path()).writer(attempt, plan.reducers)
     written = 0
     try:
@@ -62,13 +83,13 @@ def map_pairs(plan: Plan, backend: Backend, attempt: AttemptId, pairs: Sequence[
             if mine:
                 written += len(mine)
                 writer.write(partition, pickle.dumps(mine), groups=len(mine), pairs=len(mine), checksum=_checksum(mine))
-        return Output(receipt=writer.close()), Numbers(size, count, count, count, written)
+        return Output(receipt=writer.close(), position=position), Numbers(size, count, count, count, written)
     except BaseException:
         writer.abort()
         raise
 
 
-def reduce_pairs(plan: Plan, backend: Backend, attempt: AttemptId, _: Sequence[Pairs]) -> tuple[Output, Numbers]:
+def reduce_pairs(plan: Plan, backend: Backend, attempt: AttemptId, _: Sequence[Pairs], reach: Reach) -> tuple[Output, Numbers]:
     """Do the work of a reduce attempt."""
     manifest = read_manifest(backend.objects, Ledger(backend.table, plan.job), Phase.MAP, job=plan.job)
     exchange = ObjectExchange(
@@ -76,9 +97,12 @@ def reduce_pairs(plan: Plan, backend: Backend, attempt: AttemptId, _: Sequence[P
     )
     receipts = [receipt for commit in manifest.commits for receipt in commit.receipts]
     found = [pair for run in exchange.read(attempt.task.number, receipts) for block in run for pair in pickle.loads(block)]
-    rows = sorted(expected([found]).items())
-    part = _part(backend.objects, plan, attempt, rows)
-    return Output(part=part, checksum=_checksum(found), groups=len(rows)), Numbers(0, len(rows), len(rows), len(found), len(rows))
+    rows, position = reach.cut(sorted(expected([found]).items()))
+    words = {word for word, _ in rows}
+    mine = [pair for pair in found if pair[0] in words]
+    part = _part(backend.objects, plan, attempt, list(rows))
+    output = Output(part=part, checksum=_checksum(mine), groups=len(rows), position=position)
+    return output, Numbers(0, len(rows), len(rows), len(mine), len(rows))
 
 
 def result_of(plan: Plan, objects: ObjectStore, ledger: Ledger) -> dict[str, int]:

@@ -45,10 +45,11 @@ def plan_for(pairs: Sequence[Pairs], *, reducers: int, combine: bool = False) ->
     )
 
 
-def drawn(seed: int, odds: Odds) -> Simulation:
-    """Return a job of any shape on a service of any kind."""
+def drawn(seed: int, odds: Odds, *, maps: int = 0, branching: int = 0) -> Simulation:
+    """Return a job of any shape on a service of any kind; with so many map tasks, if that matters."""
     random = Random(f"job {seed}")
     pairs = some_pairs(random)
+    pairs = (pairs * maps)[:maps] or pairs
     plan = plan_for(pairs, reducers=random.randint(0, 3), combine=random.random() < 0.3)
     limits = ServiceLimits(
         payload_bytes=1 << 20,
@@ -58,7 +59,8 @@ def drawn(seed: int, odds: Odds) -> Simulation:
         memory_bytes=1 << 30,
         environment=plan.environment,
     )
-    return Simulation(plan, pairs, Fates(seed, odds), limits)
+    limits = replace(limits, concurrency=limits.concurrency * 10) if maps else limits
+    return Simulation(plan, pairs, Fates(seed, odds), limits, branching=branching)
 
 
 def check_result(job: Simulation, story: Story) -> None:
@@ -123,6 +125,7 @@ TROUBLES = {
     "coordinators that die": Odds(coordinator_death=0.9),
     "stores that fail": Odds(flaky=0.08),
     "refusals": Odds(throttled=0.6),
+    "time that is up": Odds(pauses=0.7),
 }
 
 
@@ -134,7 +137,24 @@ def test_each_trouble_alone_never_spoils_an_answer(trouble: str) -> None:
         (check_result if story.outcome.state is JobState.DONE else check_cause)(job, story)
 
 
-@pytest.mark.parametrize("trouble", ["doubled calls", "refusals", "late calls"])
+@pytest.mark.parametrize("seed", range(12))
+def test_a_job_that_is_launched_as_a_tree_is_the_same_job(seed: int) -> None:
+    """The first workers launch the next; whoever dies before that takes a whole branch along."""
+    job = drawn(seed, ROUGH, maps=60, branching=2)
+    story = job.run()
+    (check_result if story.outcome.state is JobState.DONE else check_cause)(job, story)
+
+
+def test_a_task_of_many_legs_is_one_task() -> None:
+    job = drawn(5, Odds(pauses=0.9))
+    story = job.run()
+    check_result(job, story)
+    attempts = [attempt for of_task in Ledger(job.table, "job").snapshot().attempts.values() for attempt in of_task]
+    assert sum(attempt.state is AttemptState.PAUSED for attempt in attempts) > 10
+    assert not any(attempt.state is AttemptState.FAILED for attempt in attempts)
+
+
+@pytest.mark.parametrize("trouble", ["doubled calls", "refusals", "late calls", "time that is up"])
 def test_what_costs_only_time_fails_no_job(trouble: str) -> None:
     for seed in range(6):
         assert drawn(seed, TROUBLES[trouble]).run().outcome.state is JobState.DONE

@@ -45,7 +45,8 @@ class Read:
             for index, record in enumerate(block.records):
                 if taken == most:
                     return advanced(block.at, index)
-                self.records.append((block.at.done + index + 1, block.locate(index), repr(record)))
+                place = block.locate(index) if index < 100 else -1  # it walks from the beginning of the block
+                self.records.append((block.at.done + index + 1, place, repr(record)))
                 taken += 1
             self.size += block.size
         return None
@@ -118,7 +119,9 @@ bodies = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(bodies=bodies, format=st.sampled_from([Format.TEXT, Format.BINARY]), split_bytes=st.integers(1, 200), legs=st.lists(st.integers(1, 5)))
+@given(
+    bodies=bodies, format=st.sampled_from([Format.TEXT, Format.BINARY]), split_bytes=st.integers(1, 200), legs=st.lists(st.integers(1, 5))
+)
 def test_a_split_of_many_objects_is_the_same_wherever_attempts_end(
     bodies: list[bytes], format: Format, split_bytes: int, legs: list[int]
 ) -> None:

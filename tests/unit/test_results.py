@@ -37,9 +37,9 @@ class CountingStore(MemoryStore):
         return data
 
 
-def write(objects: MemoryStore, number: int, rows: Rows, groups: list[Any] | None = None, *, batch: int = 10_000) -> Part:
+def write(objects: MemoryStore, number: int, rows: Rows, groups: list[Any] | None = None, *, batch: int = 10_000, attempt: int = 1) -> Part:
     with tempfile.TemporaryDirectory() as scratch:
-        writer = PartWriter(objects, f"job/{number}", number, grouped_order=groups is not None, scratch=Path(scratch))
+        writer = PartWriter(objects, f"job/{number}/{attempt}", number, grouped_order=groups is not None, scratch=Path(scratch))
         for at in range(0, len(rows), batch):
             some = rows[at : at + batch]
             writer.add([key for key, _ in some], [value for _, value in some], None if groups is None else groups[at : at + batch])
@@ -233,6 +233,14 @@ def test_the_head_of_parts_that_are_not_in_key_order_is_the_head_of_all_rows() -
     parts = [write(objects, number, [(n * 7919 % 20_011, n) for n in range(number, 20_000, 2)]) for number in (0, 1)]
     expected = load_frame(objects, parts, limit_bytes=None).head(50)
     assert_frame_equal(head_frame(objects, parts, 50), expected)
+
+
+def test_the_head_of_a_part_that_several_attempts_wrote_is_the_head_of_all_rows() -> None:
+    objects = MemoryStore()
+    legs = [write(objects, 0, [(n, n) for n in range(start, 20, 3)], attempt=start + 1) for start in range(3)]
+    part = Part(0, tuple(file for leg in legs for file in leg.files))
+    assert load_frame(objects, [part], limit_bytes=None)["key"].tolist() == list(range(20))
+    assert head_frame(objects, [part], 5)["key"].tolist() == list(range(5))
 
 
 def test_frames_come_one_for_each_file() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from smr_notebook.model import (
     Capacity,
     Commit,
     Environment,
+    Estimate,
     Failure,
     FailureKind,
     Format,
@@ -27,7 +29,8 @@ from smr_notebook.model import (
     Policy,
     TaskId,
 )
-from smr_notebook.standing import Outcome, Snapshot
+from smr_notebook.standing import Lease, Outcome, Settled, Snapshot
+from smr_notebook.usage import Rates
 
 NOW = 1_000.0
 POLICY = Policy(retries=2, lost_launches=3, lease=15.0, launch=60.0)
@@ -227,6 +230,87 @@ def test_a_queue_takes_so_much_work_that_nobody_waits_and_no_more(seconds: float
     assert cap(snapshot, Phase.MAP, concurrency=2, queue_seconds=60) == most
 
 
+CLOUD = Capacity(2000, 0.0, burst=1000.0, ramp=100.0)
+
+
+def test_a_service_that_grows_is_asked_for_no_more_than_it_has() -> None:
+    assert len(launched(decide(plan(maps=5000), NOTHING, NOW, capacity=CLOUD))) == 1000
+    live = {task(n): (attempt(AttemptState.RUNNING, task(n)),) for n in range(1000)}  # launched five seconds ago
+    decision = decide(plan(maps=5000), look(live), NOW, capacity=CLOUD)
+    assert len(launched(decision)) == 500
+    full = {task(n): (attempt(AttemptState.RUNNING, task(n), expires=NOW + 30),) for n in range(1500)}
+    waiting = decide(plan(maps=5000), look(full), NOW, capacity=CLOUD)
+    assert (waiting.actions, waiting.wake_at) == ((), NOW + 1), "it is asked again soon"
+
+
+def test_a_service_full_of_other_peoples_calls_is_asked_for_little() -> None:
+    """It refuses instead of queueing, and has not begun what it was asked for long ago."""
+    late = {task(n): (Attempt(AttemptId(task(n), 1), AttemptState.LAUNCHED, "", NOW + 30, NOW - 20, NOW - 20),) for n in range(5)}
+    running = {task(n): (attempt(AttemptState.RUNNING, task(n)),) for n in range(5, 7)}
+    assert launched(decide(plan(maps=100), look(late | running), NOW, capacity=Capacity(50))) == []
+    assert len(launched(decide(plan(maps=100), look(late | running), NOW, capacity=Capacity(50, queue_seconds=60.0)))) == 43
+
+
+def test_a_few_launches_that_were_lost_hold_nobody_up() -> None:
+    late = {task(n): (Attempt(AttemptId(task(n), 1), AttemptState.LAUNCHED, "", NOW + 30, NOW - 20, NOW - 20),) for n in range(3)}
+    assert len(launched(decide(plan(maps=100), look(late), NOW, capacity=Capacity(50)))) == 47
+
+
+def test_a_paused_attempt_is_continued_and_counts_as_no_failure() -> None:
+    paused = tuple(attempt(AttemptState.PAUSED, task(), number) for number in range(1, 6))
+    assert launched(decided(look({task(): paused}), plan(maps=1))) == [AttemptId(task(), 6)]
+
+
+def test_a_job_has_an_absolute_end() -> None:
+    old = plan(policy=Policy(longest=NOW - 1))
+    end = outcome(decided(NOTHING, old))
+    assert (end.state, end.error) == (JobState.FAILED, "JobTimeoutError")
+    assert decided(NOTHING, plan(policy=Policy(longest=NOW + 1))).actions
+
+
+def test_coordinators_are_counted() -> None:
+    of = plan(policy=Policy(coordinators=50))
+    assert launched(decided(replace(NOTHING, lease=Lease("w", 50, NOW + 1)), of))
+    assert outcome(decided(replace(NOTHING, lease=Lease("w", 51, NOW + 1)), of)).error == "JobTimeoutError"
+
+
+def test_what_settled_counts_toward_the_end_of_a_phase() -> None:
+    of = plan(maps=150, reducers=0)
+    settled = {Phase.MAP: Settled(frozenset({0}), 100)}
+    rest = {task(n): commit for n, commit in ((n, Commit(AttemptId(task(n), 1), "w", NOW, 1.0, Numbers())) for n in range(100, 150))}
+    assert decided(Snapshot({}, rest, {}, settled=settled), of).actions == (Gather(Phase.MAP),)
+    few = dict(list(rest.items())[:-1])
+    assert launched(decided(Snapshot({}, few, {}, settled=settled), of)) == [AttemptId(task(149), 1)]
+
+
+RATES = Rates("here", "today", "nobody", gb_second=0.01, invocation=0.0, put=0.0, get=0.0, row_write=0.0, row_read=0.0)
+
+
+def dear(max_cost: float) -> Plan:
+    """A job whose attempts, of ten seconds and a gigabyte, cost ten cents each."""
+    return replace(plan(maps=100), rates=RATES, memory_bytes=1 << 30, max_cost=max_cost, estimate=Estimate(10.0, 10.0, 1.0, 10.0))
+
+
+def test_nothing_is_launched_that_would_take_the_job_above_its_max_cost() -> None:
+    assert len(launched(decided(NOTHING, dear(0.55), concurrency=50))) == 5
+    live = {task(n): (attempt(AttemptState.RUNNING, task(n)),) for n in range(3)}
+    assert len(launched(decided(look(live), dear(0.55), concurrency=50))) == 2
+    assert len(launched(decided(NOTHING, dear(0.0), concurrency=50))) == 50
+
+
+def test_a_job_that_cannot_go_on_within_its_max_cost_ends_when_nothing_is_in_flight() -> None:
+    live = {task(n): (attempt(AttemptState.RUNNING, task(n)),) for n in range(5)}
+    assert decided(look(live), dear(0.5)).actions == (), "what is in flight may end"
+    end = outcome(decided(NOTHING, dear(0.05)))
+    assert (end.state, end.error) == (JobState.FAILED, "BudgetExceededError")
+    assert "0 of 100 are done" in end.message
+
+
+def test_what_is_done_is_not_lost_for_want_of_money() -> None:
+    done = commits(Phase.MAP, 100, seconds=10.0)
+    assert decided(look(done=done), dear(0.05)).actions == (Gather(Phase.MAP),)
+
+
 # ---------------------------------------------------------------- any snapshot
 
 times = st.floats(NOW - 100, NOW + 100)
@@ -235,7 +319,7 @@ failures = st.sampled_from([LOST, CRASH, user_error("a"), user_error("b"), Failu
 
 @st.composite
 def histories(draw: st.DrawFn, of: TaskId) -> tuple[Attempt, ...]:
-    ended = [AttemptState.FAILED, AttemptState.STOPPED, AttemptState.DONE]
+    ended = [AttemptState.FAILED, AttemptState.STOPPED, AttemptState.DONE, AttemptState.PAUSED]
     states = draw(st.lists(st.sampled_from(ended), max_size=4))
     states += draw(st.lists(st.sampled_from([AttemptState.LAUNCHED, AttemptState.RUNNING]), max_size=1))
     return tuple(

@@ -21,5 +21,5 @@ def test_settings_given_by_name_win_over_the_environment(tmp_path: Path, monkeyp
 def test_a_setting_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'workers'"):
         smr.Session(settings={"worker": 2})
-    with pytest.raises(ConfigError, match="no platform 'cloud'"):
+    with pytest.raises(ConfigError, match="platform must be one of local, aws"):
         smr.Session("cloud")

@@ -37,7 +37,7 @@ def expected_lines(data: bytes) -> list[str]:
 
 def read(data: bytes, *, split_bytes: int = 1 << 30, block_bytes: int = 1 << 20, cuttable: bool = True) -> list[RecordBlock]:
     source = MemorySource({"key": data})
-    blocks = []
+    blocks: list[RecordBlock] = []
     for split in plan_splits([PlannedObject("memory", source.stat("key"), cuttable)], split_bytes=split_bytes):
         for span in split.spans:
             blocks += read_text(span, source, block_bytes=block_bytes)

@@ -1,0 +1,45 @@
+"""The command line, `smr`: what can be asked of the package without a notebook.
+
+The commands stand in rooms of their own. What fails is one sentence on standard error, and exit code 1; a word that is not understood
+is exit code 2, as everywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from smr_notebook import cli_aws, cli_jobs, cli_setup
+from smr_notebook.cli_console import Console, run
+from smr_notebook.errors import SmrError
+
+_ROOMS = (cli_jobs.add_commands, cli_aws.add_commands, cli_setup.add_commands)
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command in a shell, and return the exit code of the process."""
+    parser = argparse.ArgumentParser(prog="smr", description="Map/reduce from a notebook cell: jobs, deployments on AWS, Jupyter.")
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        return run(words, Console(_print, _ask), rooms=_ROOMS, parser=parser)
+    except SmrError as error:
+        sys.stderr.write(f"smr: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _ask(question: str) -> str:
+    """Ask on the terminal; nobody answers where there is none."""
+    if not sys.stdin.isatty():
+        return ""
+    sys.stdout.write(question)
+    sys.stdout.flush()
+    return sys.stdin.readline()

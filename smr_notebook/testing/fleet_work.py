@@ -1,0 +1,81 @@
+"""What attempts of a simulated fleet give: outputs whose sums agree, and one run in place of thousands.
+
+Each map task maps one record and emits one pair for each partition, all of keys whose hash is 1. So each partition has as many pairs as
+there are map tasks, and a reduce task that says so is right.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.control.attempts import Output
+from smr_notebook.control.layout import Layout
+from smr_notebook.dataflow.runs import RunEnd, RunWriter
+from smr_notebook.model import AttemptId, Numbers, ObjectInfo, Part, PartFile, Phase, Plan, Receipt
+from smr_notebook.ports import Buffer
+
+RECORD_BYTES = 10
+
+
+def work_of(plan: Plan, attempt: AttemptId) -> tuple[Output, Numbers]:
+    """Return what an attempt gives."""
+    number = attempt.task.number
+    if attempt.task.phase is Phase.REDUCE:
+        return Output(part=_part(number, 1), checksum=plan.maps, groups=1), Numbers(0, 1, 1, plan.maps, 1)
+    if not plan.reducers:
+        return Output(part=_part(number, 1)), Numbers(RECORD_BYTES, 1, 1, 1, 1)
+    end = _run(plan.reducers)[1]
+    receipt = Receipt(attempt, f"{Layout(plan.job).attempt(attempt)}/run", end.size, end.footer, end.crc, end.pairs)
+    return Output(receipt=receipt), Numbers(RECORD_BYTES, 1, 1, plan.reducers, plan.reducers)
+
+
+def gets_of(plan: Plan, attempt: AttemptId) -> int:
+    """Return how many reads of objects an attempt would make: plan, code, splits and 128 MB in steps of eight; or all runs."""
+    return 20 if attempt.task.phase is Phase.MAP else plan.maps + 4
+
+
+def _part(number: int, rows: int) -> Part:
+    return Part(number, (PartFile(f"part-{number}", rows, 1, 1, 1, ("int", "int")),))
+
+
+@lru_cache(maxsize=4)
+def _run(partitions: int) -> tuple[bytes, RunEnd]:
+    """Return a run with one pair in each partition."""
+    file = io.BytesIO()
+    writer = RunWriter(file, partitions)
+    for partition in range(partitions):
+        writer.write(partition, b"x", groups=1, pairs=1, checksum=1)
+    end = writer.close()
+    return file.getvalue(), end
+
+
+class SameRuns:
+    """An object store in which each run of a job is the same one.
+
+    Args:
+        plan: The plan of the job.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._store = MemoryStore()
+        self._runs = Layout(plan.job).phase(Phase.MAP)
+        self._run = _run(plan.reducers)[0] if plan.reducers else b""
+
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """See `ports.ObjectStore.get`."""
+        return self._run[start:stop] if key.startswith(self._runs) else self._store.get(key, start, stop)
+
+    def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False) -> bool:
+        """See `ports.ObjectStore.put`."""
+        return self._store.put(key, data, if_absent=if_absent)
+
+    def list_prefix(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See `ports.ObjectStore.list_prefix`."""
+        return self._store.list_prefix(prefix)
+
+    def delete_prefix(self, prefix: str) -> int:
+        """See `ports.ObjectStore.delete_prefix`."""
+        return self._store.delete_prefix(prefix)
