@@ -101,7 +101,8 @@ def _architecture() -> str:
 def _image(clients: Clients, wanted: DeployOptions, console: Console) -> str:
     """Return the URI of an image that agrees with this environment, made if need be; what stands where that cannot be."""
     names = wanted.names
-    if wanted.image and not wanted.image.startswith(repository_address(clients, names.repository)):
+    ours = repository_address(clients, names.repository)
+    if wanted.image and wanted.image.partition("@")[0].partition(":")[0] != ours:
         return wanted.image
     image = plan_image(wanted.requirements, architecture=wanted.architecture)
     if uri := pushed_uri(clients, names, image):
@@ -123,6 +124,7 @@ def _compare_environments(clients: Clients, names: Names) -> str:
         PlatformError: They cannot be asked.
     """
     there = LambdaFunctions(clients, names, route=lambda _: "driver", clock=SystemClock()).limits.environment
-    here = environment(tuple(name for name, _ in there.packages))
-    check_environment(here, there, mend=f"`smr deploy --stack {names.stack} --region {names.region}` gives the workers these packages.")
+    check_environment(
+        environment(), there, mend=f"`smr deploy --stack {names.stack} --region {names.region}` gives the workers these packages."
+    )
     return f"the workers have this environment's Python {there.python} and packages."

@@ -42,6 +42,25 @@ class Output:
     position: Position | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What an invocation uses from some time on.
+
+    Attributes:
+        tally: Counts for the whole process.
+        before: What it had counted then.
+        since: That time.
+    """
+
+    tally: Tally
+    before: Usage
+    since: float
+
+    def usage(self, now: float) -> Usage:
+        """Return it, with the last two rows that the invocation writes: what it gave, and its end."""
+        return self.tally.usage - self.before + Usage(seconds=now - self.since, row_writes=2)
+
+
 class Claim:
     """An attempt that this invocation holds. Used by one thread at a time.
 
@@ -49,16 +68,15 @@ class Claim:
         ledger: The rows of the job.
         claimed: The attempt's row as it was claimed, and the legs before it.
         clock: What time it is.
-        tally: Counts what this process uses, where anybody bills it.
+        spending: Counts what this process uses, where anybody bills it.
     """
 
-    def __init__(self, ledger: Ledger, claimed: Claimed, clock: Clock, tally: Tally | None = None) -> None:
+    def __init__(self, ledger: Ledger, claimed: Claimed, clock: Clock, spending: Spending | None = None) -> None:
         self._ledger = ledger
         self._held = claimed.held
         self._legs = claimed.legs
         self._clock = clock
-        self._tally = tally
-        self._used_before = tally.usage if tally else Usage()
+        self._spending = spending
         self._owner = claimed.held.attempt.owner
         self._since = clock.now()
 
@@ -150,9 +168,7 @@ class Claim:
         persist(self._clock, lambda: self._ledger.finish(self._held, state, report, now=self._clock.now(), failure=failure))
 
     def _report(self, numbers: Numbers) -> Report:
-        if self._tally is None:
-            return Report(numbers)
-        return Report(numbers, self._tally.usage - self._used_before + Usage(seconds=self._clock.now() - self._since))
+        return Report(numbers, self._spending.usage(self._clock.now())) if self._spending else Report(numbers)
 
 
 def claim(ledger: Ledger, attempt: AttemptId, *, owner: str, clock: Clock, lease: float, tally: Tally | None = None) -> Claim | None:
@@ -172,8 +188,9 @@ def claim(ledger: Ledger, attempt: AttemptId, *, owner: str, clock: Clock, lease
     Raises:
         StoreError: The table cannot be reached; the launch will expire.
     """
+    spending = Spending(tally, tally.usage, clock.now()) if tally else None
     claimed = persist(clock, lambda: ledger.claim(attempt, owner=owner, now=clock.now(), lease=lease))
-    return Claim(ledger, claimed, clock, tally) if claimed is not None else None
+    return Claim(ledger, claimed, clock, spending) if claimed is not None else None
 
 
 def persist(clock: Clock, action: Callable[[], T]) -> T:

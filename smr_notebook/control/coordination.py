@@ -108,7 +108,7 @@ class Coordinator:
 
     def hand_over(self) -> None:
         """Give the lease back and call a fresh coordinator."""
-        self._ledger.expire_lease(self._owner, self._now())
+        self._ledger.expire_lease(self._owner, self._now(), usage=self._usage())
         self._backend.functions.invoke(encode(coordinate(self._plan.job)))
 
     # ------------------------------------------------------------ look
@@ -216,11 +216,12 @@ class Coordinator:
             for prefix in [layout.input, layout.splits] + ([layout.phase(Phase.MAP), layout.index] if self._plan.reducers else []):
                 with suppress(StoreError):  # what is left goes when the job expires
                     persist(self._backend.clock, partial(self._backend.objects.delete_prefix, prefix))
-        self._ledger.expire_lease(self._owner, self._now())
+        self._ledger.expire_lease(self._owner, self._now(), usage=self._usage())
         return True
 
     def _progress(self, snapshot: Snapshot) -> Progress:
-        return progress(self._plan, snapshot, self._now(), lease=self._lease or Lease(self._owner, 0, self._now()))
+        lease = self._lease or Lease(self._owner, 0, self._now())
+        return progress(self._plan, snapshot, self._now(), lease=replace(lease, usage=self._usage()))
 
     def _next_look(self, decision: Decision, *, changed: bool) -> float:
         if changed:

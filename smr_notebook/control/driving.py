@@ -61,7 +61,7 @@ def run_driver(backend: Backend, message: Message, context: Context) -> None:
         text = str(error) if isinstance(error, SmrError) else f"The driver failed with {type(error).__name__}: {error}"
         give_up(ledger, entry, error=name, message=text, now=context.clock.now())
         return
-    ledger.expire_lease(context.invocation, context.clock.now())
+    ledger.expire_lease(context.invocation, context.clock.now(), usage=keeper.usage())
     backend.functions.invoke(encode(coordinate(message.job)))
 
 
@@ -106,9 +106,12 @@ class Keeper:
 
     def take(self) -> bool:
         """Take or renew the lease, and return whether it is held."""
-        usage = self._tally.usage - self._used_before + Usage(seconds=self._clock.now() - self._began) if self._tally else Usage()
-        self.lease = self._ledger.take_lease(self._owner, now=self._clock.now(), seconds=self._seconds, usage=usage)
+        self.lease = self._ledger.take_lease(self._owner, now=self._clock.now(), seconds=self._seconds, usage=self.usage())
         return self.lease.owner == self._owner
+
+    def usage(self) -> Usage:
+        """Return what this invocation used so far, where anybody bills it."""
+        return self._tally.usage - self._used_before + Usage(seconds=self._clock.now() - self._began) if self._tally else Usage()
 
     def __enter__(self) -> Self:
         pulse_of(os.getpid()).join(self, first=self._seconds / 3)

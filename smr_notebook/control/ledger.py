@@ -192,7 +192,7 @@ class Ledger:
         standing = self._put(job_row("lease"), LEASE.encode(wanted), expect=version)
         return LEASE.decode(standing.key, standing.value)
 
-    def expire_lease(self, owner: str, now: float) -> Lease | None:
+    def expire_lease(self, owner: str, now: float, *, usage: Usage | None = None) -> Lease | None:
         """End the lease at once if `owner` holds it, or an invocation whose name begins so up to a `/`; return the lease that stands."""
         row = self._table.get(self._group, job_row("lease"))
         if row is None:
@@ -200,7 +200,8 @@ class Ledger:
         held = LEASE.decode(row.key, row.value)
         if not _held_by(held.owner, owner) or held.expired(now):
             return held
-        row = self._put(job_row("lease"), LEASE.encode(replace(held, expires=now)), expect=row.version)
+        wanted = replace(held, expires=now, usage=usage or held.usage)
+        row = self._put(job_row("lease"), LEASE.encode(wanted), expect=row.version)
         return LEASE.decode(row.key, row.value)
 
     def put_progress(self, progress: Progress) -> Progress:

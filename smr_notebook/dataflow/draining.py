@@ -4,8 +4,7 @@ A bare loop and two bound appends a pair are as fast as Python goes, so the loop
 
 * Where a record stands is worked out only when one fails, or when the attempt ends before its records do: from where each
   record's pairs end in the batch.
-* Whether the attempt should end is asked when a loop over records ends; `Meter` says why that is soon enough. An attempt that is
-  due ends behind a record, but not before it has mapped one: however long records take, the attempts of a task get to its end.
+* Whether the attempt should end is asked when a loop over records ends; `meter` says why that is soon enough.
 * A pair is checked by its exact type before it is unpacked, since a string of two characters unpacks as well.
 * `islice` bounds what one record can add to a batch, so that a record with millions of pairs is cut into batches.
 * The cyclic garbage collector would walk millions of live pairs again and again: it rests while a batch grows, and looks
@@ -171,7 +170,7 @@ class Drain:
             meter.check()
             index = 0
             while index < len(block.records) and self.position is None:
-                if meter.due and meter.records_mapped:
+                if meter.ending:
                     self.position = advanced(block.at, index)
                 else:
                     yield from self._drain(block, index)

@@ -32,7 +32,7 @@ class Meter:
 
     Attributes:
         ahead: Records or groups that the loop of the record stream is going over.
-        due: Whether the attempt should end at the next good place.
+        due: Whether the attempt should end at the next good place, with what there is.
         stopped: Why it should end and drop everything; `None` when it should not.
 
     The others are those of `model.Numbers`; only the record stream writes them.
@@ -64,6 +64,11 @@ class Meter:
         if not self.due:
             self.due = True
             self.ahead.clear()
+
+    @property
+    def ending(self) -> bool:
+        """Whether the attempt ends here with what there is: it is due, and something is done. So each attempt brings its task on."""
+        return self.due and self.records_mapped > 0
 
     def check(self) -> None:
         """Raise `AttemptStopped` when somebody asked for it. The record stream calls this once a batch."""

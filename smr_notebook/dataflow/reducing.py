@@ -11,8 +11,7 @@ Rules of this module:
 * The values of a key come in input order: that of the map tasks, then that of the run.
 * Pairs and checksum are those of the groups that `reduce` was given, hashed anew: so they prove all that lies between the two functions,
   and over all attempts of a task they sum to those of the partition.
-* An attempt that is due ends behind a group, but not before it has reduced one. Groups come in the same order each time: so the position
-  is how many are done.
+* An attempt that is due ends behind a group. Groups come in the same order each time: so the position is how many are done.
 * What fails inside our own iterator while `reduce` is reading from it is not the user's failure.
 """
 
@@ -21,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from operator import length_hint
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -180,13 +180,15 @@ class Groups:
             offsets = block.offsets.tolist()
             last = len(keys) - 1
             row = begin = 0
-            rows = iter(range(1, last + 1))
-            while row < last and not self._ends(block, row):
-                for key, row in zip(self.meter.lay_out(keys[row:last]), rows, strict=False):
-                    end = offsets[row]
+            ends = iter(offsets[1:-1])
+            while row < last and not self.meter.ending:
+                for key, end in zip(self.meter.lay_out(keys[row:last]), ends, strict=False):
                     yield key, iter(values[begin:end])
                     begin = end
-            if self._ends(block, row):
+                row = last - length_hint(ends)
+            if self.meter.ending:
+                self.position = Position(done=self._done + self.meter.records_mapped)
+                self._count(slice_groups(block, 0, row))
                 return
             self._count(block)
             self._open = slice_groups(block, last, last + 1)
@@ -196,16 +198,6 @@ class Groups:
                 pass
             block = self._following
             collect_young()
-
-    def _ends(self, block: GroupBlock, row: int) -> bool:
-        """Return whether the attempt ends before this row of a block; if so, what was handed out of the block is counted."""
-        reduced = self.meter.records_mapped
-        if not (self.meter.due and reduced):
-            return False
-        if self.position is None:
-            self.position = Position(done=self._done + reduced)
-            self._count(slice_groups(block, 0, row))
-        return True
 
     def _count(self, block: GroupBlock) -> None:
         """Count the pairs of groups that are handed out."""

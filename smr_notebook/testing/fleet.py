@@ -56,7 +56,7 @@ class Latencies:
 
     row: float = 0.005
     call: float = 0.020
-    processor: float = 0.003
+    processor: float = 0.002
     cold: float = 1.5
     warm: float = 0.010
     retry: float = 1.0

@@ -9,6 +9,8 @@ The payload is JSON with the fields of `Order`; the files lie in the folder that
     ended-<name>-<invocation>      it came to its end
     told-<invocation>              it got a death notice
     notice-<invocation>            the payload of a death notice about that invocation
+
+An invocation's name may hold a `/`, which stands as a `~` in the name of a file.
 """
 
 from __future__ import annotations
@@ -53,11 +55,11 @@ def record(payload: bytes, context: Context) -> bytes:
     folder = Path(context.location)
     fields = json.loads(payload)
     if "failed" in fields:
-        _write(folder / f"told-{context.invocation}", "")
-        _write(folder / f"notice-{fields['invocation']}", payload.decode())
+        _write(folder / f"told-{in_files(context.invocation)}", "")
+        _write(folder / f"notice-{in_files(fields['invocation'])}", payload.decode())
         return b""
     order = Order(**fields)
-    mark = f"{order.name}-{context.invocation}"
+    mark = f"{order.name}-{in_files(context.invocation)}"
     about = {"deadline": context.deadline, "memory_bytes": context.memory_bytes, "pid": os.getpid(), "now": context.clock.now()}
     _write(folder / f"started-{mark}", json.dumps(about))
     started = len(list(folder.glob("started-*")))
@@ -72,6 +74,11 @@ def record(payload: bytes, context: Context) -> bytes:
     _end(order.ends)
     _write(folder / f"ended-{mark}", "")
     return b"done"
+
+
+def in_files(invocation: str) -> str:
+    """Return the name of an invocation as it stands in names of files."""
+    return invocation.replace("/", "~")
 
 
 def nothing(payload: bytes, context: Context) -> bytes:  # noqa: ARG001 - a handler takes two arguments

@@ -33,7 +33,6 @@ class TestMemoryAlarms(AlarmsTests):
 def test_nothing_rings_by_itself_or_before_its_time() -> None:
     clock, rung = SimulatedClock(START), list[bytes]()
     alarms = MemoryAlarms(clock, rung.append)
-    assert alarms.next_at is None
     alarms.set("late", START + 20, b"late")
     alarms.set("soon", START + 10, b"soon")
     assert alarms.next_at == START + 10

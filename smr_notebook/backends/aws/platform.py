@@ -64,7 +64,7 @@ def policy_of(options: AwsOptions) -> Policy:
         launch=min(60.0, 2 * lease),
         coordinator_lease=min(20.0, lease),
         watchdog=min(300.0, 10 * lease),
-        longest=options.keep_days * 86_400.0,
+        longest=options.keep_days * 43_200.0,  # so that nothing of a job expires while it runs
         margin=60.0,
     )
 

@@ -1,0 +1,48 @@
+"""Whose account and which region a deployment is in, and what its calls raise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from smr_notebook.backends.aws.clients import Clients
+from smr_notebook.backends.aws.faults import BOTO_ERRORS, told
+from smr_notebook.backends.aws.names import Names, check_stack_name
+from smr_notebook.errors import ConfigError, ServiceError
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever asks, and what a deployment is called in their account and region."""
+
+    arn: str
+    names: Names
+
+
+def find_caller(clients: Clients, stack: str) -> Caller:
+    """Return who asks, and the names of a deployment in the account and region of the clients.
+
+    Raises:
+        ConfigError: The stack's name is none, there is no such profile, or no region is set.
+        CredentialsError: AWS does not know who asks.
+    """
+    check_stack_name(stack)
+    with asking("asking AWS who you are"):
+        if not clients.region:
+            raise ConfigError('No region is set. Say --region eu-west-1 (or region="eu-west-1"), for one, or set AWS_REGION.')
+        caller = clients["sts"].get_caller_identity()
+    return Caller(caller["Arn"], Names(stack, caller["Account"], clients.region, caller["Arn"].split(":")[1]))
+
+
+@contextmanager
+def asking(doing: str) -> Iterator[None]:
+    """Translate what the calls inside the block raise.
+
+    Args:
+        doing: What they try, as it follows "while": `reading the stack smr`.
+    """
+    try:
+        yield
+    except BOTO_ERRORS as error:
+        raise told(error, doing, unreachable=ServiceError) from error

@@ -1,0 +1,152 @@
+"""Who may do what: a policy for each role, made for exactly the resources of one stack. Pure.
+
+* Each role has what its work asks for, and nothing else: what it may read, write, call, and its own log.
+* Nobody deletes: old objects and rows expire. Nobody changes IAM; who sets alarms may pass the one role that they run under.
+* Workers run the user's code, so they may call only what the work asks for: a mapper starts further mappers, a reducer further reducers
+  (a large job is launched as a tree), and both may start a coordinator when the last one has fallen silent.
+* A resource is always named. The one exception is an action that knows no resources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from smr_notebook.backends.aws.names import ROUTES, Names
+
+Statement = dict[str, Any]
+
+ROLES: Final = (*ROUTES, "scheduler")
+"""Each has a policy: the functions, and what wakes a coordinator later."""
+
+_CALLS: Final[Mapping[str, tuple[str, ...]]] = {
+    "driver": ("coordinator", "driver"),
+    "coordinator": ("mapper", "reducer", "coordinator", "driver"),
+    "mapper": ("mapper", "coordinator"),
+    "reducer": ("reducer", "coordinator"),
+    "scheduler": ("coordinator",),
+    "user": ("driver", "coordinator"),
+}
+"""Whom each may call."""
+
+
+def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the policy of one of `ROLES`.
+
+    Args:
+        role: Whose.
+        names: The deployment.
+        inputs: Buckets that jobs may read.
+        outputs: Buckets that jobs may write to.
+    """
+    if role == "scheduler":
+        return document([_calls(role, names)])
+    read, write = [_bucket(names, bucket) for bucket in inputs], [_bucket(names, bucket) for bucket in outputs]
+    own: dict[str, list[Statement]] = {
+        "driver": [*_get(read), allow(["s3:ListBucket"], [names.bucket_arn, *read]), *_limits(names)],
+        "coordinator": [allow(["s3:ListBucket"], [names.bucket_arn]), *_limits(names), *_alarms(names), _failures(names)],
+        "mapper": _get(read),
+        "reducer": [allow(["s3:PutObject"], [f"{bucket}/*" for bucket in write])] if write else [],
+    }
+    log = names.arn("logs", f"log-group:{log_group(names, role)}")  # AWS speaks of a log group in two forms
+    telling = [
+        allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log, f"{log}:*"]),
+        allow(["sqs:SendMessage"], [names.arn("sqs", names.queue)]),
+    ]
+    return document([*_jobs(names), _calls(role, names), *own[role], *telling])
+
+
+def user_policy(names: Names) -> dict[str, Any]:
+    """Return the policy that somebody with a notebook needs: to submit, watch and cancel jobs, and to read their results."""
+    return document([*_jobs(names), _calls("user", names), allow(["s3:ListBucket"], [names.bucket_arn]), *_limits(names)])
+
+
+def trust(service: str, condition: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the policy that lets a service of AWS take a role."""
+    statement = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    return document([statement | ({"Condition": condition} if condition else {})])
+
+
+def scheduler_trust(names: Names) -> dict[str, Any]:
+    """Return the policy that lets the alarms of this stack, and no other schedules, take the scheduler's role."""
+    group = names.arn("scheduler", f"schedule-group/{names.schedules}")
+    return trust("scheduler", {"StringEquals": {"aws:SourceAccount": names.account, "aws:SourceArn": group}})
+
+
+def tls_only(names: Names) -> dict[str, Any]:
+    """Return the policy of the bucket: nobody may do anything without TLS."""
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [names.bucket_arn, f"{names.bucket_arn}/*"]}
+    return document([denied | {"Condition": {"Bool": {"aws:SecureTransport": "false"}}}])
+
+
+def image_policy(names: Names) -> dict[str, Any]:
+    """Return the policy of the repository: Lambda may fetch the image, for the functions of this stack."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        "Condition": {"ArnEquals": {"aws:SourceArn": [_function(names, route) for route in ROUTES]}},
+    }
+    return document([statement])
+
+
+def allow(actions: Sequence[str], resources: Sequence[str]) -> Statement:
+    """Return the statement that allows these actions on these resources."""
+    return {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
+
+
+def document(statements: Sequence[Statement]) -> dict[str, Any]:
+    """Return the policy of these statements."""
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def log_group(names: Names, route: str) -> str:
+    """Return the name of the log group of a function."""
+    return f"/aws/lambda/{names.function(route)}"
+
+
+# ---------------------------------------------------------------- statements
+
+
+def _jobs(names: Names) -> list[Statement]:
+    """The objects and the rows of jobs: what everybody works on."""
+    rows = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
+    return [
+        allow(["s3:GetObject", "s3:PutObject"], [f"{names.bucket_arn}/jobs/*"]),
+        allow(rows, [names.arn("dynamodb", f"table/{names.table}")]),
+    ]
+
+
+def _get(buckets: Sequence[str]) -> list[Statement]:
+    return [allow(["s3:GetObject"], [f"{bucket}/*" for bucket in buckets])] if buckets else []
+
+
+def _calls(who: str, names: Names) -> Statement:
+    return allow(["lambda:InvokeFunction"], [_function(names, route) for route in _CALLS[who]])
+
+
+def _limits(names: Names) -> list[Statement]:
+    """What tells how much can run at once."""
+    functions = [_function(names, route) for route in ROUTES]
+    reads = allow(["lambda:GetFunctionConfiguration", "lambda:GetFunctionConcurrency"], functions)
+    return [reads, allow(["lambda:GetAccountSettings"], ["*"])]
+
+
+def _alarms(names: Names) -> list[Statement]:
+    verbs = [f"scheduler:{verb}Schedule" for verb in ("Create", "Update", "Delete", "Get")]
+    passing = allow(["iam:PassRole"], [names.role_arn("scheduler")])
+    passing["Condition"] = {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}}
+    return [allow(verbs, [names.arn("scheduler", f"schedule/{names.schedules}/*")]), passing]
+
+
+def _failures(names: Names) -> Statement:
+    """What Lambda needs to hand the queue's messages to a function."""
+    return allow(["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], [names.arn("sqs", names.queue)])
+
+
+def _function(names: Names, route: str) -> str:
+    return names.arn("lambda", f"function:{names.function(route)}")
+
+
+def _bucket(names: Names, bucket: str) -> str:
+    return f"arn:{names.partition}:s3:::{bucket}"

@@ -1,0 +1,117 @@
+"""What Lambda hands to a function, as calls of the handler: an invocation, or messages of the queue of failures.
+
+Rules of this module:
+
+* An event is a payload, word for word, unless it has `Records`: then each is a message from the queue to which Lambda sends the events that
+  it gave up, and becomes a notice as `ports.FunctionService.invoke` describes it.
+* Notices are best effort: one that cannot be told is written to the log, and leases expire.
+* Lambda may run an event twice under the same request id. So a name has that id first, and then something that is used once.
+* What `stamp_request` makes asks for the environment of the function, and runs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import sys
+import time
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from smr_notebook.backends.aws.tenants import Invocation, InvocationFailedError, Tenants
+from smr_notebook.environment import environment
+
+_STAMP: Final = {"v": 1, "role": "stamp"}
+
+_PREFIX: Final = re.compile(r"^(RequestId: \S+ (Error: )?|\d{4}-\S+Z \S+ )")
+"""What Lambda puts before its own words."""
+
+
+def stamp_request(extras: tuple[str, ...] = ()) -> bytes:
+    """Return the payload that asks for the workers' environment, as JSON of `model.Environment`.
+
+    Args:
+        extras: Names of further packages to put into it, as far as the workers have them.
+    """
+    return json.dumps({**_STAMP, "extras": extras}).encode()
+
+
+class LambdaContext(Protocol):
+    """What Lambda's runtime tells of an invocation, as far as it matters here."""
+
+    aws_request_id: str
+    memory_limit_in_mb: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return how long the invocation may still run."""
+        ...
+
+
+def respond(event: Any, context: LambdaContext, tenants: Tenants, *, location: str) -> Any:
+    """Do what an event asks for, and return what Lambda shall answer.
+
+    Args:
+        event: The event, as Lambda's runtime gives it.
+        context: What it tells of the invocation.
+        tenants: Run the handler.
+        location: Where the handler works. What it answers must be JSON, or nothing.
+
+    Raises:
+        InvocationFailedError: The handler gave no answer. Lambda tells the queue of failures, in these words.
+    """
+    if isinstance(event, dict) and event.get("role") == _STAMP["role"]:
+        return json.loads(msgspec.json.encode(environment(tuple(event.get("extras", ())))))
+    if isinstance(event, dict) and "Records" in event:
+        for record in event["Records"]:
+            _tell(record, context, tenants, location=location)
+        return {}
+    answer = tenants.run(json.dumps(event).encode(), _invocation(context, location))
+    return json.loads(answer or b"null")
+
+
+def _tell(record: Any, context: LambdaContext, tenants: Tenants, *, location: str) -> None:
+    try:
+        tenants.run(notice(json.loads(record["body"])), _invocation(context, location))
+    except (InvocationFailedError, LookupError, TypeError, ValueError) as error:
+        sys.stderr.write(f"a failure could not be told ({type(error).__name__}: {error}): {record}\n")
+
+
+def _invocation(context: LambdaContext, location: str) -> Invocation:
+    return Invocation(
+        location,
+        f"{context.aws_request_id}/{secrets.token_hex(4)}",
+        time.time() + context.get_remaining_time_in_millis() / 1000,
+        int(context.memory_limit_in_mb) << 20,
+    )
+
+
+def notice(record: Any) -> bytes:
+    """Return the payload that tells of an event which Lambda gave up.
+
+    Args:
+        record: What Lambda says of it.
+
+    Raises:
+        LookupError: It is not Lambda's.
+    """
+    about, response = record["requestContext"], record.get("responsePayload")
+    told = {
+        "failed": json.dumps(record["requestPayload"]),
+        "invocation": "" if response is None else about["requestId"],
+        "reason": reason_of(response) if response is not None else f"Lambda never ran it ({about['condition']})",
+    }
+    return json.dumps(told).encode()
+
+
+def reason_of(response: Any) -> str:
+    """Return why an invocation gave no answer, from what Lambda calls its response."""
+    fields = response if isinstance(response, dict) else {"errorMessage": str(response)}
+    kind, text = str(fields.get("errorType", "")), str(fields.get("errorMessage", ""))
+    if kind == InvocationFailedError.__name__:
+        return text
+    told = _PREFIX.sub("", text)
+    if told.endswith("signal: killed") or kind == "Runtime.OutOfMemory":
+        return f"{told}: most likely out of memory"
+    return told if not kind or _PREFIX.match(text) else f"{kind}: {told}"

@@ -1,0 +1,144 @@
+"""The user's input in S3: `s3://bucket/key`, a folder or a glob.
+
+What a pattern means, as for every source: an object of that very name; else all below that folder; else a glob, in which `*`, `?` and
+`[…]` match inside one name between two `/`, `**` any number of names, and a name that begins with a dot is matched by one that does.
+
+* A glob is listed from its longest beginning without a wildcard: what stands behind the first one costs a request for 1,000 keys.
+* S3 has no folders. What consoles show as an empty one is a key of no bytes that ends in `/`: it is no object.
+* A version is the ETag: it changes with the content, and a listing gives it as well as the object itself.
+* **Nothing is left out silently.** An archived object that matches is an error, unless it is restored for the time being.
+* Whoever may read an object but not list its bucket can name that object, and nothing else.
+* What S3 refuses is an `InputReadError` that says why and what helps. It refuses a HEAD without a word, and is then asked by a GET.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from itertools import chain
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from smr_notebook.backends.aws.clients import Clients
+from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
+from smr_notebook.backends.aws.s3 import list_objects, read_range, version_of
+from smr_notebook.errors import InputMissingError, InputReadError
+from smr_notebook.model import ObjectInfo
+
+_WILD = re.compile(r"[*?[]")
+_ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+
+
+class S3Source:
+    """An `InputSource` for the scheme `s3`. Keys are `bucket/key`.
+
+    Args:
+        clients: Who reads.
+    """
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def find(self, pattern: str) -> Iterator[ObjectInfo]:
+        """See `ports.InputSource.find`."""
+        if not pattern:
+            return
+        bucket, _, key = pattern.partition("/")
+        with _translated("listing", pattern):
+            if exact := self._exact(bucket, key):
+                yield exact
+                return
+            folder = key.rstrip("/")
+            below = self._list(bucket, f"{folder}/" if folder else "")
+            found: Iterator[dict[str, Any]]
+            if (first := next(below, None)) is not None:
+                found = chain((first,), below)
+            elif wild := _WILD.search(key):
+                parts = key.split("/")
+                found = (item for item in self._list(bucket, key[: wild.start()]) if _matches(item["Key"].split("/"), parts))
+            else:
+                return
+            for item in found:
+                yield self._listed(bucket, item)
+
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """See `ports.InputSource.get`."""
+        bucket, _, name = key.partition("/")
+        with _translated("reading", key):
+            return read_range(self._clients["s3"], bucket, name, start=start, stop=stop)
+
+    def stat(self, key: str) -> ObjectInfo:
+        """See `ports.InputSource.stat`."""
+        bucket, _, name = key.partition("/")
+        with _translated("reading", key):
+            found = self._head(bucket, name)
+        archived = found.get("StorageClass") in _ARCHIVES or "ArchiveStatus" in found
+        if archived and 'ongoing-request="false"' not in found.get("Restore", ""):
+            advice = "Restore it (`aws s3api restore-object`), or leave it out by a narrower pattern."
+            raise InputReadError(f"Cannot read {f's3://{key}'!r}: it is archived. {advice}")
+        return ObjectInfo(key, found["ContentLength"], version_of(found))
+
+    def _exact(self, bucket: str, key: str) -> ObjectInfo | None:
+        """Return the object of that very name, if there is one."""
+        if not key:
+            return None
+        try:
+            # It comes before all others that begin with its name.
+            first = next(self._list(bucket, key, page=1), None)
+        except ClientError as error:
+            if code_of(error) not in {"AccessDenied", "403"}:
+                raise
+            try:
+                return self.stat(f"{bucket}/{key}")
+            except (InputMissingError, InputReadError):
+                raise error from None
+        return self._listed(bucket, first) if first is not None and first["Key"] == key else None
+
+    def _list(self, bucket: str, prefix: str, *, page: int = 1000) -> Iterator[dict[str, Any]]:
+        for item in list_objects(self._clients["s3"], bucket, prefix, page=page):
+            if item["Size"] or not item["Key"].endswith("/"):
+                yield item
+
+    def _listed(self, bucket: str, item: dict[str, Any]) -> ObjectInfo:
+        key = f"{bucket}/{item['Key']}"
+        return self.stat(key) if item.get("StorageClass") in _ARCHIVES else ObjectInfo(key, item["Size"], version_of(item))
+
+    def _head(self, bucket: str, name: str) -> dict[str, Any]:
+        client = self._clients["s3"]
+        try:
+            return dict(client.head_object(Bucket=bucket, Key=name))
+        except ClientError:
+            client.get_object(Bucket=bucket, Key=name, Range="bytes=0-0")["Body"].close()
+            raise
+
+
+@contextmanager
+def _translated(doing: str, key: str) -> Iterator[None]:
+    try:
+        yield
+    except BOTO_ERRORS as error:
+        code = code_of(error)
+        if code in {"NoSuchKey", "404"}:
+            reason = "If a job was to read it, it has been moved or deleted since: put it back."
+            raise InputMissingError(f"There is no object {f's3://{key}'!r}. {reason}") from error
+        if code == "NoSuchBucket":
+            bucket = key.partition("/")[0]
+            raise InputMissingError(f"There is no bucket {bucket!r}, so that {f's3://{key}'!r} names nothing. Check its name.") from error
+        raise InputReadError(str(told(error, f"{doing} {f's3://{key}'!r}"))) from error
+    except UnicodeEncodeError as error:
+        raise InputMissingError(f"There is no object {f's3://{key}'!r}: its name is no UTF-8 text.") from error
+
+
+def _matches(names: Sequence[str], parts: Sequence[str]) -> bool:
+    """Return whether the components of a pattern match those of a key."""
+    if not parts or not names:
+        return not parts and not names
+    part, rest = parts[0], parts[1:]
+    if part == "**" and rest and _matches(names, rest):
+        return True
+    if names[0] != part and (not fnmatchcase(names[0], part) or (names[0].startswith(".") and not part.startswith("."))):
+        return False
+    return _matches(names[1:], parts if part == "**" and len(names) > 1 else rest)

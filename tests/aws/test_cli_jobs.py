@@ -1,0 +1,82 @@
+"""`smr jobs`, `smr status`, `smr cancel` and `smr result`, as a shell runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from smr_notebook.cli import main
+from smr_notebook.job import Job
+from smr_notebook.session import Session
+
+
+@pytest.fixture
+def session(workspace: Path) -> Iterator[Session]:
+    opened = Session(settings={"workspace": workspace, "workers": 1})
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def job(session: Session) -> Job:
+    return session.map_reduce(lambda word: [(word, 1)], sum, ["one", "two", "one"], name="words").wait()
+
+
+def test_a_job_is_listed_and_told(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["jobs"]) == 0
+    words = capsys.readouterr().out.split()
+    assert (words[0], words[3:]) == (job.id, ["done", "words"])
+    assert main(["status", job.id[:6]]) == 0
+    assert capsys.readouterr().out.startswith("MapReduce 'words' done")
+
+
+def test_a_result_is_printed_or_saved(job: Job, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["result", job.id]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["key", "value"], ["one", "2"], ["two", "1"]]
+    for name, read in (("a.csv", pd.read_csv), ("a.parquet", pd.read_parquet)):
+        assert main(["result", job.id, "--to", str(tmp_path / name)]) == 0
+        assert capsys.readouterr().out == f"{tmp_path / name}: 2 rows\n"
+        assert read(tmp_path / name).to_dict("list") == {"key": ["one", "two"], "value": [2, 1]}
+
+
+@pytest.mark.parametrize(("name", "word"), [("a.xlsx", "must end in .csv or .parquet"), ("nowhere/a.csv", "there is no folder")])
+def test_a_wrong_file_is_said_before_anything_is_waited_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, word: str
+) -> None:
+    assert main(["result", "whichever", "--to", str(tmp_path / name)]) == 1
+    assert word in capsys.readouterr().err
+
+
+def test_what_a_file_cannot_hold_is_said(session: Session, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    job = session.map_reduce(lambda item: [(item, 1)], sum, ["one", 2, (3, 4)]).wait()
+    assert main(["result", job.id, "--to", str(tmp_path / "a.parquet")]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"smr: {tmp_path / 'a.parquet'} cannot hold this result")
+    assert len(told.splitlines()) == 1
+
+
+def test_a_job_is_cancelled_once(session: Session, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def wait(word: str) -> list[tuple[str, int]]:
+        import threading
+
+        threading.Event().wait(60)
+        return [(word, 1)]
+
+    job = session.map_reduce(wait, sum, ["one"])
+    assert main(["cancel", job.id]) == 0
+    assert capsys.readouterr().out == f"{job.id} is being cancelled\n"
+    assert job.exception() is not None
+    assert main(["cancel", job.id]) == 0
+    assert capsys.readouterr().out == f"{job.id} has ended already: cancelled\n"
+    assert main(["result", job.id]) == 1
+    assert "cancelled" in capsys.readouterr().err
+
+
+def test_a_job_that_is_not_there_is_one_sentence(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "ffff"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("smr: There are no jobs in")
+    assert len(told.splitlines()) == 1

@@ -1,0 +1,234 @@
+"""Whole jobs on S3, DynamoDB and Lambda: the same answers, byte for byte, whatever is lost, doubled, throttled or killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+import pytest
+
+import smr_notebook as smr
+from smr_notebook.backends.aws.clients import Clients
+from smr_notebook.control.ledger import Ledger
+from smr_notebook.job import Job
+from smr_notebook.model import AttemptState, JobState, Phase
+from smr_notebook.testing.cloud import Shape, deployed
+from smr_notebook.testing.lambdas.service import Service
+from smr_notebook.testing.lambdas.settings import Faults
+from smr_notebook.testing.waiting import wait_until
+
+WORDS = [f"word{number}" for number in range(97)]
+
+
+def some_lines(count: int) -> list[str]:
+    random = Random(7)
+    return [" ".join(random.choices(WORDS, k=6)) for _ in range(count)]
+
+
+def words(line: str) -> Iterator[tuple[str, int]]:
+    for word in line.split():
+        yield word, len(line)
+
+
+def together(key: str, values: Iterator[int]) -> str:
+    """Not just a sum: the order of the values shows."""
+    return "-".join(str(value) for value in values)[-200:]
+
+
+Deploy = Callable[..., AbstractContextManager[tuple[smr.Session, Service]]]
+
+
+@pytest.fixture
+def deploy(aws: str, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Deploy:
+    """Deploys under a name of its own, and opens a session on it."""
+
+    @contextmanager
+    def deploy(shape: Shape | None = None) -> Iterator[tuple[smr.Session, Service]]:
+        named = replace(shape or Shape(), stack=f"s{uuid4().hex[:12]}")
+        with deployed(aws, clients, named) as service:
+            for name, value in service.access.items():
+                monkeypatch.setenv(name, value)
+            yield smr.Session("aws", stack=named.stack), service
+
+    return deploy
+
+
+def put_lines(clients: Clients, bucket: str, lines: list[str], *, objects: int) -> str:
+    """Store lines as so many objects, and return their location."""
+    for number in range(objects):
+        body = "\n".join(lines[number::objects]) + "\n"
+        clients["s3"].put_object(Bucket=bucket, Key=f"logs/{number:03d}.txt", Body=body.encode())
+    return f"s3://{bucket}/logs/"
+
+
+def part_bytes(session: smr.Session, job: Job) -> list[bytes]:
+    return [session.backend.objects.get(file.key) for part in job.parts() for file in part.files]
+
+
+def on_this_machine(lines: list[str], folder: Path, *, objects: int, split_size: int) -> list[bytes]:
+    """Return the parts of the same job on the embedded default."""
+    for number in range(objects):
+        (folder / f"{number:03d}.txt").write_text("\n".join(lines[number::objects]) + "\n")
+    session = smr.Session("local")
+    try:
+        job = session.map_reduce(words, together, str(folder), split_size=split_size, reducers=5)
+        return part_bytes(session, job)
+    finally:
+        session.close()
+
+
+def commits(session: smr.Session, job: Job) -> Counter[Phase]:
+    return Counter(task.phase for task in Ledger(session.backend.table, job.id).snapshot().commits)
+
+
+def test_a_job_over_objects_of_a_bucket(deploy: Deploy, clients: Clients, bucket: str) -> None:
+    lines = some_lines(200)
+    where = put_lines(clients, bucket, lines, objects=4)
+    with deploy() as (session, _):
+        job = session.map_reduce(words, len, where, name="first")
+        frame = job.result()
+        assert dict(zip(frame["key"], frame["value"], strict=True)) == Counter(word for line in lines for word in line.split())
+        assert job.proof.startswith("1 split · 200 records read = mapped")
+        progress = job.status()
+        assert progress.cost is not None
+        assert progress.estimate is not None
+        assert 0 < progress.cost.total < 0.01
+        assert [info.id for info in session.jobs()] == [job.id]
+        assert session.attach(job.id[:5]).result().equals(frame)
+
+
+def test_items_and_frames_travel_too(deploy: Deploy) -> None:
+    with deploy() as (session, _):
+        frame = session.map_reduce(lambda number: [(number % 3, number)], sum, range(100), wait=True)
+        assert frame["value"].tolist() == [sum(range(rest, 100, 3)) for rest in range(3)]
+        rows = session.map_reduce(lambda row: [(row["key"], row["value"])], None, frame, wait=True)
+        assert rows["value"].tolist() == frame["value"].tolist()
+
+
+def test_trouble_of_every_kind_leaves_the_same_bytes(deploy: Deploy, clients: Clients, bucket: str, tmp_path: Path) -> None:
+    """200 map tasks, eight at once, each seventh call lost, each fifth doubled, on half the concurrency that the account claims."""
+    lines = some_lines(2_000)
+    size = len("\n".join(lines)) // 200
+    where = put_lines(clients, bucket, lines, objects=4)
+    shape = Shape(account_limit=12, lease_seconds=4.0, faults=Faults(lost_every=7, doubled_every=5))
+    with deploy(shape) as (session, service):
+        job = session.map_reduce(words, together, where, split_size=size, reducers=5)
+        found = part_bytes(session, job)
+        assert job.status().map.tasks >= 200
+        assert commits(session, job) == {Phase.MAP: job.status().map.tasks, Phase.REDUCE: 5}
+        counts = service.status().counts
+        assert counts["lost"] > 20
+        assert counts["doubled"] > 30
+    assert found == on_this_machine(lines, tmp_path, objects=4, split_size=size)
+
+
+def test_a_coordinator_that_is_killed_again_and_again_changes_nothing(
+    deploy: Deploy, clients: Clients, bucket: str, tmp_path: Path
+) -> None:
+    """`kill -9` at twenty moments of one job."""
+    lines = some_lines(2_000)
+    size = len("\n".join(lines)) // 100
+    where = put_lines(clients, bucket, lines, objects=4)
+    random = Random(11)
+    with deploy(Shape(account_limit=8, lease_seconds=3.0)) as (session, service):
+        job = session.map_reduce(words, together, where, split_size=size, reducers=5)
+        coordinator = f"{session.settings.stack}-coordinator"
+        killed = 0
+        while not job.done() and killed < 20:
+            busy = [box for box in service.status().sandboxes.get(coordinator, ()) if box.busy]
+            if busy and random.random() < 0.2:
+                for member in busy[0].members:
+                    os.kill(member, signal.SIGKILL)
+                killed += 1
+            job.watch(lambda _: None, timeout=0.05)
+        found = part_bytes(session, job)
+        epochs = Ledger(session.backend.table, job.id).lease()
+        assert killed > 10
+        assert epochs is not None
+        assert epochs.epoch > 5
+        assert commits(session, job) == {Phase.MAP: job.status().map.tasks, Phase.REDUCE: 5}
+    assert found == on_this_machine(lines, tmp_path, objects=4, split_size=size)
+
+
+def test_a_task_longer_than_an_invocation_ends_in_several(deploy: Deploy) -> None:
+    """Invocations of eight seconds, a task of some twenty."""
+
+    def slow(number: int) -> Iterator[tuple[int, int]]:
+        threading.Event().wait(0.25)
+        yield number % 4, number
+
+    with deploy(Shape(seconds=8.0, lease_seconds=6.0)) as (session, _):
+        job = session.map_reduce(slow, list, range(80), split_size="1GB", reducers=1)
+        frame = job.result()
+        assert frame["value"].tolist() == [list(range(rest, 80, 4)) for rest in range(4)]
+        attempts = [one for of_task in Ledger(session.backend.table, job.id).snapshot().attempts.values() for one in of_task]
+        assert any(attempt.state is AttemptState.PAUSED for attempt in attempts)
+        assert not any(attempt.state is AttemptState.FAILED for attempt in attempts)
+        assert job.status().map.retried == 0
+
+
+def test_a_process_that_dies_is_told_by_its_cause_and_tried_again(deploy: Deploy, tmp_path: Path) -> None:
+    flag = str(tmp_path / "died")
+
+    def dies_once(number: int) -> Iterator[tuple[int, int]]:
+        if number == 7 and not Path(flag).exists():
+            Path(flag).touch()
+            os.kill(os.getpid(), 9)
+        yield number % 2, number
+
+    with deploy() as (session, _):
+        job = session.map_reduce(dies_once, sum, range(20), reducers=1)
+        assert job.result()["value"].tolist() == [90, 100]
+        assert [failed.failure.type for failed in job.errors()] == ["WorkerDied"]
+        assert "killed by signal 9" in job.errors()[0].failure.message
+
+
+def test_an_error_of_the_function_is_told_with_its_line(deploy: Deploy) -> None:
+    def bad(number: int) -> Iterator[tuple[int, float]]:
+        yield 1, 1 / (number - 3)
+
+    with deploy() as (session, _):
+        job = session.map_reduce(bad, sum, range(10), retries=0)
+        with pytest.raises(smr.errors.TaskError, match="ZeroDivisionError") as caught:
+            job.result()
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_cancelled_job_stops(deploy: Deploy) -> None:
+    def endless(number: int) -> Iterator[tuple[int, int]]:
+        while True:
+            yield number, 1
+
+    with deploy(Shape(lease_seconds=3.0)) as (session, _):
+        job = session.map_reduce(endless, sum, range(3))
+        wait_until(lambda: job.status().map.running, 30.0)
+        job.cancel()
+        with pytest.raises(smr.errors.JobCancelled):
+            job.wait(60)
+        assert job.status().state is JobState.CANCELLED
+
+
+def test_the_job_goes_on_when_the_notebook_and_its_coordinator_are_gone(deploy: Deploy) -> None:
+    """Nobody watches, and no worker ends: only the alarm can notice."""
+
+    def waits(number: int) -> Iterator[tuple[int, int]]:
+        threading.Event().wait(2.0)
+        yield number, 1
+
+    with deploy(Shape(lease_seconds=3.0, time_scale=0.02)) as (session, service):
+        coordinator = f"{session.settings.stack}-coordinator"
+        job = session.map_reduce(waits, sum, range(4))
+        wait_until(lambda: job.status().map.running, 30.0)
+        for box in service.status().sandboxes[coordinator]:
+            for member in box.members:
+                os.kill(member, signal.SIGKILL)
+        wait_until(lambda: job.status().state.ended, 60.0)
+        assert job.result()["value"].tolist() == [1, 1, 1, 1]

@@ -1,0 +1,129 @@
+"""Policies as values: what no role may, whatever the stack is called and whichever buckets are named."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smr_notebook.backends.aws.deploy.policies import ROLES, role_policy, scheduler_trust, tls_only, user_policy
+from smr_notebook.backends.aws.names import ROUTES, Names
+
+BUCKETS = st.lists(st.from_regex(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", fullmatch=True), max_size=3)
+STACKS = st.from_regex(r"[a-z][a-z0-9-]{0,22}[a-z0-9]|[a-z]", fullmatch=True)
+NAMES = st.builds(Names, STACKS, st.from_regex(r"[0-9]{12}", fullmatch=True), st.sampled_from(["us-east-1", "eu-west-1"]))
+MAY_DELETE = {"scheduler:DeleteSchedule", "sqs:DeleteMessage"}
+
+
+def every_policy(names: Names, inputs: list[str], outputs: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the policies of a stack by whose they are."""
+    roles = {role: role_policy(role, names, inputs=inputs, outputs=outputs) for role in ROLES}
+    return {**roles, "user": user_policy(names)}
+
+
+def statements(policies: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return all statements of all policies."""
+    return [statement for policy in policies.values() for statement in policy["Statement"]]
+
+
+def resources_of(names: Names) -> set[str]:
+    """Return what a stack consists of, written down once more."""
+    where = f"{names.region}:{names.account}"
+    functions = {f"{names.stack}-{route}" for route in ROUTES}
+    return {
+        f"arn:aws:s3:::{names.stack}-{names.account}-{names.region}",
+        f"arn:aws:s3:::{names.stack}-{names.account}-{names.region}/jobs/1/plan",
+        f"arn:aws:dynamodb:{where}:table/{names.stack}",
+        f"arn:aws:sqs:{where}:{names.stack}-failed",
+        f"arn:aws:scheduler:{where}:schedule/{names.stack}/alarm",
+        f"arn:aws:iam::{names.account}:role/{names.stack}-scheduler-{names.region}",
+        *(f"arn:aws:lambda:{where}:function:{function}" for function in functions),
+        *(f"arn:aws:logs:{where}:log-group:/aws/lambda/{function}" for function in functions),
+        *(f"arn:aws:logs:{where}:log-group:/aws/lambda/{function}:log-stream:1" for function in functions),
+    }
+
+
+@given(NAMES, BUCKETS, BUCKETS)
+def test_each_resource_is_of_this_stack_or_a_bucket_that_was_named(names: Names, inputs: list[str], outputs: list[str]) -> None:
+    named = [f"arn:aws:s3:::{bucket}" for bucket in (*inputs, *outputs)]
+    ours = resources_of(names) | set(named) | {f"{bucket}/key" for bucket in named}
+    for statement in statements(every_policy(names, inputs, outputs)):
+        if statement["Action"] != ["lambda:GetAccountSettings"]:
+            assert all(any(fnmatchcase(one, pattern) for one in ours) for pattern in statement["Resource"])
+            assert "*" not in statement["Resource"]
+
+
+@given(NAMES, NAMES)
+def test_no_pattern_reaches_into_another_stack(one: Names, other: Names) -> None:
+    patterns = {each for statement in statements(every_policy(one, [], [])) for each in statement["Resource"] if each != "*"}
+    theirs = resources_of(other) - resources_of(one)
+    if (one.stack, one.account, one.region) != (other.stack, other.account, other.region):
+        assert [(pattern, resource) for pattern in patterns for resource in theirs if fnmatchcase(resource, pattern)] == []
+
+
+@given(NAMES, BUCKETS, BUCKETS)
+def test_nobody_deletes_and_nobody_changes_iam(names: Names, inputs: list[str], outputs: list[str]) -> None:
+    for who, policy in every_policy(names, inputs, outputs).items():
+        actions = [action for statement in policy["Statement"] for action in statement["Action"]]
+        assert not any("*" in action or action.endswith("Policy") for action in actions)
+        assert {action for action in actions if "Delete" in action} <= (MAY_DELETE if who == "coordinator" else set())
+        assert {action for action in actions if action.startswith("iam:")} <= ({"iam:PassRole"} if who == "coordinator" else set())
+        assert all(statement["Effect"] == "Allow" for statement in policy["Statement"])
+
+
+@given(NAMES, BUCKETS, BUCKETS)
+def test_only_whom_the_work_asks_for_is_called(names: Names, inputs: list[str], outputs: list[str]) -> None:
+    called = {
+        who: {
+            arn.rpartition("-")[2]
+            for each in policy["Statement"]
+            if each["Action"] == ["lambda:InvokeFunction"]
+            for arn in each["Resource"]
+        }
+        for who, policy in every_policy(names, inputs, outputs).items()
+    }
+    assert called == {
+        "driver": {"driver", "coordinator"},
+        "coordinator": set(ROUTES),
+        "mapper": {"mapper", "coordinator"},
+        "reducer": {"reducer", "coordinator"},
+        "scheduler": {"coordinator"},
+        "user": {"driver", "coordinator"},
+    }
+
+
+@given(NAMES, BUCKETS, BUCKETS)
+def test_input_is_only_read_and_output_only_written(names: Names, inputs: list[str], outputs: list[str]) -> None:
+    foreign = {f"arn:aws:s3:::{bucket}" for bucket in (*inputs, *outputs)}
+    found = {
+        (who, action, arn)
+        for who, policy in every_policy(names, inputs, outputs).items()
+        for statement in policy["Statement"]
+        for action in statement["Action"]
+        for arn in statement["Resource"]
+        if arn.partition("/")[0] in foreign
+    }
+    reads = {(who, "s3:GetObject", f"arn:aws:s3:::{bucket}/*") for who in ("driver", "mapper") for bucket in inputs}
+    lists = {("driver", "s3:ListBucket", f"arn:aws:s3:::{bucket}") for bucket in inputs}
+    writes = {("reducer", "s3:PutObject", f"arn:aws:s3:::{bucket}/*") for bucket in outputs}
+    assert found == reads | lists | writes
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_be_passed_on_to_the_scheduler_alone(role: str) -> None:
+    passing = [each for each in role_policy(role, Names("smr", "1", "r"))["Statement"] if "iam:PassRole" in each["Action"]]
+    assert all(each["Condition"] == {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}} for each in passing)
+    assert bool(passing) == (role == "coordinator")
+
+
+def test_only_the_alarms_of_this_stack_run_as_the_scheduler() -> None:
+    condition = scheduler_trust(Names("smr", "123456789012", "eu-west-1"))["Statement"][0]["Condition"]["StringEquals"]
+    assert condition["aws:SourceArn"] == "arn:aws:scheduler:eu-west-1:123456789012:schedule-group/smr"
+
+
+def test_the_bucket_answers_over_tls_only() -> None:
+    statement = tls_only(Names("smr", "1", "r"))["Statement"][0]
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
