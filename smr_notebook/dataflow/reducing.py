@@ -7,11 +7,12 @@ becomes Python objects.
 
 Rules of this module:
 
-* `reduce` is called once for each key, and not by an attempt that goes on behind that key; it may stop early, or never look at its values.
+* `reduce` is called once for each key, by the attempt that gets there; it may stop early, or never look at its values.
 * The values of a key come in input order: that of the map tasks, then that of the run.
 * Pairs and checksum are those of the groups that `reduce` was given, hashed anew: so they prove all that lies between the two functions,
   and over all attempts of a task they sum to those of the partition.
-* An attempt that is due ends behind a group. Groups come in the same order each time: so the position is how many are done.
+* An attempt that is due ends behind a group, and another one goes on from there, with a leg of its own. Groups come in the same order each
+  time: so the position is how many are done.
 * What fails inside our own iterator while `reduce` is reading from it is not the user's failure.
 """
 

@@ -25,6 +25,8 @@ from smr_notebook.testing.lambdas.service import Service
 from smr_notebook.testing.lambdas.settings import Faults
 from smr_notebook.testing.waiting import wait_until
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*tasks run .* at a time")  # of a small account, which these are
+
 WORDS = [f"word{number}" for number in range(97)]
 
 

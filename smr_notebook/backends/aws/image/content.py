@@ -15,7 +15,7 @@ import hashlib
 import platform
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -44,9 +44,19 @@ class Architecture:
 
 ARCHITECTURES: Final = (Architecture("x86_64", "linux/amd64", "x86_64"), Architecture("arm64", "linux/arm64", "aarch64"))
 
-_NOT_FOR_WORKERS: Final = ("__main__.py", "autoload.py", "backends/aws/image/", "cli.py", "notebook/", "testing/")
-_KERNEL: Final = Path("kernels", "lambda")
-_INSTALLED_KERNEL: Final = "share/smr_notebook/lambda"
+_NOT_FOR_WORKERS: Final = (
+    "__main__.py",
+    "autoload.py",
+    "backends/aws/deploy/",
+    "backends/aws/image/",
+    "cli.py",
+    "cli_",
+    "notebook/",
+    "testing/",
+)
+_DATA: Final = "share/smr_notebook/lambda"
+"""Where a wheel puts the Dockerfile and the entry, below the folder of data files."""
+
 _WHEELS_NOTE: Final = b"Wheels that are put here are installed, and then the build fetches nothing.\n"
 
 
@@ -155,15 +165,22 @@ def _task_files() -> dict[str, bytes]:
 
 
 def kernel_folder() -> Path:
-    """Return the folder of the Dockerfile: beside the package in a checkout, among the data files of a wheel."""
-    package = Path(__file__).parents[3]
-    beside = package.parent / _KERNEL
-    if (beside / "Dockerfile").is_file():
-        return beside
-    for file in metadata.files(package.name) or ():
-        if file.as_posix().endswith(f"{_INSTALLED_KERNEL}/Dockerfile"):
-            return Path(str(file.locate())).parent
-    raise DeploymentError(f"This installation lacks {_INSTALLED_KERNEL}: install smr_notebook from its wheel, or run it from a checkout.")
+    """Return the folder of the Dockerfile and the entry: beside the package in a checkout, among the data files of a wheel.
+
+    Raises:
+        DeploymentError: The installation lacks it.
+    """
+    found = next((folder for folder in _kernel_folders(Path(__file__).parents[3]) if (folder / "Dockerfile").is_file()), None)
+    if found is None:
+        raise DeploymentError(f"This installation lacks {_DATA}: install smr_notebook from its wheel, or run it from a checkout.")
+    return found.resolve()
+
+
+def _kernel_folders(package: Path) -> Iterator[Path]:
+    yield package.parent / "kernels" / "lambda"
+    yield package.parent / _DATA
+    for installed in metadata.distributions(name=package.name):
+        yield from (Path(str(file.locate())).parent for file in installed.files or () if file.match(f"{_DATA}/Dockerfile"))
 
 
 def _digest(files: Mapping[str, bytes]) -> str:

@@ -31,7 +31,6 @@ WORKER_PACKAGES: Final = (
     "cloudpickle",
     "msgspec",
     "numpy",
-    "obstore",
     "pandas",
     "psutil",
     "pyarrow",
