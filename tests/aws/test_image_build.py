@@ -30,12 +30,13 @@ import pytest
 from smr_notebook.backends.aws.image.builders import REPOSITORY, BuiltImage, Login, build_image, find_builder, upload
 from smr_notebook.backends.aws.image.content import Image, plan_image
 from smr_notebook.backends.aws.image.wheels import fetch_wheels
+from smr_notebook.backends.local.platform import LocalOptions, open_local
 from smr_notebook.environment import environment
 from smr_notebook.errors import DeploymentError
 from smr_notebook.model import Environment
 from smr_notebook.testing.waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("image")
+pytestmark = [pytest.mark.xdist_group("image"), pytest.mark.timeout(900)]
 
 CACHE = Path(os.environ.get("SMR_TEST_IMAGE_CACHE") or Path(__file__).parents[2] / "build" / "image").absolute()
 """Read here, because a test sees no variable `SMR_…`."""
@@ -234,13 +235,16 @@ class _Verbs(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         event = self.server.events.get()
+        if event is None:
+            self.close_connection = True
+            return
         headers = {
             "Lambda-Runtime-Aws-Request-Id": "one",
             "Lambda-Runtime-Deadline-Ms": str(int((time.time() + 60) * 1000)),
             "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:eu-west-1:123456789012:function:smr-mapper",
             "Content-Type": "application/json",  # without it the runtime client crashes
         }
-        self._say(b"" if event is None else event, headers)
+        self._say(event, headers)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])) if "Content-Length" in self.headers else b"".join(self._chunks())
@@ -309,7 +313,7 @@ def as_on_lambda(bundle: Path, port: int) -> dict[str, Any]:
         "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/smr-mapper",
         "AWS_LAMBDA_LOG_STREAM_NAME": "stream",
         "AWS_REGION": "eu-west-1",
-        "SMR_LOCATION": "aws:",
+        "SMR_LOCATION": open_local(LocalOptions("/tmp/workspace")).location,  # noqa: S108 - in the container
     }
     process["env"] = [line for line in process["env"] if line.partition("=")[0] not in told] + [f"{name}={told[name]}" for name in told]
     process |= {"terminal": False, "user": LAMBDA_USER, "capabilities": {}, "noNewPrivileges": True}
@@ -327,9 +331,10 @@ def test_the_image_answers_with_the_notebooks_environment_and_what_was_wanted_be
     assert {name for name, _ in image.environment.packages} == {*dict(environment().packages), "packaging"}
 
 
-def test_the_image_runs_as_a_stranger_who_can_write_to_tmp_alone(container: Container) -> None:
-    container.api.ask({"v": 1, "role": "stamp"})
+def test_a_worker_runs_as_a_stranger_who_can_write_to_tmp_alone(container: Container) -> None:
+    """Of a job that nobody knows there is nothing to do, but the worker has forked, and its process has made a table to look into."""
+    assert container.api.ask({"v": 1, "role": "map", "job": "unknown", "task": 0, "attempt": 1}) == ("response", {})
+    assert container.run("find /tmp -name '*.sqlite'").stdout == "/tmp/workspace/table.sqlite\n"
     assert container.run("id -u").stdout.strip() == str(LAMBDA_USER["uid"])
     assert container.run("touch /var/task/x || touch /x || touch /root/x").returncode != 0
-    assert container.run("find /tmp -mindepth 1").stdout == ""
-    assert container.run("touch /tmp/x && rm /tmp/x").returncode == 0
+    assert container.run("find /tmp -mindepth 1 -maxdepth 1").stdout == "/tmp/workspace\n"

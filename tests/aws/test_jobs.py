@@ -160,19 +160,25 @@ def test_a_coordinator_that_is_killed_again_and_again_changes_nothing(
     assert found == on_this_machine(lines, tmp_path, objects=4, split_size=size)
 
 
-def test_a_task_longer_than_an_invocation_ends_in_several(deploy: Deploy) -> None:
-    """Invocations of eight seconds, a task of some twenty."""
+def test_a_task_longer_than_an_invocation_ends_in_several(deploy: Deploy, clients: Clients, bucket: str) -> None:
+    """Invocations of eight seconds; a map task and a reduce task of some fifteen each."""
+    where = put_lines(clients, bucket, [str(number) for number in range(60)], objects=1)
 
-    def slow(number: int) -> Iterator[tuple[int, int]]:
+    def slow(line: str) -> Iterator[tuple[int, int]]:
         threading.Event().wait(0.25)
-        yield number % 4, number
+        yield int(line) % 30, int(line)
+
+    def slow_too(key: int, values: Iterator[int]) -> list[int]:
+        threading.Event().wait(0.5)
+        return list(values)
 
     with deploy(Shape(seconds=8.0, lease_seconds=6.0)) as (session, _):
-        job = session.map_reduce(slow, list, range(80), split_size="1GB", reducers=1)
+        job = session.map_reduce(slow, slow_too, where, reducers=1)
         frame = job.result()
-        assert frame["value"].tolist() == [list(range(rest, 80, 4)) for rest in range(4)]
+        assert frame["value"].tolist() == [[rest, rest + 30] for rest in range(30)]
         attempts = [one for of_task in Ledger(session.backend.table, job.id).snapshot().attempts.values() for one in of_task]
-        assert any(attempt.state is AttemptState.PAUSED for attempt in attempts)
+        paused = Counter(attempt.id.task.phase for attempt in attempts if attempt.state is AttemptState.PAUSED)
+        assert paused[Phase.MAP] > 0 < paused[Phase.REDUCE]
         assert not any(attempt.state is AttemptState.FAILED for attempt in attempts)
         assert job.status().map.retried == 0
 

@@ -1,7 +1,7 @@
 """AWS as a whole: a deployment's bucket, table and functions, opened on either side.
 
-The notebook finds a deployment by the name of its stack, and needs nothing else: who asks, and where, is boto3's own business. A worker
-opens it from its location, which the deployment gave to its function. Both get the same objects and rows.
+A worker opens a deployment from its location, which the deployment gave to its function. The notebook knows the name of the stack alone,
+and asks a function for its location: so both sides go by what was deployed. Who asks, and where, is boto3's own business.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import msgspec
 
 from smr_notebook.backends.aws.alarms import SchedulerAlarms
 from smr_notebook.backends.aws.clients import Clients
-from smr_notebook.backends.aws.faults import BOTO_ERRORS, told
+from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
 from smr_notebook.backends.aws.functions import LambdaFunctions
 from smr_notebook.backends.aws.names import Names, check_stack_name
 from smr_notebook.backends.aws.objects import S3Store
 from smr_notebook.backends.aws.source import S3Source
 from smr_notebook.backends.aws.table import DynamoTable
 from smr_notebook.backends.system_clock import SystemClock
-from smr_notebook.errors import ConfigError
+from smr_notebook.errors import ConfigError, DeploymentError, ServiceError
 from smr_notebook.model import Policy
 from smr_notebook.ports import Backend
 
@@ -61,7 +61,7 @@ def policy_of(options: AwsOptions) -> Policy:
         lost_launches=20,
         heartbeat=min(5.0, lease / 6),
         lease=lease,
-        launch=min(60.0, 2 * lease),
+        launch=min(75.0, 2.5 * lease),  # longer than Lambda keeps an event that it cannot run
         coordinator_lease=min(20.0, lease),
         watchdog=min(300.0, 10 * lease),
         longest=options.keep_days * 43_200.0,  # so that nothing of a job expires while it runs
@@ -69,38 +69,48 @@ def policy_of(options: AwsOptions) -> Policy:
     )
 
 
-def open_aws(
-    stack: str,
-    *,
-    region: str = "",
-    profile: str = "",
-    keep_days: float = 7.0,
-    lease_seconds: float = 30.0,
-    extras: tuple[str, ...] = (),
-) -> Backend:
-    """Return a deployment as a notebook sees it. It is not asked whether it is there before the first use.
+def open_aws(stack: str, *, region: str = "", profile: str = "", extras: tuple[str, ...] = ()) -> Backend:
+    """Return a deployment as a notebook sees it.
 
     Args:
         stack: Its name.
         region: Where it is; empty for what the profile or the environment says.
         profile: Whose credentials; empty for boto3's own choice.
-        keep_days: As deployed.
-        lease_seconds: As deployed.
         extras: Names of packages whose versions the workers are asked for besides.
 
     Raises:
         ConfigError: The stack has no such name, or no region is said.
         CredentialsError: Nobody knows who we are.
+        DeploymentError: There is no such deployment, or one of another version.
         PlatformError: AWS cannot be asked.
     """
     clients = Clients(region, profile)
-    return _open(clients, AwsOptions(find_names(clients, stack), keep_days, lease_seconds), extras)
+    names = find_names(clients, stack)
+    try:
+        deployed = clients["lambda"].get_function_configuration(FunctionName=names.function("driver"))
+    except BOTO_ERRORS as error:
+        if code_of(error) == "ResourceNotFoundException":
+            where = f"smr deploy --stack {stack} --region {names.region}"
+            text = f"There is no deployment {stack!r} in {names.region} of account {names.account}."
+            raise DeploymentError(f"{text} Make it with `{where}`, or name another one: Session(stack=…, region=…, profile=…).") from error
+        raise told(error, f"looking for the deployment {stack!r}", unreachable=ServiceError) from error
+    variables = deployed.get("Environment", {}).get("Variables", {})
+    architecture = next(iter(deployed.get("Architectures", ())), "x86_64")
+    return _open(clients, _read(variables.get("SMR_LOCATION", "").removeprefix("aws:"), stack), architecture, extras)
 
 
 def reopen_aws(place: str) -> Backend:
     """Return a deployment as a worker sees it, from the part of its location behind `aws:`."""
     options = msgspec.json.decode(place, type=AwsOptions)
-    return _open(Clients(options.names.region), options)
+    return _open(Clients(options.names.region), options, _ARCHITECTURES.get(platform.machine(), "x86_64"))
+
+
+def _read(place: str, stack: str) -> AwsOptions:
+    try:
+        return msgspec.json.decode(place, type=AwsOptions)
+    except msgspec.MsgspecError as error:
+        text = f"The functions of the deployment {stack!r} were made by another version: their SMR_LOCATION cannot be read ({error})."
+        raise DeploymentError(f"{text} Deploy again: `smr deploy --stack {stack}`.") from error
 
 
 def find_names(clients: Clients, stack: str) -> Names:
@@ -116,11 +126,10 @@ def find_names(clients: Clients, stack: str) -> Names:
     return Names(stack, account, clients.region, partition)
 
 
-def _open(clients: Clients, options: AwsOptions, extras: tuple[str, ...] = ()) -> Backend:
+def _open(clients: Clients, options: AwsOptions, architecture: str, extras: tuple[str, ...] = ()) -> Backend:
     names, clock = options.names, SystemClock()
     module, _, function = ROUTE.partition(":")
     route = cast("Callable[[bytes], str]", getattr(importlib.import_module(module), function))
-    architecture = _ARCHITECTURES.get(platform.machine(), "x86_64")
     return Backend(
         name="aws",
         location=options.location,
