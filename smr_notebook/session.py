@@ -7,12 +7,11 @@ state of a job, so that another session on the same workspace, in another kernel
 from __future__ import annotations
 
 import secrets
-import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.config import Settings, from_machine, parse_size, read_dollars
@@ -21,16 +20,17 @@ from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.control.messages import Message, coordinate, drive, encode
 from smr_notebook.control.naming import Files, classify
-from smr_notebook.control.planning import PlannedJob, Request, plan_job, prepare
+from smr_notebook.control.planning import PlannedJob, Request, plan_job, prepare, stored_input
 from smr_notebook.control.plans import StoredRequest, write_code, write_plan, write_request
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.dataflow.aggregations import as_reduce, makes_generators, natural_combiner
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.functions import Functions
-from smr_notebook.environment import environment, package_name
-from smr_notebook.errors import ConfigError, EnvironmentMismatchError, JobNotFoundError, PlanError, StoreError, ThrottledError
+from smr_notebook.environment import environment
+from smr_notebook.errors import ConfigError, JobNotFoundError, PlanError, StoreError, ThrottledError
 from smr_notebook.job import Job, JobInfo
 from smr_notebook.labels import cell_label
+from smr_notebook.platforms import OPENERS, check_requirements, read_requirements
 from smr_notebook.ports import Backend, ObjectStore
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Session:
             told = {"platform": platform, "stack": stack, "region": region, "profile": profile}
             self.settings = from_machine({**(settings or {}), **{name: value for name, value in told.items() if value is not None}})
         required = read_requirements(requirements)
-        self.backend = backend or _OPENERS[self.settings.platform](self.settings, tuple(required))
+        self.backend = backend or OPENERS[self.settings.platform](self.settings, tuple(required))
         if required:
             check_requirements(self.backend, required)
 
@@ -243,7 +243,7 @@ class Session:
         self._tidy_up()
         job = self._new_identifier()
         try:
-            begin = self._store_request if self.backend.plans and isinstance(request.input, Files) else self._store_plan
+            begin = self._store_request if self.backend.plans else self._store_plan
             begun = begin(job, request)
             entry = Ledger(self.backend.table, job).create_job(JobEntry(job, request.name, begun.created, Layout(job).plan))
             with suppress(ThrottledError):  # whoever watches the job calls again
@@ -265,10 +265,12 @@ class Session:
         return _Begun(coordinate(job), planned.plan.created, planned.plan.warnings)
 
     def _store_request(self, job: str, request: Request) -> _Begun:
-        """Store what a driver plans from. That there is input is looked at here, so that a mistyped name is told at once."""
+        """Store what a driver plans from, and what is in this process's memory. A mistyped name is told at once."""
         bundle = prepare(request, self.backend, here=environment(), label_of=cell_label)
+        named = stored_input(request, self.backend, job=job, store=self.backend.objects)
         stored = StoredRequest(
-            patterns=request.input.patterns if isinstance(request.input, Files) else (),
+            patterns=named.patterns if isinstance(named, Files) else (),
+            stored=None if isinstance(named, Files) else named,
             format=request.format,
             reducers=request.reducers,
             split_size=request.split_size,
@@ -359,71 +361,6 @@ def functions_of(map: object, reduce: object, combine: object) -> Functions:
         combine=combiner,
         combine_yields=makes_generators(combiner),
     )
-
-
-def read_requirements(lines: Sequence[str]) -> dict[str, str]:
-    """Return requirements by the one spelling of their package's name.
-
-    Raises:
-        ConfigError: A line names no package.
-    """
-    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - workers import this module, and require nothing
-
-    found = {}
-    for line in lines:
-        try:
-            found[package_name(Requirement(line).name)] = line
-        except InvalidRequirement as error:
-            raise ConfigError(f'requirements: {line!r} names no package: {error}. Write "scikit-learn" or "scikit-learn==1.7.2".') from error
-    return found
-
-
-def check_requirements(backend: Backend, required: Mapping[str, str]) -> None:
-    """Refuse a platform whose workers lack a package, or have another version of it than is required or installed here.
-
-    Raises:
-        EnvironmentMismatchError: The message says how they get it.
-    """
-    from packaging.requirements import Requirement  # noqa: PLC0415 - as in `read_requirements`
-
-    limits = backend.functions.limits
-    here = environment(tuple(required))
-    there = here if limits.environment == environment() else limits.environment
-    ours, theirs = dict(here.packages), dict(there.packages)
-    lacking = []
-    for name, line in required.items():
-        version = theirs.get(name, "")
-        if not version or not Requirement(line).specifier.contains(version, prereleases=True) or ours.get(name, version) != version:
-            lacking.append(f"{line} (they have {version or 'none'}{f', here is {ours[name]}' if name in ours else ''})")
-    if lacking:
-        options = " ".join(f"--requirement {shlex.quote(line)}" for line in required.values())
-        mend = limits.advice.requirements.format(options=options) or f"pip install {shlex.join(required.values())}"
-        raise EnvironmentMismatchError(f"The workers lack {', '.join(lacking)}. Run: {mend}")
-
-
-def _open_local(settings: Settings, _: tuple[str, ...]) -> Backend:
-    from smr_notebook.backends.local.platform import LocalOptions, open_local  # noqa: PLC0415 - others need none of it
-
-    return open_local(
-        LocalOptions(
-            str(settings.workspace),
-            workers=settings.workers,
-            idle_seconds=settings.idle_seconds,
-            lease_seconds=settings.lease_seconds,
-            retries=settings.retries,
-        )
-    )
-
-
-def _open_aws(settings: Settings, extras: tuple[str, ...]) -> Backend:
-    try:
-        from smr_notebook.backends.aws.platform import open_aws  # noqa: PLC0415 - boto3 may be missing, and is slow to import
-    except ImportError as error:
-        raise ConfigError(f"AWS needs packages that are not installed ({error}): pip install 'smr_notebook[aws]'.") from error
-    return open_aws(settings.stack, region=settings.region, profile=settings.profile, extras=extras)
-
-
-_OPENERS: Final[Mapping[str, Callable[[Settings, tuple[str, ...]], Backend]]] = {"local": _open_local, "aws": _open_aws}
 
 
 def _dollars(value: object) -> float:

@@ -147,7 +147,7 @@ def _request(stored: StoredRequest, code: bytes, *, planner: str) -> Request:
     functions, _ = load_functions(code)
     return Request(
         functions=functions,
-        input=Files(stored.patterns),
+        input=stored.stored or Files(stored.patterns),
         format=stored.format,
         reducers=stored.reducers,
         split_size=stored.split_size,

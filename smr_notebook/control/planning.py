@@ -7,34 +7,29 @@ are stored beside the job on the way, so that workers read them like any other o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Any
 
 from smr_notebook.control.costs import Sample, Shape, estimate, rates_of
 from smr_notebook.control.layout import Layout
-from smr_notebook.control.naming import Files, FoundObject, Items, NamedInput, choose_format, empty_objects, find, peek
+from smr_notebook.control.naming import Files, NamedInput, peek
+from smr_notebook.control.reading import StoredInput, plan_input, store_input
 from smr_notebook.control.row_keys import MOST_TASKS
 from smr_notebook.dataflow.aggregations import is_natural
-from smr_notebook.dataflow.code import Bundle, CodeReport, capture, load_functions, modules_by_value
+from smr_notebook.dataflow.code import Bundle, CodeReport, capture, load_functions
 from smr_notebook.dataflow.combining import check_combiner
-from smr_notebook.dataflow.compression import HEAD_BYTES, cuttable
 from smr_notebook.dataflow.functions import Functions, Pair
 from smr_notebook.dataflow.inputs import JobInput, open_blocks
-from smr_notebook.dataflow.splits import PlannedObject, choose_split_bytes, plan_splits
-from smr_notebook.dataflow.stored import store_frame, store_items
+from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.environment import PACKAGES
-from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, InputEmptyError, PlanError
-from smr_notebook.model import Environment, Format, ObjectInfo, Plan, Policy, Split
+from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, PlanError
+from smr_notebook.model import Environment, Format, Plan, Policy, Split
 from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore, ServiceLimits
 
 PARTITION_BYTES = 64 * 2**20
 """Input bytes for each partition when the user names no number."""
-
-LARGEST_CHUNK = 128 * 2**20
-"""Bytes of items or rows for each map task at most; `store_items` shares smaller inputs out among the workers."""
 
 SMALLEST_PARTITION = 8 * 2**20
 """Input bytes for each partition below which a worker of its own is not worth it."""
@@ -65,7 +60,7 @@ class Request:
     """
 
     functions: Functions
-    input: NamedInput
+    input: NamedInput | StoredInput
     format: str
     reducers: int
     split_size: int
@@ -107,15 +102,6 @@ class PlannedJob:
             thought, rates = plan.estimate, plan.rates
             lines.insert(1, f"Cost    ${thought.low:,.2g} to ${thought.high:,.2g}, at prices of {rates.region}, {rates.date}")
         return "\n".join(lines + [f"Warning {warning}" for warning in plan.warnings])
-
-
-@dataclass(frozen=True, slots=True)
-class _Input:
-    objects: tuple[PlannedObject, ...]
-    format: Format
-    split_bytes: int
-    records: int | None
-    warnings: tuple[str, ...]
 
 
 def plan_job(
@@ -165,6 +151,20 @@ def prepare(request: Request, backend: Backend, *, here: Environment, label_of: 
     return code
 
 
+def stored_input(request: Request, backend: Backend, *, job: str, store: ObjectStore) -> Files | StoredInput:
+    """Store items or rows of a request beside the job; locations, and what is stored already, are left as they are.
+
+    Raises:
+        InputEmptyError: There is nothing to map over.
+        PlanError: An item does not pickle, or a frame has no names for its columns.
+        StoreError: It cannot be written.
+    """
+    if isinstance(request.input, StoredInput):
+        return request.input
+    slots = max(1, backend.functions.limits.concurrency)
+    return store_input(request.input, store, job=job, split_size=request.split_size, slots=slots)
+
+
 def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, store: ObjectStore) -> tuple[Plan, tuple[Split, ...]]:
     """Plan a job whose functions are captured already, and return the plan and its splits.
 
@@ -181,20 +181,22 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         BudgetExceededError: The job is thought to cost more than it may.
     """
     slots = max(1, backend.functions.limits.concurrency)
-    source = _planned_input(request, backend, job=job, store=store, slots=slots)
+    source = plan_input(
+        stored_input(request, backend, job=job, store=store),
+        backend.sources,
+        store=store,
+        job=job,
+        format=request.format,
+        split_size=request.split_size,
+        slots=slots,
+    )
     splits = plan_splits(source.objects, split_bytes=source.split_bytes)
     if len(splits) > MOST_TASKS or request.reducers > MOST_TASKS:
         raise PlanError(f"The job would have {max(len(splits), request.reducers):,} tasks; {MOST_TASKS:,} are the most. Use larger splits.")
     total = sum(planned.info.size for planned in source.objects)
     rates, combine = rates_of(backend.tariff), request.functions.combine
     unproved = combine is not None and not is_natural(combine)
-    sample = Sample()
-    if rates is not None or unproved:
-        sources = {**backend.sources, "job": JobInput(store)}
-        tried, _ = load_functions(code)
-        sample, pairs = take_sample(tried, splits, format=source.format, sources=sources, clock=backend.clock)
-        if unproved:
-            check_combiner(tried, pairs)
+    sample = _tried(code, splits, source.format, backend, store=store, prove=unproved) if rates or unproved else Sample()
     plan = Plan(
         job=job,
         name=request.name,
@@ -216,6 +218,16 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         max_cost=request.max_cost,
     )
     return _estimated(plan, sample, slots=slots), splits
+
+
+def _tried(code: bytes, splits: Sequence[Split], format: Format, backend: Backend, *, store: ObjectStore, prove: bool) -> Sample:
+    """Map some records, and check the law of the combiner if there is something to prove. Raises `CombinerLawError`."""
+    sources = {**backend.sources, "job": JobInput(store)}
+    tried, _ = load_functions(code)
+    sample, pairs = take_sample(tried, splits, format=format, sources=sources, clock=backend.clock)
+    if prove:
+        check_combiner(tried, pairs)
+    return sample
 
 
 def _estimated(plan: Plan, sample: Sample, *, slots: int) -> Plan:
@@ -309,40 +321,3 @@ def _reducers(request: Request, total: int, *, slots: int) -> int:
         return 0
     by_size, by_slots = -(-total // PARTITION_BYTES), min(slots, total // SMALLEST_PARTITION)
     return request.reducers or max(1, min(MOST_PARTITIONS, max(by_size, by_slots)))
-
-
-def _planned_input(request: Request, backend: Backend, *, job: str, store: ObjectStore, slots: int) -> _Input:
-    if isinstance(request.input, Files):
-        return _planned_files(request, request.input, backend.sources, slots=slots)
-    prefix = Layout(job).input
-    split_bytes = request.split_size or LARGEST_CHUNK
-    if isinstance(request.input, Items):
-        with modules_by_value():
-            stored, records = store_items(request.input.values, store, prefix, split_bytes=split_bytes, slots=slots)
-        return _stored(stored, records, Format.ITEMS, split_bytes, what="The iterable has no items")
-    stored, records = store_frame(request.input.frame, store, prefix, split_bytes=split_bytes, slots=slots)
-    return _stored(stored, records, Format.FRAME, split_bytes, what="The DataFrame has no rows")
-
-
-def _stored(stored: list[ObjectInfo], records: int, format: Format, split_bytes: int, *, what: str) -> _Input:
-    if not records:
-        raise InputEmptyError(f"{what}: there is nothing to map over.")
-    return _Input(tuple(PlannedObject("job", info, cuttable=False, packable=False) for info in stored), format, split_bytes, records, ())
-
-
-def _planned_files(request: Request, named: Files, sources: Any, *, slots: int) -> _Input:
-    found = find(named, sources)
-    format = choose_format(request.format, found)
-    total = sum(item.info.size for item in found)
-    split_bytes = choose_split_bytes(total, slots=slots, requested=request.split_size or None)
-    objects = tuple(PlannedObject(item.scheme, item.info, cuttable=_cuttable(item, format, sources, split_bytes)) for item in found)
-    empty = list(empty_objects(found))
-    gives = "an empty record each" if format is Format.BINARY else "no records"
-    warnings = (f"Empty objects give {gives}: {len(empty):,} of {len(found):,}, {empty[0]} first.",) if empty else ()
-    return _Input(objects, format, split_bytes, None, warnings)
-
-
-def _cuttable(item: FoundObject, format: Format, sources: Any, split_bytes: int) -> bool:
-    if item.info.size <= split_bytes:
-        return False  # nobody needs to know: it is not cut, and its reader looks at its head anyway
-    return cuttable(sources[item.scheme].get(item.info.key, 0, HEAD_BYTES), format)

@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout, split_page
+from smr_notebook.control.reading import StoredInput
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.errors import CorruptObjectError
 from smr_notebook.model import Plan, Policy, Split
@@ -33,7 +34,8 @@ class StoredRequest:
     """What a driver plans from: what the user asked for, besides the functions.
 
     Attributes:
-        patterns: Locations of the input.
+        patterns: Locations of the input; none where it is stored beside the job.
+        stored: What is stored beside the job, or `None`.
         format: Name of a format, or `auto`.
         reducers: Partitions; 0 for automatic.
         split_size: Bytes for each map task; 0 for automatic.
@@ -54,6 +56,7 @@ class StoredRequest:
     budget: int
     policy: Policy
     max_cost: float
+    stored: StoredInput | None = None
     warnings: tuple[str, ...] = ()
 
 

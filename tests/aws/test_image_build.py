@@ -46,6 +46,7 @@ BASE_SCRIPT = Path(__file__).with_name("image.sh")
 PASSWORD = "open sesame"  # noqa: S105 - of a registry that lives as long as this module
 HTPASSWD = "AWS:$2b$04$6RVE1fpj3tI5Q2aF31rx5OUBfQ9OXDGE62hn1Vnh.q4hBDA/X7/9m\n"
 LAMBDA_USER = {"uid": 993, "gid": 990}
+WORKSPACE = "/tmp/workspace"  # noqa: S108 - in the container
 COMPRESSED_LIMIT = 250 * 2**20
 UNPACKED_LIMIT = 700 * 2**20
 
@@ -313,7 +314,7 @@ def as_on_lambda(bundle: Path, port: int) -> dict[str, Any]:
         "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/smr-mapper",
         "AWS_LAMBDA_LOG_STREAM_NAME": "stream",
         "AWS_REGION": "eu-west-1",
-        "SMR_LOCATION": open_local(LocalOptions("/tmp/workspace")).location,  # noqa: S108 - in the container
+        "SMR_LOCATION": open_local(LocalOptions(WORKSPACE)).location,
     }
     process["env"] = [line for line in process["env"] if line.partition("=")[0] not in told] + [f"{name}={told[name]}" for name in told]
     process |= {"terminal": False, "user": LAMBDA_USER, "capabilities": {}, "noNewPrivileges": True}
@@ -334,7 +335,7 @@ def test_the_image_answers_with_the_notebooks_environment_and_what_was_wanted_be
 def test_a_worker_runs_as_a_stranger_who_can_write_to_tmp_alone(container: Container) -> None:
     """Of a job that nobody knows there is nothing to do, but the worker has forked, and its process has made a table to look into."""
     assert container.api.ask({"v": 1, "role": "map", "job": "unknown", "task": 0, "attempt": 1}) == ("response", {})
-    assert container.run("find /tmp -name '*.sqlite'").stdout == "/tmp/workspace/table.sqlite\n"
+    assert container.run("find /tmp -name '*.sqlite'").stdout.split() == [f"{WORKSPACE}/table.sqlite"]
     assert container.run("id -u").stdout.strip() == str(LAMBDA_USER["uid"])
     assert container.run("touch /var/task/x || touch /x || touch /root/x").returncode != 0
-    assert container.run("find /tmp -mindepth 1 -maxdepth 1").stdout == "/tmp/workspace\n"
+    assert container.run("find /tmp -mindepth 1 -maxdepth 1").stdout.split() == [WORKSPACE]

@@ -1,0 +1,135 @@
+"""What a job reads, from what the user named: objects that are there already, or items and rows that are stored beside the job first.
+
+Storing and planning are two steps, because they may happen in two places: what is in the notebook's memory is stored by the notebook,
+wherever the job is planned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from smr_notebook.control.layout import Layout
+from smr_notebook.control.naming import Files, FoundObject, Items, NamedInput, choose_format, empty_objects, find
+from smr_notebook.dataflow.code import modules_by_value
+from smr_notebook.dataflow.compression import HEAD_BYTES, cuttable
+from smr_notebook.dataflow.splits import PlannedObject, choose_split_bytes
+from smr_notebook.dataflow.stored import store_frame, store_items
+from smr_notebook.errors import InputEmptyError
+from smr_notebook.model import Format
+from smr_notebook.ports import InputSource, ObjectStore
+
+LARGEST_CHUNK: Final = 128 * 2**20
+"""Bytes of items or rows for each map task at most; smaller inputs are shared out among the workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInput:
+    """Items or rows that stand beside the job.
+
+    Attributes:
+        format: Which of the two.
+        records: How many.
+        split_bytes: Bytes of them for each map task at most.
+    """
+
+    format: Format
+    records: int
+    split_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedInput:
+    """What a job reads.
+
+    Attributes:
+        objects: The objects, in order.
+        format: How their bytes become records.
+        split_bytes: Bytes for each map task.
+        records: How many records there are, where it is known beforehand.
+        warnings: What the user should know, a sentence each.
+    """
+
+    objects: tuple[PlannedObject, ...]
+    format: Format
+    split_bytes: int
+    records: int | None
+    warnings: tuple[str, ...] = ()
+
+
+def store_input(named: NamedInput, store: ObjectStore, *, job: str, split_size: int, slots: int) -> Files | StoredInput:
+    """Store items or rows beside a job; locations are left as they are.
+
+    Args:
+        named: What the user named.
+        store: Where it is put.
+        job: Identifier of the job.
+        split_size: Bytes for each map task; 0 for automatic.
+        slots: How many workers run at once.
+
+    Raises:
+        InputEmptyError: There is nothing to map over.
+        UnpicklableError: An item does not pickle.
+        StoreError: It cannot be written.
+    """
+    if isinstance(named, Files):
+        return named
+    prefix, split_bytes = Layout(job).input, split_size or LARGEST_CHUNK
+    if isinstance(named, Items):
+        with modules_by_value():
+            _, records = store_items(named.values, store, prefix, split_bytes=split_bytes, slots=slots)
+        format, what = Format.ITEMS, "The iterable has no items"
+    else:
+        _, records = store_frame(named.frame, store, prefix, split_bytes=split_bytes, slots=slots)
+        format, what = Format.FRAME, "The DataFrame has no rows"
+    if not records:
+        raise InputEmptyError(f"{what}: there is nothing to map over.")
+    return StoredInput(format, records, split_bytes)
+
+
+def plan_input(
+    named: Files | StoredInput,
+    sources: Mapping[str, InputSource],
+    *,
+    store: ObjectStore,
+    job: str,
+    format: str,
+    split_size: int,
+    slots: int,
+) -> PlannedInput:
+    """List what a job reads.
+
+    Args:
+        named: What the user named, or what was stored of it.
+        sources: Input sources by scheme.
+        store: Where items and rows were put.
+        job: Identifier of the job.
+        format: Name of a format, or `auto`.
+        split_size: Bytes for each map task; 0 for automatic.
+        slots: How many workers run at once.
+
+    Raises:
+        InputError: The input is missing, empty, mixed or unreadable.
+        ConfigError, PlanError: The format is none, or is not read.
+    """
+    if isinstance(named, StoredInput):
+        stored = store.list_prefix(Layout(job).input)
+        objects = tuple(PlannedObject("job", replace(info, version=""), cuttable=False, packable=False) for info in stored)
+        return PlannedInput(objects, named.format, named.split_bytes, named.records)
+    found = find(named, sources)
+    chosen = choose_format(format, found)
+    split_bytes = choose_split_bytes(sum(item.info.size for item in found), slots=slots, requested=split_size or None)
+    objects = tuple(
+        PlannedObject(item.scheme, item.info, cuttable=_cuttable(item, chosen, sources[item.scheme], split_bytes)) for item in found
+    )
+    empty = list(empty_objects(found))
+    gives = "an empty record each" if chosen is Format.BINARY else "no records"
+    warnings = (f"Empty objects give {gives}: {len(empty):,} of {len(found):,}, {empty[0]} first.",) if empty else ()
+    return PlannedInput(objects, chosen, split_bytes, None, warnings)
+
+
+def _cuttable(item: FoundObject, format: Format, source: InputSource, split_bytes: int) -> bool:
+    if item.info.size <= split_bytes:
+        return False  # nobody needs to know: it is not cut, and its reader looks at its head anyway
+    return cuttable(source.get(item.info.key, 0, HEAD_BYTES), format)
