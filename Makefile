@@ -3,7 +3,9 @@
 #   make demo       run the quickstart notebook, print its result and its proof
 #   make test       all checks and all tests, against the installed wheel
 #   make test-fast  unit tests and checks only
+#   make test-aws       the AWS platform against emulators; part of `make test`
 #   make test-browser   what a person sees in JupyterLab; needs a chromium
+#   make aws-smoke      a small job on a real account; needs credentials and a deployment
 #   make lint format wheel constraints clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -13,7 +15,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Folders count too: their time tells of a file that is gone.
 SOURCES := $(shell find smr_notebook kernels -name __pycache__ -prune -o -print) setup.cfg pyproject.toml MANIFEST.in README.md LICENSE
-NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+AWS_NOTEBOOK := notebooks/aws.ipynb
+NOTEBOOKS := $(filter-out $(AWS_NOTEBOOK),$(sort $(wildcard notebooks/*.ipynb)))
+MINISTACK_VERSION := 1.5.33
+MINISTACK := build/ministack/.installed
+AWS = SMR_TEST_MINISTACK=$(abspath build/ministack/bin/python) SMR_TEST_IMAGE_CACHE=$(abspath build/image)
 NEGATIVE := $(sort $(wildcard notebooks/negative/*.ipynb))
 NBVAL = $(BIN)/pytest -q -p no:cacheprovider --nbval --nbval-sanitize-with $$($(BIN)/python -m smr_notebook nbval-sanitize)
 
@@ -29,16 +35,20 @@ IN_WORKSPACE = export SMR_WORKSPACE=$$(mktemp -d); \
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test test-fast test-browser test-notebooks test-negative test-wheel pytest lint format wheel install constraints clean
+.PHONY: demo test test-fast test-aws test-browser test-notebooks test-aws-notebook test-negative test-wheel aws-smoke pytest lint format wheel install constraints clean
 
 demo: install
 	@$(IN_WORKSPACE); $(BIN)/python notebooks/show.py notebooks/quickstart.ipynb
 
 # pytest comes last: its closing line is the summary.
-test: lint test-wheel test-negative test-notebooks pytest
+test: lint test-wheel test-negative test-notebooks test-aws-notebook pytest
 
-pytest: install
-	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q --ignore=tests/browser tests
+pytest: install $(MINISTACK)
+	@SMR_TEST_INSTALLED=1 $(AWS) $(BIN)/pytest -q --ignore=tests/browser tests
+
+# All of AWS that can be had without an account: emulators, AWS's own runtime client, the image.
+test-aws: install $(MINISTACK)
+	@SMR_TEST_INSTALLED=1 $(AWS) $(BIN)/pytest -q tests/aws
 
 test-fast: install
 	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q tests/unit tests/checks
@@ -47,6 +57,20 @@ test-fast: install
 test-browser: install
 	@$(PIP) install -c constraints.txt jupyterlab playwright
 	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q -rs tests/browser
+
+# The emulator pins its own botocore, so it lives apart.
+$(MINISTACK): | $(VENV)/.tools
+	@rm -rf build/ministack && $(PYTHON) -m venv build/ministack
+	@build/ministack/bin/python -m pip --quiet --disable-pip-version-check install ministack==$(MINISTACK_VERSION)
+	@touch $@
+
+# On emulated AWS, and then on this machine: the outputs are the same.
+test-aws-notebook: install $(MINISTACK)
+	@$(IN_WORKSPACE); $(AWS) $(BIN)/python notebooks/on_emulator.py -- $(NBVAL) --nbval-current-env $(AWS_NOTEBOOK)
+	@$(IN_WORKSPACE); SMR_PLATFORM=local $(NBVAL) --nbval-current-env $(AWS_NOTEBOOK)
+
+aws-smoke: install
+	@$(BIN)/python tests/aws/smoke.py
 
 # Each notebook twice: in the kernel that the wheel brings, and in a plain one.
 test-notebooks: install
@@ -101,7 +125,7 @@ build/.wheel: $(SOURCES) | $(VENV)/.tools
 	@touch $@
 
 $(VENV)/.dependencies: setup.cfg pyproject.toml constraints.txt $(VENV)/.tools | build/.wheel
-	@wheel=$$(ls dist/*.whl) && $(PIP) install -c constraints.txt "$$wheel[notebook,test,dev]"
+	@wheel=$$(ls dist/*.whl) && $(PIP) install -c constraints.txt "$$wheel[aws,notebook,test,dev]"
 	@touch $@
 
 $(VENV)/.installed: build/.wheel $(VENV)/.dependencies
@@ -111,7 +135,7 @@ $(VENV)/.installed: build/.wheel $(VENV)/.dependencies
 # Renew every pinned version: what a fresh environment gets today, if it passes `make test`.
 constraints: build/.wheel
 	@rm -rf build/fresh && $(PYTHON) -m venv build/fresh
-	@build/fresh/bin/python -m pip --quiet install "$$(ls dist/*.whl)[notebook,test,dev]"
+	@build/fresh/bin/python -m pip --quiet install "$$(ls dist/*.whl)[aws,notebook,test,dev]"
 	@echo '# The exact versions that `make` installs and CI tests with. Renewed by `make constraints`.' >constraints.txt
 	@build/fresh/bin/python -m pip freeze --all --exclude smr_notebook --exclude pip >>constraints.txt
 	@rm -rf build/fresh

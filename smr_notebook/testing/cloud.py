@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.image.content import kernel_folder
@@ -42,7 +42,7 @@ class Shape:
     stack: str = "smr"
     account_limit: int = 8
     time_scale: float = 0.01
-    faults: Faults = Faults()
+    faults: Faults = field(default_factory=Faults)
     seconds: float = 900.0
     memory_mb: int = 1769
     lease_seconds: float = 30.0

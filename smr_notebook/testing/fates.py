@@ -71,9 +71,13 @@ class Odds:
 
 
 CALM = Odds()
-ROUGH = Odds(lost=0.04, doubled=0.08, late=0.1, death=0.08, silence=0.06, raises=0.03, coordinator_death=0.3, flaky=0.03, throttled=0.1, pauses=0.2)
+ROUGH = Odds(
+    lost=0.04, doubled=0.08, late=0.1, death=0.08, silence=0.06, raises=0.03, coordinator_death=0.3, flaky=0.03, throttled=0.1, pauses=0.2
+)
 """Most jobs end well, after much trouble."""
-STORM = Odds(lost=0.15, doubled=0.1, late=0.2, death=0.25, silence=0.15, raises=0.1, coordinator_death=0.6, flaky=0.1, throttled=0.3, pauses=0.3)
+STORM = Odds(
+    lost=0.15, doubled=0.1, late=0.2, death=0.25, silence=0.15, raises=0.1, coordinator_death=0.6, flaky=0.1, throttled=0.3, pauses=0.3
+)
 """Many jobs fail; none may end without a reason."""
 
 

@@ -41,6 +41,11 @@ RAMP: Final = 100.0
 OTHERS: Final = 4
 """Invocations besides the workers: the coordinator, the one that follows it, the driver, and who reads the queue of failures."""
 
+QUOTA_REQUEST: Final = (
+    "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value 1000"
+)
+"""Asks for more concurrency."""
+
 _WORKERS: Final = ("mapper", "reducer")
 _MANY: Final = 1000
 """So much concurrency needs no advice."""
@@ -121,7 +126,10 @@ class LambdaFunctions:
             return concurrency, ""
         if any(own == concurrency for own in reserved):
             return concurrency, f"More can be reserved for them: `{self._deploy} --reserved N`."
-        return concurrency, "The account allows no more: raise `Concurrent executions` of AWS Lambda under Service Quotas."
+        return (
+            concurrency,
+            f"The account allows no more in {self._names.region}; ask for it: `{QUOTA_REQUEST} --region {self._names.region}`.",
+        )
 
     def _stamp(self) -> Environment:
         """Return the environment of the workers, as they say themselves."""
