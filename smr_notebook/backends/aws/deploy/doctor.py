@@ -17,6 +17,7 @@ from smr_notebook.backends.aws.deploy.options import DeployOptions
 from smr_notebook.backends.aws.deploy.permissions import simulate_roles, try_user
 from smr_notebook.backends.aws.deploy.stack import read_options, read_status
 from smr_notebook.backends.aws.deploy.template import dead_letters
+from smr_notebook.backends.aws.functions import QUOTA_REQUEST
 from smr_notebook.backends.aws.names import Names
 from smr_notebook.errors import AccessDeniedError, CredentialsError, SmrError
 
@@ -72,8 +73,7 @@ def concurrency_finding(limit: int, free: int, region: str) -> Finding:
     what = f"{limit:,} invocations at once in {region}, {free:,} of them not reserved."
     if limit >= _FEW:
         return fine("concurrency", what)
-    ask = "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value 1000"
-    return wrong("concurrency", f"Only {what} A job runs no more tasks than that.", f"`{ask} --region {region}`")
+    return wrong("concurrency", f"Only {what} A job runs no more tasks than that.", f"`{QUOTA_REQUEST} --region {region}`")
 
 
 def _stack(clients: Clients, names: Names) -> tuple[Finding, DeployOptions | None]:
