@@ -1,0 +1,91 @@
+"""Jobs of a size that nobody runs for a test, on a cloud in simulated time: `python benchmarks/fleet.py`.
+
+The control plane is the real one; what calls take and what quotas allow is in `smr_notebook.testing.fleet` (`Latencies`, `Quotas`).
+Reported are the launch ramp, what the coordinator reads and writes, the busiest key of the table, the cost and the time. Nothing here
+depends on how fast this machine is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from smr_notebook.control.costs import PRICES
+from smr_notebook.environment import environment
+from smr_notebook.model import Format, Plan, Policy
+from smr_notebook.ports import ServiceLimits
+from smr_notebook.testing.fleet import Fleet, Quotas, Report
+from smr_notebook.testing.fleet_work import RECORD_BYTES
+
+POLICY = Policy(retries=2, lost_launches=20, heartbeat=5.0, lease=30.0, launch=75.0, coordinator_lease=20.0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One job: its tasks, how long an attempt takes, how many may run at once, and how it is launched."""
+
+    maps: int
+    reducers: int
+    seconds: float
+    concurrency: int = 1000
+    branching: int = 32
+
+
+CASES = (
+    Case(1_000, 100, 25.0, branching=0),
+    Case(1_000, 100, 25.0),
+    Case(10_000, 1_000, 25.0),
+    Case(10_000, 1_000, 25.0, concurrency=3000),
+    Case(100_000, 0, 10.0, concurrency=3000),
+)
+
+
+def run(case: Case) -> Report:
+    """Let one job happen."""
+    plan = Plan(
+        job="job",
+        name="",
+        created=1_000_000.0,
+        format=Format.TEXT,
+        maps=case.maps,
+        reducers=case.reducers,
+        combine=False,
+        grouped_order=False,
+        input_bytes=case.maps * RECORD_BYTES,
+        input_records=case.maps,
+        budget=1 << 20,
+        policy=POLICY,
+        environment=environment(),
+        rates=PRICES["aws/us-east-1/x86_64"],
+        memory_bytes=1769 << 20,
+    )
+    burst = min(1000.0, case.concurrency)
+    limits = ServiceLimits(256 << 10, 900.0, case.concurrency, 0.0, plan.memory_bytes, plan.environment, burst=burst, ramp=100.0)
+
+    def drawn(random: Random) -> float:
+        return case.seconds * random.lognormvariate(0.0, 0.3)
+
+    return Fleet(plan, limits, seconds=drawn, parallel=32, branching=case.branching).run()
+
+
+def main() -> None:
+    for case in CASES:
+        report = run(case)
+        launch = "tree" if case.branching else "flat"
+        print(f"{case.maps:,} map × {case.reducers:,} reduce, {case.seconds:g} s each, {case.concurrency:,} at once, {launch}")
+        ramp = ", ".join(f"{count:,} after {report.until_running(count):.1f} s" for count in (1, 100, 500, 900, 1900, 2900))
+        print(f"  {report.outcome.state} in {report.seconds:,.0f} s; at work: {ramp}")
+        reads, writes, took = report.coordinator_reads, report.coordinator_writes, report.seconds
+        print(
+            f"  coordinator: {report.looks:,} looks; reads {sum(reads.values()) / took:,.0f} units/s (most {max(reads.values()):,}),"
+            f" writes {sum(writes.values()) / took:,.0f} (most {max(writes.values()):,})"
+        )
+        print(f"  busiest key: {report.most_writes:,} of {Quotas().writes:,} writes/s, {report.most_reads:,} of {Quotas().reads:,} reads/s")
+        cost = report.cost
+        if cost is not None:
+            print(f"  ${cost.total:,.2f} = compute {cost.compute:,.2f} + objects {cost.objects:,.2f} + table {cost.table:,.3f}")
+        print(f"  {report.calls:,} calls, {report.waited:,} of them found no room")
+
+
+if __name__ == "__main__":
+    main()
