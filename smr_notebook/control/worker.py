@@ -214,7 +214,10 @@ def _process(pid: int) -> psutil.Process:
 
 def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sources, ends: Ends) -> None:
     loaded = load_job(backend.objects, job)  # type: ignore[arg-type]  # hashed by identity
-    _check_environment(loaded.plan, environment(tuple(name for name, _ in loaded.plan.environment.packages)))
+    here = environment()
+    if here != loaded.plan.environment:  # it may name further packages, which take a moment to look for
+        here = environment(tuple(name for name, _ in loaded.plan.environment.packages))
+    _check_environment(loaded.plan, here)
     with Heart(mine, meter, loaded.plan.policy, ends=ends, clock=backend.clock):
         functions, texts = load_functions(loaded.code)
         sources.update(texts)

@@ -25,6 +25,7 @@ TENANT: Final = "smr_notebook.control.messages:tenant"
 _POLL: Final = (0.004, 0.25)
 _DATAFLOW: Final = (
     "smr_notebook.handler",
+    "smr_notebook.backends.local.platform",  # the handler imports it when it opens one
     "smr_notebook.dataflow.mapping",
     "smr_notebook.dataflow.reducing",
     "smr_notebook.environment:environment",
