@@ -147,7 +147,7 @@ class Policy:
     """How hard to try, and how long to wait before something counts as lost. All times in seconds."""
 
     retries: int = 2
-    """Further attempts of a task after its first one failed."""
+    """Further attempts of a task, or of what a leg left of it, after the first one failed."""
     lost_launches: int = 8
     """Launches of a task that nobody claimed before the job gives up."""
     heartbeat: float = 1.0
@@ -519,7 +519,6 @@ class Leg:
         part: See above.
         checksum: See above.
         groups: See above.
-        usage: What the attempt used.
     """
 
     id: AttemptId
@@ -533,7 +532,6 @@ class Leg:
     part: Part | None = None
     checksum: int = 0
     groups: int = 0
-    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,13 @@ _MENDS: Final[Mapping[str, str]] = {
     "HeartbeatsStopped": "Nothing was heard of the worker for longer than a lease: one call in compiled code let no other thread run "
     "(a regular expression, say), or the machine stood still. Make the call smaller, or set `lease_seconds` higher.",
     "LaunchLost": "The service took the call, and no worker began it: it is overloaded, or was ended. Submit the job again.",
+    "LaunchDropped": "Other work uses up all that may run at once, or these functions have no share in it: submit the job again when there "
+    "is less of it, or ask for more (`smr doctor` tells how).",
 }
 """What to do about failures that are nobody's exception, by their type. The others say it themselves."""
+
+_DID_NOT_START: Final = ("Runtime.", "The workers do not start, whatever their task is: `smr deploy` makes their image anew.")
+"""How a service begins to tell of a worker that died before its task did, and what to do about that."""
 
 
 def error_of(job: str, outcome: Outcome) -> SmrError | None:
@@ -79,7 +84,8 @@ def _explain_one(failed: FailedAttempt) -> str:
     if failure.record:
         lines.append(f"{'record' if failure.function == 'map' else 'key'}: {failure.record}{_place(failure)}")
     if failure.type in _MENDS and failure.kind in {FailureKind.CRASH, FailureKind.LOST}:
-        lines.append(_MENDS[failure.type])
+        begins, mend = _DID_NOT_START
+        lines.append(mend if failure.message.startswith(begins) else _MENDS[failure.type])
     return "\n".join(lines)
 
 

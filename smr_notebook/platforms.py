@@ -29,7 +29,7 @@ def read_requirements(lines: Sequence[str]) -> dict[str, str]:
             found[package_name(Requirement(line).name)] = line
         except InvalidRequirement as error:
             text = f"requirements: {line!r} names no package: {error}."
-            raise ConfigError(f'{text} Write "scikit-learn" or "scikit-learn==1.7.2".') from error
+            raise ConfigError(f'{text} Write "scikit-learn" or "scikit-learn==1.7.2".') from None
     return found
 
 
@@ -53,7 +53,7 @@ def check_requirements(backend: Backend, required: Mapping[str, str]) -> None:
     if lacking:
         options = " ".join(f"--requirement {shlex.quote(line)}" for line in required.values())
         mend = limits.advice.requirements.format(options=options) or f"pip install {shlex.join(required.values())}"
-        raise EnvironmentMismatchError(f"The workers lack {', '.join(lacking)}. Run: {mend}")
+        raise EnvironmentMismatchError(f"The workers lack {', '.join(lacking)}. `{mend}` gives it to them.")
 
 
 def _open_local(settings: Settings, _: tuple[str, ...]) -> Backend:
@@ -73,9 +73,10 @@ def _open_local(settings: Settings, _: tuple[str, ...]) -> Backend:
 def _open_aws(settings: Settings, extras: tuple[str, ...]) -> Backend:
     try:
         from smr_notebook.backends.aws.platform import open_aws  # noqa: PLC0415 - boto3 may be missing, and is slow to import
-    except ImportError as error:
-        raise ConfigError(f"AWS needs packages that are not installed ({error}): pip install 'smr_notebook[aws]'.") from error
-    return open_aws(settings.stack, region=settings.region, profile=settings.profile, extras=extras)
+
+        return open_aws(settings.stack, region=settings.region, profile=settings.profile, extras=extras)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"AWS needs {error.name}, which is not installed: `pip install 'smr_notebook[aws]'` brings it.") from None
 
 
 OPENERS: Final[Mapping[str, Callable[[Settings, tuple[str, ...]], Backend]]] = {"local": _open_local, "aws": _open_aws}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.config import Settings, from_machine, parse_size, read_dollars
+from smr_notebook.control.driving import tell_end
 from smr_notebook.control.expiry import remove_expired, remove_job
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, list_jobs
@@ -23,11 +24,12 @@ from smr_notebook.control.naming import Files, classify
 from smr_notebook.control.planning import PlannedJob, Request, plan_job, prepare, stored_input
 from smr_notebook.control.plans import StoredRequest, write_code, write_plan, write_request
 from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.verdicts import cancelled_outcome
 from smr_notebook.dataflow.aggregations import as_reduce, makes_generators, natural_combiner
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.environment import environment
-from smr_notebook.errors import ConfigError, JobNotFoundError, PlanError, StoreError, ThrottledError
+from smr_notebook.errors import ConfigError, JobNotFoundError, PlanError, PlatformError, StoreError, ThrottledError
 from smr_notebook.job import Job, JobInfo
 from smr_notebook.labels import cell_label
 from smr_notebook.platforms import OPENERS, check_requirements, read_requirements
@@ -210,7 +212,9 @@ class Session:
         retries: int | None = None,
         max_cost: float | None = None,
     ) -> PlannedJob:
-        """Return what `map_reduce` would do with the same arguments; nothing is stored and nothing runs.
+        """Return what `map_reduce` would do with the same arguments; nothing is stored, and nothing runs but what planning tries here.
+
+        That is `map`, over a few records: where `combine` has a law to keep, or the platform a price.
 
         Raises:
             InputError, PlanError, EnvironmentMismatchError: As `map_reduce` does.
@@ -249,13 +253,22 @@ class Session:
             with suppress(ThrottledError):  # whoever watches the job calls again
                 self.backend.functions.invoke(encode(begun.message))
         except BaseException:
-            if not self.backend.expires:
-                with suppress(StoreError):
-                    remove_job(self.backend.objects, self.backend.table, job)
+            with suppress(PlatformError):
+                self._withdraw(job)
             raise
         for warning in begun.warnings:
             warnings.warn(warning, PlanWarning, stacklevel=3)
         return self._job(entry)
+
+    def _withdraw(self, job: str) -> None:
+        """Remove a job whose submission broke off; or where nobody removes anything, see to it that it does not run."""
+        if not self.backend.expires:
+            remove_job(self.backend.objects, self.backend.table, job)
+            return
+        ledger, now = Ledger(self.backend.table, job), self.backend.clock.now()
+        entry = ledger.job()
+        if entry is not None:
+            tell_end(ledger, entry, cancelled_outcome("The submission of the job broke off.", now=now), now=now)
 
     def _store_plan(self, job: str, request: Request) -> _Begun:
         """Plan here, and store the plan."""

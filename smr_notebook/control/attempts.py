@@ -19,16 +19,20 @@ from typing import TypeVar
 
 from smr_notebook.control.backoff import Backoff
 from smr_notebook.control.ledger import Claimed, Ledger, Report
+from smr_notebook.control.metering import Spending
 from smr_notebook.errors import StoreError
 from smr_notebook.model import AttemptId, AttemptState, Commit, Failure, Leg, Numbers, Part, Position, Receipt
 from smr_notebook.ports import Clock
-from smr_notebook.usage import Tally, Usage
+from smr_notebook.usage import Tally
 
 T = TypeVar("T")
 
 _TRIES = 6
 _BACKOFF = (0.05, 1.0)
 """Tries, and seconds before the second and the last of them, for a row that must be written."""
+
+_LAST_ROWS = 2
+"""Rows that an attempt writes after it told what it used: what it gave, and its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +46,6 @@ class Output:
     position: Position | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Spending:
-    """What an invocation uses from some time on.
-
-    Attributes:
-        tally: Counts for the whole process.
-        before: What it had counted then.
-        since: That time.
-    """
-
-    tally: Tally
-    before: Usage
-    since: float
-
-    def usage(self, now: float) -> Usage:
-        """Return it, with the last two rows that the invocation writes: what it gave, and its end."""
-        return self.tally.usage - self.before + Usage(seconds=now - self.since, row_writes=2)
-
-
 class Claim:
     """An attempt that this invocation holds. Used by one thread at a time.
 
@@ -68,10 +53,10 @@ class Claim:
         ledger: The rows of the job.
         claimed: The attempt's row as it was claimed, and the legs before it.
         clock: What time it is.
-        spending: Counts what this process uses, where anybody bills it.
+        spending: What this invocation uses.
     """
 
-    def __init__(self, ledger: Ledger, claimed: Claimed, clock: Clock, spending: Spending | None = None) -> None:
+    def __init__(self, ledger: Ledger, claimed: Claimed, clock: Clock, spending: Spending) -> None:
         self._ledger = ledger
         self._held = claimed.held
         self._legs = claimed.legs
@@ -94,6 +79,11 @@ class Claim:
     def after(self) -> Position | None:
         """Where the legs before it ended, or `None` when it begins at the beginning."""
         return self._legs[-1].position if self._legs else None
+
+    @property
+    def in_vain(self) -> int:
+        """How many attempts before it brought the task no further than it was."""
+        return max(self.id.number - 1 - (self._legs[-1].id.number if self._legs else 0), 0)
 
     def beat(self, numbers: Numbers, *, lease: float) -> str | None:
         """Prolong the lease by `lease` seconds and report the counts.
@@ -153,7 +143,6 @@ class Claim:
             part=output.part,
             checksum=output.checksum,
             groups=output.groups,
-            usage=self._report(numbers).usage,
         )
         standing = persist(self._clock, lambda: self._ledger.put_leg(offered))
         return standing.id == offered.id and standing.owner == offered.owner
@@ -168,7 +157,7 @@ class Claim:
         persist(self._clock, lambda: self._ledger.finish(self._held, state, report, now=self._clock.now(), failure=failure))
 
     def _report(self, numbers: Numbers) -> Report:
-        return Report(numbers, self._spending.usage(self._clock.now())) if self._spending else Report(numbers)
+        return Report(numbers, self._spending.usage(self._clock.now(), row_writes=_LAST_ROWS))
 
 
 def claim(ledger: Ledger, attempt: AttemptId, *, owner: str, clock: Clock, lease: float, tally: Tally | None = None) -> Claim | None:
@@ -188,7 +177,7 @@ def claim(ledger: Ledger, attempt: AttemptId, *, owner: str, clock: Clock, lease
     Raises:
         StoreError: The table cannot be reached; the launch will expire.
     """
-    spending = Spending(tally, tally.usage, clock.now()) if tally else None
+    spending = Spending(tally, clock.now())
     claimed = persist(clock, lambda: ledger.claim(attempt, owner=owner, now=clock.now(), lease=lease))
     return Claim(ledger, claimed, clock, spending) if claimed is not None else None
 

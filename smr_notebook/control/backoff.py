@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from smr_notebook.errors import ObjectNotFoundError, ServiceError, StoreError, ThrottledError
+
+PASSING: Final = (StoreError, ServiceError, ThrottledError)
+"""What a port raises when it cannot be reached, or wants fewer calls. All but `ObjectNotFoundError` may pass: see `passes`."""
+
+
+def passes(error: Exception) -> bool:
+    """Whether trying again later may help."""
+    return isinstance(error, PASSING) and not isinstance(error, ObjectNotFoundError)
+
 
 class Backoff:
     """A row of waits, each twice the one before, up to a longest one.

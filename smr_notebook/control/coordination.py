@@ -10,8 +10,10 @@ Rules of this module:
 * A call that the service refuses is made again, later and later, under the same attempt with a new launch lease; nothing
   else is launched until it is taken. A coordinator that follows another makes all calls again that nobody answered, for it
   cannot know whether they were made, or are still queued somewhere: a doubled call is claimed once.
+* A job that is to end makes no more calls, whoever refused them before.
 * Data that only a running job needs is deleted when the job is done: after the outcome stands, and as far as the store can.
-* Where a platform has alarms, one is set for the case that everybody who could notice the end of this coordinator ends too.
+* Where a platform has alarms, one is set for the case that everybody who could notice the end of this coordinator ends too: before
+  anything else, because whoever dies between two lines leaves no other trace.
 """
 
 from __future__ import annotations
@@ -24,16 +26,19 @@ from functools import partial
 from smr_notebook.control.attempts import persist
 from smr_notebook.control.backoff import Backoff
 from smr_notebook.control.costs import spent
+from smr_notebook.control.keeping import Keeper
 from smr_notebook.control.launching import launch
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.looking import Looks
 from smr_notebook.control.manifests import gather, read_manifest
 from smr_notebook.control.messages import coordinate, encode
+from smr_notebook.control.metering import Spending
 from smr_notebook.control.progress import progress
 from smr_notebook.control.proof import proof_line
 from smr_notebook.control.scheduling import Action, Decision, End, Expire, Gather, Launch, Stop, decide
-from smr_notebook.errors import CorruptObjectError, JobError, PlatformError, SmrError, StoreError
+from smr_notebook.control.verdicts import broken_outcome
+from smr_notebook.errors import CorruptObjectError, PlatformError, StoreError
 from smr_notebook.model import AttemptId, AttemptState, JobState, Phase, Plan
 from smr_notebook.ports import Backend
 from smr_notebook.standing import Lease, Outcome, Progress, Snapshot
@@ -64,8 +69,7 @@ class Coordinator:
         self._ledger = Ledger(backend.table, plan.job)
         self._looks = Looks(backend.table, plan, parallel=backend.parallel)
         self._watchdog = Watchdog(backend, plan)
-        self._began = backend.clock.now()
-        self._used_before = backend.tally.usage if backend.tally else Usage()
+        self._spending = Spending(backend.tally, backend.clock.now())
         self._lease: Lease | None = None
         self._published: Progress | None = None
         self._unanswered: set[AttemptId] | None = None
@@ -83,27 +87,27 @@ class Coordinator:
             StoreError: A port cannot be reached. Nothing is lost: call `step` again.
             ConservationError, CorruptObjectError: The job cannot have an answer.
         """
+        self._watchdog.arm()
         if not self._holds_lease():
             return None
-        self._watchdog.arm()
         snapshot = self._looks.look(self._now())
         decision = self._decide(snapshot)
         if snapshot.outcome is not None:
             return None if self._conclude(snapshot, snapshot.outcome) else self._now()
-        if not self._act([*self._calls_again(snapshot), *decision.actions], snapshot):
+        if not self._act([*self._calls_again(snapshot, decision), *decision.actions], snapshot):
             return None
         changed = self._publish(snapshot)
         return self._next_look(decision, changed=changed)
 
     def fail(self, error: Exception) -> bool:
         """End the job with an error that repetition cannot heal, and return whether the end is told. Raises `StoreError` as `step` does."""
-        name = type(error).__name__ if isinstance(error, SmrError) else JobError.__name__
-        text = str(error) if isinstance(error, SmrError) else f"The coordinator failed with {type(error).__name__}: {error}"
-        outcome = self._ledger.put_outcome(Outcome(JobState.FAILED, self._now(), error=name, message=text))
+        outcome = self._ledger.put_outcome(broken_outcome(error, who="coordinator", now=self._now()))
         try:
             snapshot = self._looks.look(self._now())
         except CorruptObjectError:  # the rows themselves are what cannot be read
             snapshot = Snapshot({}, {}, {})
+        for attempt in (attempt for of_task in snapshot.attempts.values() for attempt in of_task if attempt.live):
+            self._ledger.stop(attempt.id, self._now())
         return self._conclude(replace(snapshot, outcome=outcome), outcome)
 
     def hand_over(self) -> None:
@@ -119,15 +123,17 @@ class Coordinator:
             self._lease = self._ledger.take_lease(self._owner, now=now, seconds=seconds, usage=self._usage())
         return self._lease.owner == self._owner and not self._lease.expired(now)
 
+    def _keeper(self) -> Keeper:
+        seconds = self._plan.policy.coordinator_lease
+        return Keeper(self._ledger, self._owner, self._backend.clock, seconds=seconds, spending=self._spending)
+
     def _usage(self) -> Usage:
-        """Return what this invocation used so far, where anybody bills it."""
-        tally = self._backend.tally
-        return tally.usage - self._used_before + Usage(seconds=self._now() - self._began) if tally else Usage()
+        return self._spending.usage(self._now())
 
     def _decide(self, snapshot: Snapshot) -> Decision:
         return decide(self._plan, snapshot, self._now(), capacity=self._backend.functions.limits.capacity)
 
-    def _calls_again(self, snapshot: Snapshot) -> list[Launch]:
+    def _calls_again(self, snapshot: Snapshot, decision: Decision) -> list[Launch]:
         """Return the launches that stand written down but may never have been taken by the service, with a new lease, when they are due."""
         now = self._now()
         launched = {
@@ -138,7 +144,7 @@ class Coordinator:
             if attempt.state is AttemptState.LAUNCHED
         }
         self._unanswered = launched if self._unanswered is None else self._unanswered & launched
-        if now < self._quiet_until:
+        if now < self._quiet_until or any(isinstance(action, Stop) for action in decision.actions):
             return []
         expires = now + self._plan.policy.launch + self._backend.functions.limits.queue_seconds
         return [Launch(attempt, expires) for attempt in sorted(self._unanswered)]
@@ -171,7 +177,8 @@ class Coordinator:
             case Gather(phase):
                 commits = self._looks.commits(snapshot, phase)
                 cost = spent(self._plan, snapshot) if self._plan.rates else None
-                gather(self._plan, phase, commits, cost=cost, objects=self._backend.objects, ledger=self._ledger)
+                with self._keeper():
+                    gather(self._plan, phase, commits, cost=cost, objects=self._backend.objects, ledger=self._ledger)
             case End(outcome):
                 proof = self._proof() if outcome.state is JobState.DONE else ""
                 self._ledger.put_outcome(replace(outcome, proof=proof))

@@ -17,12 +17,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from smr_notebook.control.backoff import Backoff
+from smr_notebook.control.backoff import PASSING, Backoff, passes
 from smr_notebook.control.coordination import Coordinator
-from smr_notebook.control.driving import give_up
+from smr_notebook.control.driving import end_without_plan, tell_end
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import Message, coordinate, drive, encode
 from smr_notebook.control.plans import read_plan
+from smr_notebook.control.verdicts import broken_outcome
 from smr_notebook.errors import CorruptObjectError, JobNotFoundError, ObjectNotFoundError, PlatformError, StoreError
 from smr_notebook.ports import Backend, Clock, Context
 
@@ -66,7 +67,7 @@ def looks(backend: Backend, message: Message, context: Context) -> Iterator[floa
             wake_at = _turn(coordinator, clock) if coordinator else None
             trouble.reset()
             well = clock.now()
-        except StoreError as error:
+        except PASSING as error:
             wake_at = clock.now() + trouble.next()
             if coordinator is not None and clock.now() - well > _PATIENCE and _failed(coordinator, error):
                 return
@@ -122,7 +123,7 @@ def _rest(clock: Clock, shortest: float, *, began: float, wake_at: float) -> Non
 
 
 def _open(backend: Backend, job: str, owner: str, *, until: float) -> Coordinator | None:
-    """Return the coordinator of a job; `None` if there is none, if its plan is not made yet, or cannot be read and it has thus failed."""
+    """Return the coordinator of a job; `None` where nobody can coordinate: there is no such job, no plan yet, or none that can be read."""
     ledger = Ledger(backend.table, job)
     entry = ledger.job()
     if entry is None:
@@ -130,15 +131,21 @@ def _open(backend: Backend, job: str, owner: str, *, until: float) -> Coordinato
     try:
         plan = read_plan(backend.objects, job)
     except (ObjectNotFoundError, CorruptObjectError) as error:
-        if backend.plans and isinstance(error, ObjectNotFoundError) and ledger.outcome() is None:
+        now, awaited = backend.clock.now(), backend.plans and isinstance(error, ObjectNotFoundError)
+        outcome = ledger.outcome()
+        if outcome is None and awaited:
+            outcome = end_without_plan(ledger, entry, longest=backend.policy.longest, now=now)
+        elif outcome is None:
+            outcome = broken_outcome(error, who="coordinator", now=now)
+        if outcome is None:
             backend.functions.invoke(encode(drive(job)))
-            return None
-        give_up(ledger, entry, error=type(error).__name__, message=str(error), now=backend.clock.now())
+        else:
+            tell_end(ledger, entry, outcome, now=now)
         return None
     return Coordinator(backend, plan, owner, until=until)
 
 
-def _failed(coordinator: Coordinator, error: StoreError) -> bool:
+def _failed(coordinator: Coordinator, error: PlatformError) -> bool:
     """End the job, if that much can still be written, and return whether it is told."""
     try:
         return coordinator.fail(error)
@@ -152,6 +159,6 @@ def _turn(coordinator: Coordinator, clock: Clock) -> float | None:
     except JobNotFoundError:
         return None
     except Exception as error:  # whatever it is, a job must end with its name rather than be coordinated in circles
-        if isinstance(error, StoreError) and not isinstance(error, ObjectNotFoundError):
+        if passes(error):
             raise
         return None if coordinator.fail(error) else clock.now()

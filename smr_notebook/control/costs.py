@@ -4,7 +4,7 @@ Theory. Services bill the time of invocations by their memory, and requests. Bot
 with each heartbeat and each commit, and added up from the rows: so a cost follows from what stands, like all progress does. Not in it
 are storage, logs, data that leaves the region, free tiers and what the SDK repeats by itself: for most jobs some hundredths.
 
-An estimate rests on a sample of the input, mapped where the job is planned. It is a range, and its upper end is what `max_cost` is held
+An estimate rests on a sample of the input, mapped where the job is planned. It is a range, and its middle is what `max_cost` is held
 against; while the job runs, what was spent and what is in flight is.
 
 Prices are those of `PRICES`, with their date and source. A region that is not listed is priced as `us-east-1`, which `Rates.region` says.

@@ -4,32 +4,36 @@ Rules of this module:
 
 * The driver holds the job's lease, as a coordinator does, and renews it while it lists and splits: a doubled call finds it taken, and
   whoever notices that it has expired calls another.
-* What planning refuses is how the job ends, under its own name: nobody may be there to be told.
-* The plan that is written first stands, and names its own splits: a driver that was replaced and works on changes nothing.
+* What planning refuses is how the job ends, under its own name: nobody may be there to be told. A port that cannot be reached is none
+  of that: the lease expires, or the service tells that the driver ended without an answer, and another one tries again.
+* The plan that is written first stands, and names its own splits: a driver that was replaced, or called late, changes nothing, and
+  what it could not plan is no reason to end a job that has a plan.
+* A driver that follows another one maps no records for an estimate: they may be what the one before died of.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from typing import Final, Self
+from typing import Final
 
+from smr_notebook.control.backoff import passes
+from smr_notebook.control.keeping import Keeper
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import Message, coordinate, encode
+from smr_notebook.control.metering import Spending
 from smr_notebook.control.naming import Files
 from smr_notebook.control.planning import Request, plan_captured
-from smr_notebook.control.plans import StoredRequest, read_code, read_request, write_plan
-from smr_notebook.control.pulse import Watch, pulse_of
+from smr_notebook.control.plans import StoredRequest, is_planned, read_code, read_request, write_plan
 from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.verdicts import broken_outcome, cancelled_outcome
 from smr_notebook.dataflow.code import load_functions
-from smr_notebook.errors import PlatformError, SmrError, StoreError, WorkerLostError
+from smr_notebook.errors import JobTimeoutError, WorkerLostError
 from smr_notebook.model import JobState
 from smr_notebook.ports import Backend, Context
 from smr_notebook.standing import Lease, Outcome, PhaseProgress, Progress
-from smr_notebook.usage import Usage
 
-MOST_DRIVERS: Final = 20
-"""Drivers of one job, one after the other, before it gives up."""
+MOST_DRIVERS: Final = 30
+"""Drivers of one job, one after the other, before it gives up: more than die where the service tells of it (`worker.handle_death`)."""
 
 
 def run_driver(backend: Backend, message: Message, context: Context) -> None:
@@ -41,92 +45,71 @@ def run_driver(backend: Backend, message: Message, context: Context) -> None:
         context: Name and clock of the invocation.
 
     Raises:
-        StoreError: A port cannot be reached; the lease expires, and another driver tries again.
+        StoreError, ServiceError, ThrottledError: A port cannot be reached, or refuses.
     """
-    backend = replace(backend, clock=context.clock)
-    ledger = Ledger(backend.table, message.job)
+    backend, clock = replace(backend, clock=context.clock), context.clock
+    ledger, spending = Ledger(backend.table, message.job), Spending(backend.tally, clock.now())
     entry = ledger.job()
     if entry is None or ledger.outcome() is not None:
         return
-    keeper = Keeper(backend, ledger, context.invocation)
+    keeper = Keeper(ledger, context.invocation, clock, seconds=backend.policy.coordinator_lease, spending=spending)
     if not keeper.take():
         return
-    try:
-        with keeper:
-            _plan(backend, entry, keeper.lease)
-    except StoreError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the job must end with its name
-        name = type(error).__name__ if isinstance(error, SmrError) else PlatformError.__name__
-        text = str(error) if isinstance(error, SmrError) else f"The driver failed with {type(error).__name__}: {error}"
-        give_up(ledger, entry, error=name, message=text, now=context.clock.now())
+    outcome = _end_or_plan(backend, ledger, entry, keeper)
+    if outcome is not None:
+        tell_end(ledger, entry, outcome, now=clock.now())
         return
-    ledger.expire_lease(context.invocation, context.clock.now(), usage=keeper.usage())
+    ledger.expire_lease(context.invocation, clock.now(), usage=spending.usage(clock.now()))
     backend.functions.invoke(encode(coordinate(message.job)))
 
 
-def give_up(ledger: Ledger, entry: JobEntry, *, error: str, message: str, now: float) -> None:
-    """End a job that cannot be planned or coordinated, so that its watchers learn why.
+def end_without_plan(ledger: Ledger, entry: JobEntry, *, longest: float, now: float) -> Outcome | None:
+    """Return how a job that has no plan ends, if there shall be none any more: it was cancelled, or has waited for longer than it may.
 
     Args:
         ledger: Its rows.
         entry: Its entry.
-        error: Class name in `smr_notebook.errors`.
-        message: The text.
+        longest: Seconds that a job may take.
         now: The time.
     """
-    outcome = ledger.put_outcome(Outcome(JobState.FAILED, now, error=error, message=message))
-    seen = ledger.progress() or Progress(outcome.state, PhaseProgress(), PhaseProgress(), entry.created, now, epoch=0, lease_expires=now)
-    ledger.put_progress(replace(seen, state=outcome.state, updated=now, proof=outcome.proof))
+    cancel = ledger.cancelled()
+    if cancel is not None:
+        return cancelled_outcome(cancel.reason, now=now)
+    if now > entry.created + longest:
+        text = f"Job {entry.job} was not planned within {longest / 3600:,.1f} hours: no driver came to its end. Submit it again."
+        return Outcome(JobState.FAILED, now, error=JobTimeoutError.__name__, message=text)
+    return None
 
 
-class Keeper:
-    """Keeps the lease of a job while a block runs, as a context.
+def tell_end(ledger: Ledger, entry: JobEntry, outcome: Outcome, *, now: float) -> None:
+    """End a job that nobody coordinates, unless it has ended, and tell its watchers how.
 
     Args:
-        backend: The platform.
-        ledger: The rows of the job.
-        owner: Unique name of the invocation.
-
-    Attributes:
-        lease: The lease that stood last.
+        ledger: Its rows.
+        entry: Its entry.
+        outcome: How it ends.
+        now: The time.
     """
+    standing = ledger.put_outcome(outcome)
+    seen = ledger.progress() or Progress(standing.state, PhaseProgress(), PhaseProgress(), entry.created, now, epoch=0, lease_expires=now)
+    ledger.put_progress(replace(seen, state=standing.state, updated=now, proof=standing.proof))
 
-    def __init__(self, backend: Backend, ledger: Ledger, owner: str) -> None:
-        self._ledger = ledger
-        self._owner = owner
-        self._clock = backend.clock
-        self._seconds = backend.policy.coordinator_lease
-        self._tally = backend.tally
-        self._began = backend.clock.now()
-        self._used_before = self._tally.usage if self._tally else Usage()
-        self.lease = Lease("", 0, 0.0)
-        self.watch: Watch | None = None
-        self.patience = 0.0
 
-    def take(self) -> bool:
-        """Take or renew the lease, and return whether it is held."""
-        self.lease = self._ledger.take_lease(self._owner, now=self._clock.now(), seconds=self._seconds, usage=self.usage())
-        return self.lease.owner == self._owner
-
-    def usage(self) -> Usage:
-        """Return what this invocation used so far, where anybody bills it."""
-        return self._tally.usage - self._used_before + Usage(seconds=self._clock.now() - self._began) if self._tally else Usage()
-
-    def __enter__(self) -> Self:
-        pulse_of(os.getpid()).join(self, first=self._seconds / 3)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pulse_of(os.getpid()).leave(self)
-
-    def beat(self) -> float:
-        """Renew the lease, and return in how many seconds to do so again."""
-        try:
-            self.take()
-        except PlatformError:
-            return 1.0
-        return self._seconds / 3
+def _end_or_plan(backend: Backend, ledger: Ledger, entry: JobEntry, keeper: Keeper) -> Outcome | None:
+    """Plan a job unless a plan stands; return how it ends where there is none after that."""
+    if is_planned(backend.objects, entry.job):
+        return None
+    outcome = end_without_plan(ledger, entry, longest=backend.policy.longest, now=backend.clock.now())
+    if outcome is not None:
+        return outcome
+    try:
+        with keeper:
+            _plan(backend, entry, keeper.lease)
+    except Exception as error:  # whatever it is, the job must end with its name
+        if passes(error):
+            raise
+        return None if is_planned(backend.objects, entry.job) else broken_outcome(error, who="driver", now=backend.clock.now())
+    return None
 
 
 def _plan(backend: Backend, entry: JobEntry, lease: Lease) -> None:
@@ -138,12 +121,12 @@ def _plan(backend: Backend, entry: JobEntry, lease: Lease) -> None:
         )
     code = read_code(backend.objects, entry.job)
     stored = read_request(backend.objects, entry.job)
-    request = _request(stored, code, planner=f"{lease.epoch:06d}")
+    request = _request(stored, code, planner=f"{lease.epoch:06d}", samples=lease.epoch == 1)
     plan, splits = plan_captured(request, backend, job=entry.job, code=code, store=backend.objects)
     write_plan(backend.objects, replace(plan, created=stored.created), splits)
 
 
-def _request(stored: StoredRequest, code: bytes, *, planner: str) -> Request:
+def _request(stored: StoredRequest, code: bytes, *, planner: str, samples: bool) -> Request:
     functions, _ = load_functions(code)
     return Request(
         functions=functions,
@@ -156,5 +139,6 @@ def _request(stored: StoredRequest, code: bytes, *, planner: str) -> Request:
         policy=stored.policy,
         max_cost=stored.max_cost,
         planner=planner,
+        samples=samples,
         warnings=stored.warnings,
     )

@@ -27,6 +27,7 @@ from smr_notebook.errors import InputError
 from smr_notebook.model import Failure, FailureKind, Frame
 
 MESSAGE_CHARACTERS = 2_000
+LINE_CHARACTERS = 500
 PICKLED_BYTES = 8_192
 FRAMES = 20
 """At most so many frames, the innermost ones: a runaway recursion has a thousand."""
@@ -98,7 +99,7 @@ def _told(steps: list[tuple[str, int, str]], sources: Sources) -> Iterator[Frame
         label, text = sources.get(file, (file, ""))
         lines = text.splitlines()
         quoted = lines[line - 1] if 0 < line <= len(lines) else linecache.getline(file, line)
-        yield Frame(file, label, line, function, quoted.strip())
+        yield Frame(file, label, line, function, quoted.strip()[:LINE_CHARACTERS])
 
 
 def _library(file: str) -> bool:

@@ -60,6 +60,7 @@ def launch(backend: Backend, ledger: Ledger, job: str, launches: Sequence[Launch
 
     Raises:
         StoreError: A row cannot be written; what was not called is called again later.
+        PlatformError: The service cannot be called, and trying again does not help.
     """
     expires = {wanted.attempt: wanted.expires for wanted in launches}
     answered: set[AttemptId] = set()
@@ -72,6 +73,8 @@ def launch(backend: Backend, ledger: Ledger, job: str, launches: Sequence[Launch
         called = [kept for branch in round_of if (kept := [attempt for attempt in branch if attempt in ours])]
         errors = side_by_side(lambda branch: _call(backend, job, branch), called, threads=backend.parallel)
         for branch, error in zip(called, errors, strict=True):
+            if error is not None and not isinstance(error, ThrottledError | ServiceError):
+                raise error
             refused = refused or error is not None
             if not isinstance(error, ThrottledError):
                 answered.update(branch)
@@ -93,12 +96,12 @@ def _rounds(branches: Sequence[Sequence[AttemptId]], *, calls: int) -> Iterator[
 
 
 def _write(backend: Backend, ledger: Ledger, expires: Mapping[AttemptId, float]) -> set[AttemptId]:
-    """Write launches down, and return those that stand as written."""
+    """Write launches down, and return those that wait for a call."""
     now = backend.clock.now()
     standing = side_by_side(
         lambda attempt: ledger.launch(attempt, now=now, expires=expires[attempt]), list(expires), threads=backend.parallel
     )
-    return {found.id for found in standing if found.state is AttemptState.LAUNCHED and found.expires == expires[found.id]}
+    return {found.id for found in standing if found.state is AttemptState.LAUNCHED}
 
 
 def launch_rest(backend: Backend, message: Message) -> None:
@@ -154,7 +157,7 @@ def _call(backend: Backend, job: str, branch: Sequence[AttemptId]) -> PlatformEr
     first, *rest = branch
     try:
         backend.functions.invoke(encode(attempt_message(job, first, ranges_of(rest))))
-    except (ThrottledError, ServiceError) as error:
+    except PlatformError as error:
         return error
     return None
 

@@ -18,6 +18,7 @@ one of these rules, and what it cannot undo (a launch, an invocation) is harmles
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -52,12 +53,14 @@ from smr_notebook.control.rows import (
     RowReader,
 )
 from smr_notebook.control.snapshots import snapshot_of
-from smr_notebook.errors import JobNotFoundError
+from smr_notebook.errors import FormatVersionError, JobNotFoundError
 from smr_notebook.model import Attempt, AttemptId, AttemptState, Commit, Failure, Leg, Numbers, Phase, TaskId
 from smr_notebook.standing import Lease, Outcome, Progress, Snapshot
 from smr_notebook.usage import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from smr_notebook.ports import Row, Table
 
 T = TypeVar("T")
@@ -95,8 +98,8 @@ class Claimed:
 
 
 def list_jobs(table: Table) -> list[JobEntry]:
-    """Return one entry for each job of the table, oldest first."""
-    return [ENTRY.decode(row.key, row.value) for row in table.query(JOBS) if row.value]
+    """Return one entry for each job of the table, oldest first. Jobs of another version of this package are passed over."""
+    return list(_readable(row for row in table.query(JOBS) if row.value))
 
 
 def forget_job(table: Table, entry: JobEntry) -> None:
@@ -108,12 +111,18 @@ def forget_job(table: Table, entry: JobEntry) -> None:
         table.put(JOBS, row.key, b"", expect=row.version)
 
 
+def _readable(rows: Iterable[Row]) -> Iterator[JobEntry]:
+    for row in rows:
+        with suppress(FormatVersionError):
+            yield ENTRY.decode(row.key, row.value)
+
+
 def _listed(entry: JobEntry) -> str:
     return f"{entry.created:020.6f}-{entry.job}"
 
 
 class Ledger:
-    """The rows of one job. Not for use by two threads at once, except for the verbs of one attempt."""
+    """The rows of one job. It holds no state of its own, so that threads may share it."""
 
     def __init__(self, table: Table, job: str) -> None:
         self._table = table
@@ -134,6 +143,10 @@ class Ledger:
     def request_cancel(self, reason: str, now: float) -> CancelRequest:
         """Ask for the end of the job, and return the first such request."""
         return self._create(job_row("cancel"), CANCEL, CancelRequest(reason, now))
+
+    def cancelled(self) -> CancelRequest | None:
+        """Return the request to end the job, or `None`."""
+        return self._read(job_row("cancel"), CANCEL)
 
     def put_manifest(self, phase: Phase, entry: ManifestEntry) -> ManifestEntry:
         """Declare a phase ended, and return the entry that stands."""
@@ -268,7 +281,7 @@ class Ledger:
             state = AttemptState.STOPPED if committed else AttemptState.RUNNING
             wanted = replace(held.attempt, state=state, owner=owner, expires=now + lease, changed=now, claimed=now)
             held = self._swap(wanted, expect=held.version)
-        if committed or not held.by(owner):
+        if not held.by(owner):
             return None
         legs = tuple(LEG.decode(key, found.value) for key, found in rows.items() if kind_of(key) == "leg")
         return Claimed(held, legs)
@@ -342,4 +355,4 @@ def _held(row: Row) -> Held:
 
 
 def _held_by(holder: str, owner: str) -> bool:
-    return not holder or holder == owner or (owner != "" and holder.startswith(f"{owner}/"))
+    return not holder or holder == owner or holder.startswith(f"{owner}/")

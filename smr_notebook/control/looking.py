@@ -22,8 +22,6 @@ from smr_notebook.ports import Row, Table
 from smr_notebook.standing import Settled, Snapshot
 
 _Page = tuple[Phase, int]
-
-
 _Query = tuple[str, str]
 
 
@@ -66,8 +64,7 @@ class Looks:
     def began(self, tasks: Iterable[TaskId]) -> None:
         """Note that tasks were launched: their pages are looked at from now on."""
         if self._begun is not None:
-            settled = {(phase, page) for phase, of_phase in self._settled.items() for page in of_phase.pages}
-            self._begun |= {(task.phase, page_of(task)) for task in tasks} - settled
+            self._begun |= {(task.phase, page_of(task)) for task in tasks}
 
     def commits(self, snapshot: Snapshot, phase: Phase) -> list[Commit]:
         """Return the commits of a phase in task order, the settled ones too; `snapshot` is the last look's."""

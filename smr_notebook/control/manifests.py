@@ -108,5 +108,5 @@ def _mapped(plan: Plan, commits: Sequence[Commit], objects: ObjectStore) -> Mani
     index = gather_index(objects, receipts, plan.reducers)
     manifest = manifest_of(plan, Phase.MAP, commits, index)
     check_map(plan, manifest)
-    objects.put(manifest.index, index.data)
+    objects.put(manifest.index, index.pieces())
     return manifest

@@ -32,6 +32,26 @@ def metered(backend: Backend) -> Backend:
     )
 
 
+class Spending:
+    """What an invocation uses from its beginning on; nothing where nobody bills it.
+
+    Args:
+        tally: Counts for the whole process, if anybody bills it.
+        since: When the invocation began.
+    """
+
+    def __init__(self, tally: Tally | None, since: float) -> None:
+        self._tally = tally
+        self._before = tally.usage if tally else Usage()
+        self._since = since
+
+    def usage(self, now: float, *, row_writes: int = 0) -> Usage:
+        """Return it, with so many units of rows that are about to be written."""
+        if self._tally is None:
+            return Usage()
+        return self._tally.usage - self._before + Usage(seconds=now - self._since, row_writes=row_writes)
+
+
 class MeteredStore:
     """Implements `ports.ObjectStore` by another one."""
 

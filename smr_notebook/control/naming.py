@@ -209,7 +209,10 @@ def _scheme(pattern: str, sources: Mapping[str, InputSource]) -> tuple[str, str]
 
 
 def _nothing(pattern: str, scheme: str, location: str) -> InputMissingError:
-    return InputMissingError(f"Nothing found under {pattern!r}{_place(scheme, location)}. Check the path, or the glob.")
+    advice = f"Check the name, or the glob: `aws s3 ls {scheme}://{location.partition('/')[0]}/` lists what is there."
+    return InputMissingError(
+        f"Nothing found under {pattern!r}{_place(scheme, location)}. {advice if scheme == 's3' else 'Check the path, or the glob.'}"
+    )
 
 
 def _place(scheme: str, location: str) -> str:

@@ -56,6 +56,7 @@ class Request:
         policy: How hard to try.
         max_cost: US dollars that the job may cost; 0 for any.
         planner: Who plans, where several may; empty for whoever submits.
+        samples: Whether records may be mapped for an estimate alone.
         warnings: What the user should know of already.
     """
 
@@ -69,6 +70,7 @@ class Request:
     policy: Policy
     max_cost: float = 0.0
     planner: str = ""
+    samples: bool = True
     warnings: tuple[str, ...] = ()
 
 
@@ -162,7 +164,7 @@ def stored_input(request: Request, backend: Backend, *, job: str, store: ObjectS
     if isinstance(request.input, StoredInput):
         return request.input
     slots = max(1, backend.functions.limits.concurrency)
-    return store_input(request.input, store, job=job, split_size=request.split_size, slots=slots)
+    return store_input(request.input, store, job=job, split_size=request.split_size, slots=slots, parallel=backend.parallel)
 
 
 def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, store: ObjectStore) -> tuple[Plan, tuple[Split, ...]]:
@@ -196,7 +198,8 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
     total = sum(planned.info.size for planned in source.objects)
     rates, combine = rates_of(backend.tariff), request.functions.combine
     unproved = combine is not None and not is_natural(combine)
-    sample = _tried(code, splits, source.format, backend, store=store, prove=unproved) if rates or unproved else Sample()
+    tries = unproved or (rates is not None and request.samples)
+    sample = _tried(code, splits, source.format, backend, store=store, prove=unproved) if tries else Sample()
     plan = Plan(
         job=job,
         name=request.name,

@@ -19,7 +19,7 @@ import msgspec
 from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout, split_page
 from smr_notebook.control.reading import StoredInput
 from smr_notebook.dataflow.sealing import seal, unseal
-from smr_notebook.errors import CorruptObjectError
+from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
 from smr_notebook.model import Plan, Policy, Split
 from smr_notebook.ports import ObjectStore
 
@@ -110,6 +110,19 @@ def read_plan(objects: ObjectStore, job: str) -> Plan:
     """
     key = Layout(job).plan
     return decoded(_PLAN, unseal("plan", objects.get(key), name=key), name=key)
+
+
+def is_planned(objects: ObjectStore, job: str) -> bool:
+    """Whether a plan of the job stands.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    try:
+        objects.get(Layout(job).plan, 0, 1)
+    except ObjectNotFoundError:
+        return False
+    return True
 
 
 def read_code(objects: ObjectStore, job: str) -> bytes:

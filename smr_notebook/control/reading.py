@@ -6,9 +6,11 @@ wherever the job is planned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Final
+from threading import BoundedSemaphore
+from typing import Final, Self
 
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, FoundObject, Items, NamedInput, choose_format, empty_objects, find
@@ -22,6 +24,13 @@ from smr_notebook.ports import InputSource, ObjectStore
 
 LARGEST_CHUNK: Final = 128 * 2**20
 """Bytes of items or rows for each map task at most; smaller inputs are shared out among the workers."""
+
+
+_STORING_SLOTS: Final = 64
+"""Workers that items are shared out among, at most: a thousand workers are no reason for thousands of objects of a few bytes each."""
+
+_SMALL: Final = 4 << 20
+"""Bytes of an object up to which it is sent while the next one is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,7 @@ class PlannedInput:
     warnings: tuple[str, ...] = ()
 
 
-def store_input(named: NamedInput, store: ObjectStore, *, job: str, split_size: int, slots: int) -> Files | StoredInput:
+def store_input(named: NamedInput, store: ObjectStore, *, job: str, split_size: int, slots: int, parallel: int) -> Files | StoredInput:
     """Store items or rows beside a job; locations are left as they are.
 
     Args:
@@ -67,6 +76,7 @@ def store_input(named: NamedInput, store: ObjectStore, *, job: str, split_size: 
         job: Identifier of the job.
         split_size: Bytes for each map task; 0 for automatic.
         slots: How many workers run at once.
+        parallel: How many objects may be on their way at once.
 
     Raises:
         InputEmptyError: There is nothing to map over.
@@ -75,17 +85,59 @@ def store_input(named: NamedInput, store: ObjectStore, *, job: str, split_size: 
     """
     if isinstance(named, Files):
         return named
-    prefix, split_bytes = Layout(job).input, split_size or LARGEST_CHUNK
-    if isinstance(named, Items):
-        with modules_by_value():
-            _, records = store_items(named.values, store, prefix, split_bytes=split_bytes, slots=slots)
-        format, what = Format.ITEMS, "The iterable has no items"
-    else:
-        _, records = store_frame(named.frame, store, prefix, split_bytes=split_bytes, slots=slots)
-        format, what = Format.FRAME, "The DataFrame has no rows"
+    prefix, split_bytes, slots = Layout(job).input, split_size or LARGEST_CHUNK, min(slots, _STORING_SLOTS)
+    with Sender(store, parallel) as sender:
+        if isinstance(named, Items):
+            with modules_by_value():
+                _, records = store_items(named.values, sender, prefix, split_bytes=split_bytes, slots=slots)
+            format, what = Format.ITEMS, "The iterable has no items"
+        else:
+            _, records = store_frame(named.frame, sender, prefix, split_bytes=split_bytes, slots=slots)
+            format, what = Format.FRAME, "The DataFrame has no rows"
     if not records:
         raise InputEmptyError(f"{what}: there is nothing to map over.")
     return StoredInput(format, records, split_bytes)
+
+
+class Sender:
+    """Puts objects while the next ones are made, where each put is a journey. As a context, it ends when all have arrived.
+
+    Args:
+        store: Where to.
+        parallel: How many may be on their way at once.
+    """
+
+    def __init__(self, store: ObjectStore, parallel: int) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(parallel) if parallel > 1 else None
+        self._room = BoundedSemaphore(max(parallel, 1))
+        self._sent: list[Future[bool]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, raised: object, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=raised is not None)
+            for sent in self._sent if raised is None else ():
+                sent.result()
+
+    def put(self, key: str, data: Sequence[bytes]) -> None:
+        """Put one object, or begin to. What fails is raised here or when the context ends.
+
+        Raises:
+            StoreError: It, or one before it, could not be written.
+        """
+        if self._pool is None or sum(map(len, data)) > _SMALL:
+            self._store.put(key, data)
+            return
+        self._room.acquire()
+        arrived, self._sent = [sent for sent in self._sent if sent.done()], [sent for sent in self._sent if not sent.done()]
+        for sent in arrived:
+            sent.result()
+        sent = self._pool.submit(self._store.put, key, data)
+        sent.add_done_callback(lambda _: self._room.release())
+        self._sent.append(sent)
 
 
 def plan_input(

@@ -49,12 +49,12 @@ def task_rows(task: TaskId) -> str:
 
 def attempt_row(attempt: AttemptId) -> str:
     """Return the key of an attempt's row."""
-    return f"{task_rows(attempt.task)}attempt/{attempt.number:03d}"
+    return f"{task_rows(attempt.task)}attempt/{attempt.number:06d}"
 
 
 def leg_row(task: TaskId, number: int) -> str:
     """Return the key of the row of a leg, counted from 1."""
-    return f"{task_rows(task)}leg/{number:03d}"
+    return f"{task_rows(task)}leg/{number:06d}"
 
 
 def commit_row(task: TaskId) -> str:

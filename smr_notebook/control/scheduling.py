@@ -26,8 +26,8 @@ from itertools import islice
 
 from smr_notebook.control.costs import price_of_attempt, spent
 from smr_notebook.control.row_keys import pages_of, tasks_on
-from smr_notebook.control.verdicts import failed_outcome, out_of_tries
-from smr_notebook.errors import BudgetExceededError, JobCancelled, JobTimeoutError
+from smr_notebook.control.verdicts import cancelled_outcome, failed_outcome, out_of_tries
+from smr_notebook.errors import BudgetExceededError, JobTimeoutError
 from smr_notebook.model import Attempt, AttemptId, AttemptState, Capacity, Failure, FailureKind, JobState, Phase, Plan, TaskId
 from smr_notebook.standing import Outcome, Snapshot
 
@@ -201,7 +201,7 @@ def _affordable(plan: Plan, snapshot: Snapshot, phase: Phase, *, in_flight: int)
 
 def _ending(plan: Plan, snapshot: Snapshot, begun: _Tasks, now: float) -> Outcome | None:
     if snapshot.cancel is not None:
-        return Outcome(JobState.CANCELLED, now, error=JobCancelled.__name__, message=snapshot.cancel)
+        return cancelled_outcome(snapshot.cancel, now=now)
     epoch = snapshot.lease.epoch if snapshot.lease else 0
     if now > plan.created + plan.policy.longest or epoch > plan.policy.coordinators:
         return _too_long(plan, epoch, now)

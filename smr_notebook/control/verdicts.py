@@ -6,10 +6,11 @@ Rules of this module:
   ends the task.
 * A *lost launch* is a call that the service swallowed: nobody claimed it. It says nothing of the task, so it is counted
   on its own, up to `lost_launches`.
-* A stopped attempt, and one that was paused with its leg published, count as neither.
+* A stopped attempt, and one that was paused with its leg published, count as neither. Behind a leg, counting begins anew: the task has
+  come on, and one of many hours may lose an attempt now and then.
 * What trying again cannot heal is not tried again: input that changed or is not what its format says, workers of another
   environment, and a user's function that raised the same error at the same record twice.
-* Failures are told in groups of the same line: one sample, and how many tasks failed alike.
+* Failures are told in groups of the same line: one sample, and how many tasks failed alike; of many groups, the first ones.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
+from typing import Final
 
 from smr_notebook import errors
 from smr_notebook.model import Attempt, AttemptState, Failure, FailureKind, JobState, Policy, TaskId
@@ -34,6 +37,9 @@ HOPELESS = frozenset(
 )
 """Types of failure that no further attempt can heal."""
 
+MOST_KINDS: Final = 10
+"""Groups of failures that are told: an outcome is one row of a table."""
+
 
 def lost_launch(attempt: Attempt) -> bool:
     """Whether a launch was lost, rather than an attempt that somebody had begun."""
@@ -45,11 +51,13 @@ def out_of_tries(attempts: Sequence[Attempt], policy: Policy) -> bool:
     failed = [attempt for attempt in attempts if attempt.state is AttemptState.FAILED]
     if not failed:
         return False
-    launches = sum(map(lost_launch, failed))
-    if launches >= policy.lost_launches or len(failed) - launches > policy.retries:
-        return True
     failures = [attempt.failure for attempt in failed if attempt.failure is not None]
-    return any(failure.type in HOPELESS for failure in failures) or _same_error_twice(failures)
+    if any(failure.type in HOPELESS for failure in failures) or _same_error_twice(failures):
+        return True
+    leg = max((attempt.id.number for attempt in attempts if attempt.state is AttemptState.PAUSED), default=0)
+    since = [attempt for attempt in failed if attempt.id.number > leg]
+    launches = sum(map(lost_launch, since))
+    return launches >= policy.lost_launches or len(since) - launches > policy.retries
 
 
 def _same_error_twice(failures: Iterable[Failure]) -> bool:
@@ -72,6 +80,19 @@ def failed_outcome(attempts: Mapping[TaskId, Sequence[Attempt]], ended: Sequence
     first = set(ended)
     failures = _grouped(attempts[task] for task in (*ended, *(task for task in attempts if task not in first)))
     return Outcome(JobState.FAILED, now, failures=failures, error=error_name(failures[0].failure), message=_message(attempts[ended[0]]))
+
+
+def cancelled_outcome(reason: str, *, now: float) -> Outcome:
+    """Return the outcome of a job that somebody asked to end."""
+    return Outcome(JobState.CANCELLED, now, error=errors.JobCancelled.__name__, message=reason)
+
+
+def broken_outcome(error: Exception, *, who: str, now: float) -> Outcome:
+    """Return the outcome of a job that its driver or its coordinator cannot go on with, for an error that repetition does not heal."""
+    known = isinstance(error, errors.SmrError)
+    name = type(error).__name__ if known else errors.JobError.__name__
+    text = str(error) if known else f"The {who} failed with {type(error).__name__}: {error}"
+    return Outcome(JobState.FAILED, now, error=name, message=text)
 
 
 def failures_so_far(snapshot: Snapshot) -> tuple[FailedAttempt, ...]:
@@ -98,7 +119,7 @@ def _grouped(tasks: Iterable[Sequence[Attempt]]) -> tuple[FailedAttempt, ...]:
         if last is not None and last.failure is not None:
             known = groups.get(last.failure.where)
             groups[last.failure.where] = replace(known, tasks=known.tasks + 1) if known else FailedAttempt(last.id, last.failure)
-    return tuple(groups.values())
+    return tuple(islice(groups.values(), MOST_KINDS))
 
 
 def _last_failed(attempts: Sequence[Attempt]) -> Attempt | None:

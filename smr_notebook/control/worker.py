@@ -8,7 +8,9 @@ Rules of this module:
   time is abandoned, so that its slot is not lost to work that nobody wants.
 * One call in C (a regular expression that backtracks, say) may let no other thread run, the heart neither. Then a watchdog below
   Python ends the process, some time after the attempt has expired.
-* Near the end of its invocation an attempt is asked to wind up: it publishes what it has, and a continuation goes on from there.
+* Near the end of its invocation an attempt is asked to wind up: it publishes what it has, and a continuation goes on from there. That is
+  while there is still as much time as its longest record, or group, took. Where attempts before it came to nothing, it is sooner.
+* An attempt that has done nothing for most of its time when that is up tells so, before it is ended without a word.
 * Who ends an attempt also looks whether the job still has a coordinator.
 """
 
@@ -29,7 +31,7 @@ import psutil
 
 from smr_notebook.control.attempts import Claim, Output, claim
 from smr_notebook.control.coordinator import end_is_told, revive
-from smr_notebook.control.driving import give_up
+from smr_notebook.control.driving import tell_end
 from smr_notebook.control.failures import describe
 from smr_notebook.control.launching import launch_rest
 from smr_notebook.control.layout import Layout
@@ -40,9 +42,10 @@ from smr_notebook.control.work import Task, load_job, perform
 from smr_notebook.dataflow.code import Sources, load_functions
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.environment import environment
-from smr_notebook.errors import EnvironmentMismatchError, PlatformError, StoreError, WorkerLostError
-from smr_notebook.model import AttemptState, Environment, Failure, FailureKind, Numbers, Plan, Policy
+from smr_notebook.errors import EnvironmentMismatchError, PlatformError, StoreError, TaskTimeoutError, WorkerLostError
+from smr_notebook.model import AttemptState, Environment, Failure, FailureKind, JobState, Numbers, Plan, Policy
 from smr_notebook.ports import Backend, Clock, Context
+from smr_notebook.standing import Outcome
 
 ABANDONED = 75
 """Exit status of a process that was asked to end its attempt and did not."""
@@ -86,7 +89,7 @@ def run_attempt(backend: Backend, message: Message, context: Context, *, abandon
     if mine is None:
         return
     meter, sources = Meter(), Sources()
-    ends = Ends(winds_up=winds_up_at(context, backend.policy, now=clock.now()), abandon=abandon, watch=watch)
+    ends = ends_of(context, backend.policy, now=clock.now(), in_vain=mine.in_vain, abandon=abandon, watch=watch)
     try:
         _work(backend, message.job, mine, meter=meter, sources=sources, ends=ends)
     except AttemptStopped:
@@ -124,23 +127,42 @@ def handle_death(backend: Backend, notice: DeathNotice) -> None:
     restarts = notice.message.restarts + 1
     if restarts > backend.policy.lost_launches:
         text = f"The {notice.message.role} of job {entry.job} died {restarts} times one after the other; the last time: {notice.reason}"
-        give_up(ledger, entry, error=WorkerLostError.__name__, message=text, now=now)
+        tell_end(ledger, entry, Outcome(JobState.FAILED, now, error=WorkerLostError.__name__, message=text), now=now)
         return
     backend.functions.invoke(encode(replace(notice.message, restarts=restarts)))
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What may end an attempt: its time, someone who asks it to, and the watchdog below Python."""
+    """What may end an attempt.
+
+    Attributes:
+        winds_up: When it should publish what it has, at the latest.
+        last: When it is too late for that.
+        abandon: Ends the process of one that was asked to end and has not.
+        watch: The watchdog below Python, if there is one.
+    """
 
     winds_up: float
+    last: float
     abandon: Abandon
     watch: Watch | None
 
 
-def winds_up_at(context: Context, policy: Policy, *, now: float) -> float:
-    """Return when an attempt should publish what it has: some time before its invocation ends."""
-    return context.deadline - min(policy.margin, (context.deadline - now) / 4)
+def ends_of(context: Context, policy: Policy, *, now: float, in_vain: int, abandon: Abandon, watch: Watch | None = None) -> Ends:
+    """Return what may end an attempt that begins now.
+
+    Args:
+        context: Of its invocation.
+        policy: Says how much time it has to publish.
+        now: The time.
+        in_vain: How many attempts before it brought the task no further: with each of them, there is half as much time.
+        abandon: As in `Ends`.
+        watch: As in `Ends`.
+    """
+    time = context.deadline - now
+    margin = min(policy.margin, time / 4)
+    return Ends(now + min(time - margin, time / 2**in_vain), context.deadline - margin / 4, abandon, watch)
 
 
 class Heart:
@@ -164,6 +186,9 @@ class Heart:
         self._grace = grace
         self.watch = ends.watch
         self.patience = PATIENCE * policy.lease
+        self._began = self._since = clock.now()
+        self._reached = meter.reached
+        self._longest = 0.0
 
     def __enter__(self) -> Self:
         pulse_of(os.getpid()).join(self, first=self._pause())
@@ -177,18 +202,38 @@ class Heart:
         if self._meter.stopped is not None:
             self._ends.abandon(ABANDONED)
             return math.inf
-        reason = self._look()
+        winds_up = self._winds_up()
+        reason = self._look() or self._too_late()
         if reason is not None:
             self._meter.stop(reason)
             return self._grace
-        if self._clock.now() >= self._ends.winds_up:
+        if self._clock.now() >= winds_up:
             self._meter.wind_up()
         return self._pause()
 
     def _pause(self) -> float:
-        """Return in how many seconds the next beat is: sooner than usual when it is time to wind up then."""
-        left = self._ends.winds_up - self._clock.now()
-        return min(self._policy.heartbeat, left) if left > 0 else self._policy.heartbeat
+        """Return in how many seconds the next beat is: sooner than usual when something is to be done then."""
+        now = self._clock.now()
+        return min([self._policy.heartbeat, *(when - now for when in (self._winds_up(), self._ends.last) if when > now)])
+
+    def _winds_up(self) -> float:
+        """Return when the attempt should wind up: while there is still as much time as its longest record, or group, took."""
+        now = self._clock.now()
+        if self._meter.reached != self._reached:
+            self._longest = max(self._longest, now - self._since)
+            self._reached, self._since = self._meter.reached, now
+        return self._ends.winds_up - max(self._longest, now - self._since)
+
+    def _too_late(self) -> str | None:
+        """Fail an attempt that is about to be ended, and has done nothing for most of its time; return why."""
+        now, took = self._clock.now(), self._clock.now() - self._since
+        if now < self._ends.last or took < (now - self._began) / 2:
+            return None
+        text = f"nothing was done for {took:,.0f} s, and then the time of the invocation was up: one record, or one group, is too large"
+        failure = Failure(FailureKind.SYSTEM, TaskTimeoutError.__name__, text)
+        with suppress(PlatformError):
+            self._claim.end(AttemptState.FAILED, self._meter.numbers(resident_bytes()), failure)
+        return text
 
     def _look(self) -> str | None:
         try:

@@ -238,6 +238,7 @@ class Drain:
     def _begin(self, block: RecordBlock, index: int) -> tuple[Batch, int]:
         """Note that the pairs which follow come from the block's records from `index` on."""
         self._batch.blocks.append((block, len(self._batch.ends), index))
+        self._meter.ends = self._batch.ends
         return self._batch, self._limit
 
 

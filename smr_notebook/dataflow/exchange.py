@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _IN_MEMORY = 4 << 20  # a run up to so many bytes never touches the scratch folder
 _FOOTER_READERS = 8  # a footer is a small read, so that its time is the store's latency
+_FOOTERS_AT_ONCE = 256  # footers of many partitions are as large as the index
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,14 @@ class GatheredIndex:
         checksums: Sum of the pair hashes of each partition, modulo 2**64.
     """
 
-    data: bytes
+    data: memoryview
     crcs: tuple[int, ...]
     pairs: tuple[int, ...]
     checksums: tuple[int, ...]
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield the data in pieces, so that nobody has to copy all of it."""
+        return (self.data[start : start + STEP] for start in range(0, len(self.data), STEP))
 
 
 class ObjectExchange:
@@ -146,20 +151,24 @@ def gather_index(objects: ObjectStore, receipts: Sequence[Receipt], partitions: 
     Raises:
         CorruptObjectError: A run is missing, damaged, or has another number of partitions.
     """
-    rows = np.zeros((len(receipts), partitions), ROW)
+    rows = np.zeros((partitions, len(receipts)), ROW)  # as it is stored: for a large job it is most of the memory
     with ThreadPoolExecutor(_FOOTER_READERS) as pool:
-        fetched = pool.map(lambda receipt: _rows(_getter(objects, receipt.key), receipt), receipts)
-        for task, (receipt, found) in enumerate(zip(receipts, fetched, strict=True)):
-            if len(found) != partitions:
-                raise CorruptObjectError(f"{receipt.key} has {len(found)} partitions instead of {partitions}: it belongs to another job.")
-            rows[task] = found
-    data = np.ascontiguousarray(rows.T).tobytes()
+        for start in range(0, len(receipts), _FOOTERS_AT_ONCE):
+            some = receipts[start : start + _FOOTERS_AT_ONCE]
+            fetched = pool.map(lambda receipt: _rows(_getter(objects, receipt.key), receipt), some)
+            for task, (receipt, found) in enumerate(zip(some, fetched, strict=True), start):
+                if len(found) != partitions:
+                    raise CorruptObjectError(
+                        f"{receipt.key} has {len(found)} partitions instead of {partitions}: it belongs to another job."
+                    )
+                rows[:, task] = found
+    data = rows.reshape(-1).view(np.uint8).data
     width = len(receipts) * ROW.itemsize
     return GatheredIndex(
         data,
         tuple(zlib.crc32(data[start : start + width]) for start in range(0, partitions * width, width)) if width else (0,) * partitions,
-        tuple(int(pairs) for pairs in rows["pairs"].sum(axis=0)),
-        tuple(int(checksum) for checksum in rows["checksum"].sum(axis=0, dtype=np.uint64)),
+        tuple(int(pairs) for pairs in rows["pairs"].sum(axis=1)),
+        tuple(int(checksum) for checksum in rows["checksum"].sum(axis=1, dtype=np.uint64)),
     )
 
 

@@ -32,13 +32,14 @@ class Meter:
 
     Attributes:
         ahead: Records or groups that the loop of the record stream is going over.
+        ends: As of `draining.Batch`: an item for each record that the loop over records has done since it has a batch.
         due: Whether the attempt should end at the next good place, with what there is.
         stopped: Why it should end and drop everything; `None` when it should not.
 
     The others are those of `model.Numbers`; only the record stream writes them.
     """
 
-    __slots__ = ("ahead", "bytes_read", "due", "pairs_in", "pairs_out", "records_mapped", "records_read", "stopped")
+    __slots__ = ("ahead", "bytes_read", "due", "ends", "pairs_in", "pairs_out", "records_mapped", "records_read", "stopped")
 
     def __init__(self) -> None:
         self.bytes_read = 0
@@ -47,6 +48,7 @@ class Meter:
         self.pairs_in = 0
         self.pairs_out = 0
         self.ahead: list[Any] = []
+        self.ends: Sequence[object] = ()
         self.due = False
         self.stopped: str | None = None
 
@@ -64,6 +66,11 @@ class Meter:
         if not self.due:
             self.due = True
             self.ahead.clear()
+
+    @property
+    def reached(self) -> tuple[int, ...]:
+        """Something that changes whenever the record stream has got further, for the heartbeat to compare."""
+        return (self.bytes_read, self.records_mapped, self.pairs_out, len(self.ends))
 
     @property
     def ending(self) -> bool:

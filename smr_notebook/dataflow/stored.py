@@ -21,9 +21,9 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cloudpickle
 
@@ -31,7 +31,7 @@ from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.errors import CorruptObjectError, InputReadError, PlanError, UnpicklableError
 from smr_notebook.model import ObjectInfo, Span
-from smr_notebook.ports import InputSource, ObjectStore
+from smr_notebook.ports import InputSource
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,15 @@ _NextFrame = Callable[[int, int], tuple[bytes, int]]
 """Called with the number of the next record and the most records to take; gives a sealed frame and their count, 0 at the end."""
 
 
-def store_items(items: Iterable[Any], objects: ObjectStore, prefix: str, *, split_bytes: int, slots: int) -> tuple[list[ObjectInfo], int]:
+class Objects(Protocol):
+    """Where stored objects go."""
+
+    def put(self, key: str, data: Sequence[bytes]) -> object:
+        """Write one object, from its pieces."""
+        ...
+
+
+def store_items(items: Iterable[Any], objects: Objects, prefix: str, *, split_bytes: int, slots: int) -> tuple[list[ObjectInfo], int]:
     """Store the items of an iterable; it is consumed once.
 
     Args:
@@ -80,7 +88,7 @@ def store_items(items: Iterable[Any], objects: ObjectStore, prefix: str, *, spli
     return _store(next_frame, objects, prefix, total=total, split_bytes=split_bytes, wanted=_CHUNKS_PER_SLOT * slots)
 
 
-def store_frame(frame: pd.DataFrame, objects: ObjectStore, prefix: str, *, split_bytes: int, slots: int) -> tuple[list[ObjectInfo], int]:
+def store_frame(frame: pd.DataFrame, objects: Objects, prefix: str, *, split_bytes: int, slots: int) -> tuple[list[ObjectInfo], int]:
     """Store the rows of a DataFrame, without its index. Arguments and result as of `store_items`.
 
     Raises:
@@ -135,7 +143,7 @@ def read_frame(span: Span, source: InputSource) -> Iterator[RecordBlock]:
 
 
 def _store(
-    next_frame: _NextFrame, objects: ObjectStore, prefix: str, *, total: int | None, split_bytes: int, wanted: int
+    next_frame: _NextFrame, objects: Objects, prefix: str, *, total: int | None, split_bytes: int, wanted: int
 ) -> tuple[list[ObjectInfo], int]:
     infos: list[ObjectInfo] = []
     records = 0

@@ -18,7 +18,7 @@ from smr_notebook.notebook.screens import QuietScreen, Screen, StaticScreen, Tex
 from smr_notebook.notebook.subcommands import LineMagic
 from smr_notebook.session import Session
 
-_DOC = "Map/reduce in a cell (`%%smr INPUT…`, options: `%%smr --help`) and questions about jobs (`%smr help`)."
+_DOC = "Map/reduce in a cell (`%%smr INPUT…`, options: `%%smr --help`), questions about jobs, and deployments on AWS (`%smr help`)."
 
 
 def load(shell: Any) -> None:
@@ -37,8 +37,9 @@ def register_display(shell: Any) -> None:
 def register_magics(shell: Any, session: Callable[[], Session]) -> None:
     """Register the magics for the session that `session` gives."""
     screen = functools.partial(open_screen, shell)
-    cell_magic = CellMagic(shell, session, screen, watched=lambda: display_of(shell) is not Display.STATIC)
-    line_magic = LineMagic(shell, session, screen)
+    mode = functools.partial(display_of, shell)
+    cell_magic = CellMagic(shell, session, screen, watched=lambda: mode() is not Display.STATIC)
+    line_magic = LineMagic(shell, session, screen, mode=mode)
 
     def smr(line: str, cell: str | None = None) -> object:
         __tracebackhide__ = True

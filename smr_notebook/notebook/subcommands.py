@@ -1,6 +1,6 @@
-"""`%smr`: what can be asked about jobs from any notebook: `jobs`, `attach`, `status`, `cancel`, `errors`.
+"""`%smr`: what can be asked about jobs from any notebook: `jobs`, `attach`, `status`, `cancel`, `errors`. And the commands of `deployment`.
 
-A job is named by its identifier or the beginning of it; without one the latest is meant.
+A job is named by its identifier, the beginning of it, or its name; without one the latest is meant.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import pandas as pd
 
 from smr_notebook.errors import ConfigError
 from smr_notebook.notebook.arguments import MagicParser, count, split_words, suggestion, variable
+from smr_notebook.notebook.deployment import COMMANDS, command_help, run_command
 from smr_notebook.notebook.errors import failure_lines
 from smr_notebook.notebook.magic import ScreenFor, run_in_cell
+from smr_notebook.notebook.mode import Display
 from smr_notebook.notebook.render import Shown, View, html, text
 
 if TYPE_CHECKING:
@@ -41,25 +43,31 @@ class LineMagic:
         shell: The interactive shell.
         session: Gives the session whose jobs are meant.
         screen: Opens a screen for a job.
+        mode: Tells how progress is shown by the running cell.
     """
 
-    def __init__(self, shell: Any, session: Callable[[], Session], screen: ScreenFor) -> None:
+    def __init__(self, shell: Any, session: Callable[[], Session], screen: ScreenFor, *, mode: Callable[[], Display]) -> None:
         self._shell = shell
         self._session = session
         self._screen = screen
+        self._mode = mode
 
     def run(self, line: str) -> object:
         """Run one `%smr` line, and return what it shows.
 
         Raises:
-            SmrError: The words are wrong, there is no such job, or the job has no result.
+            SmrError: The words are wrong, there is no such job, the job has no result, or a command did not end well.
         """
         __tracebackhide__ = True
         first, *words = split_words(line) or ["help"]
-        if not {"-h", "--help"}.isdisjoint({first, *words}):
+        helping = not {"-h", "--help"}.isdisjoint({first, *words})
+        if first in COMMANDS:
+            return command_help(first) if helping else run_command(first, words, self._mode())
+        if helping:
             first, words = "help", []
         if first not in _SUBCOMMANDS:
-            raise ConfigError(f"%smr: there is no subcommand {first!r}.{suggestion(first, _SUBCOMMANDS)} Known: {', '.join(_SUBCOMMANDS)}.")
+            known = [*_SUBCOMMANDS, *COMMANDS]
+            raise ConfigError(f"%smr: there is no subcommand {first!r}.{suggestion(first, known)} Known: {', '.join(known)}.")
         return _SUBCOMMANDS[first].run(self, _parser(first).read(words))
 
     def jobs(self, options: Namespace) -> object:
@@ -98,9 +106,11 @@ class LineMagic:
 
     def help(self, options: Namespace) -> object:  # noqa: ARG002 - the signature of all subcommands
         """Return what can be asked."""
-        width = max(len(known.usage) for known in _SUBCOMMANDS.values())
-        lines = [f"  %smr {known.usage:<{width}}  {known.summary}" for known in _SUBCOMMANDS.values()]
-        return Shown("\n".join(["usage:", *lines, "", "An ID may be shortened; without one the latest job is meant. Cells: %%smr --help"]))
+        known = {one.usage: one.summary for one in _SUBCOMMANDS.values()} | {one.usage: one.summary for one in COMMANDS.values()}
+        width = max(len(usage) for usage in known)
+        lines = [f"  %smr {usage:<{width}}  {summary}" for usage, summary in known.items()]
+        hint = "An ID may be shortened, or be the job's name; without one the latest job is meant. Cells: %%smr --help"
+        return Shown("\n".join(["usage:", *lines, "", hint]))
 
 
 _SUBCOMMANDS = {

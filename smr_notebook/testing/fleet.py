@@ -171,24 +171,22 @@ class Fleet:
         Raises:
             AssertionError: It did not end.
         """
-        calm = self.backend("notebook", _Clock(self))
+        calm = self.backend(_Clock(self))
         write_plan(calm.objects, self.plan, [])
         ledger = Ledger(self.table, self.plan.job)
         ledger.create_job(JobEntry(self.plan.job, self.plan.name, self.plan.created, Layout(self.plan.job).plan))
         self.accept(encode(coordinate(self.plan.job)), self.now)
         self.at(self.now + _WATCH_EVERY, self._watch)
-        ended = self.now
         while self._queue:
             self.now, _, event = heapq.heappop(self._queue)
             event()
             assert self.now - self.plan.created < _LONGEST, "the job did not end"
         outcome, progress = ledger.outcome(), ledger.progress()
         assert outcome is not None, "the job ended without an outcome"
-        ended = outcome.at
         meters = self.meters
         return Report(
             outcome,
-            ended - self.plan.created,
+            outcome.at - self.plan.created,
             progress.cost if progress else None,
             self._running,
             meters.looks,
@@ -248,7 +246,7 @@ class Fleet:
 
     def _coordinate(self, message: Message, name: str) -> Iterator[float]:
         clock = _Clock(self)
-        backend = self.backend(name, clock, coordinator=True)
+        backend = self.backend(clock, coordinator=True)
         for wake_at in looks(backend, message, self._context(name, clock)):
             self.meters.looks += 1
             yield max(wake_at, clock.now())
@@ -256,7 +254,7 @@ class Fleet:
 
     def _work(self, message: Message, name: str) -> Iterator[float]:
         clock = _Clock(self)
-        backend = self.backend(name, clock)
+        backend = self.backend(clock)
         launch_rest(backend, message)
         yield clock.now()
         clock.awake()
@@ -288,7 +286,7 @@ class Fleet:
         self._running.append((self.now - self.plan.created, self._at_work))
 
     def _watch(self) -> None:
-        backend = self.backend("notebook", _Clock(self))
+        backend = self.backend(_Clock(self))
         progress = Ledger(self.table, self.plan.job).progress()
         if progress is None or not progress.state.ended:
             with suppress(PlatformError):
@@ -300,7 +298,7 @@ class Fleet:
     def _context(self, name: str, clock: _Clock) -> Context:
         return Context("fleet:", name, clock.now() + self.limits.seconds, self.limits.memory_bytes, clock)
 
-    def backend(self, name: str, clock: _Clock, *, coordinator: bool = False) -> Backend:
+    def backend(self, clock: _Clock, *, coordinator: bool = False) -> Backend:
         """Return the platform as one invocation sees it."""
         return metered(
             Backend(
@@ -308,7 +306,7 @@ class Fleet:
                 location="fleet:",
                 objects=self.objects,
                 table=_Rows(self, clock, coordinator=coordinator),
-                functions=_Functions(self, clock, name),
+                functions=_Functions(self, clock),
                 clock=clock,
                 sources={},
                 policy=self.plan.policy,
@@ -382,10 +380,9 @@ class _Rows:
 class _Functions:
     """The function service, as one invocation calls it."""
 
-    def __init__(self, fleet: Fleet, clock: _Clock, name: str) -> None:
+    def __init__(self, fleet: Fleet, clock: _Clock) -> None:
         self._fleet = fleet
         self._clock = clock
-        self._name = name
 
     @property
     def limits(self) -> ServiceLimits:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from smr_notebook.backends.memory.alarms import MemoryAlarms
 from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
@@ -39,6 +40,9 @@ from smr_notebook.testing.invariants import Laws
 from smr_notebook.testing.tinyplane import Pairs, Reach, map_pairs, numbers_so_far, reduce_pairs, result_of
 
 _WATCH_EVERY = 3.0
+_ALARM = "alarm"
+_CALM = {"driver", _ALARM}
+"""Callers whose calls are taken; one of an alarm is never lost, because it is the last hope."""
 _LONGEST = 24 * 3600.0
 
 
@@ -68,12 +72,15 @@ class Simulation:
         fates: What happens to whom.
         limits: What the simulated service takes.
         branching: How many calls a worker makes for others, when many are launched.
+        watched: Whether somebody watches the job all the time. Else that is only until its first alarm is set.
 
     Attributes:
         coordinators_died: How many of them died so far.
     """
 
-    def __init__(self, plan: Plan, pairs: Sequence[Pairs], fates: Fates, limits: ServiceLimits, *, branching: int = 0) -> None:
+    def __init__(
+        self, plan: Plan, pairs: Sequence[Pairs], fates: Fates, limits: ServiceLimits, *, branching: int = 0, watched: bool = True
+    ) -> None:
         self.plan = plan
         self.clock = SimulatedClock(plan.created)
         self.table = MemoryTable()
@@ -82,6 +89,7 @@ class Simulation:
         self._fates = fates
         self._limits = limits
         self._branching = branching
+        self._alarms = None if watched else _Alarms(self)
         self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._calls = itertools.count(1)
@@ -128,10 +136,10 @@ class Simulation:
     def invoke(self, payload: bytes, caller: str) -> None:
         """Accept a call: it arrives as often, and as late, as its fate says."""
         call = f"call {next(self._calls)}"
-        if caller != "driver" and self._fates.happens(f"{call} is refused", self._fates.odds.throttled):
+        if caller not in _CALM and self._fates.happens(f"{call} is refused", self._fates.odds.throttled):
             raise ThrottledError("The simulated service takes no more calls.")
         fate = self._fates.of(call)
-        for copy in range(fate.copies):
+        for copy in range(max(fate.copies, caller == _ALARM)):
             self.at(fate.delay * (copy + 1), partial(self._arrive, payload, f"{call}.{copy}", fate))
 
     def _arrive(self, payload: bytes, name: str, fate: Fate) -> None:
@@ -157,7 +165,8 @@ class Simulation:
 
     def _watch(self, backend: Backend) -> None:
         """A notebook that watches: it looks whether the job needs a coordinator."""
-        if Ledger(self.table, self.plan.job).outcome() is not None and self._laws.told:
+        gone = self._alarms is not None and self._alarms.next_at is not None
+        if gone or (Ledger(self.table, self.plan.job).outcome() is not None and self._laws.told):
             return
         self._attempt(lambda: revive(backend, self.plan.job))
         self.at(_WATCH_EVERY, lambda: self._watch(backend))
@@ -277,6 +286,7 @@ class Simulation:
             policy=self.plan.policy,
             poll=(0.1, 4.0),
             branching=self._branching,
+            alarms=self._alarms,
         )
 
 
@@ -293,3 +303,16 @@ class _Service:
 
     def invoke(self, payload: bytes) -> None:
         self.simulation.invoke(payload, self.caller)
+
+
+class _Alarms(MemoryAlarms):
+    """The alarms of a simulated job: they ring as the time comes."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        super().__init__(simulation.clock, lambda payload: simulation.invoke(payload, _ALARM))
+        self._simulation = simulation
+
+    def set(self, name: str, at: float, payload: bytes) -> None:
+        """See `ports.Alarms.set`."""
+        super().set(name, at, payload)
+        self._simulation.at(at - self._simulation.clock.now(), self.ring)

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 from smr_notebook import errors
-from smr_notebook.backends.aws.faults import BOTO_ERRORS, MEANINGS, code_of, told
+from smr_notebook.backends.aws.faults import BOTO_ERRORS, MEANINGS, Mends, code_of, told
 from smr_notebook.errors import (
     AccessDeniedError,
     ConfigError,
@@ -180,12 +180,40 @@ def test_who_was_denied_reads_the_statement_that_is_missing() -> None:
 def test_a_denial_without_reasons_names_the_action_of_the_operation() -> None:
     error = told(refusal("AccessDenied", "Access Denied", operation="CompleteMultipartUpload", status=403), "writing s3://b/k")
     assert "do not allow s3:PutObject (AccessDenied: Access Denied). Allow s3:PutObject there" in str(error)
+    assert "`smr doctor`" in str(error)
     assert "s3:ListBucket" not in str(error)
     read = told(refusal("403", "Forbidden", operation="HeadObject", status=403), "looking at s3://b/k")
     assert "Allow s3:GetObject there" in str(read)
-    assert "A missing object looks like this" in str(read)
+    assert "a missing object looks alike" in str(read)
     other = told(refusal("AccessDeniedException", "no", operation="GetSchedule"), "setting an alarm", unreachable=ServiceError)
     assert "Allow it in the policy" in str(other)
+
+
+def test_a_denial_that_names_no_resource_is_read_as_well() -> None:
+    words = "User: arn:aws:iam::1:user/ann is not authorized to perform: s3:ListBucket because no identity-based policy allows it"
+    error = told(refusal("AccessDenied", words, operation="ListObjectsV2", status=403), "listing s3://b/")
+    assert "arn:aws:iam::1:user/ann may not do s3:ListBucket, because no identity-based policy allows it (AccessDenied)" in str(error)
+    assert "Allow s3:ListBucket there" in str(error)
+
+
+def test_no_permission_helps_against_a_statement_that_forbids() -> None:
+    words = DENIED.replace(
+        "because no identity-based policy allows the s3:PutObject action", "with an explicit deny in a service control policy"
+    )
+    error = told(refusal("AccessDenied", words, operation="PutObject", status=403), "writing s3://b/k")
+    assert "with an explicit deny in a service control policy (AccessDenied). Whoever wrote the policy" in str(error)
+    assert "Allow" not in str(error).replace("AccessDenied", "")
+
+
+def test_a_caller_may_know_better_what_helps() -> None:
+    mends: Mends = {AccessDeniedError: "Ask ann."}
+    error = told(refusal("AccessDenied", DENIED, operation="PutObject", status=403), "writing s3://b/k", mends=mends)
+    assert str(error).endswith("(AccessDenied). Ask ann.")
+    key = DENIED.replace("s3:PutObject", "kms:Decrypt").replace("arn:aws:s3:::b/k", "arn:aws:kms:eu-west-1:1:key/k")
+    error = told(refusal("AccessDenied", key, operation="PutObject", status=403), "writing s3://b/k", mends=mends)
+    assert "Allow kms:Decrypt on arn:aws:kms:eu-west-1:1:key/k in the policy" in str(error)
+    error = told(refusal("NoSuchBucket", status=404), "writing s3://b/k", mends={DeploymentError: "Deploy."})
+    assert str(error).endswith("(NoSuchBucket: Words of AWS). Deploy.")
 
 
 def test_a_bucket_that_is_not_there_is_named() -> None:

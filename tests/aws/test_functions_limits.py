@@ -72,11 +72,11 @@ def test_limits_are_those_of_the_deployment_and_of_its_workers(deploy: Deploy) -
 @pytest.mark.parametrize(
     ("account", "reserved", "concurrency", "advice"),
     [
-        (10, {}, 10 - OTHERS, "Service Quotas"),
-        (3, {}, 1, "Service Quotas"),
+        (10, {}, 10 - OTHERS, "`aws service-quotas request-"),
+        (3, {}, 1, "`aws service-quotas request-"),
         (1000, {"mapper": 20, "reducer": 30}, 20, "smr deploy --stack smr --region us-east-1 --reserved N"),
-        (100, {"mapper": 80}, 20 - OTHERS, "Service Quotas"),
-        (1000, {"coordinator": 400}, 600 - OTHERS, "Service Quotas"),
+        (100, {"mapper": 80}, 20 - OTHERS, "`aws service-quotas request-"),
+        (1000, {"coordinator": 400}, 600 - OTHERS, "`aws service-quotas request-"),
     ],
 )
 def test_concurrency_is_what_the_workers_get_at_least(

@@ -11,11 +11,27 @@ from hypothesis import strategies as st
 
 from smr_notebook.backends.aws.deploy.policies import ROLES, role_policy, scheduler_trust, tls_only, user_policy
 from smr_notebook.backends.aws.names import ROUTES, Names
+from smr_notebook.control.layout import Layout, split_page
+from smr_notebook.model import AttemptId, Phase, TaskId
 
 BUCKETS = st.lists(st.from_regex(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", fullmatch=True), max_size=3)
 STACKS = st.from_regex(r"[a-z][a-z0-9-]{0,22}[a-z0-9]|[a-z]", fullmatch=True)
 NAMES = st.builds(Names, STACKS, st.from_regex(r"[0-9]{12}", fullmatch=True), st.sampled_from(["us-east-1", "eu-west-1"]))
 MAY_DELETE = {"scheduler:DeleteSchedule", "sqs:DeleteMessage"}
+LAYOUT = Layout("09af09af")
+KEYS = {
+    LAYOUT.code: ("user", {"driver", "mapper", "reducer"}),
+    LAYOUT.request: ("user", {"driver"}),
+    f"{LAYOUT.input}000001": ("user", {"driver", "mapper"}),
+    LAYOUT.plan: ("driver", {"driver", "coordinator", "mapper", "reducer", "user"}),
+    split_page(LAYOUT.splits_of("000001"), 0): ("driver", {"mapper"}),
+    f"{LAYOUT.attempt(AttemptId(TaskId(Phase.MAP, 7), 2))}/run": ("mapper", {"coordinator", "reducer", "user"}),
+    f"{LAYOUT.attempt(AttemptId(TaskId(Phase.REDUCE, 7), 2))}/part-0.parquet": ("reducer", {"user"}),
+    LAYOUT.index: ("coordinator", {"reducer"}),
+    LAYOUT.manifest(Phase.MAP): ("coordinator", {"coordinator", "reducer", "user"}),
+    LAYOUT.manifest(Phase.REDUCE): ("coordinator", {"coordinator", "reducer", "user"}),
+}
+"""The objects of a job, who writes each, and who reads it."""
 
 
 def every_policy(names: Names, inputs: list[str], outputs: list[str]) -> dict[str, dict[str, Any]]:
@@ -35,7 +51,7 @@ def resources_of(names: Names) -> set[str]:
     functions = {f"{names.stack}-{route}" for route in ROUTES}
     return {
         f"arn:aws:s3:::{names.stack}-{names.account}-{names.region}",
-        f"arn:aws:s3:::{names.stack}-{names.account}-{names.region}/jobs/1/plan",
+        *(f"arn:aws:s3:::{names.stack}-{names.account}-{names.region}/{key}" for key in KEYS),
         f"arn:aws:dynamodb:{where}:table/{names.stack}",
         f"arn:aws:sqs:{where}:{names.stack}-failed",
         f"arn:aws:scheduler:{where}:schedule/{names.stack}/alarm",
@@ -86,13 +102,27 @@ def test_only_whom_the_work_asks_for_is_called(names: Names, inputs: list[str], 
         for who, policy in every_policy(names, inputs, outputs).items()
     }
     assert called == {
-        "driver": {"driver", "coordinator"},
+        "driver": {"coordinator"},
         "coordinator": set(ROUTES),
         "mapper": {"mapper", "coordinator"},
         "reducer": {"reducer", "coordinator"},
         "scheduler": {"coordinator"},
         "user": {"driver", "coordinator"},
     }
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_each_object_of_a_job_is_written_by_one_and_read_by_whom_it_is_for(key: str) -> None:
+    writer, readers = KEYS[key]
+    names = Names("smr", "123456789012", "eu-west-1")
+    may = {
+        (who, action)
+        for who, policy in every_policy(names, [], []).items()
+        for statement in policy["Statement"]
+        for action in statement["Action"]
+        if action.startswith("s3:") and any(fnmatchcase(f"{names.bucket_arn}/{key}", pattern) for pattern in statement["Resource"])
+    }
+    assert may == {(writer, "s3:PutObject"), *((who, "s3:GetObject") for who in readers)}
 
 
 @given(NAMES, BUCKETS, BUCKETS)

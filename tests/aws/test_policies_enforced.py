@@ -30,6 +30,16 @@ DENIED = {"AccessDenied", "AccessDeniedException", "403", "Forbidden"}
 ANYBODY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}
 WORKERS = ("mapper", "reducer")
 
+WRITES = {
+    "driver": ("plan", "splits/000001/000000"),
+    "coordinator": ("index", "manifest/map"),
+    "mapper": ("map/000007/002/run",),
+    "reducer": ("reduce/000007/002/part-0.parquet",),
+    "user": ("code", "request", "input/000000"),
+}
+OBJECTS = [key for keys in WRITES.values() for key in keys]
+"""The objects of a job."""
+
 Client = Callable[[str], Any]
 Call = Callable[[Client, Names], object]
 
@@ -78,7 +88,7 @@ def guarded(ministack_with_policies: str) -> Iterator[Guarded]:
             clients["s3"].put_object(Bucket=bucket, Key="a", Body=b"x")
         options = DeployOptions(names, "aws:{}", image="a.registry/image", inputs=("guarded-logs",), outputs=("guarded-results",))
         Stack(clients, names, PATIENCE, lambda _: None).set_up(checked(options))
-        for key in ("jobs/1/plan", "elsewhere"):
+        for key in (*(f"jobs/1/{key}" for key in OBJECTS), "elsewhere"):
             clients["s3"].put_object(Bucket=names.bucket, Key=key, Body=b"x")
         roles = {route: _taken(clients, names, route) for route in ROUTES}
         without_tls = [route for route, client in roles.items() if _may(client, names, get("own", "jobs/1/plan"))]
@@ -143,9 +153,13 @@ KEY = {"group": {"S": "/1"}, "key": {"S": "/a"}}
 READ_ROWS = rows(
     "query", KeyConditionExpression="#g = :g", ExpressionAttributeNames={"#g": "group"}, ExpressionAttributeValues={":g": {"S": "/1"}}
 )
+READS = {
+    "driver": ("plan", "code", "request", "input/000000"),
+    "coordinator": ("plan", "map/000007/002/run", "manifest/map"),
+    "mapper": ("plan", "code", "splits/000001/000000", "input/000000"),
+    "reducer": ("plan", "code", "map/000007/002/run", "manifest/map", "index"),
+}
 EVERYBODY: dict[str, Call] = {
-    "read a job's object": get("own", "jobs/1/plan"),
-    "write a job's object": put("own", "jobs/1/part"),
     "read a row": rows("get_item", Key=KEY),
     "write a row": rows("put_item", Item=KEY),
     "read rows": READ_ROWS,
@@ -155,11 +169,12 @@ EVERYBODY: dict[str, Call] = {
 NEEDED: list[tuple[str, str, Call]] = [
     *((role, what, needed) for role in ROUTES for what, needed in EVERYBODY.items()),
     *((role, "write its log", log(role)) for role in ROUTES),
+    *((role, f"write {key}", put("own", f"jobs/1/{key}")) for role in ROUTES for key in WRITES[role]),
+    *((role, f"read {key}", get("own", f"jobs/1/{key}")) for role in ROUTES for key in READS[role]),
     *((role, "read the input", get("guarded-logs", "a")) for role in ("driver", "mapper")),
     *((role, "list jobs' objects", list_bucket("own")) for role in ("driver", "coordinator")),
     *((role, "read the account's limits", lambda client, _: client("lambda").get_account_settings()) for role in ("driver", "coordinator")),
     ("driver", "list the input", list_bucket("guarded-logs")),
-    ("driver", "go on in a new invocation", call("driver")),
     ("coordinator", "start a mapper", call("mapper")),
     ("coordinator", "start a reducer", call("reducer")),
     ("coordinator", "start a driver", call("driver")),
@@ -191,7 +206,15 @@ FORBIDDEN_TO_ALL: dict[str, Call] = {
 }
 FORBIDDEN: list[tuple[str, str, Call]] = [
     *((role, what, forbidden) for role in ROUTES for what, forbidden in FORBIDDEN_TO_ALL.items()),
-    *((role, "call the driver", call("driver")) for role in WORKERS),
+    *(
+        (role, f"write {key}", put("own", f"jobs/1/{key}"))
+        for role in ROUTES
+        for writer, keys in WRITES.items()
+        for key in keys
+        if role != writer
+    ),
+    *((role, f"read {key}", get("own", f"jobs/1/{key}")) for role in ROUTES for key in OBJECTS if key not in READS[role]),
+    *((role, "call the driver", call("driver")) for role in ("driver", *WORKERS)),
     *((role, "list a bucket", list_bucket("own")) for role in WORKERS),
     *((role, "take what tells of failures", queue("receive_message")) for role in WORKERS),
     ("mapper", "call a reducer", call("reducer")),

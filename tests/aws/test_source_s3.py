@@ -15,7 +15,7 @@ from moto import mock_aws
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.source import S3Source
 from smr_notebook.backends.memory.source import MemorySource
-from smr_notebook.errors import InputMissingError, InputReadError
+from smr_notebook.errors import AccessDeniedError, ConfigError, CredentialsError, InputMissingError, InputReadError
 from smr_notebook.testing.emulators import FaultProxy
 from smr_notebook.testing.source import InputSourceTests, Place
 
@@ -114,7 +114,7 @@ def test_a_bucket_that_is_not_there_is_told(source: S3Source, pattern: str) -> N
 
 @pytest.mark.parametrize("pattern", ["No Bucket/a", "/a", "ab/*"])
 def test_what_no_bucket_can_be_called_is_told(source: S3Source, pattern: str) -> None:
-    with pytest.raises((InputReadError, InputMissingError), match=r"'s3://"):
+    with pytest.raises(InputMissingError, match=r"'s3://"):
         found(source, pattern)
 
 
@@ -154,7 +154,7 @@ def test_who_may_not_list_can_still_name_one_object(ann: Callable[[str, list[str
     assert found(source, "names-only/in/a") == ["in/a"]
     assert source.get("names-only/in/a") == b"x"
     for pattern in ("names-only/in/none", "names-only/in/", "names-only/in/*"):
-        with pytest.raises(InputReadError, match=r"Listing 's3://names-only/in/.*' failed: .*s3:ListBucket.*Allow s3:ListBucket"):
+        with pytest.raises(AccessDeniedError, match=r"Listing 's3://names-only/in/.*' failed: .*s3:ListBucket.*Allow s3:ListBucket"):
             found(source, pattern)
 
 
@@ -162,8 +162,17 @@ def test_who_may_not_read_learns_which_action_is_missing(ann: Callable[[str, lis
     source = ann("lists-only", ["s3:ListBucket"])
     assert found(source, "lists-only/in/*") == ["in/a", "in/b"]
     for call in (source.get, source.stat):
-        with pytest.raises(InputReadError, match=r"Reading 's3://lists-only/in/a' failed: .*s3:GetObject.*Allow s3:GetObject"):
+        with pytest.raises(AccessDeniedError, match=r"Reading 's3://lists-only/in/a' failed: .*s3:GetObject.*Allow s3:GetObject"):
             call("lists-only/in/a")
+
+
+def test_who_opens_a_source_may_say_what_helps_against_a_refusal(ann: Callable[[str, list[str]], S3Source]) -> None:
+    ann("mended", ["s3:PutObject"])
+    source = S3Source(Clients(), mend="Ask for {bucket}.")
+    with pytest.raises(AccessDeniedError, match=r"s3:ListBucket.* Ask for mended\.$"):
+        found(source, "mended/in/")
+    with pytest.raises(AccessDeniedError, match=r"s3:GetObject.* a missing object looks alike .* Ask for mended\.$"):
+        source.get("mended/in/a")
 
 
 # ---------------------------------------------------------------- archives
@@ -209,24 +218,30 @@ def test_an_object_restored_from_an_archive_is_an_object(archive: Any) -> None:
 
 def test_what_fails_for_good_is_told(faults: FaultProxy, bucket: str) -> None:
     source = S3Source(Clients(retries=1))
-    for code, status, words in [("SlowDown", 503, "AWS wants fewer calls"), ("ExpiredToken", 400, "aws sso login")]:
+    for code, status, words, kind in [
+        ("SlowDown", 503, "AWS wants fewer calls", InputReadError),
+        ("ExpiredToken", 400, "aws sso login", CredentialsError),
+    ]:
         faults.set({"service": "s3", "times": 2, "error": {"code": code, "status": status}})
-        with pytest.raises(InputReadError, match=f"Listing 's3://{bucket}/a' failed: .*{words}"):
+        with pytest.raises(kind, match=f"Listing 's3://{bucket}/a' failed: .*{words}"):
             found(source, f"{bucket}/a")
-        with pytest.raises(InputReadError, match=f"Reading 's3://{bucket}/a' failed: .*{words}"):
+        with pytest.raises(kind, match=f"Reading 's3://{bucket}/a' failed: .*{words}"):
             source.get(f"{bucket}/a")
 
 
 def test_a_head_that_is_refused_without_a_word_is_explained(aws: str, clients: Clients, bucket: str, hooks: Any) -> None:
     """As when credentials have expired: S3 says 400 and no more."""
-    for status, code, words in [(400, "ExpiredToken", "aws sso login"), (403, "AccessDenied", "Allow s3:GetObject")]:
+    for status, code, words, kind in [
+        (400, "ExpiredToken", "aws sso login", CredentialsError),
+        (403, "AccessDenied", "Allow s3:GetObject", AccessDeniedError),
+    ]:
         hooks.refuse(clients["s3"], "HeadObject", "", status)
         hooks.refuse(clients["s3"], "GetObject", code, status)
-        with pytest.raises(InputReadError, match=f"{code}.*{words}"):
+        with pytest.raises(kind, match=f"{code}.*{words}"):
             S3Source(clients).stat(f"{bucket}/a")
 
 
 def test_a_bucket_in_another_region_is_told(aws: str, clients: Clients, bucket: str, hooks: Any) -> None:
     hooks.refuse(clients["s3"], "ListObjectsV2", "PermanentRedirect", 301, times=9)
-    with pytest.raises(InputReadError, match=r"the bucket is in another region"):
+    with pytest.raises(ConfigError, match=r"the bucket is in another region"):
         found(S3Source(clients), f"{bucket}/a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -132,6 +133,20 @@ class TestGathered(ExchangeTests):
         receipt = write(ObjectExchange(objects, "jobs/j", scratch=tmp_path), attempt_of(0), {}, partitions=2)
         with pytest.raises(CorruptObjectError, match="2 partitions instead of 3"):
             gather_index(objects, [receipt], 3)
+
+    def test_the_index_of_many_runs_takes_little_more_memory_than_its_bytes(self, objects: DictObjects, tmp_path: Path) -> None:
+        """It is half a gigabyte for ten thousand runs of a thousand partitions."""
+        writer = ObjectExchange(objects, "jobs/j", scratch=tmp_path).writer(attempt_of(0), 100)
+        for partition in range(100):
+            writer.write(partition, b"x", groups=1, pairs=partition, checksum=1)
+        receipts = [writer.close()] * 1200
+        tracemalloc.start()
+        index = gather_index(objects, receipts, 100)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert index.pairs == tuple(1200 * partition for partition in range(100))
+        assert b"".join(index.pieces()) == index.data
+        assert peak < 1.6 * len(index.data)
 
     def test_no_runs_give_an_empty_index(self, objects: DictObjects, tmp_path: Path) -> None:
         reader = gathered(objects, (), 2, tmp_path)

@@ -16,9 +16,11 @@ from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.config import resolve
 from smr_notebook.control.coordinator import revive, run_coordinator
 from smr_notebook.control.driving import MOST_DRIVERS, run_driver
+from smr_notebook.control.keeping import Keeper
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate, decode, drive
+from smr_notebook.control.metering import Spending
 from smr_notebook.control.plans import read_plan
 from smr_notebook.control.worker import handle_death, run_attempt
 from smr_notebook.environment import environment
@@ -28,13 +30,21 @@ from smr_notebook.errors import (
     ConfigError,
     EnvironmentMismatchError,
     InputMissingError,
+    JobCancelled,
+    JobError,
+    JobTimeoutError,
     ObjectNotFoundError,
+    PlatformError,
+    ServiceError,
     StoreError,
+    ThrottledError,
 )
 from smr_notebook.job import Job
-from smr_notebook.model import JobState, Policy
+from smr_notebook.model import JobState, ObjectInfo, Policy
 from smr_notebook.ports import Backend, Context, ServiceLimits
 from smr_notebook.session import Session
+from smr_notebook.testing.fates import Fates, Odds
+from smr_notebook.testing.faults import Died, FaultyStore, FaultyTable, Mischief
 
 
 def count_words(line: str) -> Iterator[tuple[str, int]]:
@@ -92,10 +102,10 @@ class Cloud:
         while calls := [message for message in self.service.calls if roles is None or message.role in roles]:
             message = calls[0]
             self.service.calls.remove(message)
-            run: Callable[..., None] = {Role.DRIVER: run_driver, Role.COORDINATOR: self._coordinate}.get(message.role, run_attempt)
+            run: Callable[..., None] = {Role.DRIVER: run_driver, Role.COORDINATOR: self.coordinate_through}.get(message.role, run_attempt)
             run(self.backend, message, self.context(f"{message.role}-{len(self.service.calls)}-{self.clock.now()}"))
 
-    def _coordinate(self, backend: Backend, message: Message, context: Context) -> None:
+    def coordinate_through(self, backend: Backend, message: Message, context: Context) -> None:
         run_coordinator(replace(backend, functions=_Inline(self)), message, replace(context, deadline=self.clock.now() + 1e6))
 
 
@@ -299,3 +309,206 @@ def test_the_watchdog_is_armed_while_a_coordinator_works_and_called_off_at_the_e
     cloud.clock.sleep(10_000)
     alarms.ring()
     assert cloud.service.calls == []
+
+
+def test_a_driver_that_comes_late_ends_no_job_that_has_a_plan(cloud: Cloud) -> None:
+    """Not for want of input that is gone by then, and not because the job had many coordinators."""
+    job = cloud.submit()
+    cloud.run({Role.DRIVER})
+    ledger = Ledger(cloud.backend.table, job.id)
+    for number in range(2 * MOST_DRIVERS):
+        ledger.take_lease(f"coordinator {number}", now=cloud.clock.now(), seconds=1)
+        cloud.clock.sleep(2)
+    books = dict(cloud.input)
+    cloud.input.clear()
+    cloud.service.calls.clear()
+    run_driver(cloud.backend, drive(job.id), cloud.context("late"))
+    assert ledger.outcome() is None
+    assert [message.role for message in cloud.service.calls] == [Role.COORDINATOR]
+    cloud.input.update(books)
+    cloud.run()
+    assert len(job.result()) == 3
+
+
+def test_what_a_driver_cannot_plan_is_no_end_once_another_one_has_planned(cloud: Cloud) -> None:
+    job = cloud.submit()
+    cloud.service.calls.clear()
+    backend = replace(cloud.backend, sources={"s3": _Overtaken(cloud, job.id)})
+    run_driver(backend, drive(job.id), cloud.context("slow"))
+    assert Ledger(cloud.backend.table, job.id).outcome() is None
+    cloud.run()
+    assert len(job.result()) == 3
+
+
+class _Overtaken(MemorySource):
+    """Takes so long that another driver plans meanwhile, and then finds nothing."""
+
+    def __init__(self, cloud: Cloud, job: str) -> None:
+        super().__init__({})
+        self._cloud = cloud
+        self._job = job
+
+    def find(self, pattern: str) -> Iterator[ObjectInfo]:
+        self._cloud.clock.sleep(100)
+        run_driver(self._cloud.backend, drive(self._job), self._cloud.context("quick"))
+        return super().find(pattern)
+
+
+@pytest.mark.parametrize("trouble", [ServiceError("Lambda cannot be reached."), ThrottledError("Lambda wants fewer calls.")])
+def test_a_service_that_cannot_be_asked_is_no_end_of_the_job(cloud: Cloud, trouble: Exception) -> None:
+    job = cloud.submit()
+    with pytest.raises(type(trouble)):
+        run_driver(replace(cloud.backend, functions=_Silent(trouble)), drive(job.id), cloud.context())
+    assert job.status().state is JobState.SUBMITTED
+    cloud.clock.sleep(20)
+    cloud.run()
+    assert len(job.result()) == 3
+
+
+@dataclass
+class _Silent(Service):
+    """Does not tell its limits."""
+
+    trouble: Exception = field(default_factory=lambda: ServiceError("Nobody answers."))
+
+    def __init__(self, trouble: Exception) -> None:
+        super().__init__()
+        self.trouble = trouble
+
+    @property
+    def limits(self) -> ServiceLimits:
+        raise self.trouble
+
+
+def test_a_request_that_is_gone_is_how_the_job_ends(cloud: Cloud) -> None:
+    job = cloud.submit()
+    cloud.backend.objects.delete_prefix(Layout(job.id).request)
+    cloud.run()
+    assert isinstance(job.exception(), ObjectNotFoundError)
+
+
+@pytest.mark.parametrize("role", [Role.DRIVER, Role.COORDINATOR])
+def test_a_job_that_was_cancelled_before_it_was_planned_ends_cancelled(cloud: Cloud, role: Role) -> None:
+    job = cloud.submit()
+    job.cancel()
+    cloud.service.calls[:] = [Message(role, job.id)]
+    cloud.run()
+    with pytest.raises(JobCancelled, match="cancelled by the user"):
+        job.result()
+    with pytest.raises(ObjectNotFoundError):
+        read_plan(cloud.backend.objects, job.id)
+
+
+def test_a_job_that_no_driver_plans_ends_all_the_same(cloud: Cloud) -> None:
+    job = cloud.submit()
+    for _ in range(40):
+        cloud.service.calls.clear()  # whoever is called never comes
+        cloud.clock.sleep(cloud.backend.policy.longest / 30)
+        revive(cloud.backend, job.id)
+        cloud.run({Role.COORDINATOR})
+    assert cloud.service.calls == []
+    assert isinstance(job.exception(), JobTimeoutError)
+
+
+def test_a_function_that_does_not_load_where_code_runs_is_no_failure_of_the_platform(cloud: Cloud) -> None:
+    job = cloud.session.map_reduce(_Unloadable(), sum, "s3://books")
+    cloud.run()
+    error = job.exception()
+    assert type(error) is JobError
+    assert "The driver failed with ZeroDivisionError" in str(error)
+
+
+class _Unloadable:
+    """A function whose arrival fails."""
+
+    def __call__(self, record: str) -> None:
+        raise AssertionError(record)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (divmod, (1, 0))
+
+
+def test_a_driver_that_follows_another_maps_nothing_for_an_estimate(tmp_path: Any) -> None:
+    """The one before may have died of it: the job names its failures itself."""
+    cloud = Cloud(tmp_path, tariff="aws/us-east-1/x86_64")
+    first, second = cloud.submit(), cloud.submit()
+    Ledger(cloud.backend.table, second.id).take_lease("dead", now=cloud.clock.now() - 100, seconds=10)
+    cloud.run({Role.DRIVER})
+    plans = [read_plan(cloud.backend.objects, job.id) for job in (first, second)]
+    assert [plan.estimate.sampled for plan in plans if plan.estimate] == [3, 0]
+
+
+def test_who_keeps_a_lease_lets_go_of_one_that_another_took(cloud: Cloud) -> None:
+    """Also where that one has let go of it already: the coordinator that it called is about to take it."""
+    job = cloud.submit()
+    ledger, clock = Ledger(cloud.backend.table, job.id), cloud.clock
+    keeper = Keeper(ledger, "slow", clock, seconds=10.0, spending=Spending(None, clock.now()))
+    assert keeper.take()
+    assert keeper.beat() == pytest.approx(10 / 3)
+    clock.sleep(20)
+    ledger.take_lease("quick", now=clock.now(), seconds=10)
+    ledger.expire_lease("quick", clock.now())
+    assert keeper.beat() == float("inf")
+    lease = ledger.lease()
+    assert lease is not None
+    assert lease.owner == "quick"
+
+
+def test_who_keeps_the_lease_of_a_job_that_was_removed_stops(cloud: Cloud) -> None:
+    job = cloud.submit()
+    keeper = Keeper(Ledger(cloud.backend.table, job.id), "driver", cloud.clock, seconds=10.0, spending=Spending(None, 0.0))
+    keeper.take()
+    cloud.backend.table.delete_group(job.id)
+    assert keeper.beat() == float("inf")
+    cloud.backend.table.put(job.id, "job/lease", b"of another version", expect=0)
+    assert keeper.beat() == float("inf")
+
+
+def test_a_submission_that_breaks_off_where_nobody_deletes_leaves_no_job_that_runs(cloud: Cloud) -> None:
+    class Broken(Service):
+        def invoke(self, payload: bytes) -> None:
+            raise ServiceError("Lambda cannot be reached.")
+
+    cloud.backend = replace(cloud.backend, expires=True)
+    session = Session(settings=cloud.session.settings, backend=replace(cloud.backend, functions=Broken()))
+    with pytest.raises(ServiceError):
+        session.map_reduce(count_words, sum, "s3://books")
+    (left,) = cloud.session.jobs()
+    assert left.state is JobState.CANCELLED
+    cloud.clock.sleep(100)
+    assert not revive(cloud.backend, left.id)
+
+
+@pytest.mark.parametrize("decade", range(5))
+def test_whatever_befalls_drivers_and_coordinators_the_answer_is_that_of_one_plan(tmp_path: Any, decade: int) -> None:
+    """They die between two writes, are called twice and late, and cannot reach the store; and often nobody tells of it."""
+    odds = Odds(flaky=0.05, coordinator_death=0.5)
+    for seed in range(decade * 10, decade * 10 + 10):
+        cloud = Cloud(tmp_path)
+        job = cloud.submit()
+        befall(cloud, job, Fates(seed, odds))
+        assert job.result().to_dict("list") == {"key": ["one", "three", "two"], "value": [1, 1, 3]}, f"seed {seed}"
+
+
+def befall(cloud: Cloud, job: Job, fates: Fates) -> None:
+    """Run what is called, and have whoever watches call again, until the end is told."""
+    calm, turn = cloud.backend, 0
+    while not job.done():
+        turn += 1
+        if not cloud.service.calls:
+            cloud.clock.sleep(20)
+            revive(calm, job.id)
+            continue
+        message = cloud.service.calls.pop(0)
+        name = f"{message.role}-{turn}"
+        if fates.happens(f"{name} is called again", 0.3):
+            cloud.service.calls.append(message)
+        fate = fates.of(name)
+        mischief = Mischief(fates, name, operations=fate.operations)
+        backend = replace(calm, table=FaultyTable(calm.table, mischief), objects=FaultyStore(calm.objects, mischief))
+        run = run_driver if message.role is Role.DRIVER else cloud.coordinate_through
+        try:
+            run(backend, message, cloud.context(name))
+        except (Died, PlatformError):
+            if fate.noticed:
+                handle_death(calm, DeathNotice(message, name, "killed by signal 9"))

@@ -13,10 +13,11 @@ import msgspec
 import pytest
 
 import smr_notebook as smr
+from smr_notebook.backends.memory.alarms import MemoryAlarms
 from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
-from smr_notebook.control.attempts import claim
+from smr_notebook.control.attempts import Output, claim
 from smr_notebook.control.coordinator import looks, revive, run_coordinator
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
@@ -24,16 +25,34 @@ from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate
 from smr_notebook.control.plans import write_code, write_plan
 from smr_notebook.control.pulse import pulse_of
 from smr_notebook.control.rows import JobEntry
-from smr_notebook.control.worker import ABANDONED, Ends, Heart, handle_death, run_attempt
+from smr_notebook.control.worker import ABANDONED, Ends, Heart, deliver, ends_of, handle_death, run_attempt
 from smr_notebook.dataflow.code import capture
 from smr_notebook.dataflow.functions import Functions
-from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.inputs import RecordBlock
+from smr_notebook.dataflow.mapping import run_map_to_part
+from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.dataflow.sealing import seal
 from smr_notebook.dataflow.stored import store_items
 from smr_notebook.environment import environment
-from smr_notebook.errors import ServiceError, StoreError, ThrottledError
-from smr_notebook.model import Attempt, AttemptState, Format, JobState, Phase, Plan, Policy, Span, Split
-from smr_notebook.ports import Backend, Buffer, Context, Row, ServiceLimits
+from smr_notebook.errors import AccessDeniedError, ServiceError, StoreError, ThrottledError
+from smr_notebook.model import (
+    Attempt,
+    AttemptId,
+    AttemptState,
+    Format,
+    JobState,
+    Leg,
+    Numbers,
+    Part,
+    Phase,
+    Plan,
+    Policy,
+    Position,
+    Span,
+    Split,
+    TaskId,
+)
+from smr_notebook.ports import Backend, Buffer, Context, Row, ServiceLimits, Table
 from smr_notebook.standing import Outcome, PhaseProgress, Progress
 from smr_notebook.testing.waiting import wait_until
 
@@ -48,9 +67,11 @@ class Service:
     limits: ServiceLimits
     calls: list[Message] = field(default_factory=list)
     refuses: Exception | None = None
+    refused: int = 0
 
     def invoke(self, payload: bytes) -> None:
         if self.refuses is not None:
+            self.refused += 1
             raise self.refuses
         message = decode(payload)
         assert isinstance(message, Message)
@@ -166,6 +187,32 @@ def test_what_only_a_running_job_needs_is_gone_at_its_end(job: Job) -> None:
     assert left == {"plan", "code", "manifest", "reduce"}
 
 
+def test_where_objects_expire_nobody_deletes_any(job: Job) -> None:
+    """Neither at the end of a job nor for an output that lost: no role may."""
+    kept = DeletesNothing()
+    for info in job.backend.objects.list_prefix("jobs/"):
+        kept.put(info.key, job.backend.objects.get(info.key))
+    job.backend = replace(job.backend, objects=kept, expires=True)
+    next(job.looking())
+    (message, *_) = job.service.calls
+    zombie = claim(job.ledger, message.attempt_id, owner="zombie", clock=job.clock, lease=15)
+    assert zombie is not None
+    job.clock.sleep(20)
+    assert job.run() is JobState.DONE
+    deliver(job.backend, "3f9a", zombie, Output(), numbers=Numbers())
+    assert kept.asked == 0
+
+
+class DeletesNothing(MemoryStore):
+    """Counts what it was asked to delete."""
+
+    asked = 0
+
+    def delete_prefix(self, prefix: str) -> int:
+        self.asked += 1
+        return 0
+
+
 def test_a_user_error_is_told_with_its_line_and_ends_the_job_the_second_time() -> None:
     def poisoned(item: int) -> Iterator[tuple[int, int]]:
         yield item, 1 // (item - 50)
@@ -177,6 +224,7 @@ def test_a_user_error_is_told_with_its_line_and_ends_the_job_the_second_time() -
     assert outcome.error == "TaskError"
     (sample,) = outcome.failures
     assert (sample.attempt.number, sample.failure.type, sample.failure.record) == (2, "ZeroDivisionError", "50")
+    assert list(job.backend.objects.list_prefix(Layout("3f9a").input)), "what a job read that failed is still there"
     assert sample.failure.frames[-1].text == "yield item, 1 // (item - 50)"
 
 
@@ -241,7 +289,7 @@ def test_a_heart_reports_and_asks_the_stream_to_end_and_abandons_what_does_not(j
     assert mine is not None
     meter, abandoned = Meter(), list[int]()
     meter.records_read = 7
-    with Heart(mine, meter, POLICY, ends=Ends(math.inf, abandoned.append, None), clock=job.clock, grace=0.0):
+    with Heart(mine, meter, POLICY, ends=Ends(math.inf, math.inf, abandoned.append, None), clock=job.clock, grace=0.0):
         wait_until(lambda: attempt_of(job, message).numbers.records_read == 7)
         job.ledger.stop(message.attempt_id, job.clock.now())
         wait_until(lambda: abandoned)
@@ -255,7 +303,7 @@ def test_a_heart_stops_with_its_block(job: Job) -> None:
     mine = claim(job.ledger, message.attempt_id, owner="w", clock=job.clock, lease=15)
     assert mine is not None
     meter = Meter()
-    with Heart(mine, meter, POLICY, ends=Ends(math.inf, survive, None), clock=job.clock):
+    with Heart(mine, meter, POLICY, ends=Ends(math.inf, math.inf, survive, None), clock=job.clock):
         wait_until(lambda: attempt_of(job, message).numbers.resident_bytes > 0)
     assert meter.stopped is None
     told = attempt_of(job, message)
@@ -510,6 +558,43 @@ def test_a_coordinator_that_loses_its_lease_on_the_way_tells_nothing_more() -> N
     job.backend = replace(job.backend, functions=SlowService(job.service, job.clock, overtaken_by=job.ledger))
     assert list(job.looking("first")) == []
     assert job.ledger.progress() is None
+    assert len(job.service.calls) == 1, "the other one makes the calls that are left"
+
+
+def test_a_coordinator_hops_in_time_however_much_there_is_to_do() -> None:
+    """Here each write takes a second, and a job with two hundred attempts is to be cancelled."""
+    job = Job(functions(remainders), list(range(400)))
+    for task in range(200):
+        job.ledger.launch(AttemptId(TaskId(Phase.MAP, task), 1), now=job.clock.now(), expires=job.clock.now() + HOUR)
+    job.ledger.request_cancel("enough", job.clock.now())
+    job.backend = replace(job.backend, table=SlowTable(job.backend.table, job.clock))
+    context = job.context("first", seconds=120.0)
+    run_coordinator(job.backend, coordinate("3f9a"), context)
+    assert job.clock.now() < context.deadline
+    assert job.service.calls == [coordinate("3f9a")]
+    stopped = [attempt.state for (attempt,) in job.ledger.snapshot().attempts.values()]
+    assert 50 < stopped.count(AttemptState.STOPPED) < 120, "the next one stops the others"
+
+
+class SlowTable:
+    """Takes a second for each write."""
+
+    def __init__(self, table: Table, clock: SimulatedClock) -> None:
+        self._table = table
+        self._clock = clock
+        self.get, self.query, self.delete_group = table.get, table.query, table.delete_group
+
+    def put(self, group: str, key: str, value: bytes, *, expect: int) -> Row:
+        self._clock.sleep(1.0)
+        return self._table.put(group, key, value, expect=expect)
+
+
+def test_a_call_that_is_refused_again_and_again_is_made_later_and_later(job: Job) -> None:
+    job.service.refuses = ThrottledError("later")
+    coordinator, until = job.looking(), job.clock.now() + 300.0
+    while job.clock.now() < until:
+        job.clock.sleep(next(coordinator) - job.clock.now())
+    assert 60 <= job.service.refused < 70, "each five seconds at last"
 
 
 def test_the_result_is_that_of_the_last_phase_whatever_the_progress_says(job: Job) -> None:
@@ -556,3 +641,234 @@ def test_a_store_that_deletes_nothing_keeps_no_coordinator_busy(job: Job) -> Non
     lease = job.ledger.lease()
     assert lease is not None
     assert lease.expired(job.clock.now())
+
+
+@dataclass
+class Silent:
+    """Does not tell its limits as long as there is trouble."""
+
+    service: Service
+    trouble: Exception | None = None
+
+    @property
+    def limits(self) -> ServiceLimits:
+        if self.trouble is not None:
+            raise self.trouble
+        return self.service.limits
+
+    def invoke(self, payload: bytes) -> None:
+        self.service.invoke(payload)
+
+
+@pytest.mark.parametrize("trouble", [ThrottledError("fewer calls"), ServiceError("nobody answers")])
+def test_a_service_that_does_not_answer_for_a_while_ends_no_job(job: Job, trouble: Exception) -> None:
+    silent = Silent(job.service, trouble)
+    job.backend = replace(job.backend, functions=silent)
+    coordinator = job.looking()
+    for _ in range(5):
+        job.clock.sleep(next(coordinator) - job.clock.now())
+    assert job.ledger.outcome() is None
+    silent.trouble = None
+    for _ in coordinator:
+        job.work()
+    outcome = job.ledger.outcome()
+    assert outcome is not None
+    assert outcome.state is JobState.DONE
+
+
+def test_a_service_that_does_not_answer_for_long_ends_the_job_with_its_words(job: Job) -> None:
+    job.backend = replace(job.backend, functions=Silent(job.service, ThrottledError("fewer calls")))
+    for wake_at in job.looking():
+        job.clock.sleep(wake_at - job.clock.now())
+    outcome = job.ledger.outcome()
+    assert outcome is not None
+    assert (outcome.error, outcome.message) == ("ThrottledError", "fewer calls")
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_job_that_is_cancelled_makes_no_call_again(job: Job, follows: bool) -> None:
+    job.service.refuses = ThrottledError("later")
+    coordinator = job.looking("first")
+    next(coordinator)
+    job.service.refuses = None
+    job.ledger.request_cancel("enough", job.clock.now())
+    job.clock.sleep(11)
+    for _ in job.looking("second") if follows else coordinator:
+        job.clock.sleep(1)
+    assert job.service.calls == []
+    outcome = job.ledger.outcome()
+    assert outcome is not None
+    assert outcome.state is JobState.CANCELLED
+
+
+def test_a_coordinator_that_fails_stops_what_lives(job: Job) -> None:
+    coordinator = job.looking()
+    next(coordinator)
+    (message, *_) = job.service.calls
+    job.work()
+    job.service.refuses = AccessDeniedError("lambda:InvokeFunction is not allowed")
+    claimed = AttemptId(replace(message.attempt_id.task, number=5), 1)
+    job.ledger.launch(claimed, now=job.clock.now(), expires=job.clock.now() + 60)
+    job.ledger.claim(claimed, owner="w", now=job.clock.now(), lease=60)
+    for _ in itertools.islice(coordinator, 5):
+        job.clock.sleep(1)
+    outcome = job.ledger.outcome()
+    assert outcome is not None
+    assert (outcome.state, outcome.error) == (JobState.FAILED, "AccessDeniedError")
+    assert not any(attempt.live for of_task in job.ledger.snapshot().attempts.values() for attempt in of_task)
+
+
+def test_a_lease_is_kept_while_a_phase_is_gathered(job: Job) -> None:
+    """Else whoever watches would start another coordinator, which gathers it once more."""
+    policy = Policy(heartbeat=0.01, coordinator_lease=0.03)
+    job = Job(functions(remainders), ITEMS, policy=policy)
+    store = SlowToGather(job)
+    job.backend = replace(job.backend, objects=store)
+    assert job.run() is JobState.DONE
+    assert store.kept == [True, True]
+
+
+class SlowToGather(MemoryStore):
+    """Takes manifests only after the lease was renewed meanwhile."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        for info in job.backend.objects.list_prefix("jobs/"):
+            super().put(info.key, job.backend.objects.get(info.key))
+        self._job = job
+        self.kept: list[bool] = []
+
+    def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False) -> bool:
+        if "/manifest/" in key:
+            before = self._expires()
+            self._job.clock.sleep(0.02)
+            wait_until(lambda: self._expires() > before)
+            self.kept.append(True)
+        return super().put(key, data, if_absent=if_absent)
+
+    def _expires(self) -> float:
+        lease = self._job.ledger.lease()
+        assert lease is not None
+        return lease.expires
+
+
+# ---------------------------------------------------------------- the time of an invocation
+
+
+class Attempted:
+    """One attempt of 15 minutes, whose heart beats whenever its records take time."""
+
+    def __init__(self, job: Job, *, in_vain: int = 0) -> None:
+        next(job.looking())
+        (message, *_) = job.service.calls
+        mine = claim(job.ledger, message.attempt_id, owner="w", clock=job.clock, lease=15)
+        assert mine is not None
+        self.job = job
+        self.meter = Meter()
+        self.context = job.context(seconds=900.0)
+        self.abandoned: list[int] = []
+        policy = Policy(heartbeat=5.0, margin=60.0)
+        ends = ends_of(self.context, policy, now=job.clock.now(), in_vain=in_vain, abandon=self.abandoned.append)
+        self.heart = Heart(mine, self.meter, policy, ends=ends, clock=job.clock)
+        self._next = job.clock.now() + 5.0
+
+    def map(self, seconds: float) -> Iterator[tuple[int, int]]:
+        """Map a record that takes so long."""
+        until = self.job.clock.now() + seconds
+        while self.job.clock.now() < until:
+            self.job.clock.sleep(min(until, max(self._next, self.job.clock.now())) - self.job.clock.now())
+            if self.job.clock.now() >= self._next and not self.abandoned:
+                self._next = self.job.clock.now() + self.heart.beat()
+        yield 1, 1
+
+    def run(self, records: Iterable[float]) -> Position | None:
+        """Map records; return where the attempt ended before them."""
+        blocks = [RecordBlock("items", list(records), 1, lambda _: -1, begin=0)]
+        return run_map_to_part(functions(self.map, reduce=False), blocks, Nowhere(), meter=self.meter).position
+
+
+class Nowhere:
+    """Takes rows."""
+
+    def add(self, keys: list[object], values: list[object], groups: list[object] | None = None) -> None:
+        assert len(keys) == len(values)
+
+    def close(self) -> Part:
+        return Part(0, ())
+
+    def abort(self) -> None:
+        return
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0, 7.0, 61.0, 70.0, 100.0, 180.0, 299.0, 400.0, 500.0, 850.0])
+def test_an_attempt_winds_up_while_there_is_time_for_another_record_like_its_longest(job: Job, seconds: float) -> None:
+    attempted = Attempted(job)
+    position = attempted.run(seconds for _ in range(10_000))
+    assert position is not None
+    assert job.clock.now() <= attempted.context.deadline - 45.0, "there is time to publish"
+    assert position.done == pytest.approx(min(840.0, max(900.0 - 60.0 - seconds, seconds)) / seconds, rel=0.2, abs=1)
+    assert attempted.abandoned == []
+
+
+def test_an_attempt_has_half_as_much_time_where_one_before_it_came_to_nothing(job: Job) -> None:
+    """So that a long record which comes late, and ended the one before, is another leg's first."""
+    attempted = Attempted(job, in_vain=1)
+    position = attempted.run([*(1.0 for _ in range(800)), 600.0])
+    assert position is not None
+    assert position.done == pytest.approx(450, abs=10)
+
+
+def test_the_attempts_in_vain_are_those_since_the_last_leg(job: Job) -> None:
+    next(job.looking())
+    task = job.service.calls[0].attempt_id.task
+    found = []
+    for number in range(1, 6):
+        attempt = AttemptId(task, number)
+        job.ledger.launch(attempt, now=job.clock.now(), expires=job.clock.now() + 60)
+        mine = claim(job.ledger, attempt, owner=f"w{number}", clock=job.clock, lease=15)
+        assert mine is not None
+        found.append(mine.in_vain)
+        if number == 3:
+            job.ledger.put_leg(Leg(attempt, "w3", 0.0, 1, Position(1), 1.0, Numbers()))
+    assert found == [0, 1, 2, 0, 1]
+
+
+def test_a_record_that_takes_longer_than_an_invocation_is_told_as_that(job: Job) -> None:
+    attempted = Attempted(job)
+    with pytest.raises(AttemptStopped):
+        attempted.run([10.0, 1_000.0])
+    assert attempted.abandoned == [ABANDONED]
+    (told,) = [attempt for (attempt,) in job.ledger.snapshot().attempts.values() if attempt.state is AttemptState.FAILED]
+    assert told.failure is not None
+    assert told.failure.type == "TaskTimeoutError"
+    assert told.changed < attempted.context.deadline
+
+
+def test_a_record_that_began_late_is_not_told_so(job: Job) -> None:
+    attempted = Attempted(job)
+    attempted.run([*(1.0 for _ in range(700)), 400.0])
+    assert job.clock.now() > attempted.context.deadline
+    assert not any(attempt.failure for of_task in job.ledger.snapshot().attempts.values() for attempt in of_task)
+
+
+def test_an_alarm_is_put_off_now_and_then_and_never_rings_while_somebody_works(job: Job) -> None:
+    job.service.refuses = ThrottledError("later")
+    rang: list[bytes] = []
+    alarms = CountedAlarms(job.clock, rang.append)
+    job.backend = replace(job.backend, alarms=alarms)
+    coordinator, until = job.looking(), job.clock.now() + 3_000.0
+    while job.clock.now() < until:
+        job.clock.sleep(next(coordinator) - job.clock.now())
+        alarms.ring()
+    assert rang == []
+    assert 28 < alarms.sets < 33, "a third of its time is long enough"
+
+
+class CountedAlarms(MemoryAlarms):
+    """Counts how often an alarm is set."""
+
+    sets = 0
+
+    def set(self, name: str, at: float, payload: bytes) -> None:
+        self.sets += 1
+        super().set(name, at, payload)

@@ -45,7 +45,7 @@ def plan_for(pairs: Sequence[Pairs], *, reducers: int, combine: bool = False) ->
     )
 
 
-def drawn(seed: int, odds: Odds, *, maps: int = 0, branching: int = 0) -> Simulation:
+def drawn(seed: int, odds: Odds, *, maps: int = 0, branching: int = 0, watched: bool = True) -> Simulation:
     """Return a job of any shape on a service of any kind; with so many map tasks, if that matters."""
     random = Random(f"job {seed}")
     pairs = some_pairs(random)
@@ -60,7 +60,7 @@ def drawn(seed: int, odds: Odds, *, maps: int = 0, branching: int = 0) -> Simula
         environment=plan.environment,
     )
     limits = replace(limits, concurrency=limits.concurrency * 10) if maps else limits
-    return Simulation(plan, pairs, Fates(seed, odds), limits, branching=branching)
+    return Simulation(plan, pairs, Fates(seed, odds), limits, branching=branching, watched=watched)
 
 
 def check_result(job: Simulation, story: Story) -> None:
@@ -141,6 +141,15 @@ def test_each_trouble_alone_never_spoils_an_answer(trouble: str) -> None:
 def test_a_job_that_is_launched_as_a_tree_is_the_same_job(seed: int) -> None:
     """The first workers launch the next; whoever dies before that takes a whole branch along."""
     job = drawn(seed, ROUGH, maps=60, branching=2)
+    story = job.run()
+    (check_result if story.outcome.state is JobState.DONE else check_cause)(job, story)
+
+
+@pytest.mark.parametrize("odds", [pytest.param(ROUGH, id="rough"), pytest.param(STORM, id="storm")])
+@pytest.mark.parametrize("seed", [*range(12), 68, 113, 224, 238, 256, 546])
+def test_a_job_that_nobody_watches_ends_too(seed: int, odds: Odds) -> None:
+    """Coordinators die, and often nobody tells of it: the alarm brings the next one. In the later stories one dies at its first write."""
+    job = drawn(seed, odds, watched=False)
     story = job.run()
     (check_result if story.outcome.state is JobState.DONE else check_cause)(job, story)
 

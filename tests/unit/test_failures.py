@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from smr_notebook.control.failures import MESSAGE_CHARACTERS, PICKLED_BYTES, describe
+from smr_notebook.control.failures import LINE_CHARACTERS, MESSAGE_CHARACTERS, PICKLED_BYTES, describe
 from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.dataflow.sealing import unseal
 from smr_notebook.errors import CorruptObjectError, InputFormatError, PairShapeError
@@ -106,6 +106,17 @@ def test_long_messages_are_cut_and_hostile_ones_survived() -> None:
     assert len(failure.message) == MESSAGE_CHARACTERS
     hostile = "class E(Exception):\n    def __str__(self):\n        raise OSError\ndef map(line):\n    raise E\n"
     assert "__str__ raised OSError" in failure_of(cell_function("map", hostile), "").message
+
+
+def test_a_line_as_long_as_a_file_is_cut() -> None:
+    text = f"def map(line): return 1 / 0  # {'long ' * 100_000}"
+    try:
+        cell_function("map", text)("")
+    except ZeroDivisionError as error:
+        raised = UserCodeError("map", "''")
+        raised.__cause__ = error
+    failure = describe(raised, {CELL: ("Cell In[2]", text)})
+    assert len(failure.frames[-1].text) == LINE_CHARACTERS
 
 
 def test_a_runaway_recursion_is_told_by_its_innermost_frames() -> None:

@@ -18,7 +18,7 @@ from smr_notebook.control.messages import Message, decode
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.scheduling import Launch
 from smr_notebook.environment import environment
-from smr_notebook.errors import PlatformError, ServiceError, ThrottledError
+from smr_notebook.errors import AccessDeniedError, PayloadTooLargeError, PlatformError, ServiceError, ThrottledError
 from smr_notebook.model import AttemptId, AttemptState, Phase, Policy, TaskId
 from smr_notebook.ports import Backend, ServiceLimits
 
@@ -150,6 +150,25 @@ def test_what_somebody_claimed_meanwhile_is_not_called_again() -> None:
     ledger = Ledger(backend.table, "job")
     launch(backend, ledger, "job", [replace(again, attempt=one) for one in attempts(3)], proceed=lambda: True)
     assert [message.task for message in calls.taken] == [0, 2]
+
+
+@pytest.mark.parametrize("parallel", [1, 8])
+def test_who_launches_for_others_does_its_own_work_whatever_becomes_of_theirs(parallel: int) -> None:
+    calls = Calls()
+    backend = platform(calls, branching=4, parallel=parallel)
+    launched(backend, attempts(100))
+    (first, *_), calls.taken = calls.taken, []
+    calls.asked = 0
+    calls.refuses = {1: AccessDeniedError("not allowed"), 2: PayloadTooLargeError("too large"), 3: ThrottledError("later")}
+    launch_rest(backend, first)
+    assert len(calls.taken) == 1
+
+
+@pytest.mark.parametrize("parallel", [1, 8])
+def test_a_service_that_may_not_be_called_is_no_lost_launch(parallel: int) -> None:
+    calls = Calls(refuses={2: AccessDeniedError("not allowed")})
+    with pytest.raises(AccessDeniedError):
+        launched(platform(calls, parallel=parallel), attempts(5))
 
 
 def test_nobody_goes_on_who_may_not() -> None:

@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.ledger import Held, Ledger, Report, list_jobs
+from smr_notebook.control.row_keys import attempt_row, leg_row
 from smr_notebook.control.rows import CancelRequest, Codec, JobEntry, ManifestEntry
 from smr_notebook.control.verdicts import lost_launch
 from smr_notebook.errors import CorruptObjectError, FormatVersionError, JobNotFoundError
@@ -277,7 +280,7 @@ ROWS: dict[str, object] = {
     "cancel": CancelRequest("cancelled by the user", 1_001.0),
     "attempt": Attempt(ID, AttemptState.FAILED, "local-1-3", 1_015.0, 999.0, 1_000.0, NUMBERS, FAILURE, 999.5, USAGE),
     "commit": Commit(ID, "local-1-3", 1_001.0, 2.0, NUMBERS, (RECEIPT,), PART, 2**64 - 1, 5, USAGE),
-    "leg": Leg(ID, "local-1-3", 1_001.0, 2, Position(9, 1, 40, 3, 12), 2.0, NUMBERS, RECEIPT, PART, 2**64 - 1, 5, USAGE),
+    "leg": Leg(ID, "local-1-3", 1_001.0, 2, Position(9, 1, 40, 3, 12), 2.0, NUMBERS, RECEIPT, PART, 2**64 - 1, 5),
     "manifest": ManifestEntry("jobs/3f9a/manifest/map", 2**32 - 1),
     "outcome": Outcome(JobState.FAILED, 1_002.0, "", "", (FailedAttempt(ID, FAILURE, 7),), "TaskError", "Task 3 of the map phase failed"),
 }
@@ -323,3 +326,20 @@ def test_an_attempt_of_a_job_that_was_removed_meanwhile_is_told_so(table: Memory
     table.delete_group("3f9a")
     with pytest.raises(JobNotFoundError, match="has been removed since"):
         ledger.heartbeat(held, Report(NUMBERS), now=NOW, lease=15)
+
+
+def test_jobs_of_another_version_stand_in_nobodys_way(table: MemoryTable, ledger: Ledger) -> None:
+    """They are not read, and neither are they a reason to submit or to list nothing."""
+    table.put("jobs", "00000000000.000001-old", b'{"v":1,"row":{"job":"old","name":"","created":0.0,"plan":"p","more":1}}', expect=0)
+    assert list_jobs(table) == [ENTRY]
+    table.put("jobs", "00000000000.000002-odd", b"{}", expect=0)
+    with pytest.raises(CorruptObjectError):
+        list_jobs(table)
+
+
+@given(st.sets(st.integers(1, 99_999), min_size=1))
+def test_legs_and_attempts_stand_in_the_order_of_their_numbers(numbers: set[int]) -> None:
+    """Also beyond a thousand: a task of many short invocations has as many."""
+    task = TaskId(Phase.MAP, 3)
+    assert sorted(numbers) == sorted(numbers, key=lambda number: leg_row(task, number))
+    assert sorted(numbers) == sorted(numbers, key=lambda number: attempt_row(AttemptId(task, number)))

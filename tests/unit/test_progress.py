@@ -67,6 +67,15 @@ def test_a_job_at_work() -> None:
     assert found.reduce == PhaseProgress(tasks=2)
 
 
+def test_a_task_between_two_legs_shows_what_both_counted_and_was_not_tried_again() -> None:
+    task = TaskId(Phase.MAP, 0)
+    paused = attempt(task, 1, AttemptState.PAUSED, records=30)
+    found = seen(Snapshot({task: (paused, attempt(task, 2, AttemptState.RUNNING, records=4))}, {}, {}))
+    assert found.map == PhaseProgress(tasks=3, running=1, numbers=Numbers(records_read=34))
+    found = seen(Snapshot({task: (paused, attempt(task, 2, AttemptState.DONE, records=4))}, {task: commit(task, records=35, seconds=1.0)}, {}))
+    assert (found.map.numbers.records_read, found.map.retried) == (35, 0)
+
+
 @pytest.mark.parametrize(("reducers", "state"), [(2, JobState.REDUCING), (0, JobState.MAPPING)])
 def test_the_map_manifest_begins_the_reduce_phase_if_there_is_one(reducers: int, state: JobState) -> None:
     task = TaskId(Phase.MAP, 0)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smr_notebook.control.scheduling import Decision, End, Expire, Gather, Launch, Stop, cap, decide
+from smr_notebook.control.verdicts import MOST_KINDS
 from smr_notebook.model import (
     Attempt,
     AttemptId,
@@ -189,6 +190,12 @@ def test_failures_are_told_in_groups_with_the_number_of_tasks() -> None:
     assert end.error == "TaskError"
 
 
+def test_an_outcome_fits_into_a_row_however_many_kinds_of_failure_there_are() -> None:
+    kinds = {task(n): failed(task(n), *[replace(CRASH, type=f"Kind{n}")] * 3) for n in range(100)}
+    end = outcome(decided(look(kinds), plan(100)))
+    assert [sample.failure.type for sample in end.failures] == [f"Kind{n}" for n in range(MOST_KINDS)]
+
+
 def test_a_failing_job_stops_what_lives_before_it_ends() -> None:
     live = attempt(AttemptState.LAUNCHED, task(1))
     snapshot = look({task(): failed(task(), CRASH, CRASH, CRASH), task(1): (live,)})
@@ -259,6 +266,18 @@ def test_a_few_launches_that_were_lost_hold_nobody_up() -> None:
 def test_a_paused_attempt_is_continued_and_counts_as_no_failure() -> None:
     paused = tuple(attempt(AttemptState.PAUSED, task(), number) for number in range(1, 6))
     assert launched(decided(look({task(): paused}), plan(maps=1))) == [AttemptId(task(), 6)]
+
+
+def test_behind_a_leg_tries_are_counted_anew() -> None:
+    """So that a task of a hundred legs may lose more attempts than one that is done in a moment; but not at the same record."""
+    of = task(0)
+    crashed, paused = failed(of, CRASH)[0], attempt(AttemptState.PAUSED, of)
+    states = [crashed, crashed, paused, crashed, crashed, paused, crashed, crashed]
+    attempts = tuple(replace(one, id=AttemptId(of, number)) for number, one in enumerate(states, start=1))
+    assert launched(decided(look({of: attempts}), plan(1))) == [AttemptId(of, 9)]
+    assert outcome(decided(look({of: (*attempts, replace(crashed, id=AttemptId(of, 9)))}), plan(1))).error == "WorkerLostError"
+    raised = [replace(one, failure=user_error("a")) if number in {2, 5} else one for number, one in enumerate(attempts, start=1)]
+    assert outcome(decided(look({of: tuple(raised)}), plan(1))).error == "WorkerLostError"
 
 
 def test_a_job_has_an_absolute_end() -> None:

@@ -79,7 +79,7 @@ class SchedulerAlarms:
         except BOTO_ERRORS as error:
             if code_of(error) in unless:
                 return False
-            raise told(error, doing, unreachable=ServiceError) from error
+            raise told(error, doing, unreachable=ServiceError) from None
         return True
 
 

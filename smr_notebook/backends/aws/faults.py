@@ -6,6 +6,7 @@ Rules of this module:
   botocore's own exceptions (`NoCredentialsError`) leads to a cause, and a cause has one class of `smr_notebook.errors`.
 * "Cannot be reached" is another class for a store than for a function service, so whoever calls says which.
 * AWS's own words are kept in brackets, after what they mean and before what helps; whether a call may be repeated is the SDK's business.
+* So the message says all that botocore's error says, and is raised `from None`: its trace through the SDK would only hide the sentence.
 * Conditions that an adapter reads as an answer (a failed condition, a key that is not there) are in the table too: where
   nobody expects them they are errors as any other.
 """
@@ -41,6 +42,10 @@ _WORDS = 400
 """Characters of AWS's own text that a message keeps at most."""
 
 
+Mends = Mapping[type[SmrError], str]
+"""What helps, by class."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Cause:
     """What a code means: the class (`PlatformError` stands for the one that the caller names), in words, and what helps."""
@@ -53,6 +58,7 @@ class _Cause:
 _SIGN_IN = "Sign in again (`aws sso login`, with `--profile NAME` if you use a profile) or set AWS_PROFILE, then run the cell again."
 _AGAIN = "Try again in a minute."
 _DEPLOY = "`smr deploy` makes what is missing and mends the rest."
+_DOCTOR = "`smr doctor` tells all that is missing."
 _BUSY = _Cause(
     ThrottledError, "AWS wants fewer calls", "Try again later, with less at once; lasting limits are raised under Service Quotas."
 )
@@ -217,7 +223,12 @@ _ACTIONS: Final[Mapping[str, str]] = {
 }
 """What a policy calls an operation: the only service that does not always say so itself is S3."""
 
-_DENIED = re.compile(r'^User: (\S+) is not authorized to perform: (\S+) on (?:resource:? )?"?([^\s"]+)"?(?: (because .*?))?\.?$')
+_DENIED = re.compile(
+    r'^User: (\S+) is not authorized to perform: (\S+)(?: on (?:resource:? )?"?([^\s"]+)"?)?(?: ((?:because|with) .*?))?\.?$'
+)
+
+
+_NO_MENDS: Final[Mends] = {}
 
 
 def code_of(error: Exception) -> str:
@@ -225,22 +236,23 @@ def code_of(error: Exception) -> str:
     return next((name for name in _names(error) if name), "") if isinstance(error, ClientError) else ""
 
 
-def told(error: Exception, doing: str, *, unreachable: type[PlatformError] = StoreError) -> SmrError:
+def told(error: Exception, doing: str, *, unreachable: type[PlatformError] = StoreError, mends: Mends = _NO_MENDS) -> SmrError:
     """Return the error that says what an error of botocore means.
 
     Args:
         error: One of `BOTO_ERRORS`.
         doing: What was tried, for people, as it follows "while": `reading s3://bucket/key`.
         unreachable: Class for what cannot be reached, fails or refuses; throttling is a `ThrottledError` where it is a `ServiceError`.
+        mends: What helps, by class, where the caller knows it better than the table.
     """
     cause = next((MEANINGS[name] for name in _names(error) if name in MEANINGS), _UNKNOWN)
     doing = doing[:1].upper() + doing[1:]
     if cause.error is AccessDeniedError:
-        return AccessDeniedError(f"{doing} failed: {_denied(error)}")
+        return AccessDeniedError(f"{doing} failed: {_denied(error, mends.get(AccessDeniedError, ''))}")
     kind = cause.error
     if kind is PlatformError or (kind is ThrottledError and not issubclass(unreachable, ServiceError)):
         kind = unreachable
-    return kind(f"{doing} failed: {cause.what} ({_words(error)}). {cause.mend}")
+    return kind(f"{doing} failed: {cause.what} ({_words(error)}). {mends.get(kind, cause.mend)}")
 
 
 def _names(error: Exception) -> tuple[str, ...]:
@@ -269,17 +281,21 @@ def _cut(text: str) -> str:
     return text if len(text) <= _WORDS else f"{text[:_WORDS]}…"
 
 
-def _denied(error: Exception) -> str:
-    """Return who may not do what to what, and the statement that a policy lacks, as far as it is known."""
+def _denied(error: Exception, mend: str) -> str:
+    """Return who may not do what to what, and what helps: the statement that a policy lacks, as far as it is known, or `mend`."""
     fields = error.response.get("Error", {}) if isinstance(error, ClientError) else {}
     operation = error.operation_name if isinstance(error, ClientError) else ""
+    action, resource, why = _ACTIONS.get(operation, ""), "", ""
+    hint = "; a missing object looks alike where s3:ListBucket is not allowed" if operation in {"GetObject", "HeadObject"} else ""
     if found := _DENIED.match(" ".join(str(fields.get("Message", "")).split())):
-        who, action, resource, why = found.groups()
-        told = f"{who} may not do {action} on {resource}{f', {why}' if why else ''} ({code_of(error)})."
-        statement = f"Allow {action} on {resource}"
+        who, action, resource, why = (part or "" for part in found.groups())
+        told = f"{who} may not do {action}{f' on {resource}' if resource else ''}{f', {why}' if why else ''} ({code_of(error)}{hint})."
     else:
-        action = _ACTIONS.get(operation, "")
-        told = f"your credentials do not allow {action or 'it'} ({_words(error)})."
-        statement = f"Allow {action} there" if action else "Allow it"
-    hint = " A missing object looks like this, too, where s3:ListBucket is not allowed." if operation in {"GetObject", "HeadObject"} else ""
-    return f"{told} {statement} in the policy of the user or role, or set AWS_PROFILE to one that may.{hint}"
+        told = f"your credentials do not allow {action or 'it'} ({_words(error)}{hint})."
+    if "explicit deny" in why:
+        return f"{told} Whoever wrote the policy that forbids it can change it."
+    if mend and not action.startswith("kms:"):
+        return f"{told} {mend}"
+    where = f"on {resource}" if resource else "there"
+    statement = f"Allow {action} {where}" if action else "Allow it"
+    return f"{told} {statement} in the policy of the user or role, or set AWS_PROFILE to one that may; {_DOCTOR}"

@@ -118,6 +118,10 @@ class LambdaFunctions:
     def _deploy(self) -> str:
         return f"smr deploy --stack {self._names.stack} --region {self._names.region}"
 
+    @property
+    def _quota_request(self) -> str:
+        return f"{QUOTA_REQUEST} --region {self._names.region}"
+
     def _concurrency(self, account: Any, reserved: list[int | None]) -> tuple[int, str]:
         """Return how many workers may run at once, and what helps if they are few."""
         shared = max(account["AccountLimit"]["UnreservedConcurrentExecutions"] - OTHERS, 1)
@@ -128,7 +132,7 @@ class LambdaFunctions:
             return concurrency, f"More can be reserved for them: `{self._deploy} --reserved N`."
         return (
             concurrency,
-            f"The account allows no more in {self._names.region}; ask for it: `{QUOTA_REQUEST} --region {self._names.region}`.",
+            f"The account allows no more in {self._names.region}; ask for it: `{self._quota_request}`.",
         )
 
     def _stamp(self) -> Environment:
@@ -161,7 +165,7 @@ class LambdaFunctions:
             except BOTO_ERRORS as error:
                 wait = next(waits, None) if code_of(error) in _NOT_READY else None
                 if wait is None:
-                    raise self._told(error, doing) from error
+                    raise self._told(error, doing) from None
                 self._clock.sleep(wait)
 
     def _told(self, error: Exception, doing: str) -> SmrError:
@@ -172,4 +176,7 @@ class LambdaFunctions:
         if code == "ResourceNotFoundException":
             text = f"{tried}: there is no such function in {self._names.region}."
             return DeploymentError(f"{text} Check the stack, the region and AWS_PROFILE, or make it with `{self._deploy}`.")
+        if code == "TooManyRequestsException" and getattr(error, "operation_name", "") == "Invoke":
+            text = f"{tried}: all that may run at once in {self._names.region} does ({code})."
+            return ThrottledError(f"{text} Try again later, or ask for more: `{self._quota_request}`.")
         return told(error, doing, unreachable=ServiceError)

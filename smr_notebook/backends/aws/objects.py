@@ -22,9 +22,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from smr_notebook.backends.aws.clients import Clients
-from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
+from smr_notebook.backends.aws.faults import BOTO_ERRORS, Mends, code_of, told
 from smr_notebook.backends.aws.s3 import TRIES, list_objects, read_range, version_of
-from smr_notebook.errors import StoreError
+from smr_notebook.errors import DeploymentError, StoreError
 from smr_notebook.model import ObjectInfo
 from smr_notebook.ports import Buffer
 
@@ -45,10 +45,12 @@ class S3Store:
         clients: Who asks.
         bucket: Name of the bucket. It must be there, without versioning.
         prefix: What all keys in the bucket begin with; empty, or ending in `/`.
+        mend: What helps where there is no such bucket.
     """
 
-    def __init__(self, clients: Clients, bucket: str, prefix: str = "") -> None:
+    def __init__(self, clients: Clients, bucket: str, prefix: str = "", *, mend: str = "") -> None:
         self._clients = clients
+        self._mend = mend
         self._bucket = bucket
         self._prefix = prefix
 
@@ -146,7 +148,8 @@ class S3Store:
         try:
             yield
         except BOTO_ERRORS as error:
-            raise told(error, f"{doing} {f's3://{self._bucket}/{self._prefix}{key}'!r}") from error
+            mends: Mends = {DeploymentError: self._mend} if self._mend and code_of(error) == "NoSuchBucket" else {}
+            raise told(error, f"{doing} {f's3://{self._bucket}/{self._prefix}{key}'!r}", mends=mends) from None
         except UnicodeEncodeError as error:
             raise StoreError(f"{key!r} cannot be a key: it is no UTF-8 text.") from error
 

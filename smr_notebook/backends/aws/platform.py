@@ -10,6 +10,7 @@ import importlib
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final, cast
 
 import msgspec
@@ -90,27 +91,36 @@ def open_aws(stack: str, *, region: str = "", profile: str = "", extras: tuple[s
         deployed = clients["lambda"].get_function_configuration(FunctionName=names.function("driver"))
     except BOTO_ERRORS as error:
         if code_of(error) == "ResourceNotFoundException":
-            where = f"smr deploy --stack {stack} --region {names.region}"
             text = f"There is no deployment {stack!r} in {names.region} of account {names.account}."
-            raise DeploymentError(f"{text} Make it with `{where}`, or name another one: Session(stack=…, region=…, profile=…).") from error
-        raise told(error, f"looking for the deployment {stack!r}", unreachable=ServiceError) from error
+            raise DeploymentError(
+                f"{text} Make it with `{_deploy(names)}`, or name another one: Session(stack=…, region=…, profile=…)."
+            ) from None
+        raise told(error, f"looking for the deployment {stack!r}", unreachable=ServiceError) from None
     variables = deployed.get("Environment", {}).get("Variables", {})
     architecture = next(iter(deployed.get("Architectures", ())), "x86_64")
-    return _open(clients, _read(variables.get("SMR_LOCATION", "").removeprefix("aws:"), stack), architecture, extras)
+    options = _read(variables.get("SMR_LOCATION", "").removeprefix("aws:"), names)
+    return _open(clients, options, architecture, source=S3Source(clients), extras=extras)
 
 
 def reopen_aws(place: str) -> Backend:
     """Return a deployment as a worker sees it, from the part of its location behind `aws:`."""
     options = msgspec.json.decode(place, type=AwsOptions)
-    return _open(Clients(options.names.region), options, _ARCHITECTURES.get(platform.machine(), "x86_64"))
+    clients = Clients(options.names.region)
+    allow = "Check the bucket's name, or let the workers read it, with all that they may read already:"
+    source = S3Source(clients, mend=f"{allow} `{_deploy(options.names)} --input {{bucket}}`.")
+    return _open(clients, options, _ARCHITECTURES.get(platform.machine(), "x86_64"), source=source)
 
 
-def _read(place: str, stack: str) -> AwsOptions:
+def _deploy(names: Names, verb: str = "deploy") -> str:
+    return f"smr {verb} --stack {names.stack} --region {names.region}"
+
+
+def _read(place: str, names: Names) -> AwsOptions:
     try:
         return msgspec.json.decode(place, type=AwsOptions)
     except msgspec.MsgspecError as error:
-        text = f"The functions of the deployment {stack!r} were made by another version: their SMR_LOCATION cannot be read ({error})."
-        raise DeploymentError(f"{text} Deploy again: `smr deploy --stack {stack}`.") from error
+        text = f"The functions of the deployment {names.stack!r} were made by another version: their SMR_LOCATION cannot be read ({error})."
+        raise DeploymentError(f"{text} Deploy again: `{_deploy(names)}`.") from None
 
 
 def find_names(clients: Clients, stack: str) -> Names:
@@ -121,23 +131,36 @@ def find_names(clients: Clients, stack: str) -> Names:
             raise ConfigError('No region is set: pass region="eu-west-1", or set AWS_REGION, or give the profile one (`aws configure`).')
         arn = str(clients["sts"].get_caller_identity()["Arn"])
     except BOTO_ERRORS as error:
-        raise told(error, "asking who we are") from error
+        failed = told(error, "asking who we are", unreachable=ServiceError)
+        raise (_unknown_region(clients) or failed if isinstance(failed, ServiceError) else failed) from None
     _, partition, _, _, account, *_ = arn.split(":")
     return Names(stack, account, clients.region, partition)
 
 
-def _open(clients: Clients, options: AwsOptions, architecture: str, extras: tuple[str, ...] = ()) -> Backend:
+def _unknown_region(clients: Clients) -> ConfigError | None:
+    """Return what is wrong with the region, if it is none that boto3 knows: a mistyped one has no address that could be reached."""
+    session, region = clients.session, clients.region
+    known = {name for partition in session.get_available_partitions() for name in session.get_available_regions("lambda", partition)}
+    if region in known:
+        return None
+    close = get_close_matches(region, sorted(known), n=1)
+    hint = f' Did you mean region="{close[0]}"?' if close else ' Say region="eu-west-1", for one, or set AWS_REGION.'
+    return ConfigError(f"AWS cannot be reached in {region!r}, which is no region that boto3 knows.{hint}")
+
+
+def _open(clients: Clients, options: AwsOptions, architecture: str, *, source: S3Source, extras: tuple[str, ...] = ()) -> Backend:
     names, clock = options.names, SystemClock()
+    anew = f"It has been deleted: `{_deploy(names, 'down')}` and then `{_deploy(names)}` make everything anew."
     module, _, function = ROUTE.partition(":")
     route = cast("Callable[[bytes], str]", getattr(importlib.import_module(module), function))
     return Backend(
         name="aws",
         location=options.location,
-        objects=S3Store(clients, names.bucket),
-        table=DynamoTable(clients, names.table, clock=clock, keep_seconds=options.keep_days * 86_400.0),
+        objects=S3Store(clients, names.bucket, mend=anew),
+        table=DynamoTable(clients, names.table, clock=clock, keep_seconds=options.keep_days * 86_400.0, mend=anew),
         functions=LambdaFunctions(clients, names, route=route, clock=clock, extras=extras),
         clock=clock,
-        sources={"s3": S3Source(clients)},
+        sources={"s3": source},
         policy=policy_of(options),
         poll=_POLL,
         alarms=SchedulerAlarms(clients, names, clock=clock),

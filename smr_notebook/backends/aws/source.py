@@ -8,7 +8,8 @@ What a pattern means, as for every source: an object of that very name; else all
 * A version is the ETag: it changes with the content, and a listing gives it as well as the object itself.
 * **Nothing is left out silently.** An archived object that matches is an error, unless it is restored for the time being.
 * Whoever may read an object but not list its bucket can name that object, and nothing else.
-* What S3 refuses is an `InputReadError` that says why and what helps. It refuses a HEAD without a word, and is then asked by a GET.
+* What S3 refuses is an `InputReadError` that says why and what helps, unless the reason is who asks or where: that is an error of its
+  own. S3 refuses a HEAD without a word, and is then asked by a GET.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from smr_notebook.backends.aws.clients import Clients
-from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
+from smr_notebook.backends.aws.faults import BOTO_ERRORS, Mends, code_of, told
 from smr_notebook.backends.aws.s3 import list_objects, read_range, version_of
-from smr_notebook.errors import InputMissingError, InputReadError
+from smr_notebook.errors import AccessDeniedError, ConfigError, CredentialsError, InputMissingError, InputReadError, SmrError
 from smr_notebook.model import ObjectInfo
 
 _WILD = re.compile(r"[*?[]")
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+_BUCKET = re.compile(r"[\w.-]{1,255}", re.ASCII)
 
 
 class S3Source:
@@ -37,17 +39,21 @@ class S3Source:
 
     Args:
         clients: Who reads.
+        mend: What helps where they may not; `{bucket}` stands for the bucket's name.
     """
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, *, mend: str = "") -> None:
         self._clients = clients
+        self._mend = mend
 
     def find(self, pattern: str) -> Iterator[ObjectInfo]:
-        """See `ports.InputSource.find`."""
+        """See `ports.InputSource.find`. Raises also `AccessDeniedError`, `CredentialsError` and `ConfigError`."""
         if not pattern:
             return
         bucket, _, key = pattern.partition("/")
-        with _translated("listing", pattern):
+        if not _BUCKET.fullmatch(bucket):
+            raise InputMissingError(f"{f's3://{pattern}'!r} names nothing: no bucket is called {bucket!r}. Write s3://bucket/folder/.")
+        with self._translated("listing", pattern):
             if exact := self._exact(bucket, key):
                 yield exact
                 return
@@ -67,13 +73,13 @@ class S3Source:
     def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """See `ports.InputSource.get`."""
         bucket, _, name = key.partition("/")
-        with _translated("reading", key):
+        with self._translated("reading", key):
             return read_range(self._clients["s3"], bucket, name, start=start, stop=stop)
 
     def stat(self, key: str) -> ObjectInfo:
         """See `ports.InputSource.stat`."""
         bucket, _, name = key.partition("/")
-        with _translated("reading", key):
+        with self._translated("reading", key):
             found = self._head(bucket, name)
         archived = found.get("StorageClass") in _ARCHIVES or "ArchiveStatus" in found
         if archived and 'ongoing-request="false"' not in found.get("Restore", ""):
@@ -93,7 +99,7 @@ class S3Source:
                 raise
             try:
                 return self.stat(f"{bucket}/{key}")
-            except (InputMissingError, InputReadError):
+            except (InputMissingError, InputReadError, AccessDeniedError):
                 raise error from None
         return self._listed(bucket, first) if first is not None and first["Key"] == key else None
 
@@ -114,22 +120,25 @@ class S3Source:
             client.get_object(Bucket=bucket, Key=name, Range="bytes=0-0")["Body"].close()
             raise
 
+    @contextmanager
+    def _translated(self, doing: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except BOTO_ERRORS as error:
+            raise self._told(error, doing, key) from None
+        except UnicodeEncodeError:
+            raise InputMissingError(f"There is no object {f's3://{key}'!r}: its name is no UTF-8 text.") from None
 
-@contextmanager
-def _translated(doing: str, key: str) -> Iterator[None]:
-    try:
-        yield
-    except BOTO_ERRORS as error:
-        code = code_of(error)
+    def _told(self, error: Exception, doing: str, key: str) -> SmrError:
+        bucket, code, name = key.partition("/")[0], code_of(error), f"s3://{key}"
         if code in {"NoSuchKey", "404"}:
             reason = "If a job was to read it, it has been moved or deleted since: put it back."
-            raise InputMissingError(f"There is no object {f's3://{key}'!r}. {reason}") from error
-        if code == "NoSuchBucket":
-            bucket = key.partition("/")[0]
-            raise InputMissingError(f"There is no bucket {bucket!r}, so that {f's3://{key}'!r} names nothing. Check its name.") from error
-        raise InputReadError(str(told(error, f"{doing} {f's3://{key}'!r}"))) from error
-    except UnicodeEncodeError as error:
-        raise InputMissingError(f"There is no object {f's3://{key}'!r}: its name is no UTF-8 text.") from error
+            return InputMissingError(f"There is no object {name!r}. {reason}")
+        if code in {"NoSuchBucket", "InvalidBucketName"}:
+            return InputMissingError(f"There is no bucket {bucket!r}, so that {name!r} names nothing. Check its name.")
+        mends: Mends = {AccessDeniedError: self._mend.format(bucket=bucket)} if self._mend else {}
+        failed = told(error, f"{doing} {name!r}", mends=mends)
+        return failed if isinstance(failed, AccessDeniedError | CredentialsError | ConfigError) else InputReadError(str(failed))
 
 
 def _matches(names: Sequence[str], parts: Sequence[str]) -> bool:

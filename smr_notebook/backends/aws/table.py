@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from smr_notebook.backends.aws.clients import Clients
-from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
-from smr_notebook.errors import StoreError
+from smr_notebook.backends.aws.faults import BOTO_ERRORS, Mends, code_of, told
+from smr_notebook.errors import DeploymentError, StoreError
 from smr_notebook.ports import Clock, Row
 
 TABLE_SCHEMA: Final[Mapping[str, Any]] = {
@@ -51,13 +51,15 @@ class DynamoTable:
         name: Name of the table.
         clock: Tells when a row was written, and waits before a deletion is tried again.
         keep_seconds: How long a row is kept after its last write, at least; 0 for always.
+        mend: What helps where there is no such table.
     """
 
-    def __init__(self, clients: Clients, name: str, *, clock: Clock, keep_seconds: float = 0.0) -> None:
+    def __init__(self, clients: Clients, name: str, *, clock: Clock, keep_seconds: float = 0.0, mend: str = "") -> None:
         self._clients = clients
         self._name = name
         self._clock = clock
         self._keep_seconds = keep_seconds
+        self._mend = mend
 
     def get(self, group: str, key: str) -> Row | None:
         """See `ports.Table.get`."""
@@ -118,7 +120,8 @@ class DynamoTable:
         except BOTO_ERRORS as error:
             if code_of(error) == "ConditionalCheckFailedException":
                 return error.response
-            raise told(error, f"using the table {self._name!r}") from error
+            mends: Mends = {DeploymentError: self._mend} if self._mend and code_of(error) == "ResourceNotFoundException" else {}
+            raise told(error, f"using the table {self._name!r}", mends=mends) from None
 
 
 def _condition(expect: int) -> dict[str, Any]:

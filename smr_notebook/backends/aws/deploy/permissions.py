@@ -20,14 +20,14 @@ from smr_notebook.backends.aws.faults import BOTO_ERRORS, told
 from smr_notebook.backends.aws.names import Names
 from smr_notebook.errors import AccessDeniedError
 
-_PROBE: Final = "jobs/doctor"
+_EXAMPLE: Final = "doctor"
 _ROW: Final = {"group": {"S": "/doctor"}, "key": {"S": "/doctor"}}
 _NEVER: Final = "attribute_exists(version) AND attribute_not_exists(version)"
 
 _TRIES: Final[Mapping[str, Callable[[Clients, str], object]]] = {
-    "s3:GetObject": lambda clients, bucket: clients["s3"].get_object(Bucket=bucket, Key=_PROBE)["Body"].close(),
-    "s3:PutObject": lambda clients, bucket: clients["s3"].put_object(Bucket=bucket, Key=_PROBE, Body=b"", IfMatch='"never"'),
-    "s3:ListBucket": lambda clients, bucket: clients["s3"].list_objects_v2(Bucket=bucket, Prefix=_PROBE, MaxKeys=1),
+    "s3:GetObject": lambda clients, place: clients["s3"].get_object(**_object(place))["Body"].close(),
+    "s3:PutObject": lambda clients, place: clients["s3"].put_object(**_object(place), Body=b"", IfMatch='"never"'),
+    "s3:ListBucket": lambda clients, bucket: clients["s3"].list_objects_v2(Bucket=bucket, Prefix=_EXAMPLE, MaxKeys=1),
     "dynamodb:GetItem": lambda clients, table: clients["dynamodb"].get_item(TableName=table, Key=_ROW),
     "dynamodb:PutItem": lambda clients, table: clients["dynamodb"].put_item(TableName=table, Item=_ROW, ConditionExpression=_NEVER),
     "dynamodb:Query": lambda clients, table: clients["dynamodb"].query(
@@ -41,7 +41,7 @@ _TRIES: Final[Mapping[str, Callable[[Clients, str], object]]] = {
     "lambda:GetFunctionConcurrency": lambda clients, name: clients["lambda"].get_function_concurrency(FunctionName=name),
     "lambda:GetAccountSettings": lambda clients, _: clients["lambda"].get_account_settings(),
 }
-"""A harmless call for each action that a user needs. What it is given is the last part of the resource's ARN."""
+"""A harmless call for each action that a user needs, with an example of what the resource's ARN names."""
 
 
 def try_user(clients: Clients, names: Names, who: str) -> Finding:
@@ -75,9 +75,9 @@ def simulate_roles(clients: Clients, options: DeployOptions) -> Finding:
 
 def _is_denied(clients: Clients, action: str, resource: str) -> bool:
     """Whether a try was refused. Any other failure says that we may, or is another finding's business."""
-    name = resource.rpartition(":")[2].split("/")[1 if action.startswith("dynamodb:") else 0]
+    name = _example(resource.rpartition(":")[2])
     try:
-        _TRIES[action](clients, name)
+        _TRIES[action](clients, name.removeprefix("table/"))
     except BOTO_ERRORS as error:
         return isinstance(told(error, action), AccessDeniedError)
     return False
@@ -86,11 +86,20 @@ def _is_denied(clients: Clients, action: str, resource: str) -> bool:
 def _refused(clients: Clients, role: str, statement: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = []
     for resource in statement["Resource"]:
-        example = resource if resource == "*" else resource.replace("*", "doctor")
+        example = resource if resource == "*" else _example(resource)
         with asking(f"simulating what {role} may do"):
             answer = clients["iam"].simulate_principal_policy(PolicySourceArn=role, ActionNames=statement["Action"], ResourceArns=[example])
         found += [(each["EvalActionName"], resource) for each in answer["EvaluationResults"] if each["EvalDecision"] != "allowed"]
     return found
+
+
+def _example(resource: str) -> str:
+    return resource.replace("*", _EXAMPLE)
+
+
+def _object(place: str) -> dict[str, str]:
+    bucket, _, key = place.partition("/")
+    return {"Bucket": bucket, "Key": key}
 
 
 def _listed(pairs: list[tuple[str, str]]) -> str:

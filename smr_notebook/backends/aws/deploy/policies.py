@@ -4,6 +4,9 @@
 * Nobody deletes: old objects and rows expire. Nobody changes IAM; who sets alarms may pass the one role that they run under.
 * Workers run the user's code, so they may call only what the work asks for: a mapper starts further mappers, a reducer further reducers
   (a large job is launched as a tree), and both may start a coordinator when the last one has fallen silent.
+* Each reads and writes what its work asks for of a job's objects: no worker can change the code or the plan of a job, be it another's,
+  and none can read results. Rows cannot be told apart like that, and what mappers write is unpickled by reducers, what both write by the
+  notebook: whoever may submit jobs to a deployment trusts the others who may.
 * A resource is always named. The one exception is an action that knows no resources.
 """
 
@@ -16,11 +19,13 @@ from smr_notebook.backends.aws.names import ROUTES, Names
 
 Statement = dict[str, Any]
 
+_WORKERS: Final = ("mapper", "reducer")
+
 ROLES: Final = (*ROUTES, "scheduler")
 """Each has a policy: the functions, and what wakes a coordinator later."""
 
 _CALLS: Final[Mapping[str, tuple[str, ...]]] = {
-    "driver": ("coordinator", "driver"),
+    "driver": ("coordinator",),
     "coordinator": ("mapper", "reducer", "coordinator", "driver"),
     "mapper": ("mapper", "coordinator"),
     "reducer": ("reducer", "coordinator"),
@@ -28,6 +33,22 @@ _CALLS: Final[Mapping[str, tuple[str, ...]]] = {
     "user": ("driver", "coordinator"),
 }
 """Whom each may call."""
+
+_READS: Final[Mapping[str, tuple[str, ...]]] = {
+    "driver": ("code", "request", "input/*", "plan"),
+    "coordinator": ("plan", "map/*", "manifest/*"),
+    "mapper": ("plan", "code", "splits/*", "input/*"),
+    "reducer": ("plan", "code", "manifest/*", "index", "map/*"),
+    "user": ("plan", "manifest/*", "map/*", "reduce/*"),
+}
+_WRITES: Final[Mapping[str, tuple[str, ...]]] = {
+    "driver": ("plan", "splits/*"),
+    "coordinator": ("index", "manifest/*"),
+    "mapper": ("map/*",),
+    "reducer": ("reduce/*",),
+    "user": ("code", "request", "input/*"),
+}
+"""Which objects of a job each may read, and write; what they are is told in `control.layout`."""
 
 
 def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> dict[str, Any]:
@@ -42,9 +63,10 @@ def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs:
     if role == "scheduler":
         return document([_calls(role, names)])
     read, write = [_bucket(names, bucket) for bucket in inputs], [_bucket(names, bucket) for bucket in outputs]
+    limits = _limits(names, *_WORKERS)
     own: dict[str, list[Statement]] = {
-        "driver": [*_get(read), allow(["s3:ListBucket"], [names.bucket_arn, *read]), *_limits(names)],
-        "coordinator": [allow(["s3:ListBucket"], [names.bucket_arn]), *_limits(names), *_alarms(names), _failures(names)],
+        "driver": [*_get(read), allow(["s3:ListBucket"], [names.bucket_arn, *read]), *limits],
+        "coordinator": [allow(["s3:ListBucket"], [names.bucket_arn]), *limits, *_alarms(names), _failures(names)],
         "mapper": _get(read),
         "reducer": [allow(["s3:PutObject"], [f"{bucket}/*" for bucket in write])] if write else [],
     }
@@ -53,12 +75,13 @@ def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs:
         allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log, f"{log}:*"]),
         allow(["sqs:SendMessage"], [names.arn("sqs", names.queue)]),
     ]
-    return document([*_jobs(names), _calls(role, names), *own[role], *telling])
+    return document([*_jobs(role, names), _calls(role, names), *own[role], *telling])
 
 
 def user_policy(names: Names) -> dict[str, Any]:
     """Return the policy that somebody with a notebook needs: to submit, watch and cancel jobs, and to read their results."""
-    return document([*_jobs(names), _calls("user", names), allow(["s3:ListBucket"], [names.bucket_arn]), *_limits(names)])
+    limits = _limits(names, *_WORKERS, "driver")
+    return document([*_jobs("user", names), _calls("user", names), allow(["s3:ListBucket"], [names.bucket_arn]), *limits])
 
 
 def trust(service: str, condition: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -108,11 +131,12 @@ def log_group(names: Names, route: str) -> str:
 # ---------------------------------------------------------------- statements
 
 
-def _jobs(names: Names) -> list[Statement]:
-    """The objects and the rows of jobs: what everybody works on."""
+def _jobs(who: str, names: Names) -> list[Statement]:
+    """Some of the objects of jobs, and all rows."""
     rows = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
     return [
-        allow(["s3:GetObject", "s3:PutObject"], [f"{names.bucket_arn}/jobs/*"]),
+        allow(["s3:GetObject"], [f"{names.bucket_arn}/jobs/*/{key}" for key in _READS[who]]),
+        allow(["s3:PutObject"], [f"{names.bucket_arn}/jobs/*/{key}" for key in _WRITES[who]]),
         allow(rows, [names.arn("dynamodb", f"table/{names.table}")]),
     ]
 
@@ -125,15 +149,15 @@ def _calls(who: str, names: Names) -> Statement:
     return allow(["lambda:InvokeFunction"], [_function(names, route) for route in _CALLS[who]])
 
 
-def _limits(names: Names) -> list[Statement]:
+def _limits(names: Names, *routes: str) -> list[Statement]:
     """What tells how much can run at once."""
-    functions = [_function(names, route) for route in ROUTES]
+    functions = [_function(names, route) for route in routes]
     reads = allow(["lambda:GetFunctionConfiguration", "lambda:GetFunctionConcurrency"], functions)
     return [reads, allow(["lambda:GetAccountSettings"], ["*"])]
 
 
 def _alarms(names: Names) -> list[Statement]:
-    verbs = [f"scheduler:{verb}Schedule" for verb in ("Create", "Update", "Delete", "Get")]
+    verbs = [f"scheduler:{verb}Schedule" for verb in ("Create", "Update", "Delete")]
     passing = allow(["iam:PassRole"], [names.role_arn("scheduler")])
     passing["Condition"] = {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}}
     return [allow(verbs, [names.arn("scheduler", f"schedule/{names.schedules}/*")]), passing]
