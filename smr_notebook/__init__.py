@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from smr_notebook.control.naming import files, items
     from smr_notebook.errors import SmrError
     from smr_notebook.face import attach, jobs, map_reduce, plan, use
-    from smr_notebook.job import Job
-    from smr_notebook.session import PlanWarning, Session
+    from smr_notebook.job import Job, PlanWarning
+    from smr_notebook.session import Session
 
 __all__ = [
     "Job",
@@ -43,7 +43,7 @@ __all__ = [
 
 _HOMES: Final = {
     "Job": "job",
-    "PlanWarning": "session",
+    "PlanWarning": "job",
     "Session": "session",
     "SmrError": "errors",
     "attach": "face",

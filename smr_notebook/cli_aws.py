@@ -46,8 +46,9 @@ def _add_content(command: ArgumentParser) -> None:
 
 
 def _add_choices(deploy: ArgumentParser) -> None:
-    deploy.add_argument("--input", dest="inputs", nargs="*", action="extend", metavar="BUCKET", help="buckets that jobs may read")
-    deploy.add_argument("--output", dest="outputs", nargs="*", action="extend", metavar="BUCKET", help="buckets that jobs may write to")
+    deploy.add_argument("--input", dest="inputs", nargs="+", action="extend", metavar="BUCKET", help="further buckets that jobs may read")
+    deploy.add_argument("--output", dest="outputs", nargs="+", action="extend", metavar="BUCKET", help="further buckets to write to")
+    deploy.add_argument("--without", nargs="+", action="extend", default=[], metavar="BUCKET", help="buckets that jobs may use no more")
     deploy.add_argument("--memory", type=int, metavar="MB", help="of each function; 1,769 MB come with one core (default: 1769)")
     deploy.add_argument("--timeout", type=int, metavar="S", help="longest time of one invocation (default: 900)")
     deploy.add_argument("--keep-days", type=int, metavar="D", help="days after which a job's data expire (default: 7)")

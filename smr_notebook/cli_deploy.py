@@ -87,10 +87,14 @@ def down(options: Namespace, console: Console) -> int:
 
 
 def _wanted(options: Namespace, names: Names, standing: DeployOptions | None) -> DeployOptions:
-    """Return what the deployment should be: what stands, and what was said."""
+    """Return what the deployment should be: what stands, and what was said. Buckets add up, but for those that jobs may use no more."""
+    before = standing or DeployOptions(names, "", architecture=_architecture())
     said = {field.name: getattr(options, field.name, None) for field in fields(DeployOptions)}
-    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items() if value is not None}
-    wanted = replace(standing or DeployOptions(names, "", architecture=_architecture()), **given)
+    given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    for kind, buckets in (("inputs", before.inputs), ("outputs", before.outputs)):
+        named = dict.fromkeys((*buckets, *given.get(kind, ())))
+        given[kind] = tuple(bucket for bucket in named if bucket not in options.without)
+    wanted = replace(before, **given)
     return checked(replace(wanted, location=AwsOptions(names, keep_days=float(wanted.keep_days)).location))
 
 

@@ -7,7 +7,9 @@ before the job ended, the watcher starts another one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+import warnings
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +20,7 @@ from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.plans import read_plan
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import failures_so_far
-from smr_notebook.errors import JobNotFoundError, ObjectNotFoundError, SmrError, ThrottledError
+from smr_notebook.errors import JobNotFoundError, ObjectNotFoundError, PlatformError, SmrError, ThrottledError
 from smr_notebook.model import JobState, Manifest, Part
 from smr_notebook.outcome_errors import error_of
 from smr_notebook.ports import Backend
@@ -26,6 +28,10 @@ from smr_notebook.standing import FailedAttempt, Outcome, PhaseProgress, Progres
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class PlanWarning(UserWarning):
+    """Something about a submitted job should be known: a large captured value, objects that are empty, too little that may run at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,18 @@ class JobInfo:
 class Job:
     """A submitted job. Made by `Session.map_reduce` and `Session.attach`.
 
+    Args:
+        backend: Where it runs.
+        entry: Its entry.
+        result_limit: Bytes that its result may take in memory.
+        warned: What the user was warned of at submission, where the plan may warn of more; `None` where nobody is to be warned.
+
     Attributes:
         id: Its identifier; any unambiguous beginning of it attaches to it.
         name: Label given at submission, or an empty string.
     """
 
-    def __init__(self, backend: Backend, entry: JobEntry, *, result_limit: int) -> None:
+    def __init__(self, backend: Backend, entry: JobEntry, *, result_limit: int, warned: Collection[str] | None = None) -> None:
         self.id = entry.job
         self.name = entry.name
         self._backend = backend
@@ -54,6 +66,7 @@ class Job:
         self._result_limit = result_limit
         self._ledger = Ledger(backend.table, entry.job)
         self._revived = entry.created
+        self._warned = warned
 
     # ------------------------------------------------------------ watching
 
@@ -87,6 +100,7 @@ class Job:
         shown: Progress | None = None
         while True:
             progress, now = self.status(), clock.now()
+            self._warn(progress)
             ended = progress.state.ended or (timeout is not None and now - started >= timeout)
             if ended or (progress != shown and now - painted >= interval):
                 paint(progress)
@@ -96,6 +110,16 @@ class Job:
             self._keep_alive(progress, now)
             clock.sleep(pause)
             pause = min(longest, pause * 1.5)
+
+    def _warn(self, progress: Progress) -> None:
+        """Tell what a plan that was made elsewhere warns of, as soon as there is one, and once."""
+        if self._warned is None or not progress.map.tasks:
+            return
+        warned, self._warned = self._warned, None
+        with suppress(PlatformError):  # how the job ends says more
+            for warning in self.warnings:
+                if warning not in warned:
+                    warnings.warn(warning, PlanWarning, stacklevel=_frames_of_ours())
 
     def wait(self, timeout: float | None = None) -> Job:
         """Block until the job has ended.
@@ -209,3 +233,11 @@ class Job:
         seconds = int(progress.updated - progress.started)
         word = progress.state.value if progress.state.ended else "running"
         return f"<Job {self.id}{name}{counts} {word} {seconds // 60:02d}:{seconds % 60:02d}>"
+
+
+def _frames_of_ours() -> int:
+    """Return the `stacklevel` by which `_warn` points at the line that called into this package."""
+    level, frame = 0, sys._getframe(1)  # noqa: SLF001 - what `warnings` does itself
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("smr_notebook."):
+        level, frame = level + 1, frame.f_back
+    return level + 1

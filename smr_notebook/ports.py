@@ -229,7 +229,10 @@ class Clock(Protocol):
 
 
 class InputSource(Protocol):
-    """Reads a user's input, and only reads."""
+    """Reads a user's input, and only reads.
+
+    Where who asks, or where, is what is wrong, each verb raises `AccessDeniedError`, `CredentialsError` or `ConfigError`.
+    """
 
     def find(self, pattern: str) -> Iterator[ObjectInfo]:
         """Yield the objects that `pattern` names, in key order: one object, all below a folder, or a glob (`*`, `?`, `[…]`, `**`).

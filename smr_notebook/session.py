@@ -30,7 +30,7 @@ from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.environment import environment
 from smr_notebook.errors import ConfigError, JobNotFoundError, PlanError, PlatformError, StoreError, ThrottledError
-from smr_notebook.job import Job, JobInfo
+from smr_notebook.job import Job, JobInfo, PlanWarning
 from smr_notebook.labels import cell_label
 from smr_notebook.platforms import OPENERS, check_requirements, read_requirements
 from smr_notebook.ports import Backend, ObjectStore
@@ -40,10 +40,6 @@ if TYPE_CHECKING:
 
 Map = Callable[..., Any]
 Reduce = Callable[..., Any]
-
-
-class PlanWarning(UserWarning):
-    """Something about a submitted job should be known: a large captured value, objects that are empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +254,7 @@ class Session:
             raise
         for warning in begun.warnings:
             warnings.warn(warning, PlanWarning, stacklevel=3)
-        return self._job(entry)
+        return self._job(entry, warned=begun.warnings if self.backend.plans else None)
 
     def _withdraw(self, job: str) -> None:
         """Remove a job whose submission broke off; or where nobody removes anything, see to it that it does not run."""
@@ -341,8 +337,8 @@ class Session:
         some = ", ".join(entry.job for entry in found[:5])
         raise JobNotFoundError(f"{job!r} is the beginning of {len(found)} jobs: {some}. Say more of it.")
 
-    def _job(self, entry: JobEntry) -> Job:
-        return Job(self.backend, entry, result_limit=self.settings.result_limit)
+    def _job(self, entry: JobEntry, *, warned: tuple[str, ...] | None = None) -> Job:
+        return Job(self.backend, entry, result_limit=self.settings.result_limit, warned=warned)
 
 
 def functions_of(map: object, reduce: object, combine: object) -> Functions:

@@ -23,7 +23,7 @@ import cloudpickle
 
 from smr_notebook.dataflow.code import Sources
 from smr_notebook.dataflow.functions import CodePlace, UserCodeError
-from smr_notebook.errors import InputError
+from smr_notebook.errors import InputError, PlatformError
 from smr_notebook.model import Failure, FailureKind, Frame
 
 MESSAGE_CHARACTERS = 2_000
@@ -62,7 +62,8 @@ def describe(error: BaseException, sources: Sources) -> Failure:
     frames = _frames(error.__traceback__, sources)
     if isinstance(error, SystemExit) and frames:
         return Failure(FailureKind.USER, type(error).__name__, f"the function ended its process: {error}", frames=frames)
-    return Failure(FailureKind.SYSTEM, type(error).__name__, _message(error) + _advice(error) + _place(error), pickled=_pickled(error))
+    place = "" if isinstance(error, PlatformError) else _place(error)  # these say where, in words
+    return Failure(FailureKind.SYSTEM, type(error).__name__, _message(error) + _advice(error) + place, pickled=_pickled(error))
 
 
 def _advice(error: BaseException) -> str:

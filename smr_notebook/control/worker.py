@@ -113,12 +113,9 @@ def handle_death(backend: Backend, notice: DeathNotice) -> None:
     ledger = Ledger(backend.table, notice.message.job)
     now = backend.clock.now()
     if notice.message.works:
-        if not notice.invocation:  # the service dropped the call: it says nothing of the task
-            failure = Failure(FailureKind.LOST, "LaunchDropped", notice.reason)
-            ledger.bury(notice.message.attempt_id, owner="", failure=failure, now=now)
-            return
-        failure = Failure(FailureKind.CRASH, "WorkerDied", notice.reason)
-        ledger.bury(notice.message.attempt_id, owner=notice.invocation, failure=failure, now=now)
+        began = notice.invocation  # else the service dropped the call, which says nothing of the task
+        kind, type = (FailureKind.CRASH, "WorkerDied") if began else (FailureKind.LOST, "LaunchDropped")
+        ledger.bury(notice.message.attempt_id, owner=notice.invocation, failure=Failure(kind, type, notice.reason), now=now)
         return
     lease = ledger.expire_lease(notice.invocation, now)
     entry = ledger.job()
@@ -126,7 +123,7 @@ def handle_death(backend: Backend, notice: DeathNotice) -> None:
         return
     restarts = notice.message.restarts + 1
     if restarts > backend.policy.lost_launches:
-        text = f"The {notice.message.role} of job {entry.job} died {restarts} times one after the other; the last time: {notice.reason}"
+        text = f"The {notice.message.role} of job {entry.job} failed {restarts} times one after the other; the last time: {notice.reason}"
         tell_end(ledger, entry, Outcome(JobState.FAILED, now, error=WorkerLostError.__name__, message=text), now=now)
         return
     backend.functions.invoke(encode(replace(notice.message, restarts=restarts)))

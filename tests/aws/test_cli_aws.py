@@ -45,10 +45,11 @@ def test_a_deployment_from_nothing_to_nothing(stack: str, clients: Clients, caps
     assert standing is not None
     assert (standing.inputs, standing.memory, standing.image) == (("logs", "more-logs", "others"), 1769, IMAGE)
 
-    assert main(["deploy", "--stack", stack, "--memory", "3008", "--input"]) == 0
+    assert main(["deploy", "--stack", stack, "--memory", "3008", "--input", "fresh", "--without", "logs", "others"]) == 0
     standing = read_options(clients, names)
     assert standing is not None
-    assert (standing.inputs, standing.memory, standing.image) == ((), 3008, IMAGE), "what is not said stays, also an image from elsewhere"
+    assert (standing.inputs, standing.memory) == (("more-logs", "fresh"), 3008)
+    assert standing.image == IMAGE, "what is not said stays, also an image from elsewhere"
 
     assert main(["jobs", "--platform", "aws", "--stack", stack]) == 0
     assert main(["status", "--platform", "aws", "--stack", stack, "ffff"]) == 1

@@ -45,6 +45,7 @@ from smr_notebook.ports import Backend, Context, ServiceLimits
 from smr_notebook.session import Session
 from smr_notebook.testing.fates import Fates, Odds
 from smr_notebook.testing.faults import Died, FaultyStore, FaultyTable, Mischief
+from smr_notebook.testing.waiting import wait_until
 
 
 def count_words(line: str) -> Iterator[tuple[str, int]]:
@@ -340,11 +341,23 @@ def test_what_a_driver_cannot_plan_is_no_end_once_another_one_has_planned(cloud:
     assert len(job.result()) == 3
 
 
-class _Overtaken(MemorySource):
-    """Takes so long that another driver plans meanwhile, and then finds nothing."""
+def test_of_two_plans_the_first_one_stands_with_its_splits(cloud: Cloud) -> None:
+    job = cloud.submit(split_size=4)
+    cloud.service.calls.clear()
+    more = cloud.input | {"books/c.txt": b"four\n" * 1000}
+    backend = replace(cloud.backend, sources={"s3": _Overtaken(cloud, job.id, more)})
+    run_driver(backend, drive(job.id), cloud.context("slow"))
+    plan = read_plan(cloud.backend.objects, job.id)
+    assert (plan.splits, plan.input_bytes) == (f"{Layout(job.id).splits}000002/", 22)
+    cloud.run()
+    assert job.result().to_dict("list") == {"key": ["one", "three", "two"], "value": [1, 1, 3]}
 
-    def __init__(self, cloud: Cloud, job: str) -> None:
-        super().__init__({})
+
+class _Overtaken(MemorySource):
+    """Takes so long that another driver plans meanwhile, and then finds something else, or nothing."""
+
+    def __init__(self, cloud: Cloud, job: str, objects: dict[str, bytes] | None = None) -> None:
+        super().__init__(objects or {})
         self._cloud = cloud
         self._job = job
 
@@ -436,6 +449,26 @@ def test_a_driver_that_follows_another_maps_nothing_for_an_estimate(tmp_path: An
     cloud.run({Role.DRIVER})
     plans = [read_plan(cloud.backend.objects, job.id) for job in (first, second)]
     assert [plan.estimate.sampled for plan in plans if plan.estimate] == [3, 0]
+
+
+def test_the_lease_is_kept_while_a_driver_lists(cloud: Cloud) -> None:
+    class Slow(MemorySource):
+        def find(self, pattern: str) -> Iterator[ObjectInfo]:
+            before = expires()
+            cloud.clock.sleep(0.02)
+            wait_until(lambda: expires() > before)
+            return super().find(pattern)
+
+    def expires() -> float:
+        lease = ledger.lease()
+        assert lease is not None
+        return lease.expires
+
+    job = cloud.submit()
+    ledger = Ledger(cloud.backend.table, job.id)
+    backend = replace(cloud.backend, policy=Policy(coordinator_lease=0.03), sources={"s3": Slow(cloud.input)})
+    run_driver(backend, drive(job.id), cloud.context())
+    assert read_plan(cloud.backend.objects, job.id).maps == 1
 
 
 def test_who_keeps_a_lease_lets_go_of_one_that_another_took(cloud: Cloud) -> None:

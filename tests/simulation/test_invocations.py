@@ -21,7 +21,7 @@ from smr_notebook.control.attempts import Output, claim
 from smr_notebook.control.coordinator import looks, revive, run_coordinator
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
-from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate, decode
+from smr_notebook.control.messages import AttemptRange, DeathNotice, Message, Role, coordinate, decode
 from smr_notebook.control.plans import write_code, write_plan
 from smr_notebook.control.pulse import pulse_of
 from smr_notebook.control.rows import JobEntry
@@ -39,6 +39,7 @@ from smr_notebook.model import (
     Attempt,
     AttemptId,
     AttemptState,
+    FailureKind,
     Format,
     JobState,
     Leg,
@@ -247,6 +248,48 @@ def test_an_attempt_whose_task_is_committed_stops_before_it_works(job: Job) -> N
     run_attempt(job.backend, replace(message, attempt=2), job.context(), abandon=survive)
     assert job.ledger.snapshot().attempts[late.task][1].state is AttemptState.STOPPED
     assert list(job.backend.objects.list_prefix(Layout("3f9a").attempt(late) + "/")) == []
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_worker_launches_others_before_its_own_work_whatever_becomes_of_that(job: Job, claimed: bool) -> None:
+    next(job.looking())
+    (message, *_), job.service.calls = job.service.calls, []
+    if claimed:
+        assert claim(job.ledger, message.attempt_id, owner="another", clock=job.clock, lease=15) is not None
+    job.backend = replace(job.backend, branching=2)
+    run_attempt(job.backend, replace(message, then=(AttemptRange(4, 7, 1),)), job.context(), abandon=survive)
+    called = [call for call in job.service.calls if call.works]
+    assert [(call.task, call.then) for call in called] == [(4, (AttemptRange(5, 5, 1),)), (6, (AttemptRange(7, 7, 1),))]
+
+
+def test_what_loses_is_stopped_and_leaves_nothing(job: Job) -> None:
+    """Be it an output or a leg: another attempt's stands."""
+    next(job.looking())
+    task = job.service.calls[0].attempt_id.task
+    mine = []
+    for number in range(1, 6):
+        attempt = AttemptId(task, number)
+        job.ledger.launch(attempt, now=job.clock.now(), expires=job.clock.now() + 60)
+        held = claim(job.ledger, attempt, owner=f"w{number}", clock=job.clock, lease=15)
+        assert held is not None
+        mine.append(held)
+        job.backend.objects.put(f"{Layout('3f9a').attempt(attempt)}/run", b"")
+    for held, position in zip(mine, (Position(3), Position(5), None, None), strict=False):
+        deliver(job.backend, "3f9a", held, Output(position=position), numbers=Numbers())
+    states = [attempt.state for attempt in job.ledger.snapshot().attempts[task]]
+    assert states == [AttemptState.PAUSED, AttemptState.STOPPED, AttemptState.DONE, AttemptState.STOPPED, AttemptState.RUNNING]
+    left = [info.key.split("/")[4] for info in job.backend.objects.list_prefix("jobs/3f9a/map/")]
+    assert left == ["001", "003", "005"]
+
+
+@pytest.mark.parametrize(("invocation", "kind", "type"), [("", FailureKind.LOST, "LaunchDropped"), ("w", FailureKind.CRASH, "WorkerDied")])
+def test_a_call_that_was_dropped_says_nothing_of_its_task(job: Job, invocation: str, kind: FailureKind, type: str) -> None:
+    next(job.looking())
+    (message, *_) = job.service.calls
+    handle_death(job.backend, DeathNotice(message, invocation, "the service says why"))
+    failure = attempt_of(job, message).failure
+    assert failure is not None
+    assert (failure.kind, failure.type, failure.message) == (kind, type, "the service says why")
 
 
 def test_a_worker_of_another_environment_refuses(job: Job) -> None:
@@ -501,7 +544,7 @@ def test_a_dead_coordinator_is_followed_by_another_but_not_for_ever(job: Job) ->
     outcome = job.ledger.outcome()
     assert outcome is not None
     assert outcome.error == "WorkerLostError"
-    assert "died 9 times one after the other; the last time: killed by signal 9" in outcome.message
+    assert "failed 9 times one after the other; the last time: killed by signal 9" in outcome.message
 
 
 def test_whoever_watches_revives_a_job_without_a_coordinator(job: Job) -> None:

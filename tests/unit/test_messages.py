@@ -8,12 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.control.messages import DeathNotice, Message, Role, attempt_message, coordinate, decode, encode
+from smr_notebook.control.messages import AttemptRange, DeathNotice, Message, Role, attempt_message, coordinate, decode, encode, route
 from smr_notebook.errors import CorruptObjectError, FormatVersionError
 from smr_notebook.model import AttemptId, Phase, TaskId
 
 messages = st.builds(
-    Message, st.sampled_from(Role), st.text(max_size=20), st.integers(0, 10**6), st.integers(0, 999), restarts=st.integers(0, 9)
+    Message,
+    st.sampled_from(Role),
+    st.text(max_size=20),
+    st.integers(0, 10**6),
+    st.integers(0, 999),
+    restarts=st.integers(0, 9),
+    then=st.lists(st.builds(AttemptRange, st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 999)), max_size=3).map(tuple),
 )
 
 
@@ -37,6 +43,13 @@ def test_a_death_notice_tells_who_died_of_what() -> None:
     message = coordinate("3f9a", restarts=2)
     notice = {"failed": encode(message).decode(), "invocation": "local-7", "reason": "killed by signal 9"}
     assert decode(json.dumps(notice).encode()) == DeathNotice(message, "local-7", "killed by signal 9")
+
+
+def test_each_role_has_a_function_of_its_own_and_notices_are_for_the_one_that_may_call_all() -> None:
+    routes = {role: route(encode(Message(role, "3f9a"))) for role in Role}
+    assert routes == {Role.DRIVER: "driver", Role.COORDINATOR: "coordinator", Role.MAP: "mapper", Role.REDUCE: "reducer"}
+    notice = {"failed": encode(Message(Role.MAP, "3f9a", 7, 1)).decode(), "invocation": "local-7", "reason": "killed by signal 9"}
+    assert route(json.dumps(notice).encode()) == "coordinator"
 
 
 def test_another_version_is_refused() -> None:

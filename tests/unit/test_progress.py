@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from smr_notebook.control.costs import PRICES
 from smr_notebook.control.progress import progress
 from smr_notebook.model import Attempt, AttemptId, AttemptState, Commit, Environment, Format, JobState, Numbers, Phase, Plan, Policy, TaskId
 from smr_notebook.standing import Lease, Outcome, PhaseProgress, Progress, Snapshot
+from smr_notebook.usage import Usage
 
 LEASE = Lease("me", 4, 50.0)
 
 
+PLAN = Plan(
+    "job",
+    "",
+    7.0,
+    Format.TEXT,
+    3,
+    2,
+    combine=False,
+    grouped_order=False,
+    input_bytes=10,
+    input_records=None,
+    budget=1,
+    policy=Policy(),
+    environment=Environment("3.11", 5, ()),
+)
+
+
 def seen(snapshot: Snapshot, *, reducers: int = 2) -> Progress:
-    stamp = Environment("3.11", 5, ())
-    plan = Plan(
-        "job",
-        "",
-        7.0,
-        Format.TEXT,
-        3,
-        reducers,
-        combine=False,
-        grouped_order=False,
-        input_bytes=10,
-        input_records=None,
-        budget=1,
-        policy=Policy(),
-        environment=stamp,
-    )
-    return progress(plan, snapshot, 40.0, lease=LEASE)
+    return progress(replace(PLAN, reducers=reducers), snapshot, 40.0, lease=LEASE)
 
 
 def attempt(task: TaskId, number: int, state: AttemptState, *, records: int = 0, resident: int = 0) -> Attempt:
@@ -72,8 +77,21 @@ def test_a_task_between_two_legs_shows_what_both_counted_and_was_not_tried_again
     paused = attempt(task, 1, AttemptState.PAUSED, records=30)
     found = seen(Snapshot({task: (paused, attempt(task, 2, AttemptState.RUNNING, records=4))}, {}, {}))
     assert found.map == PhaseProgress(tasks=3, running=1, numbers=Numbers(records_read=34))
-    found = seen(Snapshot({task: (paused, attempt(task, 2, AttemptState.DONE, records=4))}, {task: commit(task, records=35, seconds=1.0)}, {}))
+    found = seen(
+        Snapshot({task: (paused, attempt(task, 2, AttemptState.DONE, records=4))}, {task: commit(task, records=35, seconds=1.0)}, {})
+    )
     assert (found.map.numbers.records_read, found.map.retried) == (35, 0)
+
+
+def test_the_cost_of_a_job_is_told_with_what_its_coordinator_used_by_now() -> None:
+    rates = PRICES["aws/us-east-1/x86_64"]
+    task = TaskId(Phase.MAP, 0)
+    stale, lease = replace(LEASE, usage=Usage(seconds=1.0)), replace(LEASE, usage=Usage(seconds=3.0), before=Usage(seconds=2.0))
+    snapshot = Snapshot({task: (replace(attempt(task, 1, AttemptState.PAUSED), usage=Usage(seconds=10.0)),)}, {}, {}, lease=stale)
+    found = progress(replace(PLAN, rates=rates, memory_bytes=1 << 30), snapshot, 40.0, lease=lease)
+    assert found.cost is not None
+    assert found.cost.compute == pytest.approx(15.0 * rates.gb_second + 5 * rates.invocation), "an attempt, and four coordinators"
+    assert seen(snapshot).cost is None
 
 
 @pytest.mark.parametrize(("reducers", "state"), [(2, JobState.REDUCING), (0, JobState.MAPPING)])

@@ -6,13 +6,17 @@ Rules of this module:
   (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3`, …). Nothing of it is stored or sent anywhere.
 * boto3 is imported with the first client: a process that makes none does not pay for it.
 * After a fork the child makes its own: a connection belongs to the process that opened it.
+* Credentials that AWS refuses are forgotten, and looked for anew with the next call: somebody may have signed in meanwhile.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from typing import Any
+
+from smr_notebook.errors import CredentialsError
 
 RETRIES = 5
 """Tries of one call by the SDK, the first one among them, with its own back-off in between."""
@@ -80,7 +84,16 @@ class Clients:
                     read_timeout=_READ_SECONDS,
                 )
                 self._made[service] = session.client(service, config=config)
+                self._made[service].meta.events.register("after-call", lambda parsed, **_: self._forget_if_refused(parsed))
             return self._made[service]
+
+    def _forget_if_refused(self, answer: Mapping[str, Any]) -> None:
+        from smr_notebook.backends.aws.faults import MEANINGS  # noqa: PLC0415 - see the rules above
+
+        cause = MEANINGS.get(str(answer.get("Error", {}).get("Code", "")))
+        if cause is not None and cause.error is CredentialsError:
+            with self._lock:
+                self._session, self._made = None, {}
 
 
 def _made_again(region: str, profile: str, retries: int) -> Clients:

@@ -106,7 +106,7 @@ def reopen_aws(place: str) -> Backend:
     """Return a deployment as a worker sees it, from the part of its location behind `aws:`."""
     options = msgspec.json.decode(place, type=AwsOptions)
     clients = Clients(options.names.region)
-    allow = "Check the bucket's name, or let the workers read it, with all that they may read already:"
+    allow = "Check the bucket's name, or let the workers read it:"
     source = S3Source(clients, mend=f"{allow} `{_deploy(options.names)} --input {{bucket}}`.")
     return _open(clients, options, _ARCHITECTURES.get(platform.machine(), "x86_64"), source=source)
 

@@ -10,7 +10,7 @@ Rules of this module:
 * A forked child never returns to the frames of its parent: it ends in `os._exit`.
 * A child that ends instead of answering is told in words, as the error of the invocation, and the next call gets another child. One
   that runs too long is ended by Lambda, with everything else.
-* The child is what the kernel should kill when memory runs out, and whatever it started goes with it.
+* The child is what the kernel should kill when memory runs out, and whatever it started goes with it, its folder for temporary files too.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ import ctypes
 import gc
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -122,9 +124,10 @@ class Tenants:
 class _Child:
     """A forked process, as its parent sees it."""
 
-    def __init__(self, pid: int, connection: socket.socket) -> None:
+    def __init__(self, pid: int, connection: socket.socket, scratch: str) -> None:
         self._pid = pid
         self._connection = connection
+        self._scratch = scratch
 
     @property
     def ended(self) -> bool:
@@ -146,7 +149,9 @@ class _Child:
         self._connection.close()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._pid, signal.SIGKILL)  # before it is reaped: then its number cannot have been given to anybody else
-        return os.waitpid(self._pid, 0)[1]
+        status = os.waitpid(self._pid, 0)[1]
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        return status
 
 
 def _fork(handler: Handler) -> _Child:
@@ -154,15 +159,16 @@ def _fork(handler: Handler) -> _Child:
     sys.stdout.flush()
     sys.stderr.flush()
     gc.freeze()
-    parent = os.getpid()
+    parent, scratch = os.getpid(), tempfile.mkdtemp(prefix="tenant-")
     pid = os.fork()
     if pid == 0:
         ours.close()
+        os.environ["TMPDIR"] = tempfile.tempdir = scratch
         _live(theirs, handler, parent)
     with contextlib.suppress(OSError):
         os.setpgid(pid, pid)
     theirs.close()
-    return _Child(pid, ours)
+    return _Child(pid, ours, scratch)
 
 
 def _live(connection: socket.socket, handler: Handler, parent: int) -> NoReturn:
