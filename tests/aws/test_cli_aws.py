@@ -48,7 +48,7 @@ def test_a_deployment_from_nothing_to_nothing(stack: str, clients: Clients, caps
     assert main(["deploy", "--stack", stack, "--memory", "3008", "--input", "fresh", "--without", "logs", "others"]) == 0
     standing = read_options(clients, names)
     assert standing is not None
-    assert (standing.inputs, standing.memory) == (("more-logs", "fresh"), 3008)
+    assert (standing.inputs, standing.memory) == (("fresh", "more-logs"), 3008)
     assert standing.image == IMAGE, "what is not said stays, also an image from elsewhere"
 
     assert main(["jobs", "--platform", "aws", "--stack", stack]) == 0

@@ -48,8 +48,8 @@ def test_policies_are_enforced_where_that_is_wanted(
     lead_to(ministack_with_policies)
     root = Clients()
     root["s3"].create_bucket(Bucket="guarded")
-    root["iam"].create_user(UserName="ann")
-    key = root["iam"].create_access_key(UserName="ann")["AccessKey"]
+    root["iam"].create_user(UserName="emulator-ann")
+    key = root["iam"].create_access_key(UserName="emulator-ann")["AccessKey"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
     with pytest.raises(ClientError, match="AccessDenied"):

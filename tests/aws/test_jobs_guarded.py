@@ -260,12 +260,12 @@ def opened(guarded: Guarded, ministack_with_policies: str, monkeypatch: pytest.M
     """A function that runs the deployment's functions, as a context, and opens a session of somebody with a notebook."""
 
     @contextmanager
-    def opened(*, tells: bool = True) -> Iterator[tuple[smr.Session, Service]]:
+    def opened(*, tells: bool = True, time_scale: float = SHAPE.time_scale) -> Iterator[tuple[smr.Session, Service]]:
         functions = [
             replace(function, environment={**function.environment, **guarded.functions[route]}, on_failure=function.on_failure * tells)
             for route, function in zip(ROUTES, functions_of(SHAPE, ministack_with_policies), strict=True)
         ]
-        with lambda_service(functions, account_limit=SHAPE.account_limit, time_scale=SHAPE.time_scale) as service:
+        with lambda_service(functions, account_limit=SHAPE.account_limit, time_scale=time_scale) as service:
             guarded.guard.behind = service.endpoint
             for name, value in guarded.variables.items():
                 monkeypatch.setenv(name, value)
@@ -325,7 +325,7 @@ def test_they_suffice_when_processes_die_and_the_queue_tells(guarded: Guarded, o
 
 
 def test_they_suffice_when_only_workers_notice_that_there_is_no_coordinator(guarded: Guarded, opened: Open) -> None:
-    """Nobody watches, and no queue tells."""
+    """Nobody watches, no queue tells, and the alarm would come later."""
 
     def slow(number: int) -> Iterator[tuple[int, int]]:
         threading.Event().wait(6.0)
@@ -335,7 +335,7 @@ def test_they_suffice_when_only_workers_notice_that_there_is_no_coordinator(guar
         threading.Event().wait(6.0)
         return sum(values)
 
-    with opened(tells=False) as (session, service):
+    with opened(tells=False, time_scale=1.0) as (session, service):
         job = session.map_reduce(slow, slow_too, range(3), reducers=1, combine=False)
         for phase in ("map", "reduce"):
             wait_until(lambda phase=phase: getattr(job.status(), phase).running, 60.0)  # type: ignore[misc]

@@ -147,6 +147,7 @@ def test_the_notebook_sends_what_to_plan_and_may_go(cloud: Cloud) -> None:
 
 def test_the_plan_is_that_of_the_request(cloud: Cloud) -> None:
     job = cloud.submit(reducers=3, split_size=4, name="words", retries=5)
+    cloud.clock.sleep(5.0)
     cloud.run({Role.DRIVER})
     plan = read_plan(cloud.backend.objects, job.id)
     assert (plan.reducers, plan.name, plan.policy.retries, plan.created) == (3, "words", 5, 1_000.0)
@@ -329,6 +330,18 @@ def test_a_driver_that_comes_late_ends_no_job_that_has_a_plan(cloud: Cloud) -> N
     cloud.input.update(books)
     cloud.run()
     assert len(job.result()) == 3
+
+
+def test_a_driver_that_comes_late_leaves_a_wish_to_end_to_the_coordinator(cloud: Cloud) -> None:
+    """Which stops what lives before it ends the job."""
+    job = cloud.submit()
+    cloud.run({Role.DRIVER})
+    job.cancel()
+    cloud.clock.sleep(100)
+    run_driver(cloud.backend, drive(job.id), cloud.context("late"))
+    assert job.status().state is JobState.SUBMITTED
+    cloud.run()
+    assert isinstance(job.exception(), JobCancelled)
 
 
 def test_what_a_driver_cannot_plan_is_no_end_once_another_one_has_planned(cloud: Cloud) -> None:

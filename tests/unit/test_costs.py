@@ -10,11 +10,25 @@ from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.backends.memory.table import MemoryTable
-from smr_notebook.control.costs import PRICES, Sample, Shape, estimate, priced, rates_of
+from smr_notebook.control.costs import PRICES, Sample, Shape, estimate, price_of_attempt, priced, rates_of
 from smr_notebook.control.metering import metered
 from smr_notebook.control.snapshots import used
-from smr_notebook.model import Attempt, AttemptId, AttemptState, Commit, Numbers, Phase, Policy, TaskId
+from smr_notebook.model import (
+    Attempt,
+    AttemptId,
+    AttemptState,
+    Commit,
+    Environment,
+    Estimate,
+    Format,
+    Numbers,
+    Phase,
+    Plan,
+    Policy,
+    TaskId,
+)
 from smr_notebook.ports import Backend
+from smr_notebook.standing import Settled, Snapshot
 from smr_notebook.testing.nobody import NoFunctions
 from smr_notebook.usage import Usage, read_units, write_units
 
@@ -74,6 +88,39 @@ def attempt(state: AttemptState, *, claimed: float = 10.0, changed: float = 40.0
 def test_an_attempt_that_fell_silent_was_billed_as_long_as_it_was_heard() -> None:
     assert used([[attempt(AttemptState.FAILED)]], {}) == Usage(seconds=30.0, invocations=1, gets=2)
     assert used([[attempt(AttemptState.LAUNCHED, claimed=0.0, usage=Usage())]], {}) == Usage(invocations=1)
+
+
+def test_one_more_attempt_is_thought_to_cost_what_those_did_that_committed_settled_or_not() -> None:
+    plan = Plan(
+        "job",
+        "",
+        0.0,
+        Format.TEXT,
+        300,
+        0,
+        combine=False,
+        grouped_order=False,
+        input_bytes=1,
+        input_records=None,
+        budget=1,
+        policy=Policy(),
+        environment=Environment("3.11", 5, ()),
+        rates=X86,
+        memory_bytes=GIB,
+        estimate=Estimate(50.0, 0.0, 0.1, 0.2),
+    )
+    task = TaskId(Phase.MAP, 200)
+    commits = {task: Commit(AttemptId(task, 1), "w", 1.0, 20.0, Numbers())}
+    settled = {Phase.MAP: Settled(frozenset({0, 1}), tasks=3, seconds=30.0)}
+
+    def price(snapshot: Snapshot) -> float:
+        requests = priced(Usage(invocations=1, puts=1, gets=6, row_writes=6, row_reads=6), X86, memory_bytes=GIB).total
+        return (price_of_attempt(plan, snapshot, Phase.MAP) - requests) / X86.gb_second
+
+    assert price(Snapshot({}, {}, {})) == pytest.approx(50.0), "as was estimated"
+    assert price(Snapshot({}, commits, {})) == pytest.approx(20.0)
+    assert price(Snapshot({}, {}, {}, settled=settled)) == pytest.approx(10.0)
+    assert price(Snapshot({}, commits, {}, settled=settled)) == pytest.approx(12.5)
 
 
 def test_what_a_commit_tells_counts_instead_of_the_last_heartbeat() -> None:

@@ -16,9 +16,10 @@ from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.naming import classify
 from smr_notebook.control.planning import PlannedJob, Request, check_environment, plan_job, take_sample
+from smr_notebook.control.row_keys import MOST_TASKS
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.environment import environment
-from smr_notebook.errors import EnvironmentMismatchError, InputEmptyError
+from smr_notebook.errors import EnvironmentMismatchError, InputEmptyError, PlanError
 from smr_notebook.model import Format, Policy
 from smr_notebook.ports import Backend, Context
 
@@ -71,6 +72,12 @@ def test_the_number_of_reducers_is_obeyed_or_follows_the_input(backend: Backend)
     assert planned(backend, "/logs/b", reduce=lambda _, values: None, reducers=7).plan.reducers == 7
     assert planned(backend, "/logs/b", reduce=lambda _, values: None).plan.reducers == 1
     assert planned(backend, "/large", reduce=lambda _, values: None).plan.reducers == 2, "one for each worker"
+
+
+def test_a_phase_has_no_more_tasks_than_their_keys_can_tell(backend: Backend) -> None:
+    assert planned(backend, [1], reduce=sum, reducers=MOST_TASKS).plan.reducers == MOST_TASKS
+    with pytest.raises(PlanError, match="1,000,001 tasks"):
+        planned(backend, [1], reduce=sum, reducers=MOST_TASKS + 1)
 
 
 def test_a_plan_tells_what_it_will_do(backend: Backend) -> None:
