@@ -60,7 +60,7 @@ def run(case: Case) -> Report:
         memory_bytes=1769 << 20,
     )
     burst = min(1000.0, case.concurrency)
-    limits = ServiceLimits(256 << 10, 900.0, case.concurrency, 0.0, plan.memory_bytes, plan.environment, burst=burst, ramp=100.0)
+    limits = ServiceLimits(256 << 10, 900.0, case.concurrency, 0.0, plan.memory_bytes, plan.environment, burst=burst, ramp=100.0, step=10.0)
 
     def drawn(random: Random) -> float:
         return case.seconds * random.lognormvariate(0.0, 0.3)

@@ -177,12 +177,20 @@ class Capacity:
         queue_seconds: How long it lets a call wait for its turn; 0 if it refuses instead.
         burst: How many can start at once where none ran before.
         ramp: How many more it can run with each second that follows.
+        step: Seconds between two times at which it grows; 0 if it does so all the time.
     """
 
     concurrency: int
     queue_seconds: float = 0.0
     burst: float = math.inf
     ramp: float = math.inf
+    step: float = 0.0
+
+    def grown(self, seconds: float) -> float:
+        """Return how many it can run so long after it was first asked for any, the account's limit aside."""
+        if math.isinf(self.ramp):
+            return math.inf
+        return self.burst + self.ramp * (seconds // self.step * self.step if self.step else seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,7 @@ class ServiceLimits:
         environment: Python and packages of the workers.
         burst: How many invocations can start at once where none ran before.
         ramp: How many more of them it can run with each second that follows.
+        step: Seconds between two times at which that grows; 0 if it does so all the time.
         advice: What can be done about these limits.
     """
 
@@ -139,12 +140,13 @@ class ServiceLimits:
     environment: Environment
     burst: float = math.inf
     ramp: float = math.inf
+    step: float = 0.0
     advice: Advice = Advice()
 
     @property
     def capacity(self) -> Capacity:
         """What decisions need of it."""
-        return Capacity(self.concurrency, self.queue_seconds, self.burst, self.ramp)
+        return Capacity(self.concurrency, self.queue_seconds, self.burst, self.ramp, self.step)
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,10 @@ class Snapshot:
     lease: Lease | None = None
     settled: dict[Phase, Settled] = field(default_factory=dict)
 
+    def begun(self, attempt: AttemptId) -> bool:
+        """Whether an attempt is written down, or its task needs it no more."""
+        return attempt.task in self.commits or len(self.attempts.get(attempt.task, ())) >= attempt.number
+
     def settled_in(self, phase: Phase) -> Settled:
         """Return what is added up of a phase."""
         return self.settled.get(phase, Settled())

@@ -36,6 +36,7 @@ from smr_notebook.control.messages import coordinate, encode
 from smr_notebook.control.metering import Spending
 from smr_notebook.control.progress import progress
 from smr_notebook.control.proof import proof_line
+from smr_notebook.control.row_keys import page_of
 from smr_notebook.control.scheduling import Action, Decision, End, Expire, Gather, Launch, Stop, decide
 from smr_notebook.control.verdicts import broken_outcome
 from smr_notebook.errors import CorruptObjectError, PlatformError, StoreError
@@ -73,6 +74,7 @@ class Coordinator:
         self._lease: Lease | None = None
         self._published: Progress | None = None
         self._unanswered: set[AttemptId] | None = None
+        self._entrusted: dict[AttemptId, float] = {}
         self._quiet_until = -math.inf
         self._throttle = Backoff(*_BACKOFF)
         self._pace = Backoff(*backend.poll)
@@ -131,7 +133,14 @@ class Coordinator:
         return self._spending.usage(self._now())
 
     def _decide(self, snapshot: Snapshot) -> Decision:
-        return decide(self._plan, snapshot, self._now(), capacity=self._backend.functions.limits.capacity)
+        now = self._now()
+        self._entrusted = {
+            attempt: until
+            for attempt, until in self._entrusted.items()
+            if until > now and not snapshot.begun(attempt) and page_of(attempt.task) not in snapshot.settled_in(attempt.task.phase).pages
+        }
+        entrusted = {attempt.task: until for attempt, until in self._entrusted.items()}
+        return decide(self._plan, snapshot, now, capacity=self._backend.functions.limits.capacity, entrusted=entrusted)
 
     def _calls_again(self, snapshot: Snapshot, decision: Decision) -> list[Launch]:
         """Return the launches that stand written down but may never have been taken by the service, with a new lease, when they are due."""
@@ -191,7 +200,9 @@ class Coordinator:
         self._unanswered = (self._unanswered or set()) | attempts
         self._looks.began(attempt.task for attempt in attempts)
         launched = launch(self._backend, self._ledger, self._plan.job, launches, proceed=self._may_launch)
-        self._unanswered -= launched.answered
+        self._unanswered -= launched.answered | launched.entrusted
+        until = self._now() + self._plan.policy.launch
+        self._entrusted |= dict.fromkeys(sorted(launched.entrusted), until)
         if launched.refused:
             self._quiet_until = self._now() + self._throttle.next()
         else:

@@ -1,13 +1,15 @@
 """Launching many attempts: rows, then calls; side by side where a call is a journey, and as a tree where they are many.
 
-Theory. An asynchronous call of a cloud function takes some 20 ms, most of it waiting, and some milliseconds of a processor: one caller
-reaches a few hundred a second. So beyond some hundreds of launches the first workers launch the next before their own work: each call
-carries the attempts of its branch, and whoever is called cuts them into branches again (Lambada, SIGMOD 2020, section 4.2).
+Theory. A row takes some milliseconds of a processor to write, and so does an asynchronous call: one caller launches a few hundred a
+second. So beyond that, the first workers launch the next before their own work: each call carries the attempts of its branch, and
+whoever is called cuts them into branches again (Lambada, SIGMOD 2020, section 4.2).
 
 Rules of this module:
 
-* All rows of a branch are written before it is called, so that whatever is lost of it is there, expires unless it is claimed, and is
-  launched again. Whoever launches for others does not wait, and does not tell.
+* An attempt is written down before it is called, by whoever calls it. What is lost then expires, and is launched again.
+* Attempts that a call carries are *entrusted* to its worker for the time of a launch. Nobody else launches them meanwhile; those that have
+  no row by then are launched again. Whoever launches for others has claimed its own attempt before, so that a doubled call launches
+  once, and does not wait for them.
 * A refusal ends the round: what was not called stays unanswered, and is called again later.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -41,10 +44,12 @@ class Launched:
 
     Attributes:
         answered: Attempts that need no further call: called, or found to be past that.
+        entrusted: Attempts that those will launch.
         refused: Whether the service refused a call.
     """
 
     answered: frozenset[AttemptId]
+    entrusted: frozenset[AttemptId]
     refused: bool
 
 
@@ -64,35 +69,27 @@ def launch(backend: Backend, ledger: Ledger, job: str, launches: Sequence[Launch
     """
     expires = {wanted.attempt: wanted.expires for wanted in launches}
     answered: set[AttemptId] = set()
+    entrusted: set[AttemptId] = set()
     refused = False
-    for round_of in _rounds(plan_branches(list(expires), branching=backend.branching), calls=backend.parallel):
+    branches, width = plan_branches(list(expires), branching=backend.branching), max(backend.parallel, 1)
+    for start in range(0, len(branches), width):
         if refused or not proceed():
             break
-        ours = _write(backend, ledger, {attempt: expires[attempt] for branch in round_of for attempt in branch})
-        answered.update(attempt for branch in round_of for attempt in branch if attempt not in ours)
-        called = [kept for branch in round_of if (kept := [attempt for attempt in branch if attempt in ours])]
-        errors = side_by_side(lambda branch: _call(backend, job, branch), called, threads=backend.parallel)
-        for branch, error in zip(called, errors, strict=True):
+        together = branches[start : start + width]
+        ours = _write(backend, ledger, {first: expires[first] for first, *_ in together})
+        answered.update(first for first, *_ in together if first not in ours)
+        called = [branch for branch in together if branch[0] in ours]
+        for branch, error in zip(called, side_by_side(lambda branch: _call(backend, job, branch), called, threads=width), strict=True):
             if error is not None and not isinstance(error, ThrottledError | ServiceError):
                 raise error
             refused = refused or error is not None
-            if not isinstance(error, ThrottledError):
-                answered.update(branch)
             if isinstance(error, ServiceError):
-                _bury(ledger, branch, error, now=backend.clock.now())
-    return Launched(frozenset(answered), refused)
-
-
-def _rounds(branches: Sequence[Sequence[AttemptId]], *, calls: int) -> Iterator[list[Sequence[AttemptId]]]:
-    """Yield branches that are written and called together: as many attempts as calls may be under way at once, or one branch."""
-    together: list[Sequence[AttemptId]] = []
-    for branch in branches:
-        if together and sum(map(len, together)) + len(branch) > calls:
-            yield together
-            together = []
-        together.append(branch)
-    if together:
-        yield together
+                _bury(ledger, branch[0], error, now=backend.clock.now())
+            if not isinstance(error, ThrottledError):
+                answered.add(branch[0])
+            if error is None:
+                entrusted.update(branch[1:])
+    return Launched(frozenset(answered), frozenset(entrusted), refused)
 
 
 def _write(backend: Backend, ledger: Ledger, expires: Mapping[AttemptId, float]) -> set[AttemptId]:
@@ -104,13 +101,20 @@ def _write(backend: Backend, ledger: Ledger, expires: Mapping[AttemptId, float])
     return {found.id for found in standing if found.state is AttemptState.LAUNCHED}
 
 
-def launch_rest(backend: Backend, message: Message) -> None:
-    """Make the calls that a message asks its worker to make for others; what fails expires."""
+def launch_rest(backend: Backend, ledger: Ledger, message: Message) -> None:
+    """Launch what a message entrusts to its worker; what fails is launched again by whoever coordinates."""
     rest = [
         AttemptId(TaskId(message.phase, number), found.attempt) for found in message.then for number in range(found.first, found.last + 1)
     ]
-    branches = shares(rest, backend.branching or 1)
-    for _ in side_by_side(lambda branch: _call(backend, message.job, branch), branches, threads=backend.parallel):
+    now = backend.clock.now()
+
+    def pass_on(branch: Sequence[AttemptId]) -> None:
+        with suppress(PlatformError):
+            standing = ledger.launch(branch[0], now=now, expires=now + backend.policy.launch)
+            if standing.state is AttemptState.LAUNCHED:
+                _call(backend, message.job, branch)
+
+    for _ in side_by_side(pass_on, shares(rest, backend.branching or 1), threads=backend.parallel):
         pass
 
 
@@ -162,7 +166,5 @@ def _call(backend: Backend, job: str, branch: Sequence[AttemptId]) -> PlatformEr
     return None
 
 
-def _bury(ledger: Ledger, branch: Sequence[AttemptId], error: ServiceError, *, now: float) -> None:
-    failure = Failure(FailureKind.LOST, type(error).__name__, str(error))
-    for attempt in branch:
-        ledger.bury(attempt, owner="", failure=failure, now=now)
+def _bury(ledger: Ledger, attempt: AttemptId, error: ServiceError, *, now: float) -> None:
+    ledger.bury(attempt, owner="", failure=Failure(FailureKind.LOST, type(error).__name__, str(error)), now=now)

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
+from types import MappingProxyType
 
 from smr_notebook.control.costs import price_of_attempt, spent
 from smr_notebook.control.row_keys import pages_of, tasks_on
@@ -44,6 +45,9 @@ _LATE_SECONDS = 10.0
 
 _FEW = 3
 """So many late launches may just have been lost."""
+
+_CALL_SECONDS = 0.5
+"""What may lie between writing down a launch and its arrival: a service begins to grow when it is called, and not before."""
 
 _RAMP_SECONDS = 1.0
 """How soon to look again at a service that grows."""
@@ -97,7 +101,9 @@ class Decision:
     wake_at: float
 
 
-def decide(plan: Plan, snapshot: Snapshot, now: float, *, capacity: Capacity) -> Decision:
+def decide(
+    plan: Plan, snapshot: Snapshot, now: float, *, capacity: Capacity, entrusted: Mapping[TaskId, float] = MappingProxyType({})
+) -> Decision:
     """Return what to do next.
 
     Args:
@@ -105,6 +111,7 @@ def decide(plan: Plan, snapshot: Snapshot, now: float, *, capacity: Capacity) ->
         snapshot: What the table says.
         now: The time.
         capacity: What the service can take.
+        entrusted: Tasks that a worker will launch, and until when nobody else does.
     """
     if snapshot.outcome is not None:
         return Decision((), math.inf)
@@ -115,9 +122,10 @@ def decide(plan: Plan, snapshot: Snapshot, now: float, *, capacity: Capacity) ->
     live = [attempt for of_task in begun.values() for attempt in of_task if attempt.live]
     expired = [attempt for attempt in live if attempt.expired(now)]
     complete = _done(snapshot, phase) == plan.tasks(phase)
-    affordable = math.inf if complete else _affordable(plan, snapshot, phase, in_flight=len(live))
+    in_flight = len(live) + len(entrusted)
+    affordable = math.inf if complete else _affordable(plan, snapshot, phase, in_flight=in_flight)
     ending = _ending(plan, snapshot, begun, now)
-    if ending is None and not live and affordable < 1:
+    if ending is None and not in_flight and affordable < 1:
         ending = _too_dear(plan, snapshot, phase, now)
     if ending is not None:
         return _wind_down(live, ending, now)
@@ -125,13 +133,14 @@ def decide(plan: Plan, snapshot: Snapshot, now: float, *, capacity: Capacity) ->
         return Decision((Gather(phase),), now)
     if expired:
         return Decision(tuple(Expire(attempt.id, _lost(attempt, now)) for attempt in expired), now)
-    free = room(snapshot, phase, live, now=now, capacity=capacity)
+    free = room(snapshot, phase, live, now=now, capacity=capacity) - len(entrusted)
+    waiting = (task for task in _waiting(plan, snapshot, begun, phase) if task not in entrusted)
     launches = tuple(
         Launch(AttemptId(task, len(begun.get(task, ())) + 1), now + plan.policy.launch + capacity.queue_seconds)
-        for task in islice(_waiting(plan, snapshot, begun, phase), int(min(free, affordable, plan.tasks(phase))))
+        for task in islice(waiting, max(int(min(free, affordable, plan.tasks(phase))), 0))
     )
-    soon = now + _RAMP_SECONDS if free < 1 and len(live) < capacity.concurrency else math.inf
-    return Decision(launches, min([soon, *(attempt.expires for attempt in live), *(launch.expires for launch in launches)]))
+    soon = now + _RAMP_SECONDS if free < 1 and in_flight < capacity.concurrency else math.inf
+    return Decision(launches, min([soon, *entrusted.values(), *(one.expires for one in live), *(one.expires for one in launches)]))
 
 
 def room(snapshot: Snapshot, phase: Phase, live: Sequence[Attempt], *, now: float, capacity: Capacity) -> float:
@@ -145,9 +154,8 @@ def room(snapshot: Snapshot, phase: Phase, live: Sequence[Attempt], *, now: floa
     late = sum(attempt.state is AttemptState.LAUNCHED and now - attempt.started > _LATE_SECONDS for attempt in live)
     if not capacity.queue_seconds and late > max(running, _FEW):
         most = min(most, 2 * running + 1)
-    if not math.isinf(capacity.ramp):
-        started = min([snapshot.settled_in(phase).started, *(attempt.started for attempt in _of_phase(snapshot, phase)), now])
-        most = min(most, capacity.burst + capacity.ramp * (now - started))
+    started = min([snapshot.settled_in(phase).started, *(attempt.started for attempt in _of_phase(snapshot, phase)), now])
+    most = min(most, capacity.grown(max(now - started - _CALL_SECONDS, 0.0)))
     return max(most - len(live), 0.0)
 
 

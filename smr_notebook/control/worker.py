@@ -1,4 +1,4 @@
-"""The worker's invocation: launch others, if asked to → claim → work → commit, with a heartbeat beside it.
+"""The worker's invocation: claim → launch others, if asked to → work → commit, with a heartbeat beside it.
 
 Rules of this module:
 
@@ -82,8 +82,6 @@ def run_attempt(backend: Backend, message: Message, context: Context, *, abandon
         StoreError: The table cannot be reached, in spite of repetition. The attempt will expire.
     """
     backend = replace(backend, clock=context.clock)
-    if message.then:
-        launch_rest(backend, message)
     ledger, clock = Ledger(backend.table, message.job), context.clock
     mine = claim(ledger, message.attempt_id, owner=context.invocation, clock=clock, lease=backend.policy.lease, tally=backend.tally)
     if mine is None:
@@ -91,6 +89,7 @@ def run_attempt(backend: Backend, message: Message, context: Context, *, abandon
     meter, sources = Meter(), Sources()
     ends = ends_of(context, backend.policy, now=clock.now(), in_vain=mine.in_vain, abandon=abandon, watch=watch)
     try:
+        launch_rest(backend, ledger, message)
         _work(backend, message.job, mine, meter=meter, sources=sources, ends=ends)
     except AttemptStopped:
         mine.end(AttemptState.STOPPED, meter.numbers(resident_bytes()))

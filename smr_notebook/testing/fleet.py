@@ -227,8 +227,7 @@ class Fleet:
         if role in {Role.COORDINATOR, Role.DRIVER}:
             return float("inf")
         first = self._first.setdefault(role, self.now)
-        grown = 10 * int((self.now - first) / 10) * self.limits.ramp if self.limits.ramp < float("inf") else float("inf")
-        return min(self.limits.concurrency, self.limits.burst + grown)
+        return min(self.limits.concurrency, self.limits.capacity.grown(self.now - first))
 
     def _begin(self, message: Message, name: str) -> None:
         life = self._coordinate(message, name) if message.role is Role.COORDINATOR else self._work(message, name)
@@ -255,15 +254,15 @@ class Fleet:
     def _work(self, message: Message, name: str) -> Iterator[float]:
         clock = _Clock(self)
         backend = self.backend(clock)
-        launch_rest(backend, message)
-        yield clock.now()
-        clock.awake()
         ledger, policy = Ledger(backend.table, message.job), self.plan.policy
         mine = claim(ledger, message.attempt_id, owner=name, clock=clock, lease=policy.lease, tally=backend.tally)
         yield clock.now()
         clock.awake()
         if mine is None:
             return
+        launch_rest(backend, ledger, message)
+        yield clock.now()
+        clock.awake()
         output, numbers = work_of(self.plan, message.attempt_id)
         self._count(1)
         ends = self.now + self._seconds(self._random)

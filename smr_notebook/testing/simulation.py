@@ -198,12 +198,11 @@ class Simulation:
             self.at(pause, lambda: self._live(life))
 
     def _work(self, message: Message, name: str, fate: Fate) -> Iterator[float]:
-        """The life of a worker: claim, work with heartbeats, commit. Yields how long each stretch takes."""
+        """The life of a worker: claim, launch others, work with heartbeats, commit. Yields how long each stretch takes."""
         backend = self._backend(name, replace(fate, operations=0))
         if fate.dies is Death.BEFORE_CLAIM:
             self._die(message, name, fate)
             return
-        launch_rest(backend, message)
         ledger = Ledger(backend.table, message.job)
         lease = self.plan.policy.lease
         mine = claim(ledger, message.attempt_id, owner=name, clock=self.clock, lease=lease)
@@ -212,6 +211,7 @@ class Simulation:
         if fate.dies is Death.AFTER_CLAIM:
             self._die(message, name, fate)
             return
+        launch_rest(backend, ledger, message)
         stopped = yield from self._beats(mine, fate)
         if stopped and not fate.deaf:
             mine.end(AttemptState.STOPPED, numbers_so_far(self.plan, mine.id, self.pairs))

@@ -339,4 +339,4 @@ def test_a_worker_runs_as_a_stranger_who_can_write_to_tmp_alone(container: Conta
     assert container.run("id -u").stdout.strip() == str(LAMBDA_USER["uid"])
     assert container.run("touch /var/task/x || touch /x || touch /root/x").returncode != 0
     left = container.run("find /tmp -mindepth 1 -maxdepth 1").stdout.split()
-    assert [path for path in left if not path.startswith("/tmp/tenant-")] == [WORKSPACE]
+    assert [path for path in left if "/tenant-" not in path] == [WORKSPACE]

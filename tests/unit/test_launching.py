@@ -69,16 +69,18 @@ def attempts(count: int, number: int = 1) -> list[AttemptId]:
 def launched(backend: Backend, wanted: Sequence[AttemptId]) -> tuple[frozenset[AttemptId], bool]:
     ledger = Ledger(backend.table, "job")
     done = launch(backend, ledger, "job", [Launch(attempt, 160.0) for attempt in wanted], proceed=lambda: True)
-    return done.answered, done.refused
+    assert not done.answered & done.entrusted
+    return done.answered | done.entrusted, done.refused
 
 
 def called(backend: Backend, calls: Calls) -> list[AttemptId]:
-    """Let each worker that was called make its calls for others, and return all attempts that were called."""
-    found = []
+    """Let each worker that was called launch others, and return all attempts that were called."""
+    found, ledger = [], Ledger(backend.table, "job")
     while calls.taken:
         message = calls.taken.pop()
         found.append(message.attempt_id)
-        launch_rest(backend, message)
+        assert ledger.claim(message.attempt_id, owner="w", now=100.0, lease=10.0), "it was written down before it was called"
+        launch_rest(backend, ledger, message)
     return sorted(found)
 
 
@@ -112,13 +114,24 @@ def test_ranges_name_all_attempts_and_no_others(tasks: set[int], number: int) ->
     assert named == [(attempt.task.number, attempt.number) for attempt in wanted]
 
 
+def test_who_launches_for_others_writes_them_down() -> None:
+    """The coordinator writes one row for each branch, and a call that is doubled is claimed once, so that it launches once."""
+    calls = Calls()
+    backend = platform(calls, branching=4)
+    launched(backend, attempts(1000))
+    ledger = Ledger(backend.table, "job")
+    assert len(ledger.snapshot().attempts) == len(calls.taken) == ROOTS
+    assert called(backend, calls) == attempts(1000)
+    assert len(ledger.snapshot().attempts) == 1000
+
+
 def test_a_worker_of_a_large_tree_calls_no_more_than_it_may() -> None:
     calls = Calls()
     backend = platform(calls, branching=4)
     launched(backend, attempts(1000))
     first = calls.taken[0]
     calls.taken.clear()
-    launch_rest(backend, first)
+    launch_rest(backend, Ledger(backend.table, "job"), first)
     assert len(calls.taken) == 4
 
 
@@ -136,8 +149,8 @@ def test_a_branch_whose_call_fails_is_buried_and_tried_again_as_the_next_attempt
     answered, _ = launched(backend, attempts(20))
     first = plan_branches(attempts(20), branching=1)[0]
     standing = Ledger(backend.table, "job").snapshot().attempts
-    assert {task for task, (attempt,) in standing.items() if attempt.state is AttemptState.FAILED} == {one.task for one in first}
-    assert set(first) <= answered
+    assert [task for task, (attempt,) in standing.items() if attempt.state is AttemptState.FAILED] == [first[0].task]
+    assert set(first) & answered == {first[0]}, "the others are nobody's, and launched with the next look"
 
 
 def test_what_somebody_claimed_meanwhile_is_not_called_again() -> None:
@@ -160,7 +173,7 @@ def test_who_launches_for_others_does_its_own_work_whatever_becomes_of_theirs(pa
     (first, *_), calls.taken = calls.taken, []
     calls.asked = 0
     calls.refuses = {1: AccessDeniedError("not allowed"), 2: PayloadTooLargeError("too large"), 3: ThrottledError("later")}
-    launch_rest(backend, first)
+    launch_rest(backend, Ledger(backend.table, "job"), first)
     assert len(calls.taken) == 1
 
 

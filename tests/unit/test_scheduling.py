@@ -244,7 +244,10 @@ def test_a_service_that_grows_is_asked_for_no_more_than_it_has() -> None:
     assert len(launched(decide(plan(maps=5000), NOTHING, NOW, capacity=CLOUD))) == 1000
     live = {task(n): (attempt(AttemptState.RUNNING, task(n)),) for n in range(1000)}  # launched five seconds ago
     decision = decide(plan(maps=5000), look(live), NOW, capacity=CLOUD)
-    assert len(launched(decision)) == 500
+    assert len(launched(decision)) == 450, "it began to grow when it was called, a little later"
+    assert launched(decide(plan(maps=5000), look(live), NOW, capacity=replace(CLOUD, step=10.0))) == []
+    later = decide(plan(maps=5000), look(live), NOW + 6, capacity=replace(CLOUD, step=10.0))
+    assert len(launched(later)) == 1000
     full = {task(n): (attempt(AttemptState.RUNNING, task(n), expires=NOW + 30),) for n in range(1500)}
     waiting = decide(plan(maps=5000), look(full), NOW, capacity=CLOUD)
     assert (waiting.actions, waiting.wake_at) == ((), NOW + 1), "it is asked again soon"
@@ -261,6 +264,16 @@ def test_a_service_full_of_other_peoples_calls_is_asked_for_little() -> None:
 def test_a_few_launches_that_were_lost_hold_nobody_up() -> None:
     late = {task(n): (Attempt(AttemptId(task(n), 1), AttemptState.LAUNCHED, "", NOW + 30, NOW - 20, NOW - 20),) for n in range(3)}
     assert len(launched(decide(plan(maps=100), look(late), NOW, capacity=Capacity(50)))) == 47
+
+
+def test_what_is_entrusted_to_a_worker_is_launched_by_nobody_else_and_counts_as_in_flight() -> None:
+    entrusted = {task(n): NOW + 20 for n in (1, 2)}
+    decision = decide(plan(maps=6), NOTHING, NOW, capacity=Capacity(4), entrusted=entrusted)
+    assert launched(decision) == [AttemptId(task(0), 1), AttemptId(task(3), 1)]
+    assert decision.wake_at == NOW + 20
+    again = decide(plan(maps=6), look({task(1): failed(task(1), CRASH)}), NOW, capacity=Capacity(9), entrusted=entrusted)
+    assert AttemptId(task(1), 2) not in launched(again)
+    assert decide(dear(0.15), NOTHING, NOW, capacity=Capacity(9), entrusted={task(5): NOW + 1}).actions == ()
 
 
 def test_a_paused_attempt_is_continued_and_counts_as_no_failure() -> None:

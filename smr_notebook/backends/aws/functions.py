@@ -36,7 +36,8 @@ BURST: Final = 1000
 """Environments of one function that Lambda starts at once."""
 
 RAMP: Final = 100.0
-"""How many more each second: Lambda adds 1000 every 10 seconds."""
+STEP: Final = 10.0
+"""How many more each second, and in which steps: Lambda adds 1000 every 10 seconds."""
 
 OTHERS: Final = 4
 """Invocations besides the workers: the coordinator, the one that follows it, the driver, and who reads the queue of failures."""
@@ -102,6 +103,7 @@ class LambdaFunctions:
             environment=environment() if "AWS_LAMBDA_FUNCTION_NAME" in os.environ else self._stamp(),
             burst=float(min(BURST, concurrency)),
             ramp=RAMP,
+            step=STEP,
             advice=Advice(advice, f"`{self._deploy}` gives the workers the packages of this notebook.", f"{self._deploy} {{options}}"),
         )
 
