@@ -39,7 +39,8 @@ from smr_notebook.control.proof import proof_line
 from smr_notebook.control.row_keys import page_of
 from smr_notebook.control.scheduling import Action, Decision, End, Expire, Gather, Launch, Stop, decide
 from smr_notebook.control.verdicts import broken_outcome
-from smr_notebook.errors import CorruptObjectError, PlatformError, StoreError
+from smr_notebook.control.watchdog import Watchdog
+from smr_notebook.errors import CorruptObjectError, StoreError
 from smr_notebook.model import AttemptId, AttemptState, JobState, Phase, Plan
 from smr_notebook.ports import Backend
 from smr_notebook.standing import Lease, Outcome, Progress, Snapshot
@@ -69,7 +70,7 @@ class Coordinator:
         self._until = until
         self._ledger = Ledger(backend.table, plan.job)
         self._looks = Looks(backend.table, plan, parallel=backend.parallel)
-        self._watchdog = Watchdog(backend, plan)
+        self._watchdog = Watchdog(backend, plan.job, seconds=plan.policy.watchdog)
         self._spending = Spending(backend.tally, backend.clock.now())
         self._lease: Lease | None = None
         self._published: Progress | None = None
@@ -248,42 +249,6 @@ class Coordinator:
 
     def _now(self) -> float:
         return self._backend.clock.now()
-
-
-class Watchdog:
-    """The alarm that starts a coordinator when all others who would notice its absence are gone too. Put off as long as one works.
-
-    Args:
-        backend: The platform; without alarms, nothing happens.
-        plan: The plan of the job.
-    """
-
-    def __init__(self, backend: Backend, plan: Plan) -> None:
-        self._alarms = backend.alarms
-        self._clock = backend.clock
-        self._job = plan.job
-        self._seconds = plan.policy.watchdog
-        self._due = -math.inf
-
-    def arm(self) -> None:
-        """Put the alarm off, if a third of its time has passed since that was done last."""
-        now = self._clock.now()
-        if self._alarms is None or now < self._due:
-            return
-        self._due = now + self._seconds / 3
-        with suppress(PlatformError):  # a job that is watched by people and workers needs none
-            self._alarms.set(alarm_of(self._job), now + self._seconds, encode(coordinate(self._job)))
-
-    def call_off(self) -> None:
-        """Drop the alarm: the job has ended."""
-        if self._alarms is not None:
-            with suppress(PlatformError):  # it finds nothing to do
-                self._alarms.clear(alarm_of(self._job))
-
-
-def alarm_of(job: str) -> str:
-    """Return the name of a job's alarm."""
-    return f"job-{job}"
 
 
 def _stage(told: Progress) -> tuple[object, ...]:

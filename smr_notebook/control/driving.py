@@ -3,7 +3,7 @@
 Rules of this module:
 
 * The driver holds the job's lease, as a coordinator does, and renews it while it lists and splits: a doubled call finds it taken, and
-  whoever notices that it has expired calls another.
+  whoever notices that it has expired calls another; in the end the job's alarm does.
 * What planning refuses is how the job ends, under its own name: nobody may be there to be told. A port that cannot be reached is none
   of that: the lease expires, or the service tells that the driver ended without an answer, and another one tries again.
 * The plan that is written first stands, and names its own splits: a driver that was replaced, or called late, changes nothing, and
@@ -26,6 +26,7 @@ from smr_notebook.control.planning import Request, plan_captured
 from smr_notebook.control.plans import StoredRequest, is_planned, read_code, read_request, write_plan
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import broken_outcome, cancelled_outcome
+from smr_notebook.control.watchdog import Watchdog
 from smr_notebook.dataflow.code import load_functions
 from smr_notebook.errors import JobTimeoutError, WorkerLostError
 from smr_notebook.model import JobState
@@ -52,12 +53,15 @@ def run_driver(backend: Backend, message: Message, context: Context) -> None:
     entry = ledger.job()
     if entry is None or ledger.outcome() is not None:
         return
+    watchdog = Watchdog(backend, message.job, seconds=backend.policy.watchdog)
+    watchdog.arm_until(context.deadline + backend.policy.coordinator_lease)  # should it vanish, and nobody watch
     keeper = Keeper(ledger, context.invocation, clock, seconds=backend.policy.coordinator_lease, spending=spending)
     if not keeper.take():
         return
     outcome = _end_or_plan(backend, ledger, entry, keeper)
     if outcome is not None:
         tell_end(ledger, entry, outcome, now=clock.now())
+        watchdog.call_off()
         return
     ledger.expire_lease(context.invocation, clock.now(), usage=spending.usage(clock.now()))
     backend.functions.invoke(encode(coordinate(message.job)))

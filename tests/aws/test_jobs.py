@@ -183,6 +183,19 @@ def test_a_task_longer_than_an_invocation_ends_in_several(deploy: Deploy, client
         assert job.status().map.retried == 0
 
 
+def test_records_longer_than_the_margin_end_too(deploy: Deploy, clients: Clients, bucket: str) -> None:
+    """Invocations of nine seconds and records of three: what is left after two of them is too little for a third."""
+    where = put_lines(clients, bucket, [str(number) for number in range(6)], objects=1)
+
+    def slow(line: str) -> Iterator[tuple[int, int]]:
+        threading.Event().wait(3.2)
+        yield int(line) % 3, int(line)
+
+    with deploy(Shape(seconds=9.0, lease_seconds=6.0)) as (session, _):
+        job = session.map_reduce(slow, sum, where, reducers=1)
+        assert job.result()["value"].tolist() == [3, 5, 7]
+
+
 def test_a_process_that_dies_is_told_by_its_cause_and_tried_again(deploy: Deploy, tmp_path: Path) -> None:
     flag = str(tmp_path / "died")
 

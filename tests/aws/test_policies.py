@@ -17,7 +17,7 @@ from smr_notebook.model import AttemptId, Phase, TaskId
 BUCKETS = st.lists(st.from_regex(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", fullmatch=True), max_size=3)
 STACKS = st.from_regex(r"[a-z][a-z0-9-]{0,22}[a-z0-9]|[a-z]", fullmatch=True)
 NAMES = st.builds(Names, STACKS, st.from_regex(r"[0-9]{12}", fullmatch=True), st.sampled_from(["us-east-1", "eu-west-1"]))
-MAY_DELETE = {"scheduler:DeleteSchedule", "sqs:DeleteMessage"}
+MAY_DELETE = {"coordinator": {"scheduler:DeleteSchedule", "sqs:DeleteMessage"}, "driver": {"scheduler:DeleteSchedule"}}
 LAYOUT = Layout("09af09af")
 KEYS = {
     LAYOUT.code: ("user", {"driver", "mapper", "reducer"}),
@@ -85,8 +85,8 @@ def test_nobody_deletes_and_nobody_changes_iam(names: Names, inputs: list[str], 
     for who, policy in every_policy(names, inputs, outputs).items():
         actions = [action for statement in policy["Statement"] for action in statement["Action"]]
         assert not any("*" in action or action.endswith("Policy") for action in actions)
-        assert {action for action in actions if "Delete" in action} <= (MAY_DELETE if who == "coordinator" else set())
-        assert {action for action in actions if action.startswith("iam:")} <= ({"iam:PassRole"} if who == "coordinator" else set())
+        assert {action for action in actions if "Delete" in action} <= MAY_DELETE.get(who, set())
+        assert {action for action in actions if action.startswith("iam:")} <= ({"iam:PassRole"} if who in MAY_DELETE else set())
         assert all(statement["Effect"] == "Allow" for statement in policy["Statement"])
 
 
@@ -146,7 +146,7 @@ def test_input_is_only_read_and_output_only_written(names: Names, inputs: list[s
 def test_a_role_may_be_passed_on_to_the_scheduler_alone(role: str) -> None:
     passing = [each for each in role_policy(role, Names("smr", "1", "r"))["Statement"] if "iam:PassRole" in each["Action"]]
     assert all(each["Condition"] == {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}} for each in passing)
-    assert bool(passing) == (role == "coordinator")
+    assert bool(passing) == (role in MAY_DELETE)
 
 
 def test_only_the_alarms_of_this_stack_run_as_the_scheduler() -> None:

@@ -295,6 +295,21 @@ def test_workers_of_another_environment_are_told_before_anything_is_stored(cloud
     assert list(cloud.backend.objects.list_prefix("jobs")) == []
 
 
+def test_a_driver_that_vanishes_while_nobody_watches_is_noticed_by_its_alarm(cloud: Cloud) -> None:
+    alarms = MemoryAlarms(cloud.clock, cloud.service.invoke)
+    cloud.backend = replace(cloud.backend, alarms=alarms)
+    job = cloud.submit()
+    cloud.service.calls.clear()
+    with pytest.raises(StoreError):
+        run_driver(replace(cloud.backend, objects=_Unreachable()), drive(job.id), cloud.context())
+    cloud.clock.sleep(2_000)
+    alarms.ring()
+    assert [message.role for message in cloud.service.calls] == [Role.COORDINATOR]
+    cloud.run()
+    assert len(job.result()) == 3
+    assert alarms.next_at is None
+
+
 def test_the_watchdog_is_armed_while_a_coordinator_works_and_called_off_at_the_end(cloud: Cloud) -> None:
     alarms = MemoryAlarms(cloud.clock, cloud.service.invoke)
     cloud.backend = replace(cloud.backend, alarms=alarms)

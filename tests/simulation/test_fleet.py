@@ -38,7 +38,9 @@ def plan(maps: int, reducers: int = 0, *, max_cost: float = 0.0) -> Plan:
 
 
 def run(of: Plan, *, concurrency: int = 1000, branching: int = 32, seconds: float = 10.0) -> Report:
-    limits = ServiceLimits(256 << 10, 900.0, concurrency, 0.0, 1769 << 20, of.environment, burst=min(1000.0, concurrency), ramp=100.0, step=10.0)
+    limits = ServiceLimits(
+        256 << 10, 900.0, concurrency, 0.0, 1769 << 20, of.environment, burst=min(1000.0, concurrency), ramp=100.0, step=10.0
+    )
 
     def drawn(random: Random) -> float:
         return seconds * random.lognormvariate(0.0, 0.3)

@@ -65,7 +65,7 @@ def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs:
     read, write = [_bucket(names, bucket) for bucket in inputs], [_bucket(names, bucket) for bucket in outputs]
     limits = _limits(names, *_WORKERS)
     own: dict[str, list[Statement]] = {
-        "driver": [*_get(read), allow(["s3:ListBucket"], [names.bucket_arn, *read]), *limits],
+        "driver": [*_get(read), allow(["s3:ListBucket"], [names.bucket_arn, *read]), *limits, *_alarms(names)],
         "coordinator": [allow(["s3:ListBucket"], [names.bucket_arn]), *limits, *_alarms(names), _failures(names)],
         "mapper": _get(read),
         "reducer": [allow(["s3:PutObject"], [f"{bucket}/*" for bucket in write])] if write else [],
