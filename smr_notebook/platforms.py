@@ -21,7 +21,9 @@ def read_requirements(lines: Sequence[str]) -> dict[str, str]:
     Raises:
         ConfigError: A line names no package.
     """
-    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - who requires nothing needs none of it
+    if not lines:
+        return {}
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - who requires nothing waits for none of it
 
     found = {}
     for line in lines:
@@ -39,6 +41,8 @@ def check_requirements(backend: Backend, required: Mapping[str, str]) -> None:
     Raises:
         EnvironmentMismatchError: The message says how they get it.
     """
+    if not required:
+        return
     from packaging.requirements import Requirement  # noqa: PLC0415 - as in `read_requirements`
 
     limits = backend.functions.limits
