@@ -35,6 +35,10 @@ SMALLEST_PARTITION = 8 * 2**20
 """Input bytes for each partition below which a worker of its own is not worth it."""
 
 MOST_PARTITIONS = 1_000
+
+FEW_WAVES = 8
+"""How often a worker may have to begin anew before the user is told: as many pieces as are made of an input for each worker."""
+
 SAMPLE_BYTES = 2**20
 SAMPLE_RECORDS = 200
 SAMPLE_PAIRS = 5_000
@@ -253,7 +257,7 @@ def _estimated(plan: Plan, sample: Sample, *, slots: int) -> Plan:
 
 
 def _waves(limits: ServiceLimits, maps: int) -> tuple[str, ...]:
-    if not limits.advice.concurrency or maps <= limits.concurrency:
+    if not limits.advice.concurrency or maps <= FEW_WAVES * limits.concurrency:
         return ()
     return (f"{maps:,} map tasks run {limits.concurrency:,} at a time. {limits.advice.concurrency}",)
 

@@ -271,14 +271,14 @@ def test_functions_that_were_deleted(deploy: Deploy, shape: Shape, route: str) -
 
 def test_a_quota_of_ten_is_told_and_kept_within(deploy: Deploy) -> None:
     with deploy(limit=10) as (session, service):
-        job = session.map_reduce(words, sum, [f"a{number}" for number in range(40)], split_size=1)
+        job = session.map_reduce(words, sum, [f"a{number}" for number in range(60)], split_size=1)
         with pytest.warns(smr.PlanWarning, match="`aws service-quotas request-service-quota-increase") as caught:
-            assert len(job.result()) == 40
+            assert len(job.result()) == 60
         assert [warned.filename for warned in caught] == [__file__]
         assert service.status().counts["throttled"] == 0
         (warning,) = job.warnings
     assert (
-        warning == f"40 map tasks run 6 at a time. The account allows no more in {REGION}; ask for it: `{QUOTA_REQUEST} --region {REGION}`."
+        warning == f"60 map tasks run 6 at a time. The account allows no more in {REGION}; ask for it: `{QUOTA_REQUEST} --region {REGION}`."
     )
 
 
