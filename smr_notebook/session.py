@@ -28,6 +28,7 @@ from smr_notebook.control.verdicts import cancelled_outcome
 from smr_notebook.dataflow.aggregations import as_reduce, makes_generators, natural_combiner
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.functions import Functions
+from smr_notebook.dataflow.pair_programs import PairProgram
 from smr_notebook.environment import environment
 from smr_notebook.errors import ConfigError, JobNotFoundError, PlanError, PlatformError, StoreError, ThrottledError
 from smr_notebook.job import Job, JobInfo, PlanWarning
@@ -225,7 +226,7 @@ class Session:
         _check_count("retries", options.retries, at_least=0)
         settings, policy = self.settings, self.backend.policy
         return Request(
-            functions=functions_of(map, reduce, options.combine),
+            program=PairProgram(functions_of(map, reduce, options.combine)),
             input=classify(input),
             format=options.format,
             reducers=options.reducers or settings.reducers,

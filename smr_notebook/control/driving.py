@@ -27,7 +27,7 @@ from smr_notebook.control.plans import StoredRequest, is_planned, read_code, rea
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import broken_outcome, cancelled_outcome
 from smr_notebook.control.watchdog import Watchdog
-from smr_notebook.dataflow.code import load_functions
+from smr_notebook.dataflow.code import load_program
 from smr_notebook.errors import JobTimeoutError, WorkerLostError
 from smr_notebook.model import JobState
 from smr_notebook.ports import Backend, Context
@@ -131,9 +131,9 @@ def _plan(backend: Backend, entry: JobEntry, lease: Lease) -> None:
 
 
 def _request(stored: StoredRequest, code: bytes, *, planner: str, samples: bool) -> Request:
-    functions, _ = load_functions(code)
+    program, _ = load_program(code)
     return Request(
-        functions=functions,
+        program=program,
         input=stored.stored or Files(stored.patterns),
         format=stored.format,
         reducers=stored.reducers,

@@ -10,23 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain
 
 from smr_notebook.control.costs import Sample, Shape, estimate, rates_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, NamedInput, peek
 from smr_notebook.control.reading import StoredInput, plan_input, store_input
 from smr_notebook.control.row_keys import MOST_TASKS
-from smr_notebook.dataflow.aggregations import is_natural
-from smr_notebook.dataflow.code import Bundle, CodeReport, capture, load_functions
-from smr_notebook.dataflow.combining import check_combiner
-from smr_notebook.dataflow.functions import Functions, Pair
-from smr_notebook.dataflow.inputs import JobInput, open_blocks
+from smr_notebook.dataflow.code import Bundle, CodeReport, capture, load_program
+from smr_notebook.dataflow.functions import Pair
+from smr_notebook.dataflow.inputs import JobInput, SplitInput
+from smr_notebook.dataflow.programs import Program, Tried
 from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.environment import PACKAGES
 from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, PlanError
 from smr_notebook.model import Environment, Format, Plan, Policy, Split
-from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore, ServiceLimits
+from smr_notebook.ports import Backend, Clock, ObjectStore, ServiceLimits
 
 PARTITION_BYTES = 64 * 2**20
 """Input bytes for each partition when the user names no number."""
@@ -50,7 +49,7 @@ class Request:
     """What the user asked for, checked in form but not in substance.
 
     Attributes:
-        functions: The user's functions.
+        program: What the job runs.
         input: What they should run over.
         format: Name of a format, or `auto`.
         reducers: Partitions; 0 for automatic.
@@ -64,7 +63,7 @@ class Request:
         warnings: What the user should know of already.
     """
 
-    functions: Functions
+    program: Program
     input: NamedInput | StoredInput
     format: str
     reducers: int
@@ -129,7 +128,7 @@ def plan_job(
         EnvironmentMismatchError: The workers could not read what this notebook pickles.
     """
     check_environment(here, backend.functions.limits.environment, mend=backend.functions.limits.advice.environment)
-    code = capture(request.functions, label_of=label_of)
+    code = capture(request.program, label_of=label_of)
     planned = plan_captured(request, backend, job=job, code=code.data, store=store)
     plan = replace(planned[0], warnings=planned[0].warnings + code.report.warnings)
     return PlannedJob(plan, planned[1], code)
@@ -150,7 +149,7 @@ def prepare(request: Request, backend: Backend, *, here: Environment, label_of: 
         EnvironmentMismatchError: The workers could not read what this notebook pickles.
     """
     check_environment(here, backend.functions.limits.environment, mend=backend.functions.limits.advice.environment)
-    code = capture(request.functions, label_of=label_of)
+    code = capture(request.program, label_of=label_of)
     if isinstance(request.input, Files):
         with suppress(AccessDeniedError):
             peek(request.input, backend.sources)
@@ -200,10 +199,9 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
     if len(splits) > MOST_TASKS or request.reducers > MOST_TASKS:
         raise PlanError(f"The job would have {max(len(splits), request.reducers):,} tasks; {MOST_TASKS:,} are the most. Use larger splits.")
     total = sum(planned.info.size for planned in source.objects)
-    rates, combine = rates_of(backend.tariff), request.functions.combine
-    unproved = combine is not None and not is_natural(combine)
-    tries = unproved or (rates is not None and request.samples)
-    sample = _tried(code, splits, source.format, backend, store=store, prove=unproved) if tries else Sample()
+    rates, program = rates_of(backend.tariff), request.program
+    tries = program.has_law or (rates is not None and request.samples)
+    sample = _tried(code, splits, source.format, backend, store=store) if tries else Sample()
     plan = Plan(
         job=job,
         name=request.name,
@@ -211,8 +209,8 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         format=source.format,
         maps=len(splits),
         reducers=_reducers(request, total, slots=slots),
-        combine=combine is not None,
-        grouped_order=request.functions.reduce_yields,
+        combine=program.combines,
+        grouped_order=program.grouped_order,
         input_bytes=total,
         input_records=source.records,
         budget=request.budget,
@@ -227,13 +225,13 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
     return _estimated(plan, sample, slots=slots), splits
 
 
-def _tried(code: bytes, splits: Sequence[Split], format: Format, backend: Backend, *, store: ObjectStore, prove: bool) -> Sample:
-    """Map some records, and check the law of the combiner if there is something to prove. Raises `CombinerLawError`."""
+def _tried(code: bytes, splits: Sequence[Split], format: Format, backend: Backend, *, store: ObjectStore) -> Sample:
+    """Map some records, and check on them what only they can show. Raises `PlanError`."""
     sources = {**backend.sources, "job": JobInput(store)}
-    tried, _ = load_functions(code)
-    sample, pairs = take_sample(tried, splits, format=format, sources=sources, clock=backend.clock)
-    if prove:
-        check_combiner(tried, pairs)
+    program, _ = load_program(code)
+    sample, pairs = take_sample(program, [SplitInput(split, format, sources) for split in splits], clock=backend.clock)
+    if program.has_law:
+        program.check(pairs)
     return sample
 
 
@@ -288,43 +286,35 @@ def check_environment(here: Environment, there: Environment, *, mend: str = "") 
         )
 
 
-def take_sample(
-    functions: Functions, splits: Iterable[Split], *, format: Format, sources: dict[str, InputSource], clock: Clock
-) -> tuple[Sample, list[Pair]]:
+def take_sample(program: Program, inputs: Iterable[SplitInput], *, clock: Clock) -> tuple[Sample, list[Pair]]:
     """Map the first few records, and return what that took and the first pairs that it gave.
 
     As far as `map` is quick and does not fail: the job itself names its failures.
     """
     began = clock.now()
     pairs: list[Pair] = []
-    records, size, given = 0, 0.0, 0
-    try:
-        for source, record, weight in islice(_first_records(splits, format, sources), SAMPLE_RECORDS):
-            found = functions.map(source, record) if functions.map_takes_source else functions.map(record)
-            for pair in islice(found or (), SAMPLE_PAIRS // 10):
-                key, value = pair
-                pairs.append((key, value))
-            records, size, given = records + 1, size + weight, len(pairs)
-            if clock.now() > began + SAMPLE_SECONDS or len(pairs) > SAMPLE_PAIRS:
+    records, size = 0, 0.0
+    with suppress(Exception, SystemExit):  # whatever is wrong here is found again, and told with its place, by the map task
+        for tried in _first_tried(program, inputs):
+            pairs += tried.pairs
+            records, size = records + tried.records, size + tried.size
+            if clock.now() > began + SAMPLE_SECONDS or len(pairs) > SAMPLE_PAIRS or records >= SAMPLE_RECORDS:
                 break
-    except (Exception, SystemExit):  # noqa: BLE001 - whatever is wrong here is found again, and told with its place, by the map task
-        return Sample(records, int(size), given, clock.now() - began), pairs
-    return Sample(records, int(size), given, clock.now() - began), pairs
+    return Sample(records, int(size), len(pairs), clock.now() - began), pairs
 
 
-def _first_records(splits: Iterable[Split], format: Format, sources: dict[str, InputSource]) -> Iterator[tuple[str, object, float]]:
-    """Yield records with their sources and bytes, split after split: a short list has as many splits as items."""
-    size = 0
-    for block in chain.from_iterable(open_blocks(split, format, sources) for split in splits):
-        weight = block.size / max(len(block.records), 1)
-        yield from ((block.source, record, weight) for record in block.records)
-        size += block.size
+def _first_tried(program: Program, inputs: Iterable[SplitInput]) -> Iterator[Tried]:
+    """Yield what the first records give, split after split: a short list has as many splits as items."""
+    size = 0.0
+    for tried in chain.from_iterable(map(program.try_out, inputs)):
+        yield tried
+        size += tried.size
         if size >= SAMPLE_BYTES:
             return
 
 
 def _reducers(request: Request, total: int, *, slots: int) -> int:
-    if request.functions.reduce is None:
+    if not request.program.reduces:
         return 0
     by_size, by_slots = -(-total // PARTITION_BYTES), min(slots, total // SMALLEST_PARTITION)
     return request.reducers or max(1, min(MOST_PARTITIONS, max(by_size, by_slots)))

@@ -10,7 +10,6 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,11 +20,11 @@ from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.plans import read_code, read_plan, read_split_page, split_of
 from smr_notebook.dataflow.exchange import ObjectExchange
-from smr_notebook.dataflow.functions import Functions
-from smr_notebook.dataflow.inputs import JobInput, RecordBlock, open_blocks
+from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.mapping import run_map, run_map_to_part
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.outputs import PartWriter
+from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.reducing import run_reduce
 from smr_notebook.errors import CorruptObjectError
 from smr_notebook.model import AttemptId, Manifest, Phase, Plan, Position, Split
@@ -50,7 +49,7 @@ class Task:
     Attributes:
         backend: The platform.
         plan: The plan of the job.
-        functions: The user's functions.
+        program: What the job runs.
         attempt: Which attempt.
         meter: Where to count, and whom to ask whether to go on.
         scratch: Folder on the local disk for files without a name.
@@ -59,7 +58,7 @@ class Task:
 
     backend: Backend
     plan: Plan
-    functions: Functions
+    program: Program
     attempt: AttemptId
     meter: Meter
     scratch: Path
@@ -103,11 +102,10 @@ def perform(task: Task) -> Output:
 
 
 def _map(task: Task) -> Output:
-    blocks = _blocks(task)
     exchange = ObjectExchange(task.backend.objects, Layout(task.plan.job).folder, scratch=task.scratch)
     mapped = run_map(
-        task.functions,
-        blocks,
+        task.program.emitter(_input(task), meter=task.meter, batch_bytes=task.plan.budget // 16),
+        task.program.combiner(),
         exchange.writer(task.attempt, task.plan.reducers),
         partitions=task.plan.reducers,
         meter=task.meter,
@@ -118,8 +116,7 @@ def _map(task: Task) -> Output:
 
 
 def _map_to_part(task: Task) -> Output:
-    blocks = _blocks(task)
-    mapped = run_map_to_part(task.functions, blocks, _sink(task), meter=task.meter)
+    mapped = run_map_to_part(task.program, _input(task), _sink(task), meter=task.meter)
     return Output(part=mapped.part, position=mapped.position)
 
 
@@ -137,7 +134,7 @@ def _reduce(task: Task) -> Output:
         index_crcs=manifest.index_crcs,
     )
     reduced = run_reduce(
-        task.functions,
+        task.program,
         exchange.read(task.attempt.task.number, receipts),
         _sink(task),
         meter=task.meter,
@@ -148,12 +145,12 @@ def _reduce(task: Task) -> Output:
     return Output(part=reduced.part, checksum=reduced.checksum, groups=reduced.groups, position=reduced.position)
 
 
-def _blocks(task: Task) -> Iterator[RecordBlock]:
+def _input(task: Task) -> SplitInput:
     sources = {**task.backend.sources, "job": JobInput(task.backend.objects)}
     job, number = task.plan.job, task.attempt.task.number
     prefix = task.plan.splits or Layout(job).splits
     page = _split_page(task.backend.objects, prefix, number // SPLITS_PER_PAGE)  # type: ignore[arg-type]  # hashed by identity
-    return open_blocks(split_of(page, prefix, number), task.plan.format, sources, after=task.after)
+    return SplitInput(split_of(page, prefix, number), task.plan.format, sources, after=task.after)
 
 
 def _sink(task: Task) -> PartWriter:

@@ -39,7 +39,7 @@ from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import DeathNotice, Message, encode
 from smr_notebook.control.pulse import Watch, pulse_of
 from smr_notebook.control.work import Task, load_job, perform
-from smr_notebook.dataflow.code import Sources, load_functions
+from smr_notebook.dataflow.code import Sources, load_program
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.environment import environment
 from smr_notebook.errors import EnvironmentMismatchError, PlatformError, StoreError, TaskTimeoutError, WorkerLostError
@@ -260,9 +260,9 @@ def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sou
         here = environment(tuple(name for name, _ in loaded.plan.environment.packages))
     _check_environment(loaded.plan, here)
     with Heart(mine, meter, loaded.plan.policy, ends=ends, clock=backend.clock):
-        functions, texts = load_functions(loaded.code)
+        program, texts = load_program(loaded.code)
         sources.update(texts)
-        output = perform(Task(backend, loaded.plan, functions, mine.id, meter, Path(gettempdir()), after=mine.after))
+        output = perform(Task(backend, loaded.plan, program, mine.id, meter, Path(gettempdir()), after=mine.after))
     deliver(backend, job, mine, output, numbers=meter.numbers(resident_bytes()))
 
 

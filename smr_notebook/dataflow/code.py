@@ -32,7 +32,7 @@ from typing import Any
 import cloudpickle
 import msgspec
 
-from smr_notebook.dataflow.functions import Functions
+from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.errors import CorruptObjectError, PlanError, UnpicklableError
 
@@ -82,9 +82,6 @@ class Bundle:
 
 
 class _Head(msgspec.Struct, frozen=True):
-    map_takes_source: bool
-    reduce_yields: bool
-    combine_yields: bool
     sources: Sources
 
 
@@ -107,34 +104,26 @@ def takes_source(map: Callable[..., Any]) -> bool:
     raise PlanError(f"map must take (record) or (source, record); {_name(map)} takes {signature}")
 
 
-def describe(functions: Functions) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Yield the name and the callable of each function that is there."""
-    for name in ("map", "reduce", "combine"):
-        function = getattr(functions, name)
-        if function is not None:
-            yield name, function
-
-
-def capture(functions: Functions, *, label_of: Callable[[str], str] = str) -> Bundle:
-    """Pickle the functions with all that they need.
+def capture(program: Program, *, label_of: Callable[[str], str] = str) -> Bundle:
+    """Pickle a program with all that its functions need.
 
     Args:
-        functions: What to pickle.
+        program: What to pickle.
         label_of: Gives the name that a person knows a code file by (`Cell In[2]`).
 
     Raises:
         UnpicklableError: Something cannot travel; it is named, with the function that captured it.
     """
-    reached = [*describe(functions), *_reached(functions)]
+    reached = [*program.named(), *_reached(program)]
     captures = [(name, value) for name, value in reached if not isinstance(value, _BY_NAME)]
     own = _own_modules()
-    for name, function in describe(functions):
+    for name, function in program.named():
         _refuse_local_imports(name, function, own)
     with modules_by_value():
-        body = _pickle(functions, captures)
+        body = _pickle(program, captures)
         sizes = tuple(sorted(((name, _size(value)) for name, value in captures), key=lambda item: -item[1]))
-    sources = {file: (label_of(file), text) for file, text in _texts(functions)}
-    head = msgspec.json.encode(_Head(functions.map_takes_source, functions.reduce_yields, functions.combine_yields, sources))
+    sources = {file: (label_of(file), text) for file, text in _texts(program)}
+    head = msgspec.json.encode(_Head(sources))
     data = seal("code", len(head).to_bytes(8, "little") + head + body)
     used = tuple(sorted({home.__name__ for _, value in reached if (home := _home(value)) is not None and home.__name__ in own}))
     return Bundle(data, CodeReport(len(data), sizes, used))
@@ -155,7 +144,7 @@ def modules_by_value() -> Iterator[None]:
                 cloudpickle.unregister_pickle_by_value(module)
 
 
-def load_functions(data: bytes, *, name: str = "code") -> tuple[Functions, Sources]:
+def load_program(data: bytes, *, name: str = "code") -> tuple[Program, Sources]:
     """Load what `capture` stored.
 
     Args:
@@ -171,8 +160,8 @@ def load_functions(data: bytes, *, name: str = "code") -> tuple[Functions, Sourc
         head = msgspec.json.decode(body[8 : 8 + length], type=_Head)
     except msgspec.DecodeError as error:
         raise CorruptObjectError(f"{name}: the head of the code bundle cannot be read: {error}") from error
-    map, reduce, combine = pickle.loads(body[8 + length :])
-    return Functions(map, head.map_takes_source, reduce, head.reduce_yields, combine, head.combine_yields), head.sources
+    program: Program = pickle.loads(body[8 + length :])
+    return program, head.sources
 
 
 # ---------------------------------------------------------------- what a function captures
@@ -214,9 +203,9 @@ def _captured_by(function: object) -> Iterator[tuple[str, Any]]:
             continue
 
 
-def _reached(functions: Functions) -> Iterator[tuple[str, Any]]:
+def _reached(program: Program) -> Iterator[tuple[str, Any]]:
     """Yield name and value of all that the functions use, through helper functions too, each value once."""
-    pending: list[object] = [function for _, function in describe(functions) if not _installed(_home(function))]
+    pending: list[object] = [function for _, function in program.named() if not _installed(_home(function))]
     seen = {id(function) for function in pending}
     while pending:
         for name, value in _captured_by(pending.pop()):
@@ -232,8 +221,8 @@ def _home(value: object) -> types.ModuleType | None:
     return value if isinstance(value, types.ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
 
 
-def _texts(functions: Functions) -> Iterator[tuple[str, str]]:
-    used = [function for _, function in (*describe(functions), *_reached(functions)) if not _installed(_home(function))]
+def _texts(program: Program) -> Iterator[tuple[str, str]]:
+    used = [function for _, function in (*program.named(), *_reached(program)) if not _installed(_home(function))]
     codes = [_code(function) for function in used if callable(function)]
     for file in sorted({code.co_filename for code in codes if code is not None}):
         lines = linecache.getlines(file)
@@ -283,23 +272,23 @@ def _refuse_local_imports(name: str, function: object, own: dict[str, types.Modu
 # ---------------------------------------------------------------- pickling, and naming what does not pickle
 
 
-def _pickle(functions: Functions, captures: list[tuple[str, Any]]) -> bytes:
+def _pickle(program: Program, captures: list[tuple[str, Any]]) -> bytes:
     try:
-        return bytes(cloudpickle.dumps((functions.map, functions.reduce, functions.combine)))
+        return bytes(cloudpickle.dumps(program))
     except Exception as error:
-        raise UnpicklableError(_blame(functions, captures, error)) from error
+        raise UnpicklableError(_blame(program, captures, error)) from error
 
 
-def _blame(functions: Functions, captures: list[tuple[str, Any]], error: Exception) -> str:
+def _blame(program: Program, captures: list[tuple[str, Any]], error: Exception) -> str:
     for name, value in captures:
         if _size(value) < 0:
-            users = [which for which, function in describe(functions) if any(value is found for _, found in _captured_by(function))]
+            users = [which for which, function in program.named() if any(value is found for _, found in _captured_by(function))]
             user = users[0] if users else "a function that yours call"
             return (
                 f"{user} uses `{name}`, a {type(value).__module__}.{type(value).__qualname__}, which cannot travel to a worker: {error}. "
                 f"Make it inside the function, or pass what it is made from."
             )
-    for which, function in describe(functions):
+    for which, function in program.named():
         if _size(function) < 0:
             return f"{which} ({_name(function)}) cannot travel to a worker: {error}. Define it with `def` in a cell or a module."
     return f"the functions cannot travel to a worker: {error}"

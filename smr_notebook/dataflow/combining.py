@@ -17,7 +17,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -61,8 +61,34 @@ def combiner_of(functions: Functions) -> CombineGroup | None:
     return collect
 
 
-class Combiner:
-    """Combines blocks, and watches whether that is worth it.
+class Combiner(Protocol):
+    """Combines the pairs of one map attempt, and watches whether that is worth it."""
+
+    @property
+    def present(self) -> bool:
+        """Whether there is anything to combine with."""
+        ...
+
+    @property
+    def worthwhile(self) -> bool:
+        """Whether there is, and it shrank what it was given so far (or was given too little to tell)."""
+        ...
+
+    def combine_batch(self, keys: KeyColumn, values: Column) -> Pairs:
+        """Return a batch of pairs combined, where that costs less than it saves; else as it is."""
+        ...
+
+    def combine(self, block: GroupBlock) -> GroupBlock:
+        """Return the block with the values of each group combined.
+
+        Raises:
+            UserCodeError: The combiner raised, or gave something else than it should.
+        """
+        ...
+
+
+class FunctionCombiner:
+    """Combines with the user's function.
 
     Args:
         functions: The user's.

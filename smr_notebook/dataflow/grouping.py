@@ -126,6 +126,11 @@ def key_bytes(keys: KeyColumn) -> int:
     return int(keys.array.nbytes) + (0 if keys.originals is None else int(keys.originals.nbytes))
 
 
+def pair_bytes(keys: KeyColumn, values: Column) -> int:
+    """Return the bytes of memory that pairs take."""
+    return key_bytes(keys) + int(values.array.nbytes)
+
+
 def block_checksum(block: GroupBlock) -> int:
     """Return the sum of the hashes of the pairs in a block, modulo 2**64."""
     return checksum(hash_keys(block.keys), np.diff(block.offsets))

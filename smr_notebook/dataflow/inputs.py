@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from smr_notebook.dataflow.binary import read_binary
@@ -23,7 +23,7 @@ from smr_notebook.errors import InputMissingError, InputReadError, ObjectNotFoun
 from smr_notebook.model import Format, ObjectInfo, Position, Split
 from smr_notebook.ports import InputSource, ObjectStore
 
-__all__ = ["JobInput", "RecordBlock", "open_blocks"]
+__all__ = ["JobInput", "RecordBlock", "SplitInput", "open_blocks"]
 
 _READERS: Mapping[Format, Reader] = MappingProxyType(
     {
@@ -68,6 +68,27 @@ def open_blocks(
         for block in placed(read(replace(span, start=here.offset), source), here):
             yield block
             done = block.at.done + len(block.records)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitInput:
+    """What one map attempt reads, in whichever way its program wants it.
+
+    Attributes:
+        split: What to read.
+        format: How bytes become records.
+        sources: Input sources by scheme.
+        after: The position that another attempt reached; `None` for the whole split.
+    """
+
+    split: Split
+    format: Format
+    sources: Mapping[str, InputSource]
+    after: Position | None = None
+
+    def blocks(self) -> Iterator[RecordBlock]:
+        """Yield the records. Raises as `open_blocks` does."""
+        return open_blocks(self.split, self.format, self.sources, after=self.after)
 
 
 class JobInput:

@@ -17,24 +17,25 @@ input order; every pair is counted when `map` emits it, when it is combined and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from smr_notebook.dataflow.blocks import GroupBlock
-from smr_notebook.dataflow.columns import Column, encode_values
 from smr_notebook.dataflow.combining import Combiner
-from smr_notebook.dataflow.draining import Batch, Drain, collect_young, resting_collector, sample_bytes
-from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
-from smr_notebook.dataflow.grouping import Pairs, PartitionedBlock, block_bytes, group_pairs, key_bytes, merge_blocks, partition_block
-from smr_notebook.dataflow.keys import KeyColumn, KeyKind, split_keys
+from smr_notebook.dataflow.draining import resting_collector
+from smr_notebook.dataflow.grouping import Pairs, PartitionedBlock, block_bytes, group_pairs, merge_blocks, pair_bytes, partition_block
+from smr_notebook.dataflow.inputs import SplitInput
+from smr_notebook.dataflow.keys import KeyKind
 from smr_notebook.dataflow.meter import Meter
-from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.spilling import Blocks, Spills, collect, merge_streams, write_partition
 from smr_notebook.errors import ConservationError
 from smr_notebook.model import Part, Position, Receipt
 from smr_notebook.ports import ExchangeWriter
+
+if TYPE_CHECKING:
+    from smr_notebook.dataflow.programs import Emitter
 
 BLOCK_BYTES = 1 << 20
 """About how large a block of a run is in memory."""
@@ -42,12 +43,8 @@ _MOST_RAW = 32 << 20
 _MOST_HELD = 1 << 30  # text columns have 32-bit offsets
 
 
-class PairSink(Protocol):
-    """What `run_map_to_part` writes to: `dataflow.outputs.PartWriter`."""
-
-    def add(self, keys: list[Any], values: list[Any], groups: list[Any] | None = None) -> None:
-        """Append rows; `groups` is the key of each row's group, or `None` where rows are not ordered by it."""
-        ...
+class Sink(Protocol):
+    """What rows are written to."""
 
     def close(self) -> Part:
         """Make the rows readable, and say where they are."""
@@ -80,8 +77,8 @@ class MappedPart:
 
 
 def run_map(
-    functions: Functions,
-    blocks: Iterable[RecordBlock],
+    emitter: Emitter,
+    combiner: Combiner,
     writer: ExchangeWriter,
     *,
     partitions: int,
@@ -92,8 +89,8 @@ def run_map(
     """Map records, and write the pairs to the exchange.
 
     Args:
-        functions: The user's.
-        blocks: The records of the split, or what of them follows a position.
+        emitter: Maps the records of the split, or what of them follows a position.
+        combiner: Combines pairs before they travel.
         writer: Takes the pairs; it is closed, or aborted on any error.
         partitions: Number of partitions.
         meter: Counts, and may end or stop the attempt.
@@ -105,19 +102,15 @@ def run_map(
         ConservationError: What would be written is not what was mapped.
         AttemptStopped: The meter was told to stop.
     """
-    shuffle = Shuffle(functions, partitions=partitions, budget=budget, scratch=scratch)
-    drain = Drain(functions, blocks, meter=meter, batch_bytes=budget // 16)
+    shuffle = Shuffle(combiner, partitions=partitions, budget=budget, scratch=scratch)
     try:
         with resting_collector():
-            for batch in drain.batches():
-                size = shuffle.add(batch)
-                drain.fit(len(batch.keys), size)
-                batch.clear()
-                collect_young()
+            for columns in emitter.batches():
+                shuffle.add(columns)
             for partition, stream in shuffle.partitions():
                 meter.check()
                 meter.pairs_out += write_partition(writer, partition, stream)
-        return Mapped(writer.close(), drain.position)
+        return Mapped(writer.close(), emitter.position)
     except BaseException:
         writer.abort()
         raise
@@ -125,12 +118,24 @@ def run_map(
         shuffle.close()
 
 
-def run_map_to_part(functions: Functions, blocks: Iterable[RecordBlock], sink: PairSink, *, meter: Meter) -> MappedPart:
+S = TypeVar("S", bound=Sink)
+In_contra = TypeVar("In_contra", contravariant=True)
+
+
+class MapsToRows(Protocol[In_contra]):
+    """What of a program `run_map_to_part` needs."""
+
+    def map_to_rows(self, input: SplitInput, sink: In_contra, *, meter: Meter) -> Position | None:
+        """Map the records of a split and write the pairs as rows: `programs.Program`."""
+        ...
+
+
+def run_map_to_part(program: MapsToRows[S], input: SplitInput, sink: S, *, meter: Meter) -> MappedPart:
     """Map records, and write the pairs as rows, in order: a job without `reduce`.
 
     Args:
-        functions: The user's.
-        blocks: The records of the split, or what of them follows a position.
+        program: What maps them.
+        input: The records of the split, or what of them follows a position.
         sink: Takes the rows; it is closed, or aborted on any error.
         meter: Counts, and may end or stop the attempt.
 
@@ -138,16 +143,10 @@ def run_map_to_part(functions: Functions, blocks: Iterable[RecordBlock], sink: P
         UserCodeError: `map` raised, or gave the wrong shape, or a value that cannot be stored.
         AttemptStopped: The meter was told to stop.
     """
-    drain = Drain(functions, blocks, meter=meter, batch_bytes=4 << 20)
     try:
         with resting_collector():
-            for batch in drain.batches():
-                _add_rows(sink, batch)
-                meter.pairs_out += len(batch.keys)
-                drain.fit(len(batch.keys), sample_bytes(batch.keys) + sample_bytes(batch.values))
-                batch.clear()
-                collect_young()
-        return MappedPart(sink.close(), drain.position)
+            position = program.map_to_rows(input, sink, meter=meter)
+        return MappedPart(sink.close(), position)
     except BaseException:
         sink.abort()
         raise
@@ -157,7 +156,7 @@ class Shuffle:
     """The pairs of one map attempt, grouped, within a budget.
 
     Args:
-        functions: The user's; the combiner is used.
+        combiner: Combines pairs before they travel.
         partitions: Number of partitions.
         budget: Bytes of memory.
         scratch: Folder for spills.
@@ -167,9 +166,9 @@ class Shuffle:
         spills: What went to disk.
     """
 
-    def __init__(self, functions: Functions, *, partitions: int, budget: int, scratch: Path) -> None:
+    def __init__(self, combiner: Combiner, *, partitions: int, budget: int, scratch: Path) -> None:
         self._partitions = partitions
-        self._combiner = Combiner(functions)
+        self._combiner = combiner
         self._pairs = 0  # taken, and neither combined away nor given out yet
         self._raw: dict[KeyKind, list[Pairs]] = {}
         self._raw_bytes = 0
@@ -179,25 +178,21 @@ class Shuffle:
         self._most_held = min(budget // 4, _MOST_HELD)
         self.spills = Spills(scratch, partitions=partitions, budget=budget)
 
-    def add(self, batch: Batch) -> int:
-        """Take the pairs of a batch, and return how many bytes they take.
+    def add(self, columns: Iterable[Pairs]) -> None:
+        """Take a batch of pairs.
 
         Raises:
-            UserCodeError: A key cannot be grouped, a value cannot be stored, or the combiner raised.
+            UserCodeError: The combiner raised.
         """
-        size = 0
-        for keys, values in _columns(batch):
-            size += column_bytes(keys, values)
+        for keys, values in columns:
             kept = self._combiner.combine_batch(keys, values)
             self._raw.setdefault(keys.kind, []).append(kept)
-            self._raw_bytes += column_bytes(*kept)
-            self._pairs -= len(values) - len(kept[1])
-        self._pairs += len(batch.keys)
+            self._raw_bytes += pair_bytes(*kept)
+            self._pairs += len(kept[1])
         if self._raw_bytes > self._most_raw:
             self._consolidate()
             if self.held_bytes > self._most_held:
                 self._shrink()
-        return size
 
     def partitions(self) -> Iterator[tuple[int, Iterator[GroupBlock]]]:
         """Yield the blocks of every partition, in order; nothing may be added after.
@@ -265,43 +260,8 @@ class Shuffle:
             yield block
 
 
-def column_bytes(keys: KeyColumn, values: Column) -> int:
-    """Return the bytes of memory that pairs take."""
-    return key_bytes(keys) + int(values.array.nbytes)
-
-
 def _in_memory(memory: dict[KeyKind, PartitionedBlock], number: int) -> Iterator[GroupBlock]:
     for part in memory.values():
         block = part.partition(number)
         if len(block.keys):
             yield block
-
-
-def _columns(batch: Batch) -> Iterator[Pairs]:
-    try:
-        columns = split_keys(batch.keys)
-    except TypeError as error:
-        raise _blame(batch, batch.keys, split_keys) from error
-    try:
-        values = encode_values(batch.values)
-    except TypeError as error:
-        raise _blame(batch, batch.values, encode_values) from error
-    for keys, rows in columns:
-        yield keys, values if rows is None else values.take(rows)
-
-
-def _add_rows(sink: PairSink, batch: Batch) -> None:
-    try:
-        sink.add(batch.keys, batch.values, None)
-    except TypeError as error:
-        raise _blame(batch, list(zip(batch.keys, batch.values, strict=True)), encode_values) from error
-
-
-def _blame(batch: Batch, items: list[Any], encode: Callable[[list[Any]], object]) -> UserCodeError:
-    """Return the error that names the record whose key or value cannot be encoded."""
-    for row, item in enumerate(items):
-        try:
-            encode([item])
-        except TypeError:
-            return batch.failure(row)
-    return UserCodeError("map", short_repr(items[0]), source=batch.blocks[0][0].source)

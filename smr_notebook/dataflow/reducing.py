@@ -23,16 +23,18 @@ from dataclasses import dataclass
 from itertools import islice
 from operator import length_hint
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from smr_notebook.dataflow.blocks import GroupBlock, unpack
 from smr_notebook.dataflow.columns import decode_values, encode_values
 from smr_notebook.dataflow.draining import checked_pair, collect_young, resting_collector, sample_bytes
+from smr_notebook.dataflow.emitting import PairSink
 from smr_notebook.dataflow.functions import CodePlace, Functions, UserCodeError, place_of, short_repr
 from smr_notebook.dataflow.grouping import block_bytes, block_checksum, merge_blocks, order_key, slice_groups
 from smr_notebook.dataflow.keys import KeyKind, decode_keys
-from smr_notebook.dataflow.mapping import PairSink
+from smr_notebook.dataflow.mapping import Sink
 from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.programs import Handed
 from smr_notebook.dataflow.spilling import Blocks, Spills, collect, merge_streams
 from smr_notebook.errors import PairShapeError
 from smr_notebook.model import Part, Position
@@ -60,10 +62,22 @@ class Reduced:
     position: Position | None
 
 
+S = TypeVar("S", bound=Sink)
+In_contra = TypeVar("In_contra", contravariant=True)
+
+
+class Reduces(Protocol[In_contra]):
+    """What of a program `run_reduce` needs."""
+
+    def reduce(self, blocks: Blocks, sink: In_contra, *, meter: Meter, done: int) -> Handed:
+        """Turn the groups of a partition into rows: `programs.Program`."""
+        ...
+
+
 def run_reduce(
-    functions: Functions,
+    program: Reduces[S],
     runs: Iterable[Iterator[bytes]],
-    sink: PairSink,
+    sink: S,
     *,
     meter: Meter,
     budget: int,
@@ -73,9 +87,9 @@ def run_reduce(
     """Reduce one partition.
 
     Args:
-        functions: The user's, with `reduce`.
+        program: What turns groups into rows.
         runs: For each map task, in order, the blocks of the partition.
-        sink: Takes the rows; it is closed, or aborted on any error. It wants groups exactly when `reduce` is a generator function.
+        sink: Takes the rows; it is closed, or aborted on any error.
         meter: Counts, and may end or stop the attempt.
         budget: Bytes of memory that pairs may take.
         scratch: Folder for spills.
@@ -94,16 +108,22 @@ def run_reduce(
                 for data in run:
                     meter.bytes_read += len(data)
                     partition.add(unpack(data))
-            groups = Groups(partition.blocks(), meter, done=after.done if after else 0)
-            rows = _Rows(sink, meter)
-            (_reduce_yielding if functions.reduce_yields else _reduce_plain)(functions, groups, rows)
-            rows.flush()
-        return Reduced(sink.close(), meter.records_read, groups.checksum, groups.position)
+            handed = program.reduce(partition.blocks(), sink, meter=meter, done=after.done if after else 0)
+        return Reduced(sink.close(), meter.records_read, handed.checksum, handed.position)
     except BaseException:
         sink.abort()
         raise
     finally:
         partition.close()
+
+
+def reduce_groups(functions: Functions, blocks: Blocks, sink: PairSink, *, meter: Meter, done: int) -> Handed:
+    """Call the user's `reduce` for each group, as `programs.Program.reduce` says. The sink wants groups exactly when it is a generator."""
+    groups = Groups(blocks, meter, done=done)
+    rows = _Rows(sink, meter)
+    (_reduce_yielding if functions.reduce_yields else _reduce_plain)(functions, groups, rows)
+    rows.flush()
+    return Handed(groups.checksum, groups.position)
 
 
 class Partition:

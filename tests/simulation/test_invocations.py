@@ -29,8 +29,8 @@ from smr_notebook.control.worker import ABANDONED, Ends, Heart, deliver, ends_of
 from smr_notebook.dataflow.code import capture
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.inputs import RecordBlock
-from smr_notebook.dataflow.mapping import run_map_to_part
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
+from smr_notebook.dataflow.pair_programs import PairProgram
 from smr_notebook.dataflow.sealing import seal
 from smr_notebook.dataflow.stored import store_items
 from smr_notebook.environment import environment
@@ -55,6 +55,7 @@ from smr_notebook.model import (
 )
 from smr_notebook.ports import Backend, Buffer, Context, Row, ServiceLimits, Table
 from smr_notebook.standing import Outcome, PhaseProgress, Progress
+from smr_notebook.testing.pair_tasks import run_map_to_part
 from smr_notebook.testing.waiting import wait_until
 
 POLICY = Policy(heartbeat=0.01)
@@ -115,7 +116,7 @@ class Job:
             policy=policy,
             environment=environment(),
         )
-        write_code(self.backend.objects, self.plan.job, capture(functions).data)
+        write_code(self.backend.objects, self.plan.job, capture(PairProgram(functions)).data)
         write_plan(self.backend.objects, self.plan, splits)
         self.ledger.create_job(JobEntry("3f9a", "", 1_000.0, Layout("3f9a").plan))
 

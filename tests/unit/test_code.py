@@ -13,11 +13,18 @@ from typing import Any
 
 import pytest
 
-from smr_notebook.dataflow.code import capture, load_functions, modules_by_value, takes_source
+from smr_notebook.dataflow.code import capture, load_program, modules_by_value, takes_source
 from smr_notebook.dataflow.functions import Functions
+from smr_notebook.dataflow.pair_programs import PairProgram
 from smr_notebook.errors import CorruptObjectError, PlanError, UnpicklableError
 
 FACTOR = 3
+LOAD = """
+import sys
+from smr_notebook.dataflow.code import load_program
+program, _ = load_program(open(sys.argv[1], "rb").read())
+print({})
+"""
 
 
 def helper(item: int) -> int:
@@ -28,23 +35,27 @@ def by_helper(item: int) -> Iterator[tuple[int, int]]:
     yield item, helper(item)
 
 
-def functions(map: Callable[..., Any], reduce: Any = None) -> Functions:
-    return Functions(map, map_takes_source=False, reduce=reduce, reduce_yields=False, combine=None, combine_yields=False)
+def program(map: Callable[..., Any], reduce: Any = None) -> PairProgram:
+    return PairProgram(Functions(map, map_takes_source=False, reduce=reduce, reduce_yields=False, combine=None, combine_yields=False))
+
+
+def load(data: bytes) -> Functions:
+    loaded, _ = load_program(data)
+    assert isinstance(loaded, PairProgram)
+    return loaded.functions
 
 
 def test_globals_helpers_and_closures_travel() -> None:
     offset = 10
-    bundle = capture(functions(lambda item: [(item, helper(item) + offset)]))
-    loaded, _ = load_functions(bundle.data)
+    bundle = capture(program(lambda item: [(item, helper(item) + offset)]))
+    loaded = load(bundle.data)
     assert loaded.map(2) == [(2, 16)]
     assert {name for name, _ in bundle.report.captured} == {"offset", "FACTOR"}
 
 
 def test_a_process_without_the_module_can_run_them(tmp_path: Path) -> None:
-    (tmp_path / "code").write_bytes(capture(functions(by_helper)).data)
-    script = (
-        "import sys; from smr_notebook.dataflow.code import load_functions as l; print(list(l(open(sys.argv[1], 'rb').read())[0].map(2)))"
-    )
+    (tmp_path / "code").write_bytes(capture(program(by_helper)).data)
+    script = LOAD.format("list(program.functions.map(2))")
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "code")], capture_output=True, text=True, check=True, cwd="/")
     assert done.stdout.strip() == "[(2, 6)]"
 
@@ -57,10 +68,10 @@ def test_modules_of_ones_own_travel_by_value(tmp_path: Path, monkeypatch: pytest
     def mapped(item: int) -> list[tuple[int, int]]:
         return [(item, mine_by_value.triple(item))]
 
-    bundle = capture(functions(mapped))
+    bundle = capture(program(mapped))
     assert "mine_by_value" in bundle.report.modules
     (tmp_path / "code").write_bytes(bundle.data)
-    script = "import sys; from smr_notebook.dataflow.code import load_functions as l; print(l(open(sys.argv[1], 'rb').read())[0].map(2))"
+    script = LOAD.format("program.functions.map(2)")
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "code")], capture_output=True, text=True, check=True, cwd="/")
     assert done.stdout.strip() == "[(2, 6)]"
 
@@ -70,14 +81,14 @@ def test_modules_of_ones_own_travel_by_value(tmp_path: Path, monkeypatch: pytest
         return int(mine_by_value.triple(item))
 
     with pytest.raises(UnpicklableError, match="imports your own module 'mine_by_value' inside"):
-        capture(functions(inside))
+        capture(program(inside))
     del sys.modules["mine_by_value"]
 
 
 def test_what_installed_functions_use_is_not_told_as_captured() -> None:
-    bundle = capture(functions(lambda item: [(item, 1)], reduce=textwrap.dedent))
+    bundle = capture(program(lambda item: [(item, 1)], reduce=textwrap.dedent))
     assert bundle.report.captured == ()
-    assert textwrap.__file__ not in load_functions(bundle.data)[1]
+    assert textwrap.__file__ not in load_program(bundle.data)[1]
 
 
 def test_two_values_of_one_name_are_both_told() -> None:
@@ -87,24 +98,24 @@ def test_two_values_of_one_name_are_both_told() -> None:
     def other(table: bytes) -> Callable[[Any, Any], Any]:
         return lambda key, values: table
 
-    captured = capture(functions(one(b"x" * 100), reduce=other(b"y" * 200))).report.captured
+    captured = capture(program(one(b"x" * 100), reduce=other(b"y" * 200))).report.captured
     assert [name for name, _ in captured] == ["table", "table"]
 
 
 def test_an_iterable_that_is_pickled_may_itself_submit_a_job() -> None:
     with modules_by_value():
-        bundle = capture(functions(by_helper))
-    assert load_functions(bundle.data)[0].map is not None
+        bundle = capture(program(by_helper))
+    assert load(bundle.data).map is not None
 
 
 def test_what_cannot_travel_is_named() -> None:
     lock = threading.Lock()
     with pytest.raises(UnpicklableError, match=r"reduce uses `lock`, a _thread\.lock"):
-        capture(functions(by_helper, reduce=lambda key, values: lock))
+        capture(program(by_helper, reduce=lambda key, values: lock))
 
 
 def test_the_source_lines_travel_with_the_label() -> None:
-    _, sources = load_functions(capture(functions(by_helper), label_of=lambda file: f"label of {Path(file).name}").data)
+    _, sources = load_program(capture(program(by_helper), label_of=lambda file: f"label of {Path(file).name}").data)
     label, text = sources[by_helper.__code__.co_filename]
     assert label == "label of test_code.py"
     assert "def by_helper" in text
@@ -121,16 +132,16 @@ def test_one_or_two_parameters_tell_whether_the_source_is_wanted() -> None:
 
 
 def test_damage_is_noticed() -> None:
-    data = capture(functions(by_helper)).data
+    data = capture(program(by_helper)).data
     for place in range(0, len(data), max(1, len(data) // 50)):
         with pytest.raises(CorruptObjectError):
-            load_functions(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+            load_program(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
 
 
 def test_modules_are_not_copied_by_the_registry_afterwards() -> None:
     import cloudpickle
 
     before = set(cloudpickle.list_registry_pickle_by_value())
-    capture(functions(by_helper))
+    capture(program(by_helper))
     assert set(cloudpickle.list_registry_pickle_by_value()) == before
     assert isinstance(sys.modules[__name__], types.ModuleType)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from smr_notebook.dataflow.aggregations import as_reduce, natural_combiner
 from smr_notebook.dataflow.blocks import GroupBlock
 from smr_notebook.dataflow.columns import decode_values, encode_values
-from smr_notebook.dataflow.combining import Combiner, check_combiner
+from smr_notebook.dataflow.combining import FunctionCombiner, check_combiner
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.keys import decode_keys, split_keys
 from smr_notebook.errors import CombinerLawError
@@ -131,7 +131,7 @@ def test_groups_of_one_are_left_alone_and_empty_ones_vanish() -> None:
             yield key, sum(values)
             yield key, -1
 
-    combiner = Combiner(functions(total, drop_b, combine_yields=True))
+    combiner = FunctionCombiner(functions(total, drop_b, combine_yields=True))
     assert content(combiner.combine(block({"a": [1, 2], "b": [3, 4], "c": [5], "d": [6, 7, 8]}))) == {"a": [3, -1], "c": [5], "d": [21, -1]}
     assert called == ["a", "b", "d"]
 
@@ -140,7 +140,7 @@ def test_a_combiner_that_does_not_shrink_is_let_rest() -> None:
     def same(key: str, values: Values) -> Iterator[tuple[str, int]]:
         return ((key, value) for value in values)
 
-    idle, busy = Combiner(functions(total, same, combine_yields=True)), Combiner(functions(total, total))
+    idle, busy = FunctionCombiner(functions(total, same, combine_yields=True)), FunctionCombiner(functions(total, total))
     for combiner in (idle, busy):
         for _ in range(3):
             combiner.combine(block({"a": [1, 2], "b": [3, 4]}))
@@ -151,7 +151,7 @@ def test_a_combiner_that_does_not_shrink_is_let_rest() -> None:
 def test_integers_are_summed_at_once_and_never_overflow(groups: dict[str, list[int]]) -> None:
     combine = natural_combiner(sum)
     assert combine is not None
-    combined = Combiner(functions(as_reduce(sum), combine, combine_yields=True)).combine(block(groups))
+    combined = FunctionCombiner(functions(as_reduce(sum), combine, combine_yields=True)).combine(block(groups))
     values, offsets = decode_values(combined.values), combined.offsets.tolist()
     assert [sum(values[start:stop]) for start, stop in pairwise(offsets)] == [sum(groups[key]) for key in sorted(groups)]
     assert decode_keys(combined.keys) == sorted(groups)
@@ -160,7 +160,7 @@ def test_integers_are_summed_at_once_and_never_overflow(groups: dict[str, list[i
 def test_a_vectorised_sum_gives_one_value_for_each_key() -> None:
     combine = natural_combiner(sum)
     assert combine is not None
-    combiner = Combiner(functions(as_reduce(sum), combine, combine_yields=True))
+    combiner = FunctionCombiner(functions(as_reduce(sum), combine, combine_yields=True))
     assert content(combiner.combine(block({"a": [1, 2], "b": [3], "c": [2**62, 2**62 - 1]}))) == {"a": [3], "b": [3], "c": [2**63 - 1]}
 
 
@@ -177,7 +177,7 @@ def test_results_that_compare_item_by_item_can_keep_the_law(kind: Any) -> None:
 def test_a_batch_of_integers_is_summed_exactly_or_left_alone(pairs: list[tuple[str, int]]) -> None:
     (keys, _), *_ = split_keys([key for key, _ in pairs])
     values = encode_values([value for _, value in pairs])
-    combined_keys, combined = Combiner(functions_of_sum()).combine_batch(keys, values)
+    combined_keys, combined = FunctionCombiner(functions_of_sum()).combine_batch(keys, values)
     sums: dict[str, int] = {}
     for key, value in zip(decode_keys(combined_keys), decode_values(combined), strict=True):
         sums[key] = sums.get(key, 0) + value

@@ -16,17 +16,20 @@ from hypothesis import strategies as st
 
 from smr_notebook.dataflow.aggregations import as_reduce, natural_combiner
 from smr_notebook.dataflow.blocks import GroupBlock, unpack
+from smr_notebook.dataflow.combining import FunctionCombiner
 from smr_notebook.dataflow.draining import Drain
+from smr_notebook.dataflow.emitting import PairEmitter
 from smr_notebook.dataflow.functions import Functions, UserCodeError
 from smr_notebook.dataflow.grouping import block_bytes, cut_block
 from smr_notebook.dataflow.keys import encode_key
-from smr_notebook.dataflow.mapping import Shuffle, run_map, run_map_to_part
+from smr_notebook.dataflow.mapping import Shuffle
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.dataflow.records import RecordBlock
-from smr_notebook.dataflow.reducing import Groups, Partition, Reduced, run_reduce
+from smr_notebook.dataflow.reducing import Groups, Partition, Reduced
 from smr_notebook.dataflow.runs import RunReader, RunWriter, read_rows
 from smr_notebook.errors import ConservationError, CorruptObjectError, PairShapeError
 from smr_notebook.model import AttemptId, Numbers, Part, Phase, Position, Receipt, TaskId
+from smr_notebook.testing.pair_tasks import run_map, run_map_to_part, run_reduce
 
 # ---------------------------------------------------------------- parts to work with
 
@@ -284,10 +287,10 @@ def test_without_reduce_the_pairs_are_the_rows_in_order(tasks: list[Any]) -> Non
 
 
 def test_a_small_budget_spills_and_the_spills_are_merged_in_several_passes(tmp_path: Path) -> None:
-    shuffle = Shuffle(functions(collect), partitions=2, budget=40_000, scratch=tmp_path)
-    drain = Drain(functions(), blocks_of([[(number % 997, number)] for number in range(12_000)]), meter=Meter(), batch_bytes=2_500)
-    for batch in drain.batches():
-        drain.fit(len(batch.keys), shuffle.add(batch))
+    shuffle = Shuffle(FunctionCombiner(functions(collect)), partitions=2, budget=40_000, scratch=tmp_path)
+    records = [[(number % 997, number)] for number in range(12_000)]
+    for batch in PairEmitter(functions(), blocks_of(records), meter=Meter(), batch_bytes=2_500).batches():
+        shuffle.add(batch)
         assert shuffle.held_bytes <= 40_000 // 2
     assert shuffle.spills.written > shuffle.spills.fan_in
     groups: dict[int, list[int]] = {}
@@ -301,8 +304,8 @@ def test_a_small_budget_spills_and_the_spills_are_merged_in_several_passes(tmp_p
 
 def test_a_map_task_that_would_write_fewer_pairs_than_were_mapped_is_an_error(tmp_path: Path) -> None:
     for combine in (None, collect):
-        shuffle = Shuffle(functions(combine), partitions=2, budget=40_000, scratch=tmp_path)
-        for batch in Drain(functions(), blocks_of([[(n % 97, n)] for n in range(8_000)]), meter=Meter(), batch_bytes=2_500).batches():
+        shuffle = Shuffle(FunctionCombiner(functions(combine)), partitions=2, budget=40_000, scratch=tmp_path)
+        for batch in PairEmitter(functions(), blocks_of([[(n % 97, n)] for n in range(8_000)]), meter=Meter(), batch_bytes=2_500).batches():
             shuffle.add(batch)
         shuffle.spills._spills.pop().file.close()
         with pytest.raises(ConservationError, match="more pairs were mapped than combined and written"):

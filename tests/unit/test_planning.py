@@ -18,6 +18,8 @@ from smr_notebook.control.naming import classify
 from smr_notebook.control.planning import PlannedJob, Request, check_environment, plan_job, take_sample
 from smr_notebook.control.row_keys import MOST_TASKS
 from smr_notebook.dataflow.functions import Functions
+from smr_notebook.dataflow.inputs import SplitInput
+from smr_notebook.dataflow.pair_programs import PairProgram
 from smr_notebook.environment import environment
 from smr_notebook.errors import EnvironmentMismatchError, InputEmptyError, PlanError
 from smr_notebook.model import Format, Policy
@@ -48,7 +50,7 @@ def backend() -> Iterator[Backend]:
 
 def planned(backend: Backend, input: object, *, reduce: Callable[..., Any] | None = None, reducers: int = 0) -> PlannedJob:
     functions = Functions(lambda _: None, map_takes_source=False, reduce=reduce, reduce_yields=False, combine=None, combine_yields=False)
-    request = Request(functions, classify(input), "auto", reducers, 0, "", 1 << 20, Policy())
+    request = Request(PairProgram(functions), classify(input), "auto", reducers, 0, "", 1 << 20, Policy())
     return plan_job(request, backend, job="job", here=environment(), store=backend.objects, label_of=str)
 
 
@@ -85,7 +87,7 @@ def test_a_plan_tells_what_it_will_do(backend: Backend) -> None:
     functions = Functions(
         lambda _: [(table, 1)], map_takes_source=False, reduce=None, reduce_yields=False, combine=None, combine_yields=False
     )
-    request = Request(functions, classify([1, 2]), "auto", 0, 0, "", 1 << 20, Policy())
+    request = Request(PairProgram(functions), classify([1, 2]), "auto", 0, 0, "", 1 << 20, Policy())
     told = plan_job(request, backend, job="job", here=environment(), store=backend.objects, label_of=str).describe()
     assert "2 map" in told
     assert "no reduce" in told
@@ -108,7 +110,7 @@ def test_a_sample_of_a_slow_map_is_small(backend: Backend) -> None:
         yield line, 1
 
     functions = Functions(slow, map_takes_source=False, reduce=None, reduce_yields=False, combine=None, combine_yields=False)
-    splits = planned(backend, "/logs").splits
-    sample, pairs = take_sample(functions, splits, format=Format.TEXT, sources=dict(backend.sources), clock=backend.clock)
+    inputs = [SplitInput(split, Format.TEXT, backend.sources) for split in planned(backend, "/logs").splits]
+    sample, pairs = take_sample(PairProgram(functions), inputs, clock=backend.clock)
     assert pairs == [("x", 1), ("x", 1)]
     assert (sample.records, sample.pairs, sample.seconds) == (2, 2, 3.0)

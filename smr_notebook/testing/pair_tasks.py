@@ -1,0 +1,67 @@
+"""Map and reduce attempts of a user's functions over records at hand: what the tests of the data plane are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from smr_notebook.dataflow import mapping, reducing
+from smr_notebook.dataflow.combining import FunctionCombiner
+from smr_notebook.dataflow.emitting import PairEmitter, PairSink, write_rows
+from smr_notebook.dataflow.functions import Functions
+from smr_notebook.dataflow.inputs import SplitInput
+from smr_notebook.dataflow.mapping import Mapped, MappedPart
+from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.pair_programs import PairProgram
+from smr_notebook.dataflow.records import RecordBlock
+from smr_notebook.dataflow.reducing import Reduced
+from smr_notebook.model import Format, Position, Split
+from smr_notebook.ports import ExchangeWriter
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Maps blocks at hand, whatever the split."""
+
+    functions: Functions
+    blocks: Iterable[RecordBlock]
+
+    def map_to_rows(self, _: SplitInput, sink: PairSink, *, meter: Meter) -> Position | None:
+        return write_rows(self.functions, self.blocks, sink, meter=meter)
+
+
+def run_map(
+    functions: Functions,
+    blocks: Iterable[RecordBlock],
+    writer: ExchangeWriter,
+    *,
+    partitions: int,
+    meter: Meter,
+    budget: int,
+    scratch: Path,
+) -> Mapped:
+    """Make a map attempt over blocks; arguments and errors as of `mapping.run_map`."""
+    emitter = PairEmitter(functions, blocks, meter=meter, batch_bytes=budget // 16)
+    combiner = FunctionCombiner(functions)
+    return mapping.run_map(emitter, combiner, writer, partitions=partitions, meter=meter, budget=budget, scratch=scratch)
+
+
+def run_map_to_part(functions: Functions, blocks: Iterable[RecordBlock], sink: PairSink, *, meter: Meter) -> MappedPart:
+    """Make a map attempt without `reduce` over blocks; arguments and errors as of `mapping.run_map_to_part`."""
+    nothing = SplitInput(Split(0, ()), Format.ITEMS, {})
+    return mapping.run_map_to_part(_Rows(functions, blocks), nothing, sink, meter=meter)
+
+
+def run_reduce(
+    functions: Functions,
+    runs: Iterable[Iterator[bytes]],
+    sink: PairSink,
+    *,
+    meter: Meter,
+    budget: int,
+    scratch: Path,
+    after: Position | None = None,
+) -> Reduced:
+    """Make a reduce attempt over runs; arguments and errors as of `reducing.run_reduce`."""
+    return reducing.run_reduce(PairProgram(functions), runs, sink, meter=meter, budget=budget, scratch=scratch, after=after)
