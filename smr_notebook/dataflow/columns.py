@@ -88,6 +88,12 @@ def encode_values(values: list[Any]) -> Column:
     return Column("pickle", pa.array(pickled, pa.binary()))
 
 
+def repeated(value: Any, count: int) -> Column:
+    """Return a column that holds one value so many times. Raises as `encode_values` does."""
+    one = encode_values([value])
+    return Column(one.kind, pa.repeat(one.array[0], count))
+
+
 def encode_typed(values: list[Any]) -> Column | None:
     """Return the values as a typed column, or `None` if none is exact."""
     try:

@@ -5,7 +5,8 @@ A bare loop and two bound appends a pair are as fast as Python goes, so the loop
 * Where a record stands is worked out only when one fails, or when the attempt ends before its records do: from where each
   record's pairs end in the batch.
 * Whether the attempt should end is asked when a loop over records ends; `meter` says why that is soon enough.
-* A pair is checked by its exact type before it is unpacked, since a string of two characters unpacks as well.
+* A pair is checked by its exact type before it is unpacked, since a string of two characters unpacks as well; unless the bytecode of
+  `map` proves that it yields nothing else (`yields`). Where the same proof gives the value, only keys are collected.
 * `islice` bounds what one record can add to a batch, so that a record with millions of pairs is cut into batches.
 * The cyclic garbage collector would walk millions of live pairs again and again: it rests while a batch grows, and looks
   at what is young after each batch.
@@ -28,6 +29,7 @@ from smr_notebook.dataflow.functions import Functions, UserCodeError, place_of, 
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.dataflow.positions import advanced
 from smr_notebook.dataflow.records import RecordBlock
+from smr_notebook.dataflow.yields import proved_of
 from smr_notebook.errors import PairShapeError
 from smr_notebook.model import Position
 
@@ -69,16 +71,18 @@ class Batch:
     Attributes:
         keys: A key for each pair.
         values: A value for each pair.
+        constant: Whether all values are one object.
         ends: For each record, how many pairs the batch held after it.
         blocks: For each block of records that the batch draws on: the block, where its records begin in `ends`, and the index
             in the block of the first of them.
     """
 
-    __slots__ = ("blocks", "ends", "keys", "values")
+    __slots__ = ("blocks", "constant", "ends", "keys", "values")
 
     def __init__(self) -> None:
         self.keys: list[Any] = []
         self.values: list[Any] = []
+        self.constant = False
         self.ends: list[int] = []
         self.blocks: list[tuple[RecordBlock, int, int]] = []
 
@@ -140,6 +144,7 @@ class Drain:
 
     def __init__(self, functions: Functions, blocks: Iterable[RecordBlock], *, meter: Meter, batch_bytes: int) -> None:
         self._functions = functions
+        self._proved = proved_of(functions.map)
         self._blocks = blocks
         self._meter = meter
         self._batch_bytes = min(batch_bytes, MOST_BYTES)
@@ -191,6 +196,9 @@ class Drain:
         batch, self._batch = self._batch, Batch()
         if batch.keys:
             self._meter.pairs_in += len(batch.keys)
+            batch.constant = bool(self._proved.value)
+            if batch.constant:
+                batch.values = [*self._proved.value] * len(batch.keys)
             yield batch
             self._meter.check()
 
@@ -200,12 +208,32 @@ class Drain:
         if self._functions.map_takes_source:
             call = partial(self._functions.map, block.source)
         rest = self._meter.lay_out(block.records, first)
+        self._begin(block, first)
+        try:
+            if not self._proved.pairs:
+                yield from self._checked(call, rest)
+            elif self._proved.value:
+                yield from self._keys(call, rest)
+            else:
+                yield from self._pairs(call, rest)
+        except (AttemptStopped, GeneratorExit):  # the second when nobody wants more batches
+            raise
+        except BaseException as error:
+            failure = record_failure(block, self._batch.reached)
+            if isinstance(error, _Misshapen):
+                failure.place = place_of(self._functions.map, error.emitted)
+                raise failure from error.cause
+            raise failure from error
+        self._meter.records_mapped += self._batch.reached - first  # what the loop did, not what it was given
+
+    def _checked(self, call: Callable[[object], Any], records: list[Any]) -> Iterator[Batch]:
+        """Map records to whatever it may be."""
         pairs: Any = None
         pair: Any = None
-        batch, limit = self._begin(block, first)
+        batch, limit = self._batch, self._limit
         add_key, add_value, add_end, keys = batch.keys.append, batch.values.append, batch.ends.append, batch.keys
         try:
-            for record in rest:
+            for record in records:
                 pairs = call(record)
                 if pairs is None:
                     add_end(len(keys))
@@ -222,24 +250,74 @@ class Drain:
                     add_end(len(keys))
                     if len(keys) < limit:
                         break
-                    index = batch.reached - 1
-                    yield from self._flush()
-                    batch, limit = self._begin(block, index)
+                    yield from self._next()
+                    batch, limit = self._batch, self._limit
                     add_key, add_value, add_end, keys = batch.keys.append, batch.values.append, batch.ends.append, batch.keys
-        except (AttemptStopped, GeneratorExit):  # the second when nobody wants more batches
+        except (AttemptStopped, GeneratorExit):
             raise
-        except BaseException as error:  # noqa: BLE001 - the user's code may raise anything; all of it is raised again
-            cause = _shape_error(pairs, pair) or error
-            failure = record_failure(block, batch.reached)
-            failure.place = place_of(self._functions.map, pairs) if isinstance(cause, PairShapeError) else None
-            raise failure from cause
-        self._meter.records_mapped += batch.reached - first  # what the loop did, not what it was given
+        except BaseException as error:
+            cause = error if isinstance(error, PairShapeError) else _shape_error(pairs, pair)
+            if cause is not None:
+                raise _Misshapen(cause, pairs) from None
+            raise
 
-    def _begin(self, block: RecordBlock, index: int) -> tuple[Batch, int]:
+    def _pairs(self, call: Callable[[object], Iterator[Any]], records: list[Any]) -> Iterator[Batch]:
+        """Map records by a generator function that is proved to yield pairs."""
+        batch, limit = self._batch, self._limit
+        add_key, add_value, add_end, keys = batch.keys.append, batch.values.append, batch.ends.append, batch.keys
+        for record in records:
+            stream = call(record)
+            while True:
+                for key, value in islice(stream, limit):
+                    add_key(key)
+                    add_value(value)
+                add_end(len(keys))
+                if len(keys) < limit:
+                    break
+                yield from self._next()
+                batch, limit = self._batch, self._limit
+                add_key, add_value, add_end, keys = batch.keys.append, batch.values.append, batch.ends.append, batch.keys
+
+    def _keys(self, call: Callable[[object], Iterator[Any]], records: list[Any]) -> Iterator[Batch]:
+        """Map records by a generator function that is proved to yield pairs of one value."""
+        batch, limit = self._batch, self._limit
+        add_key, add_end, keys = batch.keys.append, batch.ends.append, batch.keys
+        for record in records:
+            stream = call(record)
+            while True:
+                for key, _ in islice(stream, limit):
+                    add_key(key)
+                add_end(len(keys))
+                if len(keys) < limit:
+                    break
+                yield from self._next()
+                batch, limit = self._batch, self._limit
+                add_key, add_end, keys = batch.keys.append, batch.ends.append, batch.keys
+
+    def _next(self) -> Iterator[Batch]:
+        """Give the batch away while a record is under way, and begin another one."""
+        block, index = self._batch.blocks[-1][0], self._batch.reached - 1
+        yield from self._flush()
+        self._begin(block, index)
+
+    def _begin(self, block: RecordBlock, index: int) -> None:
         """Note that the pairs which follow come from the block's records from `index` on."""
         self._batch.blocks.append((block, len(self._batch.ends), index))
         self._meter.ends = self._batch.ends
-        return self._batch, self._limit
+
+
+class _Misshapen(Exception):  # noqa: N818 - carries the error to where its record is known
+    """`map` gave something else than it should.
+
+    Attributes:
+        cause: What is wrong.
+        emitted: What `map` returned.
+    """
+
+    def __init__(self, cause: PairShapeError, emitted: object) -> None:
+        super().__init__()
+        self.cause = cause
+        self.emitted = emitted
 
 
 def _shape_error(pairs: object, pair: object) -> PairShapeError | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from smr_notebook.dataflow.columns import encode_values
+from smr_notebook.dataflow.columns import encode_values, repeated
 from smr_notebook.dataflow.draining import Batch, Drain, collect_young, sample_bytes
 from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
 from smr_notebook.dataflow.grouping import Pairs, pair_bytes
@@ -78,7 +78,7 @@ def _columns(batch: Batch) -> list[Pairs]:
     except TypeError as error:
         raise _blame(batch, batch.keys, split_keys) from error
     try:
-        values = encode_values(batch.values)
+        values = repeated(batch.values[0], len(batch.values)) if batch.constant else encode_values(batch.values)
     except TypeError as error:
         raise _blame(batch, batch.values, encode_values) from error
     return [(keys, values if rows is None else values.take(rows)) for keys, rows in columns]
