@@ -39,7 +39,7 @@ class Settings:
         profile: Profile of the credentials; empty for what boto3 finds.
         max_cost: US dollars that one job may cost; 0 for any.
         workers: Worker processes that run at once; 0 means as many as this process has cores.
-        worker_memory: Bytes of data that one worker holds before it spills to disk.
+        worker_memory: Resident bytes that one worker may take before it spills to disk; 0 means by what the platform gives it.
         result_limit: Largest result, in bytes, that `Job.result` loads into memory.
         retries: Further attempts of a task after its first one failed.
         reducers: Partitions of a job; 0 means by the size of the input.
@@ -57,7 +57,7 @@ class Settings:
     profile: str = ""
     max_cost: float = 0.0
     workers: int = 0
-    worker_memory: int = 256 * 2**20
+    worker_memory: int = 0
     result_limit: int = 2 * 2**30
     retries: int = 2
     reducers: int = 0
@@ -132,7 +132,7 @@ _READERS: dict[str, tuple[Callable[[object], Any], str]] = {
     "max_cost": (read_dollars, "an amount of dollars such as 0.50, 0 for any"),
     "workspace": (_path, "a folder"),
     "workers": (_count, "a whole number, 0 for as many as there are cores"),
-    "worker_memory": (parse_size, "a size such as 256MB"),
+    "worker_memory": (parse_size, "a size such as 512MB, 0 for automatic"),
     "result_limit": (parse_size, "a size such as 2GB"),
     "retries": (_count, "a whole number, 0 or more"),
     "reducers": (_count, "a whole number, 0 for automatic"),

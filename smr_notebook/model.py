@@ -243,7 +243,7 @@ class Plan:
         grouped_order: Whether parts carry the key of the group besides the row (`reduce` is a generator).
         input_bytes: Sum of the sizes of the planned spans.
         input_records: Number of records where it is known beforehand (items, frames), else `None`.
-        budget: Bytes of memory that a worker may use for data.
+        budget: Resident bytes that a worker may take before it spills.
         policy: How hard to try.
         environment: What workers must agree with.
         warnings: What the user should know of, a sentence each.

@@ -35,6 +35,10 @@ SMALLEST_PARTITION = 8 * 2**20
 
 MOST_PARTITIONS = 1_000
 
+LEAST_MEMORY = 256 * 2**20
+MOST_MEMORY = 2**30
+"""Resident bytes of a worker when the user names none: half of what the platform gives it, but no less and no more than these."""
+
 FEW_WAVES = 8
 """How often a worker may have to begin anew before the user is told: as many pieces as are made of an input for each worker."""
 
@@ -55,7 +59,7 @@ class Request:
         reducers: Partitions; 0 for automatic.
         split_size: Bytes for each map task; 0 for automatic.
         name: Label, or an empty string.
-        budget: Bytes of data that a worker holds before it spills.
+        budget: Resident bytes that a worker may take before it spills; 0 for automatic.
         policy: How hard to try.
         max_cost: US dollars that the job may cost; 0 for any.
         planner: Who plans, where several may; empty for whoever submits.
@@ -213,7 +217,7 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         grouped_order=program.grouped_order,
         input_bytes=total,
         input_records=source.records,
-        budget=request.budget,
+        budget=request.budget or _memory_share(backend.functions.limits.memory_bytes),
         policy=request.policy,
         environment=backend.functions.limits.environment,
         warnings=request.warnings + source.warnings + _waves(backend.functions.limits, len(splits)),
@@ -252,6 +256,10 @@ def _estimated(plan: Plan, sample: Sample, *, slots: int) -> Plan:
             job=plan.job,
         )
     return replace(plan, estimate=thought)
+
+
+def _memory_share(memory_bytes: int) -> int:
+    return min(max(memory_bytes // 2, min(memory_bytes, LEAST_MEMORY)), MOST_MEMORY)
 
 
 def _waves(limits: ServiceLimits, maps: int) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ class StoredRequest:
         split_size: Bytes for each map task; 0 for automatic.
         name: Label, or an empty string.
         created: Time of submission.
-        budget: Bytes of data that a worker holds before it spills.
+        budget: Resident bytes that a worker may take before it spills; 0 for automatic.
         policy: How hard to try.
         max_cost: US dollars that the job may cost; 0 for any.
         warnings: What the user should know of already.

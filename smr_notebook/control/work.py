@@ -22,6 +22,7 @@ from smr_notebook.control.plans import read_code, read_plan, read_split_page, sp
 from smr_notebook.dataflow.exchange import ObjectExchange
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.mapping import run_map, run_map_to_part
+from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.outputs import PartWriter
 from smr_notebook.dataflow.programs import Program
@@ -53,6 +54,7 @@ class Task:
         attempt: Which attempt.
         meter: Where to count, and whom to ask whether to go on.
         scratch: Folder on the local disk for files without a name.
+        room: Memory that it may take.
         after: Where the legs before this attempt ended, or `None`.
     """
 
@@ -62,6 +64,7 @@ class Task:
     attempt: AttemptId
     meter: Meter
     scratch: Path
+    room: Room
     after: Position | None = None
 
 
@@ -104,12 +107,12 @@ def perform(task: Task) -> Output:
 def _map(task: Task) -> Output:
     exchange = ObjectExchange(task.backend.objects, Layout(task.plan.job).folder, scratch=task.scratch)
     mapped = run_map(
-        task.program.emitter(_input(task), meter=task.meter, batch_bytes=task.plan.budget // 16),
+        task.program.emitter(_input(task), meter=task.meter, batch_bytes=task.room.budget // 16),
         task.program.combiner(),
         exchange.writer(task.attempt, task.plan.reducers),
         partitions=task.plan.reducers,
         meter=task.meter,
-        budget=task.plan.budget,
+        room=task.room,
         scratch=task.scratch,
     )
     return Output(receipt=mapped.receipt, position=mapped.position)
@@ -138,7 +141,7 @@ def _reduce(task: Task) -> Output:
         exchange.read(task.attempt.task.number, receipts),
         _sink(task),
         meter=task.meter,
-        budget=plan.budget,
+        room=task.room,
         scratch=task.scratch,
         after=task.after,
     )

@@ -40,6 +40,7 @@ from smr_notebook.control.messages import DeathNotice, Message, encode
 from smr_notebook.control.pulse import Watch, pulse_of
 from smr_notebook.control.work import Task, load_job, perform
 from smr_notebook.dataflow.code import Sources, load_program
+from smr_notebook.dataflow.memory import room_of
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.environment import environment
 from smr_notebook.errors import EnvironmentMismatchError, PlatformError, StoreError, TaskTimeoutError, WorkerLostError
@@ -253,6 +254,12 @@ def _process(pid: int) -> psutil.Process:
     return psutil.Process(pid)
 
 
+@functools.lru_cache(maxsize=2)
+def _bare_bytes(job: str) -> int:  # noqa: ARG001 - remembered by it
+    """Return the resident memory of this process when it had loaded the code of a job for the first time, and no data."""
+    return resident_bytes()
+
+
 def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sources, ends: Ends) -> None:
     loaded = load_job(backend.objects, job)  # type: ignore[arg-type]  # hashed by identity
     here = environment()
@@ -262,7 +269,8 @@ def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sou
     with Heart(mine, meter, loaded.plan.policy, ends=ends, clock=backend.clock):
         program, texts = load_program(loaded.code)
         sources.update(texts)
-        output = perform(Task(backend, loaded.plan, program, mine.id, meter, Path(gettempdir()), after=mine.after))
+        room = room_of(loaded.plan.budget, bare=_bare_bytes(job), resident=resident_bytes)
+        output = perform(Task(backend, loaded.plan, program, mine.id, meter, Path(gettempdir()), room, after=mine.after))
     deliver(backend, job, mine, output, numbers=meter.numbers(resident_bytes()))
 
 

@@ -6,7 +6,8 @@
                                                                        └─over budget→ spills ─┘
 
 Memory, as shares of the budget: raw pairs an eighth (grouping them takes about twice as much again), held blocks a
-quarter (merging them takes three times as much again). Past that the held blocks go to a spill.
+quarter (merging them takes three times as much again). Past that the held blocks go to a spill; so do they when the whole process has
+grown near to what it may take (`memory`).
 
 An attempt that is due maps no further record, and otherwise ends as always: what it has is the *leg* of the task that it publishes, and
 where it stands is the position from which another attempt goes on.
@@ -28,6 +29,7 @@ from smr_notebook.dataflow.draining import resting_collector
 from smr_notebook.dataflow.grouping import Pairs, PartitionedBlock, block_bytes, group_pairs, merge_blocks, pair_bytes, partition_block
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.keys import KeyKind
+from smr_notebook.dataflow.memory import Room, release
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.spilling import Blocks, Spills, collect, merge_streams, write_partition
 from smr_notebook.errors import ConservationError
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 20
 """About how large a block of a run is in memory."""
 _MOST_RAW = 32 << 20
+_LITTLE = 8  # less than such a part of what may be held is not worth a spill, however tight memory is
 _MOST_HELD = 1 << 30  # text columns have 32-bit offsets
 
 
@@ -83,7 +86,7 @@ def run_map(
     *,
     partitions: int,
     meter: Meter,
-    budget: int,
+    room: Room,
     scratch: Path,
 ) -> Mapped:
     """Map records, and write the pairs to the exchange.
@@ -94,7 +97,7 @@ def run_map(
         writer: Takes the pairs; it is closed, or aborted on any error.
         partitions: Number of partitions.
         meter: Counts, and may end or stop the attempt.
-        budget: Bytes of memory that pairs may take.
+        room: Memory that it may take.
         scratch: Folder for spills.
 
     Raises:
@@ -102,7 +105,7 @@ def run_map(
         ConservationError: What would be written is not what was mapped.
         AttemptStopped: The meter was told to stop.
     """
-    shuffle = Shuffle(combiner, partitions=partitions, budget=budget, scratch=scratch)
+    shuffle = Shuffle(combiner, partitions=partitions, room=room, scratch=scratch)
     try:
         with resting_collector():
             for columns in emitter.batches():
@@ -158,7 +161,7 @@ class Shuffle:
     Args:
         combiner: Combines pairs before they travel.
         partitions: Number of partitions.
-        budget: Bytes of memory.
+        room: Memory that it may take.
         scratch: Folder for spills.
 
     Attributes:
@@ -166,17 +169,18 @@ class Shuffle:
         spills: What went to disk.
     """
 
-    def __init__(self, combiner: Combiner, *, partitions: int, budget: int, scratch: Path) -> None:
+    def __init__(self, combiner: Combiner, *, partitions: int, room: Room, scratch: Path) -> None:
         self._partitions = partitions
         self._combiner = combiner
         self._pairs = 0  # taken, and neither combined away nor given out yet
         self._raw: dict[KeyKind, list[Pairs]] = {}
         self._raw_bytes = 0
-        self._most_raw = min(budget // 8, _MOST_RAW)
+        self._most_raw = min(room.budget // 8, _MOST_RAW)
         self._held: dict[KeyKind, list[GroupBlock]] = {}
         self.held_bytes = 0
-        self._most_held = min(budget // 4, _MOST_HELD)
-        self.spills = Spills(scratch, partitions=partitions, budget=budget)
+        self._most_held = min(room.budget // 4, _MOST_HELD)
+        self._tight = room.tight
+        self.spills = Spills(scratch, partitions=partitions, budget=room.budget)
 
     def add(self, columns: Iterable[Pairs]) -> None:
         """Take a batch of pairs.
@@ -193,6 +197,8 @@ class Shuffle:
             self._consolidate()
             if self.held_bytes > self._most_held:
                 self._shrink()
+            elif self.held_bytes > self._most_held // _LITTLE and self._tight():
+                self._spill(self._merged(combine=self._combiner.worthwhile))
 
     def partitions(self) -> Iterator[tuple[int, Iterator[GroupBlock]]]:
         """Yield the blocks of every partition, in order; nothing may be added after.
@@ -236,10 +242,14 @@ class Shuffle:
         memory = self._merged(combine=self._combiner.worthwhile)
         self.held_bytes = sum(block_bytes(part.block) for part in memory.values())
         if self.held_bytes > self._most_held // 2:
-            self.spills.add(lambda number: _in_memory(memory, number))
-            self.held_bytes = 0
+            self._spill(memory)
         else:
             self._held = {kind: [part.block] for kind, part in memory.items()}
+
+    def _spill(self, memory: dict[KeyKind, PartitionedBlock]) -> None:
+        self.spills.add(lambda number: _in_memory(memory, number))
+        self.held_bytes = 0
+        release()
 
     def _merged(self, *, combine: bool) -> dict[KeyKind, PartitionedBlock]:
         """Merge the held blocks of each kind, in rank order, and let go of them."""

@@ -33,6 +33,7 @@ from smr_notebook.dataflow.functions import CodePlace, Functions, UserCodeError,
 from smr_notebook.dataflow.grouping import block_bytes, block_checksum, merge_blocks, order_key, slice_groups
 from smr_notebook.dataflow.keys import KeyKind, decode_keys
 from smr_notebook.dataflow.mapping import Sink
+from smr_notebook.dataflow.memory import Room, release
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.programs import Handed
 from smr_notebook.dataflow.spilling import Blocks, Spills, collect, merge_streams
@@ -40,6 +41,7 @@ from smr_notebook.errors import PairShapeError
 from smr_notebook.model import Part, Position
 
 _PIECE_BYTES = 1 << 20
+_LITTLE = 8  # less than such a part of what may be held is not worth a spill, however tight memory is
 _MOST_HELD = 1 << 30  # text columns have 32-bit offsets
 _MOST_ROWS = 10_000
 _ROW_BYTES = 4 << 20
@@ -80,7 +82,7 @@ def run_reduce(
     sink: S,
     *,
     meter: Meter,
-    budget: int,
+    room: Room,
     scratch: Path,
     after: Position | None = None,
 ) -> Reduced:
@@ -91,7 +93,7 @@ def run_reduce(
         runs: For each map task, in order, the blocks of the partition.
         sink: Takes the rows; it is closed, or aborted on any error.
         meter: Counts, and may end or stop the attempt.
-        budget: Bytes of memory that pairs may take.
+        room: Memory that it may take.
         scratch: Folder for spills.
         after: The position that another attempt reached: only what follows it is reduced. `None` for the whole partition.
 
@@ -100,7 +102,7 @@ def run_reduce(
         CorruptObjectError: Bytes are not what was written.
         AttemptStopped: The meter was told to stop.
     """
-    partition = Partition(budget=budget, scratch=scratch)
+    partition = Partition(room=room, scratch=scratch)
     try:
         with resting_collector():
             for run in runs:
@@ -130,27 +132,29 @@ class Partition:
     """The groups of one partition, within a budget.
 
     Args:
-        budget: Bytes of memory.
+        room: Memory that it may take.
         scratch: Folder for spills.
 
     Attributes:
         spills: What went to disk.
     """
 
-    def __init__(self, *, budget: int, scratch: Path) -> None:
+    def __init__(self, *, room: Room, scratch: Path) -> None:
         self._held: dict[KeyKind, list[GroupBlock]] = {}
         self._held_bytes = 0
-        self._most_held = min(budget // 4, _MOST_HELD)
-        self._piece_bytes = min(_PIECE_BYTES, max(budget // 16, 1))
-        self.spills = Spills(scratch, partitions=1, budget=budget)
+        self._most_held = min(room.budget // 4, _MOST_HELD)
+        self._tight = room.tight
+        self._piece_bytes = min(_PIECE_BYTES, max(room.budget // 16, 1))
+        self.spills = Spills(scratch, partitions=1, budget=room.budget)
 
     def add(self, block: GroupBlock) -> None:
         """Take a block."""
         self._held.setdefault(block.keys.kind, []).append(block)
         self._held_bytes += block_bytes(block)
-        if self._held_bytes > self._most_held:
+        if self._held_bytes > self._most_held or (self._held_bytes > self._most_held // _LITTLE and self._tight()):
             self.spills.add(lambda _: self._drain())
             self._held_bytes = 0
+            release()
 
     def blocks(self) -> Blocks:
         """Yield all groups in the order of (key kind, key), in blocks of a size that decodes well; nothing may be added after."""

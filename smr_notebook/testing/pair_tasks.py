@@ -12,6 +12,7 @@ from smr_notebook.dataflow.emitting import PairEmitter, PairSink, write_rows
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.mapping import Mapped, MappedPart
+from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.pair_programs import PairProgram
 from smr_notebook.dataflow.records import RecordBlock
@@ -44,7 +45,7 @@ def run_map(
     """Make a map attempt over blocks; arguments and errors as of `mapping.run_map`."""
     emitter = PairEmitter(functions, blocks, meter=meter, batch_bytes=budget // 16)
     combiner = FunctionCombiner(functions)
-    return mapping.run_map(emitter, combiner, writer, partitions=partitions, meter=meter, budget=budget, scratch=scratch)
+    return mapping.run_map(emitter, combiner, writer, partitions=partitions, meter=meter, room=Room(budget), scratch=scratch)
 
 
 def run_map_to_part(functions: Functions, blocks: Iterable[RecordBlock], sink: PairSink, *, meter: Meter) -> MappedPart:
@@ -64,4 +65,4 @@ def run_reduce(
     after: Position | None = None,
 ) -> Reduced:
     """Make a reduce attempt over runs; arguments and errors as of `reducing.run_reduce`."""
-    return reducing.run_reduce(PairProgram(functions), runs, sink, meter=meter, budget=budget, scratch=scratch, after=after)
+    return reducing.run_reduce(PairProgram(functions), runs, sink, meter=meter, room=Room(budget), scratch=scratch, after=after)

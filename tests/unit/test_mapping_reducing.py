@@ -23,6 +23,7 @@ from smr_notebook.dataflow.functions import Functions, UserCodeError
 from smr_notebook.dataflow.grouping import block_bytes, cut_block
 from smr_notebook.dataflow.keys import encode_key
 from smr_notebook.dataflow.mapping import Shuffle
+from smr_notebook.dataflow.memory import Room, room_of
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.reducing import Groups, Partition, Reduced
@@ -287,7 +288,7 @@ def test_without_reduce_the_pairs_are_the_rows_in_order(tasks: list[Any]) -> Non
 
 
 def test_a_small_budget_spills_and_the_spills_are_merged_in_several_passes(tmp_path: Path) -> None:
-    shuffle = Shuffle(FunctionCombiner(functions(collect)), partitions=2, budget=40_000, scratch=tmp_path)
+    shuffle = Shuffle(FunctionCombiner(functions(collect)), partitions=2, room=Room(40_000), scratch=tmp_path)
     records = [[(number % 997, number)] for number in range(12_000)]
     for batch in PairEmitter(functions(), blocks_of(records), meter=Meter(), batch_bytes=2_500).batches():
         shuffle.add(batch)
@@ -302,9 +303,30 @@ def test_a_small_budget_spills_and_the_spills_are_merged_in_several_passes(tmp_p
     assert groups == {number: list(range(number, 12_000, 997)) for number in range(997)}
 
 
+def test_a_process_that_has_grown_too_large_spills_what_it_holds(tmp_path: Path) -> None:
+    sizes = iter([50, 86, 40])
+    room = room_of(100, bare=20, resident=lambda: next(sizes))
+    assert [room.tight() for _ in range(3)] == [False, True, False]
+    assert room.budget == 64
+    tight = [False]
+    shuffle = Shuffle(FunctionCombiner(functions()), partitions=2, room=Room(1 << 20, lambda: tight[0]), scratch=tmp_path)
+    batches = PairEmitter(functions(), blocks_of([[(n % 97, n)] for n in range(30_000)]), meter=Meter(), batch_bytes=40_000).batches()
+    for batch in batches:
+        shuffle.add(batch)
+        tight[0] = shuffle.held_bytes > 0
+    assert shuffle.spills.written >= 1
+    groups: dict[int, list[int]] = {}
+    for _, blocks in shuffle.partitions():
+        for block in blocks:
+            for key, values in content(block):
+                groups.setdefault(key, []).extend(values)
+    shuffle.close()
+    assert groups == {number: list(range(number, 30_000, 97)) for number in range(97)}
+
+
 def test_a_map_task_that_would_write_fewer_pairs_than_were_mapped_is_an_error(tmp_path: Path) -> None:
     for combine in (None, collect):
-        shuffle = Shuffle(FunctionCombiner(functions(combine)), partitions=2, budget=40_000, scratch=tmp_path)
+        shuffle = Shuffle(FunctionCombiner(functions(combine)), partitions=2, room=Room(40_000), scratch=tmp_path)
         for batch in PairEmitter(functions(), blocks_of([[(n % 97, n)] for n in range(8_000)]), meter=Meter(), batch_bytes=2_500).batches():
             shuffle.add(batch)
         shuffle.spills._spills.pop().file.close()
@@ -317,7 +339,7 @@ def test_a_group_larger_than_the_budget_streams_through_reduce(tmp_path: Path) -
     writer = ScratchWriter(1)
     records = [[("big", number) for number in range(start, start + 1_000)] for start in range(0, 100_000, 1_000)]
     run_map(functions(), blocks_of(records), writer, partitions=1, meter=Meter(), budget=1 << 24, scratch=tmp_path)
-    partition = Partition(budget=50_000, scratch=tmp_path)
+    partition = Partition(room=Room(50_000), scratch=tmp_path)
     for data in writer.blocks(0):
         partition.add(unpack(data))
     largest = max(block_bytes(block) for block in partition.blocks())
@@ -529,7 +551,7 @@ def test_what_is_lost_between_reading_and_reducing_shows_in_the_checksum(tmp_pat
     mapped = writer.reader.slice(0).checksum
 
     def handed_over(*, lost: int) -> int:
-        partition = Partition(budget=20_000, scratch=tmp_path)
+        partition = Partition(room=Room(20_000), scratch=tmp_path)
         for data in writer.blocks(0):
             for block in cut_block(unpack(data), 2_000):
                 partition.add(block)
@@ -557,7 +579,7 @@ def test_damage_found_while_reduce_reads_is_not_blamed_on_reduce(tmp_path: Path)
         except Exception:  # noqa: BLE001 - what a careless user writes
             return 0
 
-    partition = Partition(budget=200_000, scratch=tmp_path)
+    partition = Partition(room=Room(200_000), scratch=tmp_path)
     for data in writer.blocks(0):
         partition.add(unpack(data))
     spills = partition.spills
