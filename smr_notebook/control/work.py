@@ -135,6 +135,7 @@ def _reduce(task: Task) -> Output:
         scratch=task.scratch,
         index=manifest.index,
         index_crcs=manifest.index_crcs,
+        parallel=backend.parallel,
     )
     reduced = run_reduce(
         task.program,

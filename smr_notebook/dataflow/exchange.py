@@ -16,13 +16,15 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import tee
 from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 
+from smr_notebook.dataflow.fetching import fetch_ahead
 from smr_notebook.dataflow.runs import ROW, STEP, Rows, RunWriter, as_slice, read_rows, read_slice
 from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
-from smr_notebook.model import AttemptId, Receipt
+from smr_notebook.model import AttemptId, Receipt, Slice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _IN_MEMORY = 4 << 20  # a run up to so many bytes never touches the scratch folder
 _FOOTER_READERS = 8  # a footer is a small read, so that its time is the store's latency
+_MOST_AHEAD = 16 << 20  # of slices, before they are asked for
 _FOOTERS_AT_ONCE = 256  # footers of many partitions are as large as the index
 
 
@@ -57,6 +60,29 @@ class GatheredIndex:
         return (self.data[start : start + STEP] for start in range(0, len(self.data), STEP))
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The slice of one run that is about to be read."""
+
+    name: str
+    get: Get
+    part: Slice
+
+    @property
+    def begins(self) -> int:
+        """Bytes of its first read."""
+        return min(STEP, self.part.length)
+
+    def begin(self) -> bytes:
+        """Make its first read."""
+        return self.get(self.part.offset, self.part.offset + self.begins) if self.begins else b""
+
+    def behind(self, data: bytes) -> Get:
+        """Return what gets its bytes when the first read has brought `data`."""
+        first = (self.part.offset, self.part.offset + self.begins)
+        return lambda start, stop: data if (start, stop) == first else self.get(start, stop)
+
+
 class ObjectExchange:
     """Implements `ports.Exchange`.
 
@@ -66,14 +92,18 @@ class ObjectExchange:
         scratch: Folder for the run that is being written.
         index: Key of the gathered index; empty while there is none.
         index_crcs: CRC-32 of each partition's rows in it.
+        parallel: How many reads may be under way at once.
     """
 
-    def __init__(self, objects: ObjectStore, prefix: str, *, scratch: Path, index: str = "", index_crcs: Sequence[int] = ()) -> None:
+    def __init__(
+        self, objects: ObjectStore, prefix: str, *, scratch: Path, index: str = "", index_crcs: Sequence[int] = (), parallel: int = 1
+    ) -> None:
         self._objects = objects
         self._prefix = prefix
         self._scratch = scratch
         self._index = index
         self._index_crcs = index_crcs
+        self._parallel = parallel
 
     def writer(self, attempt: AttemptId, partitions: int) -> ObjectExchangeWriter:
         """Open a writer for one map attempt."""
@@ -88,13 +118,18 @@ class ObjectExchange:
             CorruptObjectError: A checksum differs, or something is missing.
         """
         gathered = self._gathered(partition, len(receipts)) if self._index else None
-        for number, receipt in enumerate(receipts):
-            get = _getter(self._objects, receipt.key)
-            row = _rows(get, receipt)[partition] if gathered is None else gathered[number]
-            part = as_slice(row)
-            if part.offset + part.length > receipt.footer:
-                raise CorruptObjectError(f"{receipt.key} has no bytes up to {part.offset + part.length}: the index belongs to another run.")
-            yield read_slice(get, part, name=receipt.key)
+        opened = (self._open(receipt, partition, None if gathered is None else gathered[n]) for n, receipt in enumerate(receipts))
+        mine, ahead = tee(opened)
+        begun = fetch_ahead(((run.begins, run.begin) for run in ahead), threads=self._parallel, most_bytes=_MOST_AHEAD)
+        for run, data in zip(mine, begun, strict=True):
+            yield read_slice(run.behind(data), run.part, name=run.name)
+
+    def _open(self, receipt: Receipt, partition: int, row: np.void | None) -> _Opened:
+        get = _getter(self._objects, receipt.key)
+        part = as_slice(_rows(get, receipt)[partition] if row is None else row)
+        if part.offset + part.length > receipt.footer:
+            raise CorruptObjectError(f"{receipt.key} has no bytes up to {part.offset + part.length}: the index belongs to another run.")
+        return _Opened(receipt.key, get, part)
 
     def _gathered(self, partition: int, tasks: int) -> Rows:
         width = tasks * ROW.itemsize

@@ -13,7 +13,7 @@ from typing import Final
 
 import pyarrow as pa
 
-_SHARE: Final = 0.8
+_SHARE: Final = 0.7
 """Part of the room for data that is given away: merging takes about as much as `mapping` and `reducing` say, allocators keep some back."""
 
 _NEAR: Final = 0.85

@@ -307,7 +307,7 @@ def test_a_process_that_has_grown_too_large_spills_what_it_holds(tmp_path: Path)
     sizes = iter([50, 86, 40])
     room = room_of(100, bare=20, resident=lambda: next(sizes))
     assert [room.tight() for _ in range(3)] == [False, True, False]
-    assert room.budget == 64
+    assert room.budget == 56
     tight = [False]
     shuffle = Shuffle(FunctionCombiner(functions()), partitions=2, room=Room(1 << 20, lambda: tight[0]), scratch=tmp_path)
     batches = PairEmitter(functions(), blocks_of([[(n % 97, n)] for n in range(30_000)]), meter=Meter(), batch_bytes=40_000).batches()
