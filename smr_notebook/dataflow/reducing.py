@@ -18,10 +18,9 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from operator import length_hint
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -171,6 +170,33 @@ class Partition:
             yield merge_blocks(self._held.pop(kind))
 
 
+@dataclass(slots=True)
+class Stretch:
+    """Some groups, one after the other.
+
+    Attributes:
+        keys: The keys; emptied when the attempt should end, so that a loop over them does.
+        values: The values of them all, and of others.
+        offsets: Where the values of each key begin, and the last ones end.
+        long: The values of the only key, which may go on in what was not read yet; `None` where all values are here.
+        done: How many groups are done.
+    """
+
+    keys: list[Any]
+    values: list[Any]
+    offsets: list[int]
+    long: Iterator[Any] | None = None
+    done: int = 0
+
+    def __iter__(self) -> Iterator[tuple[Any, Iterator[Any]]]:
+        """Yield each key with an iterator of its values."""
+        if self.long is not None:
+            yield self.keys[0], self.long
+            return
+        for key, (begin, end) in zip(self.keys, pairwise(self.offsets), strict=False):
+            yield key, iter(self.values[begin:end])
+
+
 class Groups:
     """Hands out groups as a key and an iterator of its values.
 
@@ -197,20 +223,28 @@ class Groups:
 
     def __iter__(self) -> Iterator[tuple[Any, Iterator[Any]]]:
         """Yield each key with its values; the iterator is good until the next key is asked for."""
+        for stretch in self.stretches():
+            for key, values in stretch:
+                yield key, values
+                stretch.done += 1
+
+    def stretches(self, most: Callable[[], int] = lambda: _MOST_ROWS) -> Iterator[Stretch]:
+        """Yield stretches of groups, of which whoever gets one says how many are done before asking for the next.
+
+        Args:
+            most: Says how many groups the next stretch may have.
+        """
         block = next(self._blocks, None)
         while block is not None:
             self.meter.check()
-            keys = decode_keys(block.keys)
-            values = decode_values(block.values)
+            keys, values = decode_keys(block.keys), decode_values(block.values)
             offsets = block.offsets.tolist()
             last = len(keys) - 1
-            row = begin = 0
-            ends = iter(offsets[1:-1])
+            row = 0
             while row < last and not self.meter.ending:
-                for key, end in zip(self.meter.lay_out(keys[row:last]), ends, strict=False):
-                    yield key, iter(values[begin:end])
-                    begin = end
-                row = last - length_hint(ends)
+                stretch = Stretch(self.meter.lay_out(keys[row : min(last, row + most())]), values, offsets[row : last + 1])
+                yield stretch
+                row += stretch.done
             if self.meter.ending:
                 self.position = Position(done=self._done + self.meter.records_mapped)
                 self._count(slice_groups(block, 0, row))
@@ -218,7 +252,7 @@ class Groups:
             self._count(block)
             self._open = slice_groups(block, last, last + 1)
             self._following = None
-            yield keys[last], self._long(self._open, values[offsets[last] :])
+            yield Stretch(keys[last:], values, offsets[last:], self._long(self._open, values[offsets[last] :]))
             while self._more() is not None:
                 pass
             block = self._following
@@ -326,18 +360,31 @@ def _unstorable(keys: list[Any], values: list[Any], groups: list[Any] | None) ->
 
 
 def _reduce_plain(functions: Functions, groups: Groups, rows: _Rows) -> None:
+    """Call a `reduce` that returns the value of a row: a tight loop, whose results are counted a stretch at a time."""
     reduce, meter = functions.reduce, groups.meter
     assert reduce is not None  # noqa: S101 - a plan without `reduce` has no reduce phase
-    for key, values in groups:
-        meter.records_read += 1
+    for stretch in groups.stretches(lambda: rows.limit):
+        keys, values, begin = list(stretch.keys), stretch.values, stretch.offsets[0]
+        results: list[Any] = []
+        meter.ends = results
         try:
-            result = reduce(key, values)
+            if stretch.long is not None:
+                results.append(reduce(keys[0], stretch.long))
+            else:
+                add = results.append
+                for key, end in zip(stretch.keys, stretch.offsets[1:], strict=False):
+                    add(reduce(key, iter(values[begin:end])))
+                    begin = end
         except BaseException as error:  # noqa: BLE001 - `fail` raises it again
-            groups.fail(key, error)
+            meter.records_read += len(results) + 1
+            meter.records_mapped += len(results)
+            groups.fail(keys[len(results)], error)
         groups.check()
-        meter.records_mapped += 1
-        rows.keys.append(key)
-        rows.values.append(result)
+        stretch.done = len(results)
+        meter.records_read += stretch.done
+        meter.records_mapped += stretch.done
+        rows.keys += keys[: stretch.done]
+        rows.values += results
         if len(rows.keys) >= rows.limit:
             rows.flush()
 
