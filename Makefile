@@ -5,6 +5,7 @@
 #   make test-fast  unit tests and checks only
 #   make test-aws       the AWS platform against emulators; part of `make test`
 #   make test-browser   what a person sees in JupyterLab; needs a chromium
+#   make bench-quick    this package beside code written by hand, in two minutes; `make bench`: beside its peers too
 #   make aws-smoke      a small job on a real account; needs credentials and a deployment
 #   make lint format wheel constraints clean
 
@@ -35,7 +36,7 @@ IN_WORKSPACE = export SMR_WORKSPACE=$$(mktemp -d); \
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test test-fast test-aws test-browser test-notebooks test-aws-notebook test-negative test-wheel aws-smoke pytest lint format wheel install constraints clean
+.PHONY: demo test test-fast test-aws test-browser test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench-quick pytest lint format wheel install constraints clean
 
 demo: install
 	@$(IN_WORKSPACE); $(BIN)/python notebooks/show.py notebooks/quickstart.ipynb
@@ -71,6 +72,10 @@ test-aws-notebook: install $(MINISTACK)
 
 aws-smoke: install
 	@$(BIN)/python tests/aws/smoke.py
+
+# The floor and this package on small inputs. OPTIONS="--workloads W1 --rounds 5" and more: benchmarks/run.py --help
+bench-quick: install
+	@$(BIN)/python benchmarks/run.py --quick $(OPTIONS)
 
 # Each notebook twice: in the kernel that the wheel brings, and in a plain one.
 test-notebooks: install
