@@ -5,8 +5,8 @@
     {"do": "answer"}                                   →  {"digest": "…"}      of the last run
     {"do": "quit"}
 
-or `{"absent": why}`, or `{"error": traceback}`. Whatever the contestant itself prints goes to stderr. On Linux this process adopts
-what its descendants leave behind (a service that has left its parent), so that one tree holds all that works for the contestant.
+or `{"absent": why}`, or `{"error": what}`; both are its last words. Whatever the contestant itself prints goes to stderr, a log. On Linux
+this process adopts what its descendants leave behind (a service that has left its parent), so that one tree holds all that works for it.
 """
 
 from __future__ import annotations
@@ -96,8 +96,9 @@ def main() -> None:
                 print(json.dumps(reply), file=out)
         except Absent as absent:
             print(json.dumps({"absent": str(absent)}), file=out)
-        except Exception:  # noqa: BLE001 - the harness tells it
-            print(json.dumps({"error": traceback.format_exc()}), file=out)
+        except Exception as error:  # noqa: BLE001 - the harness tells it, and the log has the rest
+            traceback.print_exc()
+            print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=out)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 FLOOR = "floor"
 SETTLE_SECONDS = 0.05
 QUIT_SECONDS = 20.0
+NOTE_LENGTH = 80
 
 
 class WrongAnswer(SystemExit):
@@ -43,12 +44,16 @@ class Broken(Exception):  # noqa: N818 - an outcome of one cell, told in the tab
 
 @dataclass(frozen=True)
 class Contestant:
-    """Somebody who runs: `module` lies in `folder` and is run by `python`."""
+    """Somebody who runs: `module` lies in `folder`, and what it needs in the environment that `peers/venv.txt` describes, or in ours."""
 
     name: str
     module: str
-    python: str = sys.executable
+    venv: str = ""
     folder: Path = HERE / "contestants"
+
+    def python(self, environments: Path) -> Path:
+        """Return the interpreter; it need not be there."""
+        return environments / self.venv / "bin" / "python" if self.venv else Path(sys.executable)
 
 
 @dataclass(frozen=True)
@@ -118,23 +123,27 @@ class Course:
     workers: int
     patience: float
 
+    @property
+    def environments(self) -> Path:
+        """Where the environments of the peers are."""
+        return self.folder / "peers"
+
 
 class Host:
     """The process of a contestant, and the talk with it."""
 
     def __init__(self, contestant: Contestant, workload: Workload, course: Course, paths: list[str]) -> None:
-        scratch = course.folder / "scratch" / contestant.name / "run"
+        scratch = course.folder / "scratch" / contestant.module / "run"
         setup = Setup(paths, workload.count, str(scratch), course.workers, workload.budget)
-        log = course.folder / "logs" / f"{contestant.name}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        places = [str(HERE), str(contestant.folder), *filter(None, [os.environ.get("PYTHONPATH")])]
-        with log.open("ab") as errors:
+        self._log = course.folder / "logs" / f"{contestant.module}.log"
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as errors:
             self._process = subprocess.Popen(
-                [contestant.python, str(HERE / "host.py")],
+                [str(contestant.python(course.environments)), str(HERE / "host.py")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+                env=_environment(contestant, course),
                 start_new_session=True,
             )
         self.pid = self._process.pid
@@ -182,9 +191,17 @@ class Host:
             self._process.wait()
             raise Broken(reply["absent"])
         if "error" in reply:
-            sys.stderr.write(reply["error"] + "\n")
-            raise Broken("failed: " + reply["error"].strip().splitlines()[-1][:60])
+            raise Broken(f"failed: {' '.join(reply['error'].split())[:NOTE_LENGTH]} (logs/{self._log.name})")
         return reply
+
+
+def _environment(contestant: Contestant, course: Course) -> dict[str, str]:
+    """Return the variables of a contestant's process: our modules are found, and a peer's environment is its own."""
+    places, programs = [str(HERE), str(contestant.folder)], str(contestant.python(course.environments).parent)
+    if not contestant.venv:
+        places += filter(None, [os.environ.get("PYTHONPATH")])
+    path = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(places), "PATH": path}
 
 
 class Race:

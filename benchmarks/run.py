@@ -48,6 +48,18 @@ OURS = (
     Contestant(FLOOR, "floor"),
     Contestant("product", "product"),
     Contestant("product, columns", "product_columns"),
+    Contestant("fold", "fold"),
+)
+PEERS = (
+    Contestant("joblib", "joblib_map", "joblib"),
+    Contestant("Ray", "ray_tasks", "ray"),
+    Contestant("Lithops", "lithops_map", "lithops"),
+    Contestant("Dask processes", "dask_bag", "dask"),
+    Contestant("Dask cluster", "dask_cluster", "dask"),
+    Contestant("Spark", "spark_rdd", "spark"),
+    Contestant("mrjob", "mrjob_local", "mrjob"),
+    Contestant("DuckDB", "duckdb_sql", "columnar"),
+    Contestant("Polars", "polars_lazy", "columnar"),
 )
 
 
@@ -75,26 +87,33 @@ def named(wanted: str | None, names: Iterable[str]) -> list[str]:
 
 
 def _means(word: str, name: str) -> bool:
-    return name == word or name.replace(",", "").startswith(word + " ")
+    return name.lower() == word.lower() or name.lower().replace(",", "").startswith(word.lower() + " ")
 
 
-def main(arguments: list[str], contestants: tuple[Contestant, ...] = OURS) -> int:
+def main(arguments: list[str], contestants: tuple[Contestant, ...] = (*OURS, *PEERS)) -> int:
     """Run what is asked for; return the exit code: 1 when a contestant failed."""
     told = options(arguments)
     scale = told.scale or (QUICK_SCALE if told.quick else 1.0)
     rounds = told.rounds or (QUICK_ROUNDS if told.quick else ROUNDS)
     course = Course(told.folder.absolute(), scale, rounds, told.workers, told.patience)
     workloads = named(told.workloads, QUICK if told.quick and not told.workloads else [workload.name for workload in WORKLOADS])
-    runners = named(told.contestants, [contestant.name for contestant in contestants])
-    chosen = [contestant for contestant in contestants if contestant.name in {FLOOR, *runners}]
+    offered = [contestant for contestant in contestants if not (told.quick and contestant.venv and not told.contestants)]
+    runners = named(told.contestants, [contestant.name for contestant in offered])
+    asked = [contestant for contestant in offered if contestant.name in {FLOOR, *runners}]
+    chosen = [contestant for contestant in asked if contestant.python(course.environments).exists()]
     print(heading(scale=scale, workers=told.workers), flush=True)
+    if len(chosen) < len(asked):
+        missing = ", ".join(contestant.name for contestant in asked if contestant not in chosen)
+        print(f"Not installed, so not run: {missing} (`make bench-peers`).", flush=True)
     cells: list[Cell] = []
-    for workload in WORKLOADS:
-        if workload.name in workloads:
-            print(f"{workload.name}: {workload.says} …", file=sys.stderr, flush=True)
-            cells += Race(workload, chosen, course).run()
-    print("\n".join(lines(cells)))
-    _keep(course.folder / "results", cells)
+    try:
+        for workload in WORKLOADS:
+            if workload.name in workloads:
+                print(f"{workload.name}: {workload.says} …", file=sys.stderr, flush=True)
+                cells += Race(workload, chosen, course).run()
+    finally:
+        print("\n".join(lines(cells)), flush=True)
+        _keep(course.folder / "results", cells)
     return int(any(cell.note.startswith("failed") for cell in cells))
 
 

@@ -14,13 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.pool import Pool
 from pathlib import Path
-from random import Random
 from typing import Any
 
+from by_hand import count_small, count_words, nothing, part_lines, sample_bounds, sort_range
 from cells import SMALL, Answer, Setup
-
-RECORD = 100
-SAMPLES = 100
 
 
 @contextmanager
@@ -34,13 +31,6 @@ def shares(setup: Setup) -> list[list[str]]:
 
 
 # ---------------------------------------------------------------- W1, W10: word count
-
-
-def count_words(paths: list[str]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for path in paths:
-        counts.update(Path(path).read_text().split())
-    return counts
 
 
 def word_count(pool: Pool, setup: Setup) -> Answer:
@@ -116,17 +106,6 @@ def user_totals(pool: Pool, setup: Setup) -> Answer:
 # ---------------------------------------------------------------- W4: total sort, to files
 
 
-def sample_keys(setup: Setup) -> list[bytes]:
-    chance, keys = Random(0), []
-    for path in setup.paths:
-        records = Path(path).stat().st_size // RECORD
-        with Path(path).open("rb") as file:
-            for _ in range(SAMPLES):
-                file.seek(chance.randrange(records) * RECORD)
-                keys.append(file.read(RECORD))
-    return sorted(keys)
-
-
 def scatter_records(task: tuple[int, list[str], list[bytes], str]) -> None:
     number, paths, bounds, folder = task
     parts: list[list[bytes]] = [[] for _ in range(len(bounds) + 1)]
@@ -137,43 +116,19 @@ def scatter_records(task: tuple[int, list[str], list[bytes], str]) -> None:
         Path(folder, f"{partition}-{number}").write_bytes(b"".join(part))
 
 
-def sort_range(task: tuple[int, int, str]) -> None:
-    partition, numbers, folder = task
-    lines: list[bytes] = []
-    for number in range(numbers):
-        lines += Path(folder, f"{partition}-{number}").read_bytes().splitlines(keepends=True)
-    lines.sort()
-    Path(folder, f"part-{partition}").write_bytes(b"".join(lines))
-
-
 def total_sort(pool: Pool, setup: Setup) -> Answer:
-    workers, keys = setup.workers, sample_keys(setup)
-    bounds = [keys[len(keys) * number // workers] for number in range(1, workers)]
+    workers = setup.workers
+    bounds = sample_bounds(setup, workers)
     pool.map(scatter_records, [(number, share, bounds, setup.scratch) for number, share in enumerate(shares(setup))], chunksize=1)
     pool.map(sort_range, [(partition, workers, setup.scratch) for partition in range(workers)], chunksize=1)
-    return lambda: lines_of([Path(setup.scratch, f"part-{partition}") for partition in range(workers)])
-
-
-def lines_of(paths: list[Path]) -> Iterator[bytes]:
-    for path in paths:
-        with path.open("rb") as file:
-            for line in file:
-                yield line.rstrip(b"\n")
+    return lambda: part_lines(setup.scratch)
 
 
 # ---------------------------------------------------------------- W5: launch
 
 
-def count_small(lines: tuple[str, ...]) -> Counter[str]:
-    return Counter(word for line in lines for word in line.split())
-
-
 def first_result(pool: Pool, _: Setup) -> Answer:
     return pool.apply(count_small, (SMALL,)).items
-
-
-def nothing(_: int) -> None:
-    return None
 
 
 def empty_tasks(pool: Pool, setup: Setup) -> Answer:
