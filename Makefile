@@ -5,7 +5,9 @@
 #   make test-fast  unit tests and checks only
 #   make test-aws       the AWS platform against emulators; part of `make test`
 #   make test-browser   what a person sees in JupyterLab; needs a chromium
-#   make bench-quick    this package beside code written by hand, in two minutes; `make bench`: beside its peers too
+#   make bench-quick    this package beside code written by hand, in two minutes
+#   make bench          beside its peers too, in more than an hour
+#   make bench-profile  where the time of a workload goes: W=W1
 #   make aws-smoke      a small job on a real account; needs credentials and a deployment
 #   make lint format wheel constraints clean
 
@@ -36,7 +38,7 @@ IN_WORKSPACE = export SMR_WORKSPACE=$$(mktemp -d); \
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test test-fast test-aws test-browser test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench-quick pytest lint format wheel install constraints clean
+.PHONY: demo test test-fast test-aws test-browser test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench bench-quick bench-peers bench-profile pytest lint format wheel install constraints clean
 
 demo: install
 	@$(IN_WORKSPACE); $(BIN)/python notebooks/show.py notebooks/quickstart.ipynb
@@ -76,6 +78,22 @@ aws-smoke: install
 # The floor and this package on small inputs. OPTIONS="--workloads W1 --rounds 5" and more: benchmarks/run.py --help
 bench-quick: install
 	@$(BIN)/python benchmarks/run.py --quick $(OPTIONS)
+
+# All of it, and the peers: more than an hour, on a machine that does nothing else.
+bench: install bench-peers
+	@$(BIN)/python benchmarks/run.py $(OPTIONS)
+
+# Each in an environment of its own; one that cannot be installed is not run.
+bench-peers: $(patsubst benchmarks/peers/%.txt,build/bench/peers/%/.installed,$(wildcard benchmarks/peers/*.txt))
+
+build/bench/peers/%/.installed: benchmarks/peers/%.txt
+	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install -r $< && touch $@ || \
+		{ echo "bench: $* cannot be installed here, so it is not run"; rm -rf $(@D); }
+
+# Where the time of a workload goes: make bench-profile W=W1 OPTIONS="--scale 0.2"
+bench-profile: install build/bench/peers/py-spy/.installed
+	@$(BIN)/python benchmarks/profiling.py "$(or $(W),W1)" $(OPTIONS)
 
 # Each notebook twice: in the kernel that the wheel brings, and in a plain one.
 test-notebooks: install

@@ -82,8 +82,11 @@ class Sampler:
         self._thread.join()
 
     def _follow(self) -> None:
-        while not self._ended.is_set():
+        ended = False
+        while True:
             start = time.perf_counter()
             total, largest = memory_bytes(self._root)
             self.peak, self.largest = max(self.peak, total), max(self.largest, largest)
-            self._ended.wait(max(_SHORTEST, (time.perf_counter() - start) * _RARELY))
+            if ended:
+                return
+            ended = self._ended.wait(max(_SHORTEST, (time.perf_counter() - start) * _RARELY))

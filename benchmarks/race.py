@@ -25,7 +25,7 @@ from typing import Any
 
 from cells import NO_CELL, Setup
 from data import prepare
-from gauge import Sampler, cpu_seconds, tree
+from gauge import Sampler, cpu_seconds, memory_bytes, tree
 
 HERE = Path(__file__).parent
 FLOOR = "floor"
@@ -85,10 +85,11 @@ class Workload:
 
 @dataclass(frozen=True)
 class Run:
-    """What one run took: seconds, processor seconds, and peak bytes of all its processes and of the largest of them."""
+    """What one run took: seconds, processor seconds, and bytes of all its processes before it and at their peak, and of the largest."""
 
     wall: float
     cpu: float
+    idle: int
     memory: int
     largest: int
 
@@ -100,6 +101,7 @@ class Cell:
     workload: str
     contestant: str
     runs: list[Run] = field(default_factory=list)
+    idle: int = 0
     peak: int = 0
     largest: int = 0
     note: str = ""
@@ -152,11 +154,11 @@ class Host:
 
     def run(self) -> Run:
         """Have the work done once, and return what it took."""
-        before = cpu_seconds(self.pid)
+        idle, before = memory_bytes(self.pid)[0], cpu_seconds(self.pid)
         with Sampler(self.pid) as sampler:
             wall = self._ask({"do": "run"})["wall"]
         time.sleep(SETTLE_SECONDS)  # what ends with the run has ended
-        return Run(wall, cpu_seconds(self.pid) - before, sampler.peak, sampler.largest)
+        return Run(wall, cpu_seconds(self.pid) - before, idle, sampler.peak, sampler.largest)
 
     def digest(self) -> str:
         """Return the hash of the last run's answer."""
@@ -243,6 +245,7 @@ class Race:
         except Broken as broken:
             cell.note = str(broken)
         else:
+            cell.idle = run.idle
             cell.peak, cell.largest = max(cell.peak, run.memory), max(cell.largest, run.largest)
             slow = run.wall > self._course.patience
             if counts or slow:

@@ -4,8 +4,9 @@
 
     python benchmarks/run.py --workloads W1,W3 --contestants product,ray --rounds 5 --scale 0.1
 
-Prints one table: wall time, CPU time of all processes, peak memory, each with its ratio to the floor, and leaves it with every single run
-in `build/bench/results`. How it is measured is told in `race.py` and `gauge.py`, what is done in `contestants/`, with what in `data.py`.
+Prints one table: wall time, CPU time and peak memory of all processes, each with its ratio to the floor; the peak of the largest process;
+and the memory before a run, which is what imports and an executor at rest take. Every single run is kept in `build/bench/results`. How it
+is measured is told in `race.py` and `gauge.py`, what is done in `contestants/`, with what in `data.py`. Reads /proc, so it runs on Linux.
 """
 
 from __future__ import annotations

@@ -11,7 +11,22 @@ from importlib.metadata import version
 
 from race import FLOOR, Cell, Run
 
-COLUMNS = ("workload", "contestant", "wall s", "× floor", "from – to", "CPU s", "× floor", "peak MB", "× floor", "runs", "")
+COLUMNS = (
+    "workload",
+    "contestant",
+    "wall s",
+    "× floor",
+    "from – to",
+    "CPU s",
+    "× floor",
+    "peak MB",
+    "× floor",
+    "one process",
+    "idle",
+    "runs",
+    "",
+)
+LEFT = {0, 1, len(COLUMNS) - 1}
 BUSY = 0.5
 
 
@@ -29,14 +44,14 @@ def lines(cells: Iterable[Cell]) -> list[str]:
     floors = {cell.workload: cell for cell in listed if cell.contestant == FLOOR}
     rows = [COLUMNS, *(_row(cell, floors.get(cell.workload)) for cell in listed)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    texts = ["| " + " | ".join(_pad(row[i], widths[i], left=i in {0, 1, 10}) for i in range(len(COLUMNS))) + " |" for row in rows]
-    rule = "|" + "|".join("-" * (widths[i] + 2) if i in {0, 1, 10} else "-" * (widths[i] + 1) + ":" for i in range(len(COLUMNS))) + "|"
+    texts = ["| " + " | ".join(_pad(row[i], widths[i], left=i in LEFT) for i in range(len(COLUMNS))) + " |" for row in rows]
+    rule = "|" + "|".join("-" * (widths[i] + 2) if i in LEFT else "-" * (widths[i] + 1) + ":" for i in range(len(COLUMNS))) + "|"
     return [texts[0], rule, *texts[1:]]
 
 
 def _row(cell: Cell, floor: Cell | None) -> tuple[str, ...]:
     if not cell.runs:
-        return (cell.workload, cell.contestant, *[""] * 8, cell.note)
+        return (cell.workload, cell.contestant, *[""] * (len(COLUMNS) - 3), cell.note)
     walls, cpus = (ratios(cell, floor, lambda run: run.wall), ratios(cell, floor, lambda run: run.cpu))
     return (
         cell.workload,
@@ -48,6 +63,8 @@ def _row(cell: Cell, floor: Cell | None) -> tuple[str, ...]:
         _middle(cpus),
         f"{cell.peak / 1e6:,.0f}",
         f"{cell.peak / floor.peak:.2f}" if floor and floor.peak else "",
+        f"{cell.largest / 1e6:,.0f}",
+        f"{cell.idle / 1e6:,.0f}",
         str(len(cell.runs)),
         cell.note,
     )
