@@ -165,4 +165,4 @@ constraints: build/.wheel
 
 clean:
 	@rm -rf $(VENV) build dist smr_notebook.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	@find smr_notebook tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find smr_notebook tests notebooks benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

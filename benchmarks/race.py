@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ HERE = Path(__file__).parent
 FLOOR = "floor"
 SETTLE_SECONDS = 0.05
 QUIT_SECONDS = 20.0
+SILENCE_SECONDS = 3_600.0
 NOTE_LENGTH = 80
 
 
@@ -165,16 +167,16 @@ class Host:
         return str(self._ask({"do": "answer"})["digest"])
 
     def quit(self) -> None:
-        """End the contestant, and whatever of its processes will not."""
+        """End the contestant, and all of its processes if it does not."""
         with contextlib.suppress(Broken, OSError):
             self._tell({"do": "quit"})
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(QUIT_SECONDS)
-        left = tree(self.pid) if self._process.poll() is None else []
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._process.wait()
+        except subprocess.TimeoutExpired:
+            for pid in tree(self.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.wait()
 
     def _tell(self, message: dict[str, Any]) -> None:
         stdin = self._process.stdin
@@ -187,7 +189,9 @@ class Host:
         with contextlib.suppress(BrokenPipeError):  # the end of its stdout says more
             self._tell(message)
         stdout = self._process.stdout
-        line = stdout.readline() if stdout is not None else b""
+        if stdout is None or not select.select([stdout], [], [], SILENCE_SECONDS)[0]:
+            raise Broken(f"failed: no answer in {SILENCE_SECONDS / 60:.0f} minutes")
+        line = stdout.readline()
         reply: dict[str, Any] = json.loads(line) if line else {"error": f"its process ended with {self._process.wait()}"}
         if "absent" in reply:
             self._process.wait()
