@@ -225,8 +225,13 @@ class Clock(Protocol):
         """Return seconds since 1970 (UTC)."""
         ...
 
-    def sleep(self, seconds: float) -> None:
-        """Wait; may return early when something may have happened. Callers look again and sleep again."""
+    def sleep(self, seconds: float, *, least: float = 0.0) -> None:
+        """Wait; may return early when something may have happened. Callers look again and sleep again.
+
+        Args:
+            seconds: How long, at most.
+            least: How long whoever sleeps wants no news: what happens within that time need not wake it before.
+        """
         ...
 
 

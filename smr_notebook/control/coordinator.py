@@ -115,11 +115,11 @@ def _rest(clock: Clock, shortest: float, *, began: float, wake_at: float) -> Non
     """Sleep until `wake_at` or until woken, but for a while at least, unless the next look is wanted at once."""
     now = clock.now()
     took = now - began
-    rested = now + max(shortest, took * min(max(took / _QUICK_LOOK, 3.0), 10.0))
+    rested = min(now + max(shortest, took * min(max(took / _QUICK_LOOK, 3.0), 10.0)), wake_at)
     if wake_at > now:
-        clock.sleep(wake_at - now)
-    while wake_at > now and clock.now() < min(rested, wake_at):
-        clock.sleep(min(rested, wake_at) - clock.now())
+        clock.sleep(wake_at - now, least=rested - now)
+    while clock.now() < rested:  # it was woken although it wanted to rest
+        clock.sleep(rested - clock.now())
 
 
 def _open(backend: Backend, job: str, owner: str, *, until: float) -> Coordinator | None:

@@ -327,7 +327,7 @@ class _Clock:
     def now(self) -> float:
         return self._fleet.now + self._ahead
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, *, least: float = 0.0) -> None:  # noqa: ARG002 - nothing wakes it anyway
         self._ahead += max(seconds, 0.0)
 
     def awake(self) -> None:

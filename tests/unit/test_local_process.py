@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from smr_notebook.backends.local.process import _Worker
-from smr_notebook.backends.local.wire import RUN_HEADER, Kind, Settings, named, pack, read_frame
+from smr_notebook.backends.local.wire import RUN_HEADER, SLEEP_BODY, Kind, Settings, named, pack, read_frame
 from smr_notebook.testing.handlers import Order, nothing
 
 SETTINGS = Settings(
@@ -61,7 +61,7 @@ def test_a_sleep_says_so_and_is_ended_by_a_wake_up(ends: tuple[socket.socket, so
     thread = threading.Thread(target=_Worker(worker, settings).serve)
     thread.start()
     service.sendall(call(Order("sleeper", sleeps=3600.0).payload()))
-    assert read_frame(service) == (Kind.SLEEP, b"")
+    assert read_frame(service) == (Kind.SLEEP, SLEEP_BODY.pack(0.0))
     service.sendall(pack(Kind.WAKE))
     assert [read_frame(service)[0], read_frame(service)[0]] == [Kind.AWAKE, Kind.ENDED]
     thread.join()

@@ -7,6 +7,8 @@ Rules of this module:
 
 * A process has one connection, used under a lock. After a fork the child makes its own: a connection remembers whose it is.
 * A connection that broke is made anew once, with a new service if need be. A call may then be run twice, as the port allows.
+* A process of the service itself (`inside`) does not wait until its call is taken: were the service to end, so would the process, and
+  whoever coordinates next makes the calls again.
 * The service gets nothing of this process but its environment variables: no descriptor, no folder, no terminal, no signal. They are
   those of whoever started it, for as long as it runs.
 """
@@ -60,6 +62,8 @@ class LocalFunctions:
         seconds: Longest time that one invocation may run, in seconds.
         preload: Modules that the service imports once, before it makes workers; the handler's own is one of them anyway.
         tenant: `module:function` that tells whose call a payload is: no process runs calls of two tenants.
+        warm: `module:function` that a worker calls with the location before it has anything to do.
+        inside: Whether this process is one of the service's own.
     """
 
     def __init__(
@@ -73,6 +77,8 @@ class LocalFunctions:
         seconds: float = _DAY,
         preload: tuple[str, ...] = PRELOAD,
         tenant: str = "",
+        warm: str = "",
+        inside: bool = False,
     ) -> None:
         slots = workers or cores()
         self._environment = environment()
@@ -86,7 +92,9 @@ class LocalFunctions:
             memory_bytes=memory_bytes() // slots,
             preload=preload,
             tenant=tenant,
+            warm=warm,
         )
+        self._inside = inside
         self._line = _Line()
         self._limits: ServiceLimits | None = None
 
@@ -127,7 +135,10 @@ class LocalFunctions:
             try:
                 if not line.open:
                     self._connect(line)
-                line.ask(Kind.INVOKE, payload)
+                if self._inside:
+                    line.tell(Kind.POST, payload)
+                else:
+                    line.ask(Kind.INVOKE, payload)
             except ServiceError:
                 raise
             except (OSError, EOFError) as error:  # the service ended at this moment, or long ago
@@ -172,6 +183,10 @@ class LocalFunctions:
         """Close the connection. The service goes on."""
         with self._own_line() as line:
             line.close()
+
+    def find(self) -> Path:
+        """Return the socket at which the service listens, if it runs."""
+        return self._address().socket
 
     def _address(self) -> Address:
         return find_address(Path(self._settings.workspace), self._settings.handler, self._environment)
@@ -240,10 +255,15 @@ class _Line:
             OSError: There is no connection, or it broke.
             EOFError: The service closed it.
         """
+        self.tell(kind, body)
+        assert self._socket is not None  # noqa: S101 - `tell` looked
+        return read_frame(self._socket)[1]
+
+    def tell(self, kind: Kind, body: bytes = b"") -> None:
+        """Send one frame that is not answered. Raises `OSError` as `ask` does."""
         if self._socket is None:
             raise ConnectionError("not connected")
         self._socket.sendall(pack(kind, body))
-        return read_frame(self._socket)[1]
 
     def close(self) -> None:
         if self._socket is not None:

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from smr_notebook.backends.local.client import PRELOAD, LocalFunctions
+from smr_notebook.backends.local.news import NewsClock
 from smr_notebook.backends.local.objects import DirectoryStore
 from smr_notebook.backends.local.source import FileSource
 from smr_notebook.backends.local.table import SqliteTable
@@ -22,13 +23,15 @@ from smr_notebook.ports import Backend
 
 HANDLER: Final = "smr_notebook.handler:handle"
 TENANT: Final = "smr_notebook.control.messages:tenant"
-_POLL: Final = (0.004, 0.25)
+WARM: Final = "smr_notebook.handler:warm"
+_POLL: Final = (0.002, 0.25)
 _DATAFLOW: Final = (
     "smr_notebook.handler",
     "smr_notebook.backends.local.platform",  # the handler imports it when it opens one
     "smr_notebook.dataflow.mapping",
     "smr_notebook.dataflow.reducing",
     "smr_notebook.environment:environment",
+    "smr_notebook.handler:rehearse",
 )
 
 
@@ -53,6 +56,15 @@ class LocalOptions:
 
 def open_local(options: LocalOptions) -> Backend:
     """Return the embedded default of a workspace. Nothing is started and no file is made before the first use."""
+    return _open(options, inside=False)
+
+
+def reopen_local(place: str) -> Backend:
+    """Return the embedded default as a worker sees it, from the part of its location behind `local:`."""
+    return _open(msgspec.json.decode(place, type=LocalOptions), inside=True)
+
+
+def _open(options: LocalOptions, *, inside: bool) -> Backend:
     workspace = Path(options.workspace)
     location = f"local:{msgspec.json.encode(options).decode()}"
     functions = LocalFunctions(
@@ -63,6 +75,8 @@ def open_local(options: LocalOptions) -> Backend:
         idle_seconds=options.idle_seconds,
         preload=(*PRELOAD, *_DATAFLOW),
         tenant=TENANT,
+        warm=WARM,
+        inside=inside,
     )
     policy = Policy(
         retries=options.retries,
@@ -71,6 +85,8 @@ def open_local(options: LocalOptions) -> Backend:
         coordinator_lease=min(10.0, options.lease_seconds),
     )
     table = SqliteTable(workspace / "table.sqlite")
+
+    clock = SystemClock() if inside else NewsClock(functions.find)
 
     def close() -> None:
         functions.shutdown()
@@ -82,14 +98,9 @@ def open_local(options: LocalOptions) -> Backend:
         objects=DirectoryStore(workspace / "objects"),
         table=table,
         functions=functions,
-        clock=SystemClock(),
+        clock=clock,
         sources={"file": FileSource()},
         policy=policy,
         poll=_POLL,
         close=close,
     )
-
-
-def reopen_local(place: str) -> Backend:
-    """Return the embedded default as a worker sees it, from the part of its location behind `local:`."""
-    return open_local(msgspec.json.decode(place, type=LocalOptions))

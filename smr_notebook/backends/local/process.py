@@ -32,7 +32,7 @@ import traceback
 from typing import NoReturn, cast
 
 from smr_notebook.backends.local.machine import resident_bytes
-from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, HEADER, RUN_HEADER, Kind, Settings, named, pack, read_frame
+from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, HEADER, RUN_HEADER, SLEEP_BODY, Inbox, Kind, Settings, named, pack
 from smr_notebook.ports import Context, Handler
 
 _LARGEST_WARM_WORKER = 2 << 30
@@ -167,6 +167,7 @@ def run_worker(connection: socket.socket, settings: Settings, zygote: int) -> No
     code = 1
     try:
         _settle(zygote)
+        _warm_up(connection, settings)
         _Worker(connection, settings).serve()
         code = 0
     except (EOFError, ConnectionError):
@@ -192,30 +193,40 @@ def _settle(zygote: int) -> None:
         os._exit(1)
 
 
+def _warm_up(connection: socket.socket, settings: Settings) -> None:
+    """Do what the first call would pay for, unless one waits already."""
+    waiting, _, _ = select.select([connection], [], [], 0)
+    if settings.warm and not waiting:
+        try:
+            named(settings.warm)(settings.location)
+        except Exception:  # noqa: BLE001 - the first call will fail the same way, and say so to whoever called
+            traceback.print_exc()
+
+
 class _WorkerClock:
     """The clock of one invocation. Its sleep gives the slot back, if it is the handler's own thread that sleeps."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, inbox: Inbox) -> None:
         self._connection = connection
+        self._inbox = inbox
         self._thread = threading.get_ident()
 
     def now(self) -> float:
         return time.time()
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, *, least: float = 0.0) -> None:
         if threading.get_ident() != self._thread:
             threading.Event().wait(max(seconds, 0.0))
             return
-        self._connection.sendall(pack(Kind.SLEEP))
-        ready, _, _ = select.select([self._connection], [], [], max(seconds, 0.0))
-        if ready and read_frame(self._connection)[0] is not Kind.WAKE:
-            raise ConnectionError("the local service sent something else to a sleeping invocation than a wake-up")
+        self._connection.sendall(pack(Kind.SLEEP, SLEEP_BODY.pack(max(least, 0.0))))
+        self._inbox.wait_for_wake_up(max(seconds, 0.0))
         self._connection.sendall(pack(Kind.AWAKE))
 
 
 class _Worker:
     def __init__(self, connection: socket.socket, settings: Settings) -> None:
         self._connection = connection
+        self._inbox = Inbox(connection)
         self._settings = settings
         self._memory_limit = min(_LARGEST_WARM_WORKER, settings.memory_bytes)
 
@@ -227,13 +238,11 @@ class _Worker:
         """
         retires = False
         while not retires:
-            kind, body = read_frame(self._connection)
-            if kind is Kind.RUN:  # else a wake-up that came too late
-                reason = self._run(body)
-                sys.stdout.flush()
-                retires = resident_bytes() > self._memory_limit
-                answer = Kind.ENDED if reason is None else Kind.FAILED
-                self._connection.sendall(pack(answer, bytes([retires]) + (reason or "").encode("utf-8", "replace")))
+            reason = self._run(self._inbox.next_call())
+            sys.stdout.flush()
+            retires = resident_bytes() > self._memory_limit
+            answer = Kind.ENDED if reason is None else Kind.FAILED
+            self._connection.sendall(pack(answer, bytes([retires]) + (reason or "").encode("utf-8", "replace")))
 
     def _run(self, body: bytes) -> str | None:
         """Call the handler, and return why it gave no answer, if it did not."""
@@ -244,7 +253,7 @@ class _Worker:
             invocation=body[RUN_HEADER.size : start].decode(),
             deadline=deadline,
             memory_bytes=self._settings.memory_bytes,
-            clock=_WorkerClock(self._connection),
+            clock=_WorkerClock(self._connection, self._inbox),
         )
         try:
             handler = cast("Handler", named(self._settings.handler))

@@ -30,9 +30,10 @@ import msgspec
 from smr_notebook.backends.local.address import same_user, sweep, take_lock
 from smr_notebook.backends.local.pool import Action, Fork, Pool, Retire, Run
 from smr_notebook.backends.local.process import run_zygote
-from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, RUN_HEADER, Channel, Kind, Settings, Status, named, pack
+from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, RUN_HEADER, SLEEP_BODY, Channel, Kind, Settings, Status, named, pack
 
 _STILLBORN_ZYGOTES = 3
+_MOST_SPARES = 8
 _END_SECONDS = 10.0
 _READ = selectors.EVENT_READ
 _WRITE = selectors.EVENT_WRITE
@@ -49,10 +50,14 @@ class Service:
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self._settings = settings
         self._listener = listener
-        self._pool = Pool(settings.workers, settings.seconds, _names())
+        spares = min(settings.workers, _MOST_SPARES) if settings.tenant else 0  # where nobody asks whose a call is, workers are used again
+        self._pool = Pool(settings.workers, settings.seconds, _names(), spares=spares)
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, Channel] = {}
         self._pids: dict[int, int] = {}
+        self._watchers: set[Channel] = set()
+        self._told = 0
+        self._unsent: set[Channel] = set()
         self._tenant: Callable[[bytes], str] = named(settings.tenant) if settings.tenant else lambda _payload: ""
         self._idle_since = time.monotonic()
         self._stopped = False
@@ -72,6 +77,8 @@ class Service:
                 self._command(Kind.KILL, worker)
             for action in self._pool.decide(now):
                 self._carry_out(action)
+            self._tell_watchers()
+            self._send_all()
             if not self._pool.empty:
                 self._idle_since = now
             elif now - self._idle_since >= self._settings.idle_seconds:
@@ -91,10 +98,10 @@ class Service:
         os.waitpid(self._zygote_pid, 0)
 
     def _timeout(self) -> float:
-        expiry = self._pool.next_expiry
-        if expiry is None:
-            expiry = self._idle_since + self._settings.idle_seconds
-        return max(0.0, expiry - time.monotonic())
+        soonest = self._pool.next_time
+        if soonest is None:
+            soonest = self._idle_since + self._settings.idle_seconds
+        return max(0.0, soonest - time.monotonic())
 
     # ------------------------------------------------------------ clients
 
@@ -113,12 +120,24 @@ class Service:
             if kind is Kind.INVOKE:
                 self._pool.submit(body, self._tenant(body))
                 self._send(channel, pack(Kind.ACCEPTED))
+            elif kind is Kind.POST:
+                self._pool.submit(body, self._tenant(body))
             elif kind is Kind.STATUS:
                 self._send(channel, pack(Kind.STATUS, msgspec.json.encode(self._status())))
+            elif kind is Kind.WATCH:
+                self._watchers.add(channel)
             elif kind is Kind.SHUTDOWN:
                 self._stopped = True
         if channel.closed:
+            self._watchers.discard(channel)
             self._forget(channel)
+
+    def _tell_watchers(self) -> None:
+        if self._told != self._pool.ended_of_nobody:
+            self._told = self._pool.ended_of_nobody
+            for channel in self._watchers:
+                if not channel.pending:  # it does not listen; one word is enough
+                    self._send(channel, pack(Kind.WAKE))
 
     def _status(self) -> Status:
         pool = self._pool
@@ -126,7 +145,7 @@ class Service:
             pid=os.getpid(),
             zygote=self._zygote_pid,
             workers=tuple(self._pids.values()),
-            queued=len(pool.queue),
+            queued=len(pool.queue) + pool.handed,
             running=pool.running,
             sleeping=pool.sleeping,
             ended=pool.ended,
@@ -156,12 +175,12 @@ class Service:
     def _hear_worker(self, worker: int, channel: Channel) -> None:
         for kind, body in channel.receive():
             if kind is Kind.SLEEP:
-                self._pool.slept(worker)
+                self._pool.slept(worker, until=time.monotonic() + SLEEP_BODY.unpack(body)[0])
             elif kind is Kind.AWAKE:
                 self._pool.awoke(worker)
             else:
                 reason = body[1:].decode("utf-8", "replace") if kind is Kind.FAILED else None
-                self._pool.finished(worker, reason=reason, retires=bool(body[0]))
+                self._pool.finished(worker, time.monotonic(), reason=reason, retires=bool(body[0]))
         if channel.closed:
             self._forget(channel)
             self._pool.leaves(worker)
@@ -234,14 +253,24 @@ class Service:
     def _watch(self, channel: Channel, hear: Callable[[Channel], None]) -> None:
         def ready(events: int) -> None:
             if events & _WRITE:
-                self._send(channel, b"")
+                self._flush(channel)
             if events & _READ and not channel.closed:
                 hear(channel)
 
         self._selector.register(channel, _READ, ready)
 
     def _send(self, channel: Channel, frame: bytes) -> None:
-        channel.send(frame)
+        """Send a frame at the end of this round, with all others for the same end."""
+        channel.add(frame)
+        self._unsent.add(channel)
+
+    def _send_all(self) -> None:
+        unsent, self._unsent = self._unsent, set()
+        for channel in unsent:
+            self._flush(channel)
+
+    def _flush(self, channel: Channel) -> None:
+        channel.flush()
         if not channel.closed:
             key = self._selector.get_key(channel)
             wanted = _READ | _WRITE if channel.pending else _READ

@@ -2,10 +2,10 @@
 
 A frame is its kind (one byte), the length of its body (four bytes, big endian) and the body. Who sends what::
 
-    client → service    INVOKE payload   STATUS   SHUTDOWN
-    service → client    ACCEPTED         STATUS Status as JSON
-    service → worker    RUN deadline, name, payload         WAKE
-    worker → service    SLEEP   AWAKE    ENDED retire       FAILED retire, reason
+    client → service    INVOKE payload   POST payload   STATUS   SHUTDOWN   WATCH
+    service → client    ACCEPTED                        STATUS Status as JSON    WAKE, again and again
+    service → worker    RUN deadline, name, payload     WAKE
+    worker → service    SLEEP seconds    AWAKE          ENDED retire     FAILED retire, reason
     service → zygote    FORK number (and a socket)          KILL number
     zygote → service    FORKED number, pid                  EXITED number, pid, wait status
 
@@ -13,14 +13,20 @@ Rules of this module:
 
 * Both ends of a connection are the same version of this package in the same environment (the address makes sure of it), so that
   frames carry no version. The frames of the zygote have a fixed length, because a passed socket belongs to a place in the stream.
-* Nothing here waits except `read_frame`, which the single-purpose ends (client, worker) use. The service's ends are `Channel`s.
+* A POST is an INVOKE that nobody answers: whoever runs inside the service ends with it anyway. A SLEEP says for how long it wants no news.
+  Who sent WATCH is told whenever a call of no tenant has ended.
+* A worker may find several RUNs in its connection, and runs one after the other.
+* Nothing here waits except `read_frame`, which single-purpose ends use. The service's ends are `Channel`s, as are those that read ahead.
 """
 
 from __future__ import annotations
 
 import importlib
+import select
 import socket
 import struct
+import time
+from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -29,7 +35,8 @@ HEADER = struct.Struct(">BI")
 RUN_HEADER = struct.Struct(">dH")
 FORK_BODY = struct.Struct(">I")
 CHILD_BODY = struct.Struct(">IIi")
-_READ_BYTES = 262_144
+SLEEP_BODY = struct.Struct(">d")
+_READ_BYTES = 65_536  # more than that would be mapped and unmapped for each read
 
 
 class Kind(IntEnum):
@@ -49,6 +56,8 @@ class Kind(IntEnum):
     KILL = 12
     FORKED = 13
     EXITED = 14
+    POST = 15
+    WATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,7 @@ class Settings:
         memory_bytes: Memory that one invocation may use; a worker left larger than that is replaced.
         preload: Modules imported once, before workers are forked; `module:function` is called as well.
         tenant: `module:function` that tells whose call a payload is, as a string; empty when nobody asks.
+        warm: `module:function` that is called with the location in a worker that has nothing to do yet; empty for none.
     """
 
     workspace: str
@@ -76,6 +86,7 @@ class Settings:
     memory_bytes: int
     preload: tuple[str, ...]
     tenant: str = ""
+    warm: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +155,54 @@ def _read_exactly(connection: socket.socket, length: int) -> bytes:
     return data
 
 
+class Inbox:
+    """A worker's end of its connection, which reads ahead: calls that came wait here while one runs."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._incoming = bytearray()
+        self._calls: deque[bytes] = deque()
+
+    def next_call(self) -> bytes:
+        """Wait for the next call, and return the body of its frame. Raises `EOFError` when the service closed the connection."""
+        while not self._calls:
+            self._read()
+        return self._calls.popleft()
+
+    def wait_for_wake_up(self, seconds: float) -> None:
+        """Return when the service says so, or so many seconds have passed. Raises as `next_call` does."""
+        end = time.monotonic() + seconds
+        while True:
+            ready, _, _ = select.select([self._connection], [], [], max(end - time.monotonic(), 0.0))
+            if not ready or self._read():
+                return
+
+    def _read(self) -> bool:
+        """Take what has come in, and return whether a wake-up was among it."""
+        data = self._connection.recv(_READ_BYTES)
+        if not data:
+            raise EOFError("the other end closed the connection")
+        self._incoming += data
+        frames = take_frames(self._incoming)
+        self._calls += [body for kind, body in frames if kind is Kind.RUN]
+        return any(kind is Kind.WAKE for kind, _ in frames)
+
+
+def take_frames(incoming: bytearray) -> list[tuple[Kind, bytes]]:
+    """Cut the whole frames off the beginning of what came in, and return them."""
+    frames = []
+    start = 0
+    while len(incoming) - start >= HEADER.size:
+        kind, length = HEADER.unpack_from(incoming, start)
+        end = start + HEADER.size + length
+        if end > len(incoming):
+            break
+        frames.append((Kind(kind), bytes(incoming[start + HEADER.size : end])))
+        start = end
+    del incoming[:start]
+    return frames
+
+
 class Channel:
     """The service's end of a connection: never waits, keeps what could not be sent yet.
 
@@ -169,9 +228,13 @@ class Channel:
         """Whether something waits to be sent."""
         return bool(self._outgoing)
 
+    def add(self, frame: bytes) -> None:
+        """Keep a frame for `flush`."""
+        self._outgoing += frame
+
     def send(self, frame: bytes) -> None:
         """Send as much as goes without waiting, and keep the rest for `flush`."""
-        self._outgoing += frame
+        self.add(frame)
         self.flush()
 
     def flush(self) -> None:
@@ -197,20 +260,7 @@ class Channel:
             pass
         except OSError:
             self.closed = True
-        return self._take()
-
-    def _take(self) -> list[tuple[Kind, bytes]]:
-        frames = []
-        start = 0
-        while len(self._incoming) - start >= HEADER.size:
-            kind, length = HEADER.unpack_from(self._incoming, start)
-            end = start + HEADER.size + length
-            if end > len(self._incoming):
-                break
-            frames.append((Kind(kind), bytes(self._incoming[start + HEADER.size : end])))
-            start = end
-        del self._incoming[:start]
-        return frames
+        return take_frames(self._incoming)
 
     def close(self) -> None:
         """Close the connection; the other end sees it."""

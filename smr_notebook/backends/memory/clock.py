@@ -20,7 +20,7 @@ class SimulatedClock:
         """See `ports.Clock.now`."""
         return self._now
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, *, least: float = 0.0) -> None:  # noqa: ARG002 - nothing wakes it anyway
         """See `ports.Clock.sleep`. Returns at once, `seconds` later."""
         with self._lock:
             self._now += max(0.0, seconds)

@@ -159,7 +159,7 @@ class _SleeperClock:
     def now(self) -> float:
         return time.time()
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, *, least: float = 0.0) -> None:  # noqa: ARG002 - news within that time may wake it, and does
         own = threading.get_ident() == self._thread
         seen = self._service.sleep(seconds, self._seen, slot=own)
         if own:
