@@ -44,11 +44,12 @@ class Format(StrEnum):
 
 
 class AttemptState(StrEnum):
-    """What an attempt's row says. Whether it has *expired* follows from its lease and the time."""
+    """What an attempt's row says. Whether it has *expired* follows from its lease and the time, and that it is done from its commit."""
 
     LAUNCHED = "launched"
     RUNNING = "running"
     DONE = "done"
+    """Its commit stands. No row says so: whoever reads them all adds it."""
     PAUSED = "paused"
     """Its time was up, its leg stands, and a continuation goes on."""
     FAILED = "failed"

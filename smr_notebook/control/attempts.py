@@ -31,8 +31,8 @@ _TRIES = 6
 _BACKOFF = (0.05, 1.0)
 """Tries, and seconds before the second and the last of them, for a row that must be written."""
 
-_LAST_ROWS = 2
-"""Rows that an attempt writes after it told what it used: what it gave, and its end."""
+_LAST_ROWS = 1
+"""Rows that an attempt writes after it told what it used: its commit, or its end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from smr_notebook.control.progress import progress
 from smr_notebook.control.proof import proof_line
 from smr_notebook.control.row_keys import page_of
 from smr_notebook.control.scheduling import Action, Decision, End, Expire, Gather, Launch, Stop, decide
+from smr_notebook.control.snapshots import with_done
 from smr_notebook.control.verdicts import broken_outcome
 from smr_notebook.control.watchdog import Watchdog
 from smr_notebook.errors import CorruptObjectError, StoreError
@@ -109,7 +110,7 @@ class Coordinator:
             snapshot = self._looks.look(self._now())
         except CorruptObjectError:  # the rows themselves are what cannot be read
             snapshot = Snapshot({}, {}, {})
-        for attempt in (attempt for of_task in snapshot.attempts.values() for attempt in of_task if attempt.live):
+        for attempt in (attempt for of_task in with_done(snapshot).attempts.values() for attempt in of_task if attempt.live):
             self._ledger.stop(attempt.id, self._now())
         return self._conclude(replace(snapshot, outcome=outcome), outcome)
 

@@ -151,7 +151,7 @@ def estimate(shape: Shape, sample: Sample, rates: Rates, *, memory_bytes: int) -
         invocations=shape.maps + shape.reducers + 2,
         puts=shape.maps + shape.reducers + 10,
         gets=shape.maps * (6 + shape.input_bytes // shape.maps // (8 << 20)) + shape.maps * shape.reducers + 5 * shape.reducers,
-        row_writes=int(5 * (shape.maps + shape.reducers) + (shape.maps * map_seconds + shape.reducers * reduce_seconds) / shape.heartbeat),
+        row_writes=int(4 * (shape.maps + shape.reducers) + (shape.maps * map_seconds + shape.reducers * reduce_seconds) / shape.heartbeat),
         row_reads=int(10 * (shape.maps + shape.reducers) + 5 * waves),
     )
     likely = priced(usage, rates, memory_bytes=memory_bytes).total
@@ -171,5 +171,5 @@ def price_of_attempt(plan: Plan, snapshot: Snapshot, phase: Phase) -> float:
         thought = plan.estimate or Estimate(_OVERHEAD_SECONDS, _OVERHEAD_SECONDS, 0.0, 0.0)
         seconds = thought.map_seconds if phase is Phase.MAP else thought.reduce_seconds
     gets = 6 if phase is Phase.MAP else plan.maps + 5
-    usage = Usage(seconds=seconds, invocations=1, puts=1, gets=gets, row_writes=6, row_reads=6)
+    usage = Usage(seconds=seconds, invocations=1, puts=1, gets=gets, row_writes=5, row_reads=6)
     return priced(usage, plan.rates, memory_bytes=plan.memory_bytes).total

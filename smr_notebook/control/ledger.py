@@ -7,9 +7,9 @@ try was lost. Owner names are unique for each invocation, so "mine" is a compari
 Three kinds of rows:
 
 * **Created at most once**: entry, cancel, leg, commit, manifest, outcome. Whoever comes second gets what stands.
-* **Handed on**: an attempt goes `LAUNCHED → RUNNING → DONE | PAUSED | FAILED | STOPPED`, and nothing leaves a final state. The
-  coordinator launches, expires and stops; the worker that claimed it does the rest. The lease goes from owner to owner
-  with a growing epoch.
+* **Handed on**: an attempt goes `LAUNCHED → RUNNING → PAUSED | FAILED | STOPPED`, and nothing leaves a final state. The
+  coordinator launches, expires and stops; the worker that claimed it does the rest. One whose commit stands is `DONE`, whatever
+  its row says: that follows from the commit. The lease goes from owner to owner with a growing epoch.
 * **Overwritten**: progress, by a coordinator whose epoch is not older than the row's.
 
 No write is fenced beyond that, and none needs to be: what a deposed coordinator or a zombie worker still writes meets
@@ -52,7 +52,7 @@ from smr_notebook.control.rows import (
     ManifestEntry,
     RowReader,
 )
-from smr_notebook.control.snapshots import snapshot_of
+from smr_notebook.control.snapshots import snapshot_of, with_done
 from smr_notebook.errors import FormatVersionError, JobNotFoundError
 from smr_notebook.model import Attempt, AttemptId, AttemptState, Commit, Failure, Leg, Numbers, Phase, TaskId
 from smr_notebook.standing import Lease, Outcome, Progress, Snapshot
@@ -177,7 +177,7 @@ class Ledger:
         found = snapshot_of([(row.key, reader.read(row)) for row in rows])
         if found is None:
             raise self.missing()
-        return found
+        return with_done(found)
 
     # ------------------------------------------------------------ the lease and the progress
 

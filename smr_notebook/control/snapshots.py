@@ -49,6 +49,19 @@ def snapshot_of(rows: Iterable[tuple[str, object]]) -> Snapshot | None:
     return Snapshot(attempts, commits, manifests, cancel.reason if cancel else None, outcome, lease)
 
 
+def with_done(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot whose attempts say that they are done where their commit stands. Decisions need not know."""
+    attempts = {
+        task: tuple(
+            replace(attempt, state=AttemptState.DONE) if commit is not None and commit.id == attempt.id and attempt.live else attempt
+            for attempt in of_task
+        )
+        for task, of_task in snapshot.attempts.items()
+        for commit in (snapshot.commits.get(task),)
+    }
+    return replace(snapshot, attempts=attempts)
+
+
 def is_settled(plan: Plan, snapshot: Snapshot, phase: Phase, page: int, *, now: float) -> bool:
     """Whether nothing of a page can change any more."""
     for number in tasks_on(plan, phase, page):

@@ -113,6 +113,9 @@ def handle_death(backend: Backend, notice: DeathNotice) -> None:
     ledger = Ledger(backend.table, notice.message.job)
     now = backend.clock.now()
     if notice.message.works:
+        committed = ledger.committed(notice.message.attempt_id.task)
+        if committed is not None and committed.id == notice.message.attempt_id:
+            return  # it had done its work
         began = notice.invocation  # else the service dropped the call, which says nothing of the task
         kind, type = (FailureKind.CRASH, "WorkerDied") if began else (FailureKind.LOST, "LaunchDropped")
         ledger.bury(notice.message.attempt_id, owner=notice.invocation, failure=Failure(kind, type, notice.reason), now=now)
@@ -277,11 +280,15 @@ def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sou
 def deliver(backend: Backend, job: str, mine: Claim, output: Output, *, numbers: Numbers) -> None:
     """Commit the output of an attempt, or publish it as a leg; drop it if another attempt's stands. Either way the attempt ends.
 
+    That an attempt is done follows from its commit, and is not written down: a small task would pay for one more row.
+
     Raises:
         StoreError: The table cannot be reached; whether it stands is unknown.
     """
     if output.position is None:
-        state = AttemptState.DONE if mine.commit(output, numbers) else AttemptState.STOPPED
+        if mine.commit(output, numbers):
+            return
+        state = AttemptState.STOPPED
     else:
         state = AttemptState.PAUSED if mine.publish(output, output.position, numbers) else AttemptState.STOPPED
     mine.end(state, numbers)

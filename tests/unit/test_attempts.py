@@ -109,4 +109,4 @@ def test_an_attempt_tells_what_it_used_with_the_rows_that_tell_it(ledger: Ledger
     assert mine.commit(output(1), Numbers())
     commit = ledger.committed(TASK)
     assert commit is not None
-    assert commit.usage == Usage(seconds=7.0, gets=3, row_writes=2)
+    assert commit.usage == Usage(seconds=7.0, gets=3, row_writes=1)

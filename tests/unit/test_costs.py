@@ -114,7 +114,7 @@ def test_one_more_attempt_is_thought_to_cost_what_those_did_that_committed_settl
     settled = {Phase.MAP: Settled(frozenset({0, 1}), tasks=3, seconds=30.0)}
 
     def price(snapshot: Snapshot) -> float:
-        requests = priced(Usage(invocations=1, puts=1, gets=6, row_writes=6, row_reads=6), X86, memory_bytes=GIB).total
+        requests = priced(Usage(invocations=1, puts=1, gets=6, row_writes=5, row_reads=6), X86, memory_bytes=GIB).total
         return (price_of_attempt(plan, snapshot, Phase.MAP) - requests) / X86.gb_second
 
     assert price(Snapshot({}, {}, {})) == pytest.approx(50.0), "as was estimated"

@@ -64,6 +64,7 @@ class DirectoryStore:
         path = self._path(key)
         with self._translated("write", key):
             temporary, file = self._open_temporary()
+        named = False
         try:
             try:
                 for chunk in (data,) if isinstance(data, Buffer) else data:
@@ -72,10 +73,13 @@ class DirectoryStore:
             finally:
                 os.close(file)
             with self._translated("write", key):
-                return _give_name(temporary, path, if_absent=if_absent)
+                written = _give_name(temporary, path, if_absent=if_absent)
+            named = written and not if_absent  # renamed, so that the temporary name is gone
+            return written
         finally:
-            with suppress(FileNotFoundError):  # it was renamed
-                os.unlink(temporary)
+            if not named:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
 
     def list_prefix(self, prefix: str) -> Iterator[ObjectInfo]:
         """See `ports.ObjectStore.list_prefix`."""
