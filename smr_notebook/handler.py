@@ -11,12 +11,12 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Final, cast
 
-from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.control.coordinator import run_coordinator
 from smr_notebook.control.driving import run_driver
 from smr_notebook.control.messages import DeathNotice, Message, Role, decode
 from smr_notebook.control.metering import metered
-from smr_notebook.control.warming import rehearse_in, warm_up
+from smr_notebook.control.warming import rehearse_on, warm_up
 from smr_notebook.control.worker import end_unless_alive, handle_death, run_attempt
 from smr_notebook.errors import ConfigError
 from smr_notebook.ports import Backend, Context
@@ -61,12 +61,12 @@ def warm(location: str) -> None:
     Args:
         location: The backend that it will open.
     """
-    warm_up(_backend(location), MemoryStore())
+    warm_up(_backend(location), open_memory())
 
 
 def rehearse() -> None:
     """Do what can be done of that before a worker exists."""
-    rehearse_in(MemoryStore())
+    rehearse_on(open_memory())
 
 
 @functools.lru_cache(maxsize=4)

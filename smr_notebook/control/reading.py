@@ -2,6 +2,9 @@
 
 Storing and planning are two steps, because they may happen in two places: what is in the notebook's memory is stored by the notebook,
 wherever the job is planned.
+
+A thousand short items that are a task each are not worth a thousand objects: neighbours that are one frame each travel in a *pack*, an
+object of their frames, one behind the other, under the key of the first and `.pack`. Planning cuts it into those frames again.
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ from smr_notebook.control.naming import Files, FoundObject, Items, NamedInput, c
 from smr_notebook.dataflow.code import modules_by_value
 from smr_notebook.dataflow.compression import HEAD_BYTES, cuttable
 from smr_notebook.dataflow.splits import PlannedObject, choose_split_bytes
-from smr_notebook.dataflow.stored import store_frame, store_items
+from smr_notebook.dataflow.stored import frame_ends, is_one_frame, store_frame, store_items
 from smr_notebook.errors import InputEmptyError
-from smr_notebook.model import Format
+from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource, ObjectStore
 
 LARGEST_CHUNK: Final = 128 * 2**20
@@ -28,6 +31,15 @@ LARGEST_CHUNK: Final = 128 * 2**20
 
 _STORING_SLOTS: Final = 64
 """Workers that items are shared out among, at most: a thousand workers are no reason for thousands of objects of a few bytes each."""
+
+_PACK: Final = ".pack"
+"""How the key of a pack ends."""
+
+_PACK_BYTES: Final = 1 << 20
+"""Bytes at which a pack is full."""
+
+_MEMBER_BYTES: Final = 64 << 10
+"""Bytes of the largest frame that shares an object."""
 
 _SMALL: Final = 4 << 20
 """Bytes of an object up to which it is sent while the next one is made."""
@@ -112,22 +124,43 @@ class Sender:
         self._pool = ThreadPoolExecutor(parallel) if parallel > 1 else None
         self._room = BoundedSemaphore(max(parallel, 1))
         self._sent: list[Future[bool]] = []
+        self._pack: list[tuple[str, Sequence[bytes]]] = []
+        self._pack_bytes = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, raised: object, *_: object) -> None:
+        if raised is None:
+            self._send_pack()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=raised is not None)
             for sent in self._sent if raised is None else ():
                 sent.result()
 
     def put(self, key: str, data: Sequence[bytes]) -> None:
-        """Put one object, or begin to. What fails is raised here or when the context ends.
+        """Put one object, or begin to, or pack it with its neighbours. What fails is raised here or when the context ends.
 
         Raises:
             StoreError: It, or one before it, could not be written.
         """
+        size = sum(map(len, data))
+        if not is_one_frame(data) or size > _MEMBER_BYTES:
+            self._send_pack()
+            self._send(key, data)
+            return
+        self._pack.append((key, data))
+        self._pack_bytes += size
+        if self._pack_bytes >= _PACK_BYTES:
+            self._send_pack()
+
+    def _send_pack(self) -> None:
+        pack, self._pack, self._pack_bytes = self._pack, [], 0
+        if pack:
+            key = pack[0][0]
+            self._send(key if len(pack) == 1 else key + _PACK, [piece for _, data in pack for piece in data])
+
+    def _send(self, key: str, data: Sequence[bytes]) -> None:
         if self._pool is None or sum(map(len, data)) > _SMALL:
             self._store.put(key, data)
             return
@@ -166,8 +199,7 @@ def plan_input(
         ConfigError, PlanError: The format is none, or is not read.
     """
     if isinstance(named, StoredInput):
-        stored = store.list_prefix(Layout(job).input)
-        objects = tuple(PlannedObject("job", replace(info, version=""), cuttable=False, packable=False) for info in stored)
+        objects = tuple(_stored_object(info, store) for info in store.list_prefix(Layout(job).input))
         return PlannedInput(objects, named.format, named.split_bytes, named.records)
     found = find(named, sources)
     chosen = choose_format(format, found)
@@ -179,6 +211,11 @@ def plan_input(
     gives = "an empty record each" if chosen is Format.BINARY else "no records"
     warnings = (f"Empty objects give {gives}: {len(empty):,} of {len(found):,}, {empty[0]} first.",) if empty else ()
     return PlannedInput(objects, chosen, split_bytes, None, warnings)
+
+
+def _stored_object(info: ObjectInfo, store: ObjectStore) -> PlannedObject:
+    cuts = frame_ends(store.get(info.key), name=info.key) if info.key.endswith(_PACK) else ()
+    return PlannedObject("job", replace(info, version=""), cuttable=False, packable=False, cuts=cuts[:-1])
 
 
 def _cuttable(item: FoundObject, format: Format, source: InputSource, split_bytes: int) -> bool:

@@ -2,75 +2,90 @@
 
 A process that was just forked shares its memory with the one it came from until it writes to it, and all that an attempt touches is
 written to: reference counts are. Together with the table's connection and what libraries make on first use that is some ten milliseconds,
-several times what a small task takes. So the two data planes run once, over two records, in a store that is thrown away.
+several times what a small task takes. So a job of two records runs once, on a platform that is thrown away.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
 
-from smr_notebook.control.ledger import JOBS
+from smr_notebook.control.attempts import Output
+from smr_notebook.control.ledger import JOBS, Ledger
+from smr_notebook.control.manifests import gather
+from smr_notebook.control.naming import Items
+from smr_notebook.control.plans import write_plan
 from smr_notebook.control.pulse import pulse_of
-from smr_notebook.dataflow.aggregations import as_reduce, natural_combiner
-from smr_notebook.dataflow.code import capture, load_functions
-from smr_notebook.dataflow.exchange import ObjectExchange, gather_index
+from smr_notebook.control.reading import plan_input, store_input
+from smr_notebook.control.work import Task, perform
+from smr_notebook.dataflow.code import capture, load_program
 from smr_notebook.dataflow.functions import Functions
-from smr_notebook.dataflow.mapping import run_map, run_map_to_part
 from smr_notebook.dataflow.meter import Meter
-from smr_notebook.dataflow.outputs import PartWriter
-from smr_notebook.dataflow.records import RecordBlock
-from smr_notebook.dataflow.reducing import run_reduce
+from smr_notebook.dataflow.pair_programs import PairProgram
+from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.environment import environment
-from smr_notebook.model import AttemptId, Phase, TaskId
-from smr_notebook.ports import Backend, ObjectStore
+from smr_notebook.model import AttemptId, Commit, Phase, Plan, Policy, TaskId
+from smr_notebook.ports import Backend
 
-_BUDGET = 1 << 20
+_JOB = "rehearsal"
 
 
-def warm_up(backend: Backend, store: ObjectStore) -> None:
-    """Rehearse.
+def warm_up(backend: Backend, stage: Backend) -> None:
+    """Rehearse, and open what an attempt opens.
 
     Args:
-        backend: The platform: its table is opened, and nothing is written to it.
-        store: Where the rehearsal writes: to be thrown away.
+        backend: The platform. Nothing is written to it.
+        stage: Where the rehearsal takes place, to be thrown away.
 
     Raises:
         StoreError: The table cannot be opened.
     """
-    environment()
     pulse_of(os.getpid())
     backend.table.get(JOBS, JOBS)
-    rehearse_in(store)
+    rehearse_on(stage)
 
 
-def rehearse_in(store: ObjectStore) -> None:
-    """Run the data planes once. No thread is left."""
-    scratch = Path(gettempdir())
-    functions, _ = load_functions(capture(_functions()).data)
-    mapper, reducer = (AttemptId(TaskId(phase, 0), 1) for phase in Phase)
-    exchange = ObjectExchange(store, "rehearsal", scratch=scratch)
-    mapped = run_map(
-        functions, _blocks(), exchange.writer(mapper, 1), partitions=1, meter=Meter(), budget=_BUDGET, scratch=scratch
+def rehearse_on(stage: Backend) -> None:
+    """Run one map attempt and one reduce attempt. No thread is left."""
+    program, _ = load_program(capture(PairProgram(Functions(_pair, False, _total, False, _total, False))).data)  # noqa: FBT003 - facts in a row
+    stored = store_input(Items(["a", "b"]), stage.objects, job=_JOB, split_size=0, slots=1, parallel=1)
+    source = plan_input(stored, {}, store=stage.objects, job=_JOB, format="auto", split_size=0, slots=1)
+    splits = plan_splits(source.objects, split_bytes=source.split_bytes)
+    plan = Plan(
+        job=_JOB,
+        name="",
+        created=0.0,
+        format=source.format,
+        maps=len(splits),
+        reducers=1,
+        combine=True,
+        grouped_order=False,
+        input_bytes=sum(split.bytes for split in splits),
+        input_records=source.records,
+        budget=1 << 20,
+        policy=Policy(),
+        environment=environment(),
     )
-    index = gather_index(store, [mapped.receipt], 1)
-    store.put("rehearsal/index", index.pieces())
-    exchange = ObjectExchange(store, "rehearsal", scratch=scratch, index="rehearsal/index", index_crcs=index.crcs)
-    sink = PartWriter(store, f"rehearsal/{reducer}", 0, grouped_order=False, scratch=scratch)
-    run_reduce(functions, exchange.read(0, [mapped.receipt]), sink, meter=Meter(), budget=_BUDGET, scratch=scratch)
-    run_map_to_part(functions, _blocks(), PartWriter(store, f"rehearsal/{mapper}", 0, grouped_order=False, scratch=scratch), meter=Meter())
+    write_plan(stage.objects, plan, splits)
+    done = Task(stage, plan, program, AttemptId(TaskId(Phase.MAP, 0), 1), Meter(), Path(gettempdir()))
+    mapped = [_commit(replace(done, attempt=AttemptId(TaskId(Phase.MAP, number), 1), meter=Meter())) for number in range(plan.maps)]
+    gather(plan, Phase.MAP, mapped, objects=stage.objects, ledger=Ledger(stage.table, _JOB))
+    _commit(replace(done, attempt=AttemptId(TaskId(Phase.REDUCE, 0), 1), meter=Meter()))
+    perform(replace(done, plan=replace(plan, reducers=0), meter=Meter()))
 
 
-def _blocks() -> Iterator[RecordBlock]:
-    yield RecordBlock("rehearsal", ["a", "b"], 2, lambda _: -1, 0)
+def _commit(task: Task) -> Commit:
+    output: Output = perform(task)
+    receipts = (output.receipt,) if output.receipt else ()
+    return Commit(task.attempt, "", 0.0, 0.0, task.meter.numbers(0), receipts=receipts, part=output.part)
 
 
-def _functions() -> Functions:
-    return Functions(_pair, False, as_reduce(sum), False, natural_combiner(sum), False)  # noqa: FBT003 - a row of facts
-
-
-def _pair(record: Any) -> Iterator[tuple[Any, int]]:
+def _pair(record: str) -> Iterator[tuple[str, int]]:
     yield record, 1
+
+
+def _total(_: str, values: Iterable[int]) -> int:
+    return sum(values)

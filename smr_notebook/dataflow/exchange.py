@@ -15,6 +15,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import tee
 from typing import IO, TYPE_CHECKING, cast
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _IN_MEMORY = 4 << 20  # a run up to so many bytes never touches the scratch folder
 _FOOTER_READERS = 8  # a footer is a small read, so that its time is the store's latency
 _MOST_AHEAD = 16 << 20  # of slices, before they are asked for
+_FEW = 4  # runs that are not worth a thread
 _FOOTERS_AT_ONCE = 256  # footers of many partitions are as large as the index
 
 
@@ -187,10 +189,11 @@ def gather_index(objects: ObjectStore, receipts: Sequence[Receipt], partitions: 
         CorruptObjectError: A run is missing, damaged, or has another number of partitions.
     """
     rows = np.zeros((partitions, len(receipts)), ROW)  # as it is stored: for a large job it is most of the memory
-    with ThreadPoolExecutor(_FOOTER_READERS) as pool:
+    with nullcontext() if len(receipts) <= _FEW else ThreadPoolExecutor(_FOOTER_READERS) as pool:
+        side_by_side = map if pool is None else pool.map
         for start in range(0, len(receipts), _FOOTERS_AT_ONCE):
             some = receipts[start : start + _FOOTERS_AT_ONCE]
-            fetched = pool.map(lambda receipt: _rows(_getter(objects, receipt.key), receipt), some)
+            fetched = side_by_side(lambda receipt: _rows(_getter(objects, receipt.key), receipt), some)
             for task, (receipt, found) in enumerate(zip(some, fetched, strict=True), start):
                 if len(found) != partitions:
                     raise CorruptObjectError(

@@ -4,6 +4,7 @@ Rules:
 
 * Input order is kept: reading the splits in number order, and the spans of each in order, reads the objects in order.
 * Every byte of every object is in exactly one span. An object without bytes has one span `[0, 0)`.
+* An object with `cuts` is cut there and nowhere else.
 * A cuttable object larger than `split_bytes` is cut into equal spans (to one byte), none larger than that.
 * Neighbours that fit together share a split: at most `split_bytes`, and at most 1,000 spans with bytes. A larger object
   that cannot be cut stands alone.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from smr_notebook.errors import ConfigError
 from smr_notebook.model import ObjectInfo, Span, Split
@@ -33,13 +35,15 @@ class PlannedObject:
         scheme: Which input source reads it.
         info: Key, size and version as found.
         cuttable: Whether a task may read a part of it (see `compression.cuttable`).
-        packable: Whether it may share a task with its neighbours.
+        packable: Whether it, or a piece of it, may share a task with its neighbours.
+        cuts: Bytes at which it must be cut, ascending, without its ends.
     """
 
     scheme: str
     info: ObjectInfo
     cuttable: bool
     packable: bool = True
+    cuts: tuple[int, ...] = ()
 
 
 def choose_split_bytes(total: int, *, slots: int, requested: int | None) -> int:
@@ -99,6 +103,6 @@ def plan_splits(objects: Iterable[PlannedObject], *, split_bytes: int) -> tuple[
 def _spans(planned: PlannedObject, split_bytes: int) -> Iterator[Span]:
     info = planned.info
     pieces = max(1, -(-info.size // split_bytes)) if planned.cuttable else 1
-    for piece in range(pieces):
-        start, stop = (info.size * number // pieces for number in (piece, piece + 1))
+    ends = (*planned.cuts, info.size) if planned.cuts else [info.size * number // pieces for number in range(1, pieces + 1)]
+    for start, stop in pairwise((0, *ends)):
         yield Span(planned.scheme, info.key, start, stop, info.size, info.version)

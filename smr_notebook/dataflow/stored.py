@@ -11,8 +11,9 @@ Rules:
 * Item order is kept, and each item is taken from the iterable once and stored as it is at that moment. So only the items of a
   list or tuple share a memo (which saves storing a notebook's class with each instance): an iterator may give the same
   object again with other content, and a memo would repeat the first.
-* An object is one map task. With a known length there are `8 * slots` objects of equal count, or one for each item; without
-  one, each takes so many items that it stays a small share of those before it. No object is much larger than `split_bytes`.
+* An object is one map task; whoever stores it may put several that are one frame each behind one another. With a known length there are
+  `8 * slots` objects of equal count, or one for each item; without one, each takes so many items that it stays a small share of those
+  before it. No object is much larger than `split_bytes`.
 * Objects of a job never change and carry checksums: they have no version, and are read without a look at the plan.
 """
 
@@ -139,6 +140,26 @@ def read_frame(span: Span, source: InputSource) -> Iterator[RecordBlock]:
         yield RecordBlock(FRAME, _load(_unpickle_rows, body, span), size, _nowhere, begin)
 
 
+def is_one_frame(data: Sequence[bytes]) -> bool:
+    """Whether the pieces of a stored object are one frame."""
+    return len(data) == 2  # its length, and itself
+
+
+def frame_ends(data: bytes, *, name: str) -> tuple[int, ...]:
+    """Return where each frame of a stored object ends.
+
+    Raises:
+        CorruptObjectError: It does not consist of frames.
+    """
+    ends, at = [], 0
+    while at < len(data):
+        at += _LENGTH.size + _LENGTH.unpack_from(data, at)[0] if at + _LENGTH.size <= len(data) else len(data) + 1
+        ends.append(at)
+    if at > len(data):
+        raise CorruptObjectError(f"{name} is not what was stored: it is cut, or a length in it differs. Submit the job again.")
+    return tuple(ends)
+
+
 # ---------------------------------------------------------------- writing
 
 
@@ -209,7 +230,7 @@ class _Stored(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._source.get(self._span.key, self._position, min(self._position + len(buffer), self._span.size))
+        data = self._source.get(self._span.key, self._position, min(self._position + len(buffer), self._span.stop))
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
@@ -217,7 +238,7 @@ class _Stored(io.RawIOBase):
 
 def _frames(span: Span, source: InputSource, kind: str) -> Iterator[tuple[bytes, int, int]]:
     """Yield the body of each frame, where the frame begins in the object, and the bytes that it takes there."""
-    file = io.BufferedReader(_Stored(span, source), _FETCH_BYTES)
+    file = io.BufferedReader(_Stored(span, source), max(min(_FETCH_BYTES, span.stop - span.start), 1))
     left = span.stop - span.start
     while left:
         begin = span.stop - left

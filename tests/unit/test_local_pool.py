@@ -208,7 +208,10 @@ def test_spares_are_made_while_nothing_is_to_be_done_and_serve_whoever_comes() -
 
 
 class AnyHistory(RuleBasedStateMachine):
-    """Whatever happens in whatever order: no call is lost, none reported twice, none doubled but behind one that took long, and no slot is exceeded by a start."""
+    """Whatever happens in whatever order: no call is lost, and none reported twice; none is doubled but behind one that took long.
+
+    No slot is exceeded by a start.
+    """
 
     def __init__(self) -> None:
         super().__init__()

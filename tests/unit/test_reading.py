@@ -5,15 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, Items
 from smr_notebook.control.reading import StoredInput, plan_input, store_input
-from smr_notebook.errors import InputEmptyError, StoreError
-from smr_notebook.model import Format
+from smr_notebook.dataflow.inputs import JobInput, open_blocks
+from smr_notebook.dataflow.splits import plan_splits
+from smr_notebook.dataflow.stored import read_items, store_items
+from smr_notebook.errors import CorruptObjectError, InputEmptyError, StoreError
+from smr_notebook.model import Format, Span
 from smr_notebook.ports import Buffer
 
 
@@ -42,7 +48,11 @@ class FarStore(MemoryStore):
         return super().put(key, data, if_absent=if_absent)
 
 
-def stored(store: MemoryStore, items: list[int], *, parallel: int) -> StoredInput:
+LONG = "x" * 70_000
+"""An item that shares no object with others."""
+
+
+def stored(store: MemoryStore, items: list[Any], *, parallel: int) -> StoredInput:
     found = store_input(Items(items), store, job="job", split_size=0, slots=1000, parallel=parallel)
     assert isinstance(found, StoredInput)
     return found
@@ -51,7 +61,8 @@ def stored(store: MemoryStore, items: list[int], *, parallel: int) -> StoredInpu
 @pytest.mark.parametrize("parallel", [1, 7])
 def test_items_arrive_whole_and_in_order(parallel: int) -> None:
     near, far = MemoryStore(), FarStore()
-    assert stored(near, list(range(5000)), parallel=1) == stored(far, list(range(5000)), parallel=parallel)
+    items = [(number, LONG) for number in range(50)]
+    assert stored(near, items, parallel=1) == stored(far, items, parallel=parallel)
     keys = [info.key for info in near.list_prefix("")]
     assert {key: far.get(key) for key in keys} == {key: near.get(key) for key in keys}
     assert far.most <= parallel
@@ -66,7 +77,7 @@ def test_thousands_of_workers_are_no_reason_for_thousands_of_tiny_objects() -> N
 
 def test_one_that_cannot_be_written_is_told() -> None:
     with pytest.raises(StoreError, match="000011 cannot be written"):
-        stored(FarStore(refuses="000011"), list(range(100)), parallel=4)
+        stored(FarStore(refuses="000011"), [LONG] * 100, parallel=4)
 
 
 def test_whatever_ends_the_making_ends_the_sending() -> None:
@@ -87,6 +98,52 @@ def test_what_was_stored_is_planned_from_what_is_there() -> None:
     planned = plan_input(named, {}, store=store, job="job", format="auto", split_size=0, slots=4)
     assert (planned.format, planned.records) == (Format.ITEMS, 3)
     assert [one.info.key for one in planned.objects] == [info.key for info in store.list_prefix(Layout("job").input)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    items=st.lists(
+        st.one_of(st.integers(), st.binary(max_size=100), st.sampled_from([1, 3_000, 70_000]).map(bytes)), min_size=1, max_size=60
+    ),
+    split_bytes=st.sampled_from([1, 100, 5_000, 1 << 20]),
+    slots=st.integers(1, 8),
+    as_iterator=st.booleans(),
+)
+def test_what_shares_an_object_is_planned_and_read_as_if_it_did_not(
+    items: list[Any], split_bytes: int, slots: int, as_iterator: bool
+) -> None:
+    store, apart = MemoryStore(), MemoryStore()
+    values = iter(items) if as_iterator else items
+    store_input(Items(values), store, job="job", split_size=split_bytes, slots=slots, parallel=1)
+    infos, _ = store_items(iter(items) if as_iterator else items, apart, "p", split_bytes=split_bytes, slots=slots)
+    planned = plan_input(
+        StoredInput(Format.ITEMS, len(items), split_bytes), {}, store=store, job="job", format="auto", split_size=split_bytes, slots=slots
+    )
+    splits = plan_splits(planned.objects, split_bytes=split_bytes)
+    assert [split.bytes for split in splits] == [info.size for info in infos]
+    blocks = [list(open_blocks(split, Format.ITEMS, {"job": JobInput(store)})) for split in splits]
+    alone = [list(read_items(Span("job", info.key, 0, info.size, info.size, ""), JobInput(apart))) for info in infos]
+    assert [[block.records for block in of_split] for of_split in blocks] == [[block.records for block in one] for one in alone]
+    assert sum(block.size for of_split in blocks for block in of_split) == sum(split.bytes for split in splits)
+
+
+def test_a_thousand_short_items_of_a_task_each_are_few_objects_and_a_thousand_splits() -> None:
+    store = MemoryStore()
+    named = store_input(Items(range(1000)), store, job="job", split_size=1, slots=2, parallel=1)
+    assert isinstance(named, StoredInput)
+    planned = plan_input(named, {}, store=store, job="job", format="auto", split_size=1, slots=2)
+    assert len(planned.objects) == 1
+    assert len(plan_splits(planned.objects, split_bytes=planned.split_bytes)) == 1000
+
+
+@pytest.mark.parametrize("kept", [-1, 5])
+def test_a_pack_that_is_cut_is_told(kept: int) -> None:
+    store = MemoryStore()
+    named = stored(store, [1, 2, 3], parallel=1)
+    (pack,) = store.list_prefix("")
+    store.put(pack.key, store.get(pack.key)[:kept])
+    with pytest.raises(CorruptObjectError, match="not what was stored"):
+        plan_input(named, {}, store=store, job="job", format="auto", split_size=0, slots=4)
 
 
 def test_nothing_is_no_input_and_a_location_is_left_alone() -> None:

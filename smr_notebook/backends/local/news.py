@@ -27,7 +27,7 @@ class NewsClock:
 
     def __init__(self, find: Callable[[], Path]) -> None:
         self._find = find
-        self._own = threading.local()
+        self._of_thread = threading.local()
 
     def now(self) -> float:
         """See `ports.Clock.now`."""
@@ -38,44 +38,50 @@ class NewsClock:
         end = time.monotonic() + seconds
         if least > 0:
             time.sleep(min(least, max(seconds, 0.0)))
-        connection = self._connection()
-        while connection is not None and (left := end - time.monotonic()) > 0:
-            ready, _, _ = select.select([connection], [], [], left)
-            if not ready:
-                return
-            if _heard(connection):
-                return
-            connection = self._drop()
-        time.sleep(max(end - time.monotonic(), 0.0))
+        if not self._own_line().heard(until=end):
+            time.sleep(max(end - time.monotonic(), 0.0))
 
-    def _connection(self) -> socket.socket | None:
-        """Return this thread's connection, made in this process; `None` where nobody answers."""
-        process, connection = getattr(self._own, "line", (0, None))
-        if process != os.getpid():
-            connection = _connect(self._find())
-            self._own.line = (os.getpid(), connection) if connection else (0, None)
-        return connection
-
-    def _drop(self) -> None:
-        _, connection = self._own.line
-        connection.close()
-        self._own.line = (0, None)
+    def _own_line(self) -> _Line:
+        """Return this thread's connection, made in this process."""
+        line: _Line | None = getattr(self._of_thread, "line", None)
+        if line is None or not line.stands:
+            line = self._of_thread.line = _Line(self._find())
+        return line
 
 
-def _connect(path: Path) -> socket.socket | None:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.connect(str(path))
-        connection.sendall(pack(Kind.WATCH))
-    except OSError:
-        connection.close()
-        return None
-    return connection
+class _Line:
+    """One connection to the service, if it answers."""
 
+    def __init__(self, path: Path) -> None:
+        self._process = os.getpid()
+        self._socket: socket.socket | None = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.connect(str(path))
+            self._socket.sendall(pack(Kind.WATCH))
+        except OSError:
+            self._close()
 
-def _heard(connection: socket.socket) -> bool:
-    """Take what came in, however often it was said, and return whether the connection still stands."""
-    try:
-        return bool(connection.recv(4096))
-    except OSError:
-        return False
+    def __del__(self) -> None:
+        self._close()
+
+    @property
+    def stands(self) -> bool:
+        return self._socket is not None and self._process == os.getpid()
+
+    def heard(self, *, until: float) -> bool:
+        """Wait for news up to a time of `time.monotonic`, and return whether there was any, or nothing but time passed."""
+        if self._socket is None:
+            return False
+        ready, _, _ = select.select([self._socket], [], [], max(until - time.monotonic(), 0.0))
+        try:
+            stands = not ready or bool(self._socket.recv(4096))  # however often it was said
+        except OSError:
+            stands = False
+        if not stands:
+            self._close()
+        return stands
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
