@@ -247,20 +247,28 @@ def _installed(module: types.ModuleType | None) -> bool:
         return False
     if file is None or module.__name__.partition(".")[0] == "smr_notebook":
         return True
+    return _in_installation(file)
+
+
+@functools.lru_cache(maxsize=8_192)
+def _in_installation(file: str) -> bool:
     return "site-packages/" in file or "dist-packages/" in file or file.startswith(_installed_roots())
 
 
 def _own_modules() -> dict[str, types.ModuleType]:
-    return {
-        name: module
-        for name, module in sorted(sys.modules.items())
+    own = [
+        (name, module)
+        for name, module in list(sys.modules.items())
         if name == getattr(module, "__name__", None) and name != "__main__" and not _installed(module)
-    }
+    ]
+    return dict(sorted(own))
 
 
 def _refuse_local_imports(name: str, function: object, own: dict[str, types.ModuleType]) -> None:
     code = _code(function)
     for part in _codes(code) if code else ():
+        if own.keys().isdisjoint(part.co_names):
+            continue
         for step in dis.get_instructions(part):
             if step.opname == "IMPORT_NAME" and step.argval in own:
                 raise UnpicklableError(

@@ -24,7 +24,7 @@ from smr_notebook.ports import Backend
 HANDLER: Final = "smr_notebook.handler:handle"
 TENANT: Final = "smr_notebook.control.messages:tenant"
 WARM: Final = "smr_notebook.handler:warm"
-_POLL: Final = (0.002, 0.25)
+_POLL: Final = (0.001, 0.25)
 _DATAFLOW: Final = (
     "smr_notebook.handler",
     "smr_notebook.backends.local.platform",  # the handler imports it when it opens one
