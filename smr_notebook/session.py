@@ -6,12 +6,13 @@ state of a job, so that another session on the same workspace, in another kernel
 
 from __future__ import annotations
 
+import math
 import secrets
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.config import Settings, from_machine, parse_size, read_dollars
@@ -38,6 +39,9 @@ from smr_notebook.ports import Backend, ObjectStore
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_TIDY_SECONDS: Final = 60.0
+"""How often one session removes old jobs, at most."""
 
 Map = Callable[..., Any]
 Reduce = Callable[..., Any]
@@ -98,6 +102,7 @@ class Session:
         else:
             told = {"platform": platform, "stack": stack, "region": region, "profile": profile}
             self.settings = from_machine({**(settings or {}), **{name: value for name, value in told.items() if value is not None}})
+        self._tidied = -math.inf
         required = read_requirements(requirements)
         self.backend = backend or OPENERS[self.settings.platform](self.settings, tuple(required))
         if required:
@@ -296,11 +301,14 @@ class Session:
         return _Begun(drive(job), stored.created, stored.warnings)
 
     def _tidy_up(self) -> None:
-        if self.backend.expires:
+        """Remove old jobs, now and then: it takes a look at each job of the workspace."""
+        now = self.backend.clock.now()
+        if self.backend.expires or now < self._tidied + _TIDY_SECONDS:
             return
+        self._tidied = now
         keep_seconds = self.settings.keep_days * 86_400
         with suppress(StoreError):  # an old job that cannot be removed is no reason against a new one
-            remove_expired(self.backend.objects, self.backend.table, now=self.backend.clock.now(), keep_seconds=keep_seconds)
+            remove_expired(self.backend.objects, self.backend.table, now=now, keep_seconds=keep_seconds)
 
     def _new_identifier(self) -> str:
         while True:

@@ -23,6 +23,13 @@ class ClockTests:
             clock.sleep(left)
         assert clock.now() >= end
 
+    def test_who_wants_no_news_for_a_while_sleeps_no_longer_than_it_says(self, clock: Clock) -> None:
+        """It is a wish for less than the time that it sleeps, and harmless where nothing would wake it."""
+        end = clock.now() + 0.02
+        while (left := end - clock.now()) > 0:
+            clock.sleep(left, least=min(left, 0.01))
+        assert end <= clock.now() < end + 500
+
     def test_a_time_that_has_passed_is_not_waited_for(self, clock: Clock) -> None:
         """Callers subtract times."""
         before = clock.now()

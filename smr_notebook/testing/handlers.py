@@ -86,6 +86,16 @@ def nothing(payload: bytes, context: Context) -> bytes:  # noqa: ARG001 - a hand
     return b""
 
 
+def somebody(_: bytes) -> str:
+    """Say whose a call is: all are of one tenant."""
+    return "somebody"
+
+
+def unready(location: str) -> None:
+    """Fail to prepare for calls."""
+    raise ZeroDivisionError(f"{location} is not ready")
+
+
 def _write(path: Path, text: str) -> None:
     hidden = path.with_name(f".{path.name}")
     hidden.write_text(text)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
+from smr_notebook.backends.local.news import NewsClock
 from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.testing.clock import ClockTests
@@ -20,6 +22,14 @@ class TestSystemClock(ClockTests):
     def test_it_tells_the_time_of_this_machine(self, clock: SystemClock) -> None:
         before = time.time()
         assert before <= clock.now() <= time.time()
+
+
+class TestNewsClock(ClockTests):
+    """Where no service runs; one that does is in `integration/test_local_service.py`."""
+
+    @pytest.fixture
+    def clock(self, tmp_path: Path) -> NewsClock:
+        return NewsClock(lambda: tmp_path / "nobody.sock")
 
 
 class TestSimulatedClock(ClockTests):

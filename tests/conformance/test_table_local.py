@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from smr_notebook.backends.local.table import SqliteTable
+from smr_notebook.backends.local.upkeep import LogKeeper
 from smr_notebook.errors import FormatVersionError, StoreError
 from smr_notebook.ports import Row
 from smr_notebook.testing.races import count_up, in_threads
@@ -152,3 +153,38 @@ def test_a_call_that_fails_leaves_the_table_usable(table: SqliteTable) -> None:
     with pytest.raises(StoreError, match="NOT NULL"):
         table.put("g", "k", None, expect=1)  # type: ignore[arg-type]
     assert table.put("g", "k", b"y", expect=1) == Row("k", 2, b"y")
+
+
+def test_the_log_is_moved_into_the_file_while_the_table_is_open(table: SqliteTable, path: Path) -> None:
+    for number in range(300):
+        table.put("g", str(number), bytes(1000), expect=0)
+    before = path.stat().st_size
+    keeper = LogKeeper(path)
+    for _ in range(1000):
+        keeper.wrote()
+    keeper.rest()
+    assert before < 100_000
+    assert path.stat().st_size > 300_000
+    assert len(table.query("g")) == 300
+
+
+def test_a_long_log_begins_anew(table: SqliteTable, path: Path) -> None:
+    def write(rows: int) -> int:
+        for number in range(rows):
+            row = table.get("g", str(number))
+            table.put("g", str(number), bytes(30_000), expect=row.version if row else 0)
+        return path.with_name(f"{path.name}-wal").stat().st_size
+
+    long = write(800)
+    keeper = LogKeeper(path)
+    for _ in range(1000):
+        keeper.wrote()
+    keeper.rest()
+    assert write(400) == long > 16 << 20
+
+
+def test_a_log_that_cannot_be_moved_is_left_for_another_time(tmp_path: Path) -> None:
+    keeper = LogKeeper(tmp_path / "no" / "such" / "folder" / "table.sqlite")
+    for _ in range(1000):
+        keeper.wrote()
+    keeper.rest()

@@ -16,6 +16,7 @@ import pytest
 
 from smr_notebook.backends.local.address import find_address, sweep, take_lock
 from smr_notebook.backends.local.client import LocalFunctions
+from smr_notebook.backends.local.news import NewsClock
 from smr_notebook.backends.local.wire import Status
 from smr_notebook.environment import environment
 from smr_notebook.errors import ServiceError
@@ -24,6 +25,7 @@ from smr_notebook.testing.waiting import wait_until
 
 RECORD = "smr_notebook.testing.handlers:record"
 NOTHING = "smr_notebook.testing.handlers:nothing"
+SOMEBODY = "smr_notebook.testing.handlers:somebody"
 
 Open = Callable[..., LocalFunctions]
 
@@ -38,9 +40,19 @@ def open_service(workspace: Path, folder: Path) -> Iterator[Open]:
     """Make clients of the service of this test's workspace; at the end, all services are told to end."""
     clients: list[LocalFunctions] = []
 
-    def make(*, handler: str = RECORD, workers: int = 2, idle_seconds: float = 60.0, seconds: float = 600.0) -> LocalFunctions:
+    def make(
+        *, handler: str = RECORD, workers: int = 2, idle_seconds: float = 60.0, seconds: float = 600.0, tenant: str = "", warm: str = ""
+    ) -> LocalFunctions:
         client = LocalFunctions(
-            workspace, handler=handler, location=str(folder), workers=workers, idle_seconds=idle_seconds, seconds=seconds, preload=()
+            workspace,
+            handler=handler,
+            location=str(folder),
+            workers=workers,
+            idle_seconds=idle_seconds,
+            seconds=seconds,
+            preload=(),
+            tenant=tenant,
+            warm=warm,
         )
         clients.append(client)
         return client
@@ -163,6 +175,7 @@ STARTER = """
 import sys
 from pathlib import Path
 from smr_notebook.backends.local.client import LocalFunctions
+from smr_notebook.backends.local.news import NewsClock
 from smr_notebook.testing.handlers import Order
 workspace, folder, name = sys.argv[1:]
 client = LocalFunctions(Path(workspace), handler="smr_notebook.testing.handlers:record", location=folder, workers=2, preload=())
@@ -246,6 +259,7 @@ FORKER = """
 import os, sys
 from pathlib import Path
 from smr_notebook.backends.local.client import LocalFunctions
+from smr_notebook.backends.local.news import NewsClock
 from smr_notebook.testing.handlers import Order
 workspace, folder = sys.argv[1:]
 client = LocalFunctions(Path(workspace), handler="smr_notebook.testing.handlers:record", location=folder, workers=2, preload=())
@@ -272,6 +286,60 @@ def test_a_thousand_calls_of_nothing_all_end(open_service: Open) -> None:
         client.invoke(b"")
     wait_until(lambda: status_of(client).ended == 1_000)
     assert len(status_of(client).workers) <= 2
+
+
+def test_a_call_that_does_not_end_holds_none_up(open_service: Open, folder: Path) -> None:
+    """Calls may be handed to the worker that runs it: they run elsewhere then, be it left alone or killed."""
+    client = open_service(tenant=SOMEBODY)
+    for number in range(40):
+        client.invoke(Order(f"before{number}").payload())
+    client.invoke(Order("held", waits="never").payload())
+    for number in range(200):
+        client.invoke(Order(f"behind{number}").payload())
+    wait_until(lambda: len({path.name.split("-")[1] for path in files(folder, "ended-b*")}) == 240)
+    [started] = files(folder, "started-held-*")
+    os.kill(json.loads(started.read_text())["pid"], signal.SIGKILL)
+    assert json.loads(notice(folder)["failed"])["name"] == "held"
+    run(client, folder, "next")
+
+
+def test_who_calls_from_inside_is_not_answered_and_loses_nothing(open_service: Open, workspace: Path, folder: Path) -> None:
+    run(open_service(), folder, "first")
+    inside = LocalFunctions(workspace, handler=RECORD, location=str(folder), workers=2, preload=(), inside=True)
+    for number in range(200):
+        inside.invoke(Order(f"post{number}").payload())
+    wait_until(lambda: len(files(folder, "ended-post*")) == 200)
+    inside.close()
+
+
+def test_a_service_with_tenants_keeps_workers_ready_and_each_tenant_its_own(open_service: Open, folder: Path) -> None:
+    client = open_service(tenant=SOMEBODY)
+    run(client, folder, "first")
+    wait_until(lambda: len(status_of(client).workers) == 3)  # the one that ran, and a spare for each slot
+    spares = set(status_of(client).workers) - {json.loads(files(folder, "started-first-*")[0].read_text())["pid"]}
+    client.invoke(Order("long", waits="end").payload())
+    run(client, folder, "second")
+    assert json.loads(files(folder, "started-second-*")[0].read_text())["pid"] in spares
+    (folder / "end").touch()
+
+
+def test_a_worker_that_cannot_be_warmed_up_says_so_in_the_log_and_works(open_service: Open, workspace: Path, folder: Path) -> None:
+    client = open_service(tenant=SOMEBODY, warm="smr_notebook.testing.handlers:unready")
+    run(client, folder, "one")
+    wait_until(lambda: "is not ready" in (workspace / "service.log").read_text())
+    assert files(folder, "notice-*") == []
+
+
+def test_who_sleeps_outside_is_woken_by_the_end_of_a_call_of_nobody(open_service: Open, folder: Path) -> None:
+    client = open_service()
+    run(client, folder, "first")
+    clock = NewsClock(client.find)
+    clock.sleep(0.0)  # from here on it listens
+    client.invoke(Order("news").payload())
+    clock.sleep(3600.0)
+    wait_until(lambda: files(folder, "ended-news-*"))
+    client.shutdown()
+    clock.sleep(0.01)  # nobody answers, and time passes
 
 
 def test_the_zygote_has_one_thread_when_it_forks(workspace: Path, folder: Path) -> None:

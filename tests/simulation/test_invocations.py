@@ -533,6 +533,17 @@ def test_a_dead_worker_is_told_at_once(job: Job) -> None:
     assert (failure.kind, failure.message) == ("crash", "killed by signal 9")
 
 
+def test_a_worker_that_died_behind_its_commit_has_done_its_work(job: Job) -> None:
+    next(job.looking())
+    (message, *_) = job.service.calls
+    mine = claim(job.ledger, message.attempt_id, owner="w1", clock=job.clock, lease=15)
+    assert mine is not None
+    deliver(job.backend, "3f9a", mine, Output(), numbers=Numbers())
+    handle_death(job.backend, DeathNotice(message, "w1", "killed by signal 9"))
+    (attempt,) = job.ledger.snapshot().attempts[message.attempt_id.task]
+    assert (attempt.state, attempt.failure) == (AttemptState.DONE, None)
+
+
 def test_a_dead_coordinator_is_followed_by_another_but_not_for_ever(job: Job) -> None:
     notice = DeathNotice(coordinate("3f9a"), "first", "killed by signal 9")
     next(job.looking("first"))

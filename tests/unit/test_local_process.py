@@ -67,6 +67,19 @@ def test_a_sleep_says_so_and_is_ended_by_a_wake_up(ends: tuple[socket.socket, so
     thread.join()
 
 
+def test_calls_that_come_while_one_sleeps_wait_for_their_turn(ends: tuple[socket.socket, socket.socket], tmp_path: Path) -> None:
+    service, worker = ends
+    settings = replace(SETTINGS, handler="smr_notebook.testing.handlers:record", location=str(tmp_path), memory_bytes=1)
+    thread = threading.Thread(target=_Worker(worker, settings).serve)
+    thread.start()
+    service.sendall(call(Order("sleeper", sleeps=3600.0).payload()))
+    assert read_frame(service)[0] is Kind.SLEEP
+    service.sendall(call(Order("next").payload()) + pack(Kind.WAKE))
+    assert [read_frame(service)[0], read_frame(service)] == [Kind.AWAKE, (Kind.ENDED, b"\x01")]
+    thread.join()
+    assert not list(tmp_path.glob("started-next-*")), "who leaves leaves the rest to others"
+
+
 def test_a_handler_is_found_by_its_name_and_missed_by_a_wrong_one() -> None:
     assert named("smr_notebook.testing.handlers:nothing") is nothing
     with pytest.raises(ModuleNotFoundError):
