@@ -23,6 +23,7 @@ from smr_notebook.control.reading import plan_input, store_input
 from smr_notebook.control.work import Task, perform
 from smr_notebook.dataflow.code import capture, load_program
 from smr_notebook.dataflow.functions import Functions
+from smr_notebook.dataflow.memory import room_of
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.pair_programs import PairProgram
 from smr_notebook.dataflow.splits import plan_splits
@@ -65,12 +66,13 @@ def rehearse_on(stage: Backend) -> None:
         grouped_order=False,
         input_bytes=sum(split.bytes for split in splits),
         input_records=source.records,
-        budget=1 << 20,
+        budget=1 << 30,
         policy=Policy(),
         environment=environment(),
     )
     write_plan(stage.objects, plan, splits)
-    done = Task(stage, plan, program, AttemptId(TaskId(Phase.MAP, 0), 1), Meter(), Path(gettempdir()))
+    room = room_of(plan.budget, bare=0, resident=lambda: 0)
+    done = Task(stage, plan, program, AttemptId(TaskId(Phase.MAP, 0), 1), Meter(), Path(gettempdir()), room)
     mapped = [_commit(replace(done, attempt=AttemptId(TaskId(Phase.MAP, number), 1), meter=Meter())) for number in range(plan.maps)]
     gather(plan, Phase.MAP, mapped, objects=stage.objects, ledger=Ledger(stage.table, _JOB))
     _commit(replace(done, attempt=AttemptId(TaskId(Phase.REDUCE, 0), 1), meter=Meter()))

@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Self
+from typing import Final, Self
 
 import psutil
 
@@ -56,6 +56,8 @@ GRACE = 2.0
 
 PATIENCE = 1.5
 """How many leases a heart may be held up before the watchdog ends its process."""
+
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 Abandon = Callable[[int], object]
 """Ends the process with an exit status. For a worker that shares its process, something that does not."""
@@ -245,9 +247,20 @@ class Heart:
 
 
 def resident_bytes() -> int:
-    """Return the resident memory of this process; 0 where the system does not tell."""
+    """Return the resident memory of this process; 0 where the system does not tell. It costs some microseconds."""
     try:
-        return int(_process(os.getpid()).memory_info().rss)
+        file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return _told_by_psutil(os.getpid())
+    try:
+        return int(os.read(file, 256).split()[1]) * _PAGE_BYTES
+    finally:
+        os.close(file)
+
+
+def _told_by_psutil(pid: int) -> int:
+    try:
+        return int(_process(pid).memory_info().rss)
     except psutil.Error:
         return 0
 

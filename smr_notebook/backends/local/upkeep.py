@@ -20,11 +20,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
-LONGEST_LOG: Final = 16_384
-"""Pages of the log at which a commit moves it after all: 64 MB."""
+LONGEST_LOG: Final = 8_192
+"""Pages of the log at which a commit moves it after all: 32 MB."""
 
-_WRITES: Final = 1_000
-"""Writes of one process after which it moves the log: some eight megabytes of it."""
+_WRITES: Final = 500
+"""Writes of one process after which it moves the log: some four megabytes of it."""
 
 _LONG_LOG: Final = 4_096
 """Pages of the log above which it is made to begin anew."""
