@@ -175,8 +175,8 @@ def test_a_long_log_begins_anew(table: SqliteTable, path: Path) -> None:
         writer.execute("PRAGMA wal_autocheckpoint = 0")
 
         def write(rows: int) -> int:
-            for _ in range(rows):
-                writer.execute("UPDATE rows SET value = ?", (bytes(4_000_000),))
+            for number in range(rows):
+                writer.execute("UPDATE rows SET value = ?", (bytes([number]) * 4_000_000,))
             return path.with_name(f"{path.name}-wal").stat().st_size
 
         long = write(6)
