@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
 
 import psutil
@@ -38,21 +40,31 @@ def footprint(functions: LocalFunctions) -> Footprint:
     wait_until(lambda: _rests(functions))
     status = functions.status()
     assert status is not None
-    lasting = [psutil.Process(pid) for pid in (status.pid, status.zygote)] + [psutil.Process()]
-    workers = [psutil.Process(pid) for pid in status.workers]
+    lasting = [found for pid in (status.pid, status.zygote, os.getpid()) for found in _taken(pid)]
+    workers = [found for pid in status.workers for found in _taken(pid)]
     return Footprint(
         len(lasting) + len(workers),
-        _total(process.num_fds() for process in lasting + workers),
-        _total(process.num_threads() for process in lasting + workers),
-        _total(process.memory_info().rss for process in lasting),
-        max((process.memory_info().rss for process in workers), default=0),
+        sum(found.descriptors for found in lasting + workers),
+        sum(found.threads for found in lasting + workers),
+        sum(found.resident_bytes for found in lasting),
+        max((found.resident_bytes for found in workers), default=0),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    descriptors: int
+    threads: int
+    resident_bytes: int
+
+
+def _taken(pid: int) -> Iterator[_Taken]:
+    """Yield what a process takes; nothing for one that is gone, as a worker may be that has just been let go."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        yield _Taken(process.num_fds(), process.num_threads(), process.memory_info().rss)
 
 
 def _rests(functions: LocalFunctions) -> bool:
     status = functions.status()
     return status is not None and status.queued + status.running + status.sleeping == 0
-
-
-def _total(numbers: Iterable[int]) -> int:
-    return sum(numbers)
