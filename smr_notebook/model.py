@@ -37,6 +37,8 @@ class Format(StrEnum):
     """What the JSON text on each line stands for; empty lines are no records."""
     BINARY = "binary"
     """The whole object as `bytes`: one record."""
+    PARQUET = "parquet"
+    """A dict for each row, by the names of its columns."""
     ITEMS = "items"
     """The items of a Python iterable, stored by the session."""
     FRAME = "frame"

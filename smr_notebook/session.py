@@ -179,7 +179,7 @@ class Session:
                 `list`, `set` and their like, called with the values; or `None`: the mapped pairs are the result.
             input: A path, folder or glob, `smr.files(...)`, an iterable, or a pandas DataFrame.
             combine: Run on parts of a group before they travel: a function like `reduce`, or `True` for `reduce` itself.
-            format: `text`, `jsonl`, `binary`, or `auto`: by the names of the objects.
+            format: `text`, `jsonl`, `parquet`, `binary`, or `auto`: by the names of the objects.
             reducers: Number of partitions; by the size of the input if not given.
             split_size: Bytes of input for each map task, as a number or as text (`64MB`).
             name: Label, shown wherever the job is.

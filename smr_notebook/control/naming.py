@@ -22,8 +22,10 @@ from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError,
 from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource
 
-_TEXT_SUFFIXES_LATER = {".csv": "CSV", ".tsv": "CSV", ".parquet": "Parquet", ".arrow": "Arrow", ".feather": "Arrow"}
-_JSONL_SUFFIXES = {".jsonl", ".ndjson"}
+_READABLE = (Format.TEXT, Format.JSONL, Format.BINARY, Format.PARQUET)
+_CALLED = {Format.TEXT: "text", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet"}
+_SUFFIXES = {".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".parquet": Format.PARQUET, ".pq": Format.PARQUET}
+_SUFFIXES_LATER = {".csv": "CSV", ".tsv": "CSV", ".arrow": "Arrow", ".feather": "Arrow"}
 _COMPRESSED_SUFFIXES = {".gz", ".bz2", ".zst", ".zstd", ".xz"}
 
 
@@ -139,24 +141,24 @@ def choose_format(requested: str, found: Iterable[FoundObject]) -> Format:
         InputMixedError: The names tell different formats.
         PlanError: The names tell a format that this version does not read.
     """
-    readable = (Format.TEXT, Format.JSONL, Format.BINARY)
     if requested != "auto":
-        aliases = {"lines": Format.TEXT, "json": Format.JSONL, "bytes": Format.BINARY, **{str(item): item for item in readable}}
+        aliases = {"lines": Format.TEXT, "json": Format.JSONL, "bytes": Format.BINARY, **{str(item): item for item in _READABLE}}
         if requested not in aliases:
-            raise ConfigError(f"format {requested!r} is not known. Use auto, {', '.join(readable)}.")
+            raise ConfigError(f"format {requested!r} is not known. Use auto, {', '.join(_READABLE)}.")
         return aliases[requested]
     told = {_told(item.info.key): item.info.key for item in found}
     for suffix, key in told.items():
-        if suffix in _TEXT_SUFFIXES_LATER:
+        if suffix in _SUFFIXES_LATER:
             raise PlanError(
-                f"{key} looks like {_TEXT_SUFFIXES_LATER[suffix]}, which is not read by its columns yet. "
+                f"{key} looks like {_SUFFIXES_LATER[suffix]}, which is not read by its columns yet. "
                 f'Pass format="text" to map over its lines, or read it with pandas and pass the DataFrame.'
             )
-    formats = {Format.JSONL if suffix in _JSONL_SUFFIXES else Format.TEXT: key for suffix, key in told.items()}
+    formats = {_SUFFIXES.get(suffix, Format.TEXT): key for suffix, key in told.items()}
     if len(formats) > 1:
+        (first, key), (second, other), *_ = sorted(formats.items())
         raise InputMixedError(
-            f"The input mixes formats: {formats[Format.JSONL]} is JSON lines, {formats[Format.TEXT]} is text. "
-            f'Name them in two jobs, or say format="text" or format="jsonl".'
+            f"The input mixes formats: {key} is {_CALLED[first]}, {other} is {_CALLED[second]}. "
+            f'Name them in two jobs, or say format="{first}" or format="{second}".'
         )
     return next(iter(formats))
 

@@ -19,10 +19,11 @@ from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, FoundObject, Items, NamedInput, choose_format, empty_objects, find
 from smr_notebook.dataflow.code import modules_by_value
 from smr_notebook.dataflow.compression import HEAD_BYTES, cuttable
+from smr_notebook.dataflow.parquet import MAGIC, is_cuttable
 from smr_notebook.dataflow.splits import PlannedObject, choose_split_bytes
 from smr_notebook.dataflow.stored import frame_ends, is_one_frame, store_frame, store_items
 from smr_notebook.errors import InputEmptyError
-from smr_notebook.model import Format, ObjectInfo
+from smr_notebook.model import Format, ObjectInfo, Span
 from smr_notebook.ports import InputSource, ObjectStore
 
 LARGEST_CHUNK: Final = 128 * 2**20
@@ -202,7 +203,7 @@ def plan_input(
         objects = tuple(_stored_object(info, store) for info in store.list_prefix(Layout(job).input))
         return PlannedInput(objects, named.format, named.split_bytes, named.records)
     found = find(named, sources)
-    chosen = choose_format(format, found)
+    chosen = _told_format(format, found, sources)
     split_bytes = choose_split_bytes(sum(item.info.size for item in found), slots=slots, requested=split_size or None)
     objects = tuple(
         PlannedObject(item.scheme, item.info, cuttable=_cuttable(item, chosen, sources[item.scheme], split_bytes)) for item in found
@@ -218,7 +219,20 @@ def _stored_object(info: ObjectInfo, store: ObjectStore) -> PlannedObject:
     return PlannedObject("job", replace(info, version=""), cuttable=False, packable=False, cuts=cuts[:-1])
 
 
+def _told_format(requested: str, found: Sequence[FoundObject], sources: Mapping[str, InputSource]) -> Format:
+    """Return the format of the objects: what their names tell, or how the first one begins where names tell nothing."""
+    chosen = choose_format(requested, found)
+    if chosen is not Format.TEXT or requested != "auto":
+        return chosen
+    first = next(item for item in found if item.info.size)
+    if "." in first.info.key.rpartition("/")[2]:
+        return chosen
+    return Format.PARQUET if sources[first.scheme].get(first.info.key, 0, len(MAGIC)) == MAGIC else chosen
+
+
 def _cuttable(item: FoundObject, format: Format, source: InputSource, split_bytes: int) -> bool:
     if item.info.size <= split_bytes:
         return False  # nobody needs to know: it is not cut, and its reader looks at its head anyway
+    if format is Format.PARQUET:
+        return is_cuttable(Span(item.scheme, item.info.key, 0, item.info.size, item.info.size, item.info.version), source)
     return cuttable(source.get(item.info.key, 0, HEAD_BYTES), format)

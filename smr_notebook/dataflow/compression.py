@@ -122,8 +122,10 @@ def cuttable(head: bytes, format: Format) -> bool:
 
 
 def refuse_archive(head: bytes, name: str) -> None:
-    """Raise `InputFormatError` when the first `HEAD_BYTES` bytes of lines are those of an archive."""
+    """Raise `InputFormatError` when the first `HEAD_BYTES` bytes of lines are those of an archive, or of Parquet."""
     kind = _archive(head)
+    if head.startswith(b"PAR1"):
+        raise InputFormatError(f"{name} is Parquet: it holds tables, not lines. Read it with format='parquet'.")
     if kind is not None:
         raise InputFormatError(
             f"{name} is a {kind} archive: it holds files, not records. Unpack it and give the files, or read it with format='binary'."

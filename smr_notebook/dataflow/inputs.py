@@ -10,18 +10,24 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from smr_notebook.dataflow.binary import read_binary
 from smr_notebook.dataflow.jsonl import read_jsonl
-from smr_notebook.dataflow.positions import placed
+from smr_notebook.dataflow.parquet import read_parquet
+from smr_notebook.dataflow.positions import walk
 from smr_notebook.dataflow.records import Reader, RecordBlock
 from smr_notebook.dataflow.stored import read_frame, read_items
+from smr_notebook.dataflow.tables import TableBlock, open_tables
 from smr_notebook.dataflow.text import read_text
 from smr_notebook.errors import InputMissingError, InputReadError, ObjectNotFoundError, StoreError
 from smr_notebook.model import Format, ObjectInfo, Position, Split
 from smr_notebook.ports import InputSource, ObjectStore
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 __all__ = ["JobInput", "RecordBlock", "SplitInput", "open_blocks"]
 
@@ -30,6 +36,7 @@ _READERS: Mapping[Format, Reader] = MappingProxyType(
         Format.TEXT: read_text,
         Format.JSONL: read_jsonl,
         Format.BINARY: read_binary,
+        Format.PARQUET: read_parquet,
         Format.ITEMS: read_items,
         Format.FRAME: read_frame,
     }
@@ -54,20 +61,7 @@ def open_blocks(
         InputMissingError: An object is gone.
         InputReadError: An object cannot be read here.
     """
-    read = _READERS[format]
-    begin = after or Position(done=0, offset=split.spans[0].start)
-    done = begin.done
-    for number, span in enumerate(split.spans[begin.span :], begin.span):
-        here = begin if number == begin.span else Position(done=done, span=number, offset=span.start)
-        source = sources.get(span.scheme)
-        if source is None:
-            raise InputReadError(
-                f"{span.key} is to be read from {span.scheme!r}, which this worker cannot: it reads {', '.join(sorted(sources))}. "
-                "Submit the job to a session whose workers can."
-            )
-        for block in placed(read(replace(span, start=here.offset), source), here):
-            yield block
-            done = block.at.done + len(block.records)
+    return walk(split, _READERS[format], sources, after=after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +83,10 @@ class SplitInput:
     def blocks(self) -> Iterator[RecordBlock]:
         """Yield the records. Raises as `open_blocks` does."""
         return open_blocks(self.split, self.format, self.sources, after=self.after)
+
+    def tables(self, columns: tuple[str, ...] | None = None, *, filter: pc.Expression | None = None) -> Iterator[TableBlock]:
+        """Yield the records as columns. Arguments, result and errors as of `tables.open_tables`."""
+        return open_tables(self.split, self.format, self.sources, columns=columns, filter=filter, after=self.after)
 
 
 class JobInput:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -24,8 +25,11 @@ from smr_notebook.errors import InputFormatError
 from smr_notebook.model import Span
 from smr_notebook.ports import InputSource
 
-_BLANKS = b" \t\r\n"
-_FAST_REFUSES = (msgspec.DecodeError, ValueError, RecursionError)
+BLANKS = b" \t\r\n"
+"""What a line without a record is made of."""
+
+FAST_REFUSES = (msgspec.DecodeError, ValueError, RecursionError)
+"""What `msgspec` raises where `json.loads` is to be asked."""
 
 _decoder = msgspec.json.Decoder()
 
@@ -46,22 +50,27 @@ def read_jsonl(span: Span, source: InputSource, *, block_bytes: int = BLOCK_BYTE
     """
     lines = 0
     for block in read_lines(span, source, block_bytes=block_bytes):
-        ends = block.data.count(b"\n")
-        count = ends + (not block.data.endswith(b"\n") and block.data != b"")
-        records = _at_once(block.data, lines=count, inner=ends - block.data.endswith(b"\n"))
+        count = counted_lines(block.data)
+        records = decode_at_once(_decoder, block.data)
         if records is None:
             records = _one_by_one(block, span, before=lines)
         yield RecordBlock(span.key, records, block.size, partial(_locate, block), block.begin)
         lines += count
 
 
-def _at_once(data: bytes, *, lines: int, inner: int) -> list[object] | None:
-    """Decode a block in one call, or return `None` when only a look at each line can tell."""
-    if data.count(b"}\n{") != inner:
+def counted_lines(data: bytes) -> int:
+    """Return how many lines there are, the last one with or without its end."""
+    return data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
+
+
+def decode_at_once(decoder: msgspec.json.Decoder[Any], data: bytes) -> list[Any] | None:
+    """Decode lines in one call, or return `None` when only a look at each line can tell."""
+    lines = counted_lines(data)
+    if data.count(b"}\n{") != max(lines - 1, 0):
         return None
     try:
-        records: list[object] = _decoder.decode_lines(data)
-    except _FAST_REFUSES:
+        records: list[Any] = decoder.decode_lines(data)
+    except FAST_REFUSES:
         return None
     return records if len(records) == lines else None
 
@@ -72,14 +81,19 @@ def _one_by_one(block: LineBlock, span: Span, *, before: int) -> list[object]:
     for number, line in enumerate(block.data.split(b"\n"), start=before + 1):
         try:
             records.append(_decoder.decode(line))
-        except _FAST_REFUSES:
-            if line.strip(_BLANKS):
-                records.append(_slowly(LineBlock(line, offset, 0), span, number=number))
+        except FAST_REFUSES:
+            if line.strip(BLANKS):
+                records.append(slowly(LineBlock(line, offset, 0), span, number=number))
         offset += len(line) + 1
     return records
 
 
-def _slowly(block: LineBlock, span: Span, *, number: int) -> object:
+def slowly(block: LineBlock, span: Span, *, number: int) -> object:
+    """Return what the one line of a block stands for, as `json.loads` gives it. `number` is the line's in the span, from 1.
+
+    Raises:
+        InputFormatError: It is not JSON.
+    """
     text = decode(block, span, before=number - 1)
     try:
         value: object = json.loads(text)
@@ -96,7 +110,7 @@ def _locate(block: LineBlock, index: int) -> int:
     """Return the byte offset of record `index` of a block: of the line that is its number among those that are not blank."""
     offset = block.offset
     for line in block.data.split(b"\n"):
-        if line.strip(_BLANKS):
+        if line.strip(BLANKS):
             if index == 0:
                 return offset
             index -= 1

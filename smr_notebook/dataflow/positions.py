@@ -9,16 +9,49 @@ Rules of this module:
 * The records that the attempts of a task are given, one after the other, are those of its split; so are their numbers.
 * The bytes of a block count where its last record is done. What all attempts count sums to the bytes of the split, also where a
   reader cuts its blocks differently the second time, as it does when it begins in the middle of a span.
-* Only `placed` and `advanced` compute with positions. Everybody else passes them on.
+* Only `walk`, `placed` and `advanced` compute with positions. Everybody else passes them on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Protocol, Self, TypeVar
 
-from smr_notebook.dataflow.records import RecordBlock
-from smr_notebook.model import Position
+from smr_notebook.errors import InputReadError
+from smr_notebook.model import Position, Span, Split
+from smr_notebook.ports import InputSource
+
+
+class Block(Protocol):
+    """Some records of one object, in order, in whatever shape: what `RecordBlock` and `TableBlock` have in common."""
+
+    @property
+    def count(self) -> int:
+        """How many records there are."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Input bytes that it accounts for."""
+        ...
+
+    @property
+    def begin(self) -> int | None:
+        """Byte of the object at which a reader can begin with this very block; `None` where it must begin with the span."""
+        ...
+
+    @property
+    def at(self) -> Position:
+        """Position of the first record in the split."""
+        ...
+
+    def rest(self, dropped: int, *, size: int, at: Position) -> Self:
+        """Return the block without its first records, at a position, and accounting for so many bytes."""
+        ...
+
+
+_Block = TypeVar("_Block", bound=Block)
 
 
 def advanced(position: Position, records: int, size: int = 0) -> Position:
@@ -26,7 +59,36 @@ def advanced(position: Position, records: int, size: int = 0) -> Position:
     return replace(position, done=position.done + records, skip=position.skip + records, counted=position.counted + size)
 
 
-def placed(blocks: Iterable[RecordBlock], after: Position) -> Iterator[RecordBlock]:
+def walk(
+    split: Split, read: Callable[[Span, InputSource], Iterable[_Block]], sources: Mapping[str, InputSource], *, after: Position | None
+) -> Iterator[_Block]:
+    """Yield the blocks of a split with their positions, span after span.
+
+    Args:
+        split: What to read.
+        read: Reads one span.
+        sources: Input sources by scheme.
+        after: The position that another attempt reached: only what follows it is given. `None` for the whole split.
+
+    Raises:
+        InputReadError: No source reads that scheme here; and whatever `read` raises.
+    """
+    begin = after or Position(done=0, offset=split.spans[0].start)
+    done = begin.done
+    for number, span in enumerate(split.spans[begin.span :], begin.span):
+        here = begin if number == begin.span else Position(done=done, span=number, offset=span.start)
+        source = sources.get(span.scheme)
+        if source is None:
+            raise InputReadError(
+                f"{span.key} is to be read from {span.scheme!r}, which this worker cannot: it reads {', '.join(sorted(sources))}. "
+                "Submit the job to a session whose workers can."
+            )
+        for block in placed(read(replace(span, start=here.offset), source), here):
+            yield block
+            done = block.at.done + block.count
+
+
+def placed(blocks: Iterable[_Block], after: Position) -> Iterator[_Block]:
     """Yield the blocks of one span with their positions, without the records and bytes that are done.
 
     Args:
@@ -39,18 +101,8 @@ def placed(blocks: Iterable[RecordBlock], after: Position) -> Iterator[RecordBlo
     for block in blocks:
         if block.begin is not None:
             here = replace(here, offset=block.begin, skip=0, counted=0)
-        dropped, known = min(skip, len(block.records)), min(counted, block.size)
+        dropped, known = min(skip, block.count), min(counted, block.size)
         skip -= dropped
         counted -= known
-        yield replace(
-            block,
-            records=block.records[dropped:] if dropped else block.records,
-            size=block.size - known,
-            locate=_behind(block.locate, dropped) if dropped else block.locate,
-            at=advanced(here, dropped),
-        )
-        here = advanced(here, len(block.records), block.size - known)
-
-
-def _behind(locate: Callable[[int], int], dropped: int) -> Callable[[int], int]:
-    return lambda index: locate(index + dropped)
+        yield block.rest(dropped, size=block.size - known, at=advanced(here, dropped))
+        here = advanced(here, block.count, block.size - known)

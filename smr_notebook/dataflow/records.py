@@ -11,14 +11,15 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, Self
 
 from smr_notebook.errors import InputChangedError, InputReadError
 from smr_notebook.model import Position, Span
 from smr_notebook.ports import InputSource
 
-_NOWHERE_YET: Final = Position(done=0)
+NOWHERE_YET: Final = Position(done=0)
+"""Of a block that no split has placed yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,22 @@ class RecordBlock:
     size: int
     locate: Callable[[int], int]
     begin: int | None
-    at: Position = _NOWHERE_YET
+    at: Position = NOWHERE_YET
+
+    @property
+    def count(self) -> int:
+        """How many records there are."""
+        return len(self.records)
+
+    def rest(self, dropped: int, *, size: int, at: Position) -> Self:
+        """Return the block without its first records, at a position, and accounting for so many bytes."""
+        if not dropped:
+            return replace(self, size=size, at=at)
+        return replace(self, records=self.records[dropped:], size=size, locate=_behind(self.locate, dropped), at=at)
+
+
+def _behind(locate: Callable[[int], int], dropped: int) -> Callable[[int], int]:
+    return lambda index: locate(index + dropped)
 
 
 class Reader(Protocol):

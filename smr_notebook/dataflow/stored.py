@@ -24,7 +24,7 @@ import pickle
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import cloudpickle
 
@@ -49,6 +49,7 @@ _FETCH_BYTES = 4 << 20
 _LENGTH = struct.Struct("<Q")
 _ITEMS_HEAD = struct.Struct("<?I")
 
+_Loaded = TypeVar("_Loaded")
 _NextFrame = Callable[[int, int], tuple[bytes, int]]
 """Called with the number of the next record and the most records to take; gives a sealed frame and their count, 0 at the end."""
 
@@ -160,6 +161,12 @@ def frame_ends(data: bytes, *, name: str) -> tuple[int, ...]:
     return tuple(ends)
 
 
+def read_slices(span: Span, source: InputSource) -> Iterator[tuple[pd.DataFrame, int, int]]:
+    """Yield the DataFrames of one stored object, where each begins in it, and its bytes there. Raises as `read_items` does."""
+    for body, begin, size in _frames(span, source, FRAME):
+        yield _load(_unpickle_slice, body, span), begin, size
+
+
 # ---------------------------------------------------------------- writing
 
 
@@ -250,7 +257,7 @@ def _frames(span: Span, source: InputSource, kind: str) -> Iterator[tuple[bytes,
         yield unseal(kind, file.read(length), name=span.key), begin, _LENGTH.size + length
 
 
-def _load(unpickle: Callable[[bytes], list[Any]], body: bytes, span: Span) -> list[Any]:
+def _load(unpickle: Callable[[bytes], _Loaded], body: bytes, span: Span) -> _Loaded:
     try:
         return unpickle(body)
     except Exception as error:
@@ -270,9 +277,13 @@ def _unpickle_items(body: bytes) -> list[Any]:
     return [pickle.load(file) for _ in range(count)]
 
 
-def _unpickle_rows(body: bytes) -> list[Any]:
+def _unpickle_slice(body: bytes) -> pd.DataFrame:
     frame: pd.DataFrame = pickle.loads(body)  # imports pandas here and nowhere else in a worker: that takes half a second
-    return frame.to_dict("records")
+    return frame
+
+
+def _unpickle_rows(body: bytes) -> list[Any]:
+    return _unpickle_slice(body).to_dict("records")
 
 
 def _nowhere(index: int) -> int:  # noqa: ARG001 - the face of RecordBlock.locate

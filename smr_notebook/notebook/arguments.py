@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from smr_notebook.config import parse_size, read_dollars
 from smr_notebook.errors import ConfigError
 
-FORMATS = ("auto", "text", "lines", "jsonl", "binary", "bytes")
+FORMATS = ("auto", "text", "lines", "jsonl", "parquet", "binary", "bytes")
 _RANGE = re.compile(r"\brange\([^()]*\)")
 _FIELD = re.compile(r"\{[A-Za-z_][^{}]*\}")
 _UNKNOWN_CHOICE = re.compile(r"^invalid choice: '(?P<got>[^']*)'")
@@ -211,7 +211,7 @@ def _cell_parser() -> MagicParser:
     add("-o", "--into", type=variable, metavar="VAR", help="put the result into this variable, and show only the progress")
     add("-r", "--reducers", type=count(1), metavar="N", help="number of partitions (default: by the size of the input)")
     add("-c", "--combine", action="store_true", help="let reduce also combine on the map side (its law is checked first)")
-    add("-f", "--format", choices=FORMATS, default="auto", metavar="F", help="auto, text (lines), jsonl, binary (bytes)")
+    add("-f", "--format", choices=FORMATS, default="auto", metavar="F", help="auto, text (lines), jsonl, parquet, binary (bytes)")
     add("-s", "--split-size", type=_size, metavar="S", help="input for each map task, such as 64MB")
     add("--retries", type=count(0), metavar="N", help="further attempts of a task that failed")
     add("--max-cost", type=_dollars, metavar="$", help="stop launching before the job costs more than so many dollars")

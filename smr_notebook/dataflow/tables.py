@@ -1,0 +1,279 @@
+"""Tables: from a split to blocks of columns, for whoever works on columns and needs no record of its own.
+
+The rows of a split are its records in the same order, whatever the plan, with the same positions. A column is an Arrow array where
+the format has types (Parquet, the rows of a DataFrame), and a list of exact Python values where it has not (JSON lines, items).
+
+Rules:
+
+* Only named columns are read and decoded.
+* A record that lacks a field has `None` there. A Parquet object, or a DataFrame, that lacks a column is an error.
+* A row group whose statistics rule a filter out is not read: it counts as records, and gives no rows. Nothing else is filtered here.
+* A format is a row of `_READERS`. Lines of text and whole objects have no columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+
+import pyarrow as pa
+
+from smr_notebook.dataflow.json_columns import read_json_columns
+from smr_notebook.dataflow.jsonl import read_jsonl
+from smr_notebook.dataflow.parquet import ParquetSpan, RowGroup, open_span
+from smr_notebook.dataflow.positions import walk
+from smr_notebook.dataflow.records import NOWHERE_YET, RecordBlock, SpanBytes
+from smr_notebook.dataflow.stored import FRAME, read_items, read_slices
+from smr_notebook.errors import InputFormatError, PlanError
+from smr_notebook.model import Format, Position, Span, Split
+from smr_notebook.ports import InputSource
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow.compute as pc
+
+__all__ = ["TableBlock", "TableColumn", "column_names", "has_columns", "open_tables", "require_columns"]
+
+BATCH_BYTES: Final = 8 << 20
+"""About how many bytes of Arrow columns a block has."""
+
+_LOOKED_AT: Final = 10_000
+
+TableColumn: TypeAlias = "pa.Array[Any] | list[Any]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TableBlock:
+    """Some rows of one object, in order, as columns.
+
+    Attributes:
+        source: Object that they came from, as `map` gets it.
+        columns: By name, each with `rows` values.
+        rows: How many there are.
+        size: Input bytes that the block accounts for.
+        begin: As of `RecordBlock`.
+        records: Records that the block accounts for: as many as rows, or those of a row group that was not read for its statistics.
+        at: Position of its first record in the split.
+    """
+
+    source: str
+    columns: Mapping[str, TableColumn]
+    rows: int
+    size: int
+    begin: int | None
+    records: int
+    at: Position = NOWHERE_YET
+
+    @property
+    def count(self) -> int:
+        """How many records it accounts for."""
+        return self.records
+
+    def rest(self, dropped: int, *, size: int, at: Position) -> Self:
+        """Return the block without its first records, at a position, and accounting for so many bytes."""
+        if not dropped:
+            return replace(self, size=size, at=at)
+        columns = {name: column[dropped:] for name, column in self.columns.items()}
+        return replace(self, columns=columns, rows=max(0, self.rows - dropped), size=size, records=self.records - dropped, at=at)
+
+
+def open_tables(
+    split: Split,
+    format: Format,
+    sources: Mapping[str, InputSource],
+    *,
+    columns: tuple[str, ...] | None = None,
+    filter: pc.Expression | None = None,
+    after: Position | None = None,
+    batch_bytes: int = BATCH_BYTES,
+) -> Iterator[TableBlock]:
+    """Yield the rows of a split as columns, block by block, in input order.
+
+    Args:
+        split: What to read.
+        format: How bytes become records.
+        sources: Input sources by scheme.
+        columns: Names of those that are read, in the order in which they are given; `None` for all. Without types, all are those that
+            occur in a block.
+        filter: What the rows are going to be filtered by. Row groups that cannot have such rows are not read, and count as records;
+            the filter is left to the caller.
+        after: The position that another attempt reached: only what follows it is given. `None` for the whole split.
+        batch_bytes: About how many bytes of Arrow columns a block has.
+
+    Raises:
+        PlanError: The format has no columns.
+        InputError: As of `inputs.open_blocks`; a record has no columns; an object lacks a column.
+    """
+    read = _READERS.get(format)
+    if read is None:
+        raise PlanError(
+            f"The input is {format}, whose records have no columns. Columns are read from {_named(_READERS)}; else use a map function."
+        )
+    names = None if columns is None else tuple(dict.fromkeys(columns))
+    return walk(split, partial(read, want=_Want(names, filter, batch_bytes)), sources, after=after)
+
+
+def has_columns(format: Format) -> bool:
+    """Whether `open_tables` reads a format."""
+    return format in _READERS
+
+
+def column_names(splits: Iterable[Split], format: Format, sources: Mapping[str, InputSource]) -> tuple[str, ...]:
+    """Return the names of the columns: all of a typed format, else those of the first records, at least 10,000 of them.
+
+    Args:
+        splits: What is going to be read.
+        format: How bytes become records.
+        sources: Input sources by scheme.
+
+    Raises:
+        PlanError, InputError: As of `open_tables`.
+    """
+    found: dict[str, None] = {}
+    records = 0
+    for block in chain.from_iterable(open_tables(split, format, sources, batch_bytes=1) for split in splits):
+        found.update(dict.fromkeys(block.columns))
+        records += block.records
+        if records >= _LOOKED_AT or (records and format in {Format.PARQUET, Format.FRAME}):
+            break
+    return tuple(found)
+
+
+def require_columns(columns: Iterable[str], splits: Iterable[Split], format: Format, sources: Mapping[str, InputSource]) -> None:
+    """Refuse a job whose input seems to lack a column, before it runs. Arguments as of `column_names`.
+
+    Raises:
+        PlanError: There is no such column (in what `column_names` looks at).
+        InputError: The input cannot be read.
+    """
+    there = column_names(splits, format, sources)
+    missing = [name for name in columns if name not in there]
+    if missing:
+        raise PlanError(_lacking("The input", missing, there))
+
+
+# ---------------------------------------------------------------- readers
+
+
+@dataclass(frozen=True, slots=True)
+class _Want:
+    """What is asked for, beside the split."""
+
+    columns: tuple[str, ...] | None
+    filter: pc.Expression | None
+    batch_bytes: int
+
+    def of(self, there: Sequence[str], name: str) -> Sequence[str]:
+        """Return the names to read of an object that has these. Raises `InputFormatError`."""
+        if self.columns is None:
+            return there
+        missing = [column for column in self.columns if column not in there]
+        if missing:
+            raise InputFormatError(_lacking(name, missing, there))
+        return self.columns
+
+
+def _read_parquet(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
+    if span.start == span.stop:
+        SpanBytes(span, source).verify()
+        return
+    with open_span(span, source) as opened:
+        names = want.of(opened.names, span.key)
+        kept = opened.kept(want.filter)
+        for group in opened.groups:
+            if group.number in kept:
+                yield from _read_group(span, opened, group, names=names, batch_bytes=want.batch_bytes)
+            else:
+                nothing = {name: pa.array([], opened.schema.field(name).type) for name in names}
+                yield TableBlock(span.key, nothing, 0, group.size, group.begin, group.rows)
+        if opened.rest():
+            yield TableBlock(span.key, {}, 0, opened.rest(), None, 0)
+
+
+def _read_group(span: Span, opened: ParquetSpan, group: RowGroup, *, names: Sequence[str], batch_bytes: int) -> Iterator[TableBlock]:
+    left, begin, done = group.size, group.begin, 0
+    for batch in opened.batches(group, columns=names, batch_bytes=batch_bytes):
+        rows = batch.num_rows
+        done += rows
+        size = left if done >= group.rows else group.size * rows // group.rows
+        left -= size
+        yield TableBlock(span.key, dict(zip(names, batch.columns, strict=True)), rows, size, begin, rows)
+        begin = None
+    if left:
+        yield TableBlock(span.key, {name: pa.array([], opened.schema.field(name).type) for name in names}, 0, left, begin, 0)
+
+
+def _read_jsonl(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
+    if want.columns is None:
+        yield from (_of_dicts(block, span, None) for block in read_jsonl(span, source))
+        return
+    for block, columns, rows in read_json_columns(span, source, want.columns):
+        yield TableBlock(span.key, columns, rows, block.size, block.begin, rows)
+
+
+def _read_items(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
+    return (_of_dicts(block, span, want.columns) for block in read_items(span, source))
+
+
+def _of_dicts(block: RecordBlock, span: Span, names: Sequence[str] | None) -> TableBlock:
+    records: Sequence[Any] = block.records
+    if not set(map(type, records)) <= {dict}:
+        _refuse_others(block, span)
+    if names is None:
+        names = [name for name in dict.fromkeys(chain.from_iterable(records)) if isinstance(name, str)]
+    columns: dict[str, TableColumn] = {name: [record.get(name) for record in records] for name in names}
+    return TableBlock(block.source, columns, len(records), block.size, block.begin, len(records))
+
+
+def _refuse_others(block: RecordBlock, span: Span) -> None:
+    for index, record in enumerate(block.records):
+        if not isinstance(record, dict):
+            offset = block.locate(index)
+            place = f"{span.key}, the line at offset {offset:,}," if offset >= 0 else f"An item of the input ({span.key})"
+            raise InputFormatError(
+                f"{place} is no JSON object or dict but a {type(record).__name__}, which has no columns: {str(record)[:80]!r}. "
+                "Give records that are dicts, or use a map function."
+            )
+
+
+def _read_frame(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
+    for frame, begin, size in read_slices(span, source):
+        names = want.of(list(frame.columns), "The DataFrame")
+        columns = {name: _of_series(frame[name]) for name in names}
+        yield TableBlock(FRAME, columns, len(frame), size, begin, len(frame))
+
+
+def _of_series(series: pd.Series[Any]) -> TableColumn:
+    """Return a column of a DataFrame as Arrow, where its dtype has a type there and holds no Python objects."""
+    if series.dtype != object:
+        try:
+            array: Any = pa.array(series, from_pandas=False)
+        except (pa.ArrowException, TypeError, ValueError):
+            pass
+        else:
+            return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    return series.tolist()
+
+
+_READERS: Mapping[Format, Callable[..., Iterator[TableBlock]]] = MappingProxyType(
+    {
+        Format.PARQUET: _read_parquet,
+        Format.FRAME: _read_frame,
+        Format.JSONL: _read_jsonl,
+        Format.ITEMS: _read_items,
+    }
+)
+
+
+def _lacking(name: str, missing: Sequence[str], there: Iterable[str]) -> str:
+    columns = "no columns" if not there else "the columns " + _named(there)
+    return f"{name} has no column {_named(missing)}; it has {columns}. Check the spelling."
+
+
+def _named(names: Iterable[object]) -> str:
+    shown = [repr(name) if isinstance(name, str) else str(name) for name in names]
+    return ", ".join(shown[:50]) + (f" and {len(shown) - 50:,} more" if len(shown) > 50 else "")
