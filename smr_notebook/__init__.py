@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from smr_notebook import errors
     from smr_notebook.control.naming import files, items
     from smr_notebook.errors import SmrError
-    from smr_notebook.face import attach, jobs, map_reduce, plan, use
+    from smr_notebook.face import attach, jobs, map_frames, map_reduce, plan, use
     from smr_notebook.job import Job, PlanWarning
     from smr_notebook.session import Session
 
@@ -36,6 +36,7 @@ __all__ = [
     "items",
     "jobs",
     "load_ipython_extension",
+    "map_frames",
     "map_reduce",
     "plan",
     "use",
@@ -50,6 +51,7 @@ _HOMES: Final = {
     "files": "control.naming",
     "items": "control.naming",
     "jobs": "face",
+    "map_frames": "face",
     "map_reduce": "face",
     "plan": "face",
     "use": "face",

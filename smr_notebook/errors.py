@@ -136,7 +136,7 @@ class TaskError(JobError):
 
 
 class PairShapeError(TaskError, TypeError):
-    """`map` (or a generator `reduce`) gave something else than `(key, value)` pairs."""
+    """`map` (or a generator `reduce`) gave something else than `(key, value)` pairs; or a function of frames something else than frames."""
 
 
 class TaskTimeoutError(JobError, TimeoutError):

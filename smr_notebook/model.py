@@ -498,7 +498,7 @@ class PartFile:
     raw_bytes: int
     """Bytes that its columns take in memory as Arrow."""
     kinds: tuple[str, str]
-    """Kind of the key column and of the value column (see `dataflow.columns`)."""
+    """Kind of the key column and of the value column (see `dataflow.columns`); `rows` and nothing where it has a frame's own columns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,35 +7,30 @@ state of a job, so that another session on the same workspace, in another kernel
 from __future__ import annotations
 
 import math
-import secrets
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.config import Settings, from_machine, parse_size, read_dollars
-from smr_notebook.control.driving import tell_end
-from smr_notebook.control.expiry import remove_expired, remove_job
-from smr_notebook.control.layout import Layout
-from smr_notebook.control.ledger import Ledger, list_jobs
-from smr_notebook.control.messages import Message, coordinate, drive, encode
-from smr_notebook.control.naming import Files, classify
-from smr_notebook.control.planning import PlannedJob, Request, plan_job, prepare, stored_input
-from smr_notebook.control.plans import StoredRequest, write_code, write_plan, write_request
+from smr_notebook.control.ledger import list_jobs
+from smr_notebook.control.naming import classify
+from smr_notebook.control.planning import PlannedJob, Request, plan_job
 from smr_notebook.control.rows import JobEntry
-from smr_notebook.control.verdicts import cancelled_outcome
 from smr_notebook.dataflow.aggregations import as_reduce, makes_generators, natural_combiner
 from smr_notebook.dataflow.code import takes_source
+from smr_notebook.dataflow.frame_programs import program_of_frames
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.pair_programs import PairProgram
+from smr_notebook.dataflow.programs import Program
 from smr_notebook.environment import environment
-from smr_notebook.errors import ConfigError, JobNotFoundError, PlanError, PlatformError, StoreError, ThrottledError
+from smr_notebook.errors import ConfigError, JobNotFoundError, PlanError
 from smr_notebook.job import Job, JobInfo, PlanWarning
 from smr_notebook.labels import cell_label
 from smr_notebook.platforms import OPENERS, check_requirements, read_requirements
 from smr_notebook.ports import Backend, ObjectStore
+from smr_notebook.submission import submit, tidy_up
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,15 +53,6 @@ class Options:
     name: str = ""
     retries: int | None = None
     max_cost: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """What was stored of a new job: whom to call, when it was submitted, what the user should know."""
-
-    message: Message
-    created: float
-    warnings: tuple[str, ...]
 
 
 class Session:
@@ -177,7 +163,7 @@ class Session:
             map: `map(record)` or `map(source, record)`; yields, or returns an iterable of, (key, value) pairs, or returns `None`.
             reduce: `reduce(key, values)` that returns one value or yields (key, value) rows; or one of `sum`, `min`, `max`, `len`,
                 `list`, `set` and their like, called with the values; or `None`: the mapped pairs are the result.
-            input: A path, folder or glob, `smr.files(...)`, an iterable, or a pandas DataFrame.
+            input: A path, folder or glob, `smr.files(...)`, an iterable, a DataFrame of pandas or polars, or an Arrow table.
             combine: Run on parts of a group before they travel: a function like `reduce`, or `True` for `reduce` itself.
             format: `text`, `jsonl`, `parquet`, `binary`, or `auto`: by the names of the objects.
             reducers: Number of partitions; by the size of the input if not given.
@@ -197,7 +183,8 @@ class Session:
             JobError: With `wait=True`: the job failed.
         """
         options = Options(combine, format, reducers, split_size, name, retries, max_cost)
-        job = self._submit(self._request(map, reduce, input, options=options))
+        program = PairProgram(functions_of(map, reduce, options.combine))
+        job = self._submit(self._request(program, input, options=options))
         return job.result() if wait else job
 
     def plan(
@@ -224,14 +211,101 @@ class Session:
         if isinstance(input, Iterator):
             raise PlanError(f"Planning would consume the {type(input).__name__}. Pass a list, or submit the job.")
         options = Options(combine, format, reducers, split_size, name, retries, max_cost)
-        return self._plan(self._request(map, reduce, input, options=options), job="dry-run", store=MemoryStore())
+        program = PairProgram(functions_of(map, reduce, options.combine))
+        return self._plan(self._request(program, input, options=options), job="dry-run", store=MemoryStore())
 
-    def _request(self, map: Map, reduce: Reduce | None, input: object, *, options: Options) -> Request:
+    @overload
+    def map_frames(
+        self,
+        map: Map | None,
+        reduce: Reduce | None,
+        input: object,
+        *,
+        by: str | Sequence[str] | None = None,
+        frame: str = "pandas",
+        columns: Sequence[str] | None = None,
+        combine: Reduce | bool | None = None,
+        format: str = "auto",
+        reducers: int | None = None,
+        split_size: int | str | None = None,
+        name: str = "",
+        retries: int | None = None,
+        max_cost: float | None = None,
+        wait: Literal[False] = False,
+    ) -> Job: ...
+
+    @overload
+    def map_frames(
+        self,
+        map: Map | None,
+        reduce: Reduce | None,
+        input: object,
+        *,
+        by: str | Sequence[str] | None = None,
+        frame: str = "pandas",
+        columns: Sequence[str] | None = None,
+        combine: Reduce | bool | None = None,
+        format: str = "auto",
+        reducers: int | None = None,
+        split_size: int | str | None = None,
+        name: str = "",
+        retries: int | None = None,
+        max_cost: float | None = None,
+        wait: Literal[True],
+    ) -> pd.DataFrame: ...
+
+    def map_frames(
+        self,
+        map: Map | None,
+        reduce: Reduce | None,
+        input: object,
+        *,
+        by: str | Sequence[str] | None = None,
+        frame: str = "pandas",
+        columns: Sequence[str] | None = None,
+        combine: Reduce | bool | None = None,
+        format: str = "auto",
+        reducers: int | None = None,
+        split_size: int | str | None = None,
+        name: str = "",
+        retries: int | None = None,
+        max_cost: float | None = None,
+        wait: bool = False,
+    ) -> Job | pd.DataFrame:
+        """Submit a job over frames, whole blocks of rows, and return at once.
+
+        Args:
+            map: `map(frame)` or `map(source, frame)`: gets some hundred thousand rows that follow one another, and returns a frame of any
+                columns, or `None` for no rows. `None` for the rows as they are.
+            reduce: `reduce(frame)`: gets the rows of whole groups, many groups at once in the order of their keys and never a part of one,
+                and returns a frame, or `None`. So `frame.groupby(by)` inside it is right. `None`: the mapped frames are the result.
+            input: As for `map_reduce`, of a format with columns: Parquet, JSON lines, dicts, a DataFrame (without its index).
+            by: The column or columns whose equal values make a group. The result is sorted by them, if it has them all.
+            frame: What the functions take and return: a `pandas` or `polars` DataFrame, or an `arrow` Table.
+            columns: Names of the columns that are read; all if not given.
+            combine: Run on rows before they travel: a function like `reduce` that returns the columns that it got, or `True` for `reduce`.
+            format: `parquet`, `jsonl`, or `auto`: by the names of the objects.
+            reducers: Number of partitions; by the size of the input if not given.
+            split_size: Bytes of input for each map task, as a number or as text (`64MB`). A Parquet row group is never cut.
+            name: Label, shown wherever the job is.
+            retries: Further attempts of a task after its first one failed.
+            max_cost: US dollars that the job may cost where it costs anything.
+            wait: Return the DataFrame instead of the job.
+
+        Raises:
+            InputError, PlanError, EnvironmentMismatchError, JobError: As `map_reduce` does.
+        """
+        options = Options(None, format, reducers, split_size, name, retries, max_cost)
+        program = program_of_frames(map, reduce, by=by, frame=frame, columns=columns, combine=combine)
+        job = self._submit(self._request(program, input, options=options))
+        return job.result() if wait else job
+
+    def _request(self, program: Program, input: object, *, options: Options) -> Request:
         _check_count("reducers", options.reducers, at_least=1)
         _check_count("retries", options.retries, at_least=0)
         settings, policy = self.settings, self.backend.policy
         return Request(
-            program=PairProgram(functions_of(map, reduce, options.combine)),
+            program=program,
             input=classify(input),
             format=options.format,
             reducers=options.reducers or settings.reducers,
@@ -247,74 +321,17 @@ class Session:
 
     def _submit(self, request: Request) -> Job:
         self._tidy_up()
-        job = self._new_identifier()
-        try:
-            begin = self._store_request if self.backend.plans else self._store_plan
-            begun = begin(job, request)
-            entry = Ledger(self.backend.table, job).create_job(JobEntry(job, request.name, begun.created, Layout(job).plan))
-            with suppress(ThrottledError):  # whoever watches the job calls again
-                self.backend.functions.invoke(encode(begun.message))
-        except BaseException:
-            with suppress(PlatformError):
-                self._withdraw(job)
-            raise
-        for warning in begun.warnings:
+        submitted = submit(request, self.backend)
+        for warning in submitted.warnings:
             warnings.warn(warning, PlanWarning, stacklevel=3)
-        return self._job(entry, warned=begun.warnings if self.backend.plans else None)
-
-    def _withdraw(self, job: str) -> None:
-        """Remove a job whose submission broke off; or where nobody removes anything, see to it that it does not run."""
-        if not self.backend.expires:
-            remove_job(self.backend.objects, self.backend.table, job)
-            return
-        ledger, now = Ledger(self.backend.table, job), self.backend.clock.now()
-        entry = ledger.job()
-        if entry is not None:
-            tell_end(ledger, entry, cancelled_outcome("The submission of the job broke off.", now=now), now=now)
-
-    def _store_plan(self, job: str, request: Request) -> _Begun:
-        """Plan here, and store the plan."""
-        planned = self._plan(request, job=job, store=self.backend.objects)
-        write_code(self.backend.objects, job, planned.bundle.data)
-        write_plan(self.backend.objects, planned.plan, planned.splits)
-        return _Begun(coordinate(job), planned.plan.created, planned.plan.warnings)
-
-    def _store_request(self, job: str, request: Request) -> _Begun:
-        """Store what a driver plans from, and what is in this process's memory. A mistyped name is told at once."""
-        bundle = prepare(request, self.backend, here=environment(), label_of=cell_label)
-        named = stored_input(request, self.backend, job=job, store=self.backend.objects)
-        stored = StoredRequest(
-            patterns=named.patterns if isinstance(named, Files) else (),
-            stored=None if isinstance(named, Files) else named,
-            format=request.format,
-            reducers=request.reducers,
-            split_size=request.split_size,
-            name=request.name,
-            created=self.backend.clock.now(),
-            budget=request.budget,
-            policy=request.policy,
-            max_cost=request.max_cost,
-            warnings=bundle.report.warnings,
-        )
-        write_code(self.backend.objects, job, bundle.data)
-        write_request(self.backend.objects, job, stored)
-        return _Begun(drive(job), stored.created, stored.warnings)
+        return self._job(submitted.entry, warned=submitted.warnings if self.backend.plans else None)
 
     def _tidy_up(self) -> None:
         """Remove old jobs, now and then: it takes a look at each job of the workspace."""
         now = self.backend.clock.now()
-        if self.backend.expires or now < self._tidied + _TIDY_SECONDS:
-            return
-        self._tidied = now
-        keep_seconds = self.settings.keep_days * 86_400
-        with suppress(StoreError):  # an old job that cannot be removed is no reason against a new one
-            remove_expired(self.backend.objects, self.backend.table, now=now, keep_seconds=keep_seconds)
-
-    def _new_identifier(self) -> str:
-        while True:
-            job = secrets.token_hex(4)
-            if Ledger(self.backend.table, job).job() is None:
-                return job
+        if now >= self._tidied + _TIDY_SECONDS:
+            self._tidied = now
+            tidy_up(self.backend, keep_days=self.settings.keep_days)
 
     # ------------------------------------------------------------ finding again
 

@@ -106,7 +106,9 @@ def totals(frame: Any) -> Any:
 def user_frames(session: Any, setup: Setup) -> Answer:
     if not hasattr(session, "map_frames"):
         raise Absent("no map_frames")
-    return rows(session.map_frames(sums, totals, folder(setup), by="user", wait=True)[["user", "sum", "mean", "count"]])
+    return rows(
+        session.map_frames(sums, totals, folder(setup), by="user", columns=["user", "amount"], wait=True)[["user", "sum", "mean", "count"]]
+    )
 
 
 CELLS = {

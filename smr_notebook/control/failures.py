@@ -23,7 +23,7 @@ import cloudpickle
 
 from smr_notebook.dataflow.code import Sources
 from smr_notebook.dataflow.functions import CodePlace, UserCodeError
-from smr_notebook.errors import InputError, PlatformError
+from smr_notebook.errors import InputError, PairShapeError, PlatformError
 from smr_notebook.model import Failure, FailureKind, Frame
 
 MESSAGE_CHARACTERS = 2_000
@@ -57,6 +57,8 @@ def describe(error: BaseException, sources: Sources) -> Failure:
             record_number=error.record_number,
             pickled=_pickled(cause),
         )
+    if isinstance(error, PairShapeError):  # of several calls together, so of no call that could be named
+        return Failure(FailureKind.USER, type(error).__name__, _message(error))
     if isinstance(error, InputError):
         return Failure(FailureKind.INPUT, type(error).__name__, _message(error), pickled=_pickled(error))
     frames = _frames(error.__traceback__, sources)

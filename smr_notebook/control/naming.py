@@ -3,7 +3,7 @@
 The rules, none of them silent:
 
 * A `str` or a path is a location: one object, a folder (all below it), or a glob. So are several in `files(...)`.
-* A DataFrame gives its rows. Any other iterable gives its items.
+* A DataFrame, of pandas or polars, or an Arrow table gives its rows. Any other iterable gives its items.
 * A list of strings could be either. When one of them names something that exists, or a URL, it is refused, and
   `smr.files(...)` or `smr.items(...)` says which is meant.
 * What is named twice, is missing or holds nothing is an error.
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, InputMixedError, InputReadError, PlanError
+from smr_notebook.dataflow.frame_rows import library
+from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, InputMixedError, InputReadError, PairShapeError, PlanError
 from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource
 
@@ -89,6 +90,9 @@ def classify(input: object) -> NamedInput:
         return files(input)
     if _is_frame(input):
         return Rows(input)
+    converted = _as_pandas(input)
+    if converted is not None:
+        return Rows(converted)
     if isinstance(input, bytes | bytearray | memoryview | Mapping) or not isinstance(input, Iterable):
         raise PlanError(
             f"input is a {type(input).__name__}, which has no records. "
@@ -146,7 +150,9 @@ def choose_format(requested: str, found: Iterable[FoundObject]) -> Format:
         if requested not in aliases:
             raise ConfigError(f"format {requested!r} is not known. Use auto, {', '.join(_READABLE)}.")
         return aliases[requested]
-    told = {_told(item.info.key): item.info.key for item in found}
+    objects = list(found)
+    full = [item for item in objects if item.info.size] or objects  # a mark without bytes, such as _SUCCESS, says nothing of the others
+    told = {_told(item.info.key): item.info.key for item in full}
     for suffix, key in told.items():
         if suffix in _SUFFIXES_LATER:
             raise PlanError(
@@ -171,6 +177,18 @@ def _told(key: str) -> str:
 def _is_frame(value: object) -> bool:
     pandas = sys.modules.get("pandas")  # whoever holds a DataFrame has imported pandas
     return pandas is not None and isinstance(value, pandas.DataFrame)
+
+
+def _as_pandas(value: object) -> object:
+    """Return a frame of another library as one of pandas, exactly; `None` when it is none. Raises `PlanError`."""
+    for name, module, kind in (("polars", "polars", "DataFrame"), ("arrow", "pyarrow", "Table")):
+        loaded = sys.modules.get(module)  # whoever holds one has imported it
+        if loaded is not None and isinstance(value, getattr(loaded, kind, ())):
+            try:
+                return library("pandas").frame_of(library(name).rows_of(value, "the input"))
+            except PairShapeError as error:
+                raise PlanError(str(error)) from error
+    return None
 
 
 def _refuse_ambiguous(values: list[Any] | tuple[Any, ...]) -> None:

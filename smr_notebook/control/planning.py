@@ -7,7 +7,7 @@ are stored beside the job on the way, so that workers read them like any other o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -15,7 +15,7 @@ from itertools import chain
 from smr_notebook.control.costs import Sample, Shape, estimate, rates_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, NamedInput, peek
-from smr_notebook.control.reading import StoredInput, plan_input, store_input
+from smr_notebook.control.reading import PlannedInput, StoredInput, plan_input, store_input
 from smr_notebook.control.row_keys import MOST_TASKS
 from smr_notebook.dataflow.code import Bundle, CodeReport, capture, load_program
 from smr_notebook.dataflow.functions import Pair
@@ -25,7 +25,7 @@ from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.environment import PACKAGES
 from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, PlanError
 from smr_notebook.model import Environment, Format, Plan, Policy, Split
-from smr_notebook.ports import Backend, Clock, ObjectStore, ServiceLimits
+from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore, ServiceLimits
 
 PARTITION_BYTES = 64 * 2**20
 """Input bytes for each partition when the user names no number."""
@@ -198,14 +198,14 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         format=request.format,
         split_size=request.split_size,
         slots=slots,
+        per_slot=request.program.splits_per_worker,
     )
-    splits = plan_splits(source.objects, split_bytes=source.split_bytes)
-    if len(splits) > MOST_TASKS or request.reducers > MOST_TASKS:
-        raise PlanError(f"The job would have {max(len(splits), request.reducers):,} tasks; {MOST_TASKS:,} are the most. Use larger splits.")
+    splits = _splits_of(source, reducers=request.reducers)
     total = sum(planned.info.size for planned in source.objects)
     rates, program = rates_of(backend.tariff), request.program
     tries = program.has_law or (rates is not None and request.samples)
-    sample = _tried(code, splits, source.format, backend, store=store) if tries else Sample()
+    inputs = _checked_inputs(program, splits, source.format, {**backend.sources, "job": JobInput(store)})
+    sample = _tried(code, inputs, backend) if tries else Sample()
     plan = Plan(
         job=job,
         name=request.name,
@@ -229,11 +229,25 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
     return _estimated(plan, sample, slots=slots), splits
 
 
-def _tried(code: bytes, splits: Sequence[Split], format: Format, backend: Backend, *, store: ObjectStore) -> Sample:
+def _splits_of(source: PlannedInput, *, reducers: int) -> tuple[Split, ...]:
+    """Cut what a job reads. Raises `PlanError` where there would be too many tasks."""
+    splits = plan_splits(source.objects, split_bytes=source.split_bytes)
+    if len(splits) > MOST_TASKS or reducers > MOST_TASKS:
+        raise PlanError(f"The job would have {max(len(splits), reducers):,} tasks; {MOST_TASKS:,} are the most. Use larger splits.")
+    return splits
+
+
+def _checked_inputs(program: Program, splits: Sequence[Split], format: Format, sources: Mapping[str, InputSource]) -> list[SplitInput]:
+    """Return what the tasks will read. Raises `PlanError` where the program cannot."""
+    inputs = [SplitInput(split, format, sources) for split in splits]
+    program.check_input(inputs)
+    return inputs
+
+
+def _tried(code: bytes, inputs: Sequence[SplitInput], backend: Backend) -> Sample:
     """Map some records, and check on them what only they can show. Raises `PlanError`."""
-    sources = {**backend.sources, "job": JobInput(store)}
     program, _ = load_program(code)
-    sample, pairs = take_sample(program, [SplitInput(split, format, sources) for split in splits], clock=backend.clock)
+    sample, pairs = take_sample(program, inputs, clock=backend.clock)
     if program.has_law:
         program.check(pairs)
     return sample

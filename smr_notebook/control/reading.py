@@ -183,6 +183,7 @@ def plan_input(
     format: str,
     split_size: int,
     slots: int,
+    per_slot: int = 4,
 ) -> PlannedInput:
     """List what a job reads.
 
@@ -194,6 +195,7 @@ def plan_input(
         format: Name of a format, or `auto`.
         split_size: Bytes for each map task; 0 for automatic.
         slots: How many workers run at once.
+        per_slot: How many splits each of them should get at least.
 
     Raises:
         InputError: The input is missing, empty, mixed or unreadable.
@@ -204,7 +206,7 @@ def plan_input(
         return PlannedInput(objects, named.format, named.split_bytes, named.records)
     found = find(named, sources)
     chosen = _told_format(format, found, sources)
-    split_bytes = choose_split_bytes(sum(item.info.size for item in found), slots=slots, requested=split_size or None)
+    split_bytes = choose_split_bytes(sum(item.info.size for item in found), slots=slots, requested=split_size or None, per_slot=per_slot)
     objects = tuple(
         PlannedObject(item.scheme, item.info, cuttable=_cuttable(item, chosen, sources[item.scheme], split_bytes)) for item in found
     )

@@ -28,6 +28,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from smr_notebook.dataflow import pickles
+from smr_notebook.dataflow.arrow_kinds import concat_rows, is_arrow_kind, kind_of_schema, rows_of_struct, struct_array
 from smr_notebook.dataflow.kinds import FLAT_TYPES, Shape, arrow_type, fields_of, parse_kind
 
 DEPTH = 8
@@ -222,12 +223,19 @@ def _with_nulls(rows: list[Any], array: pa.Array[Any]) -> list[Any]:
 
 
 def concat_columns(columns: Sequence[Column]) -> Column:
-    """Return the values of several columns in one. Where kinds differ, the values are encoded anew."""
+    """Return the values of several columns in one. Where kinds differ, the values are encoded anew, or rows are brought together.
+
+    Raises:
+        PairShapeError: Rows of frames have columns that do not go together.
+    """
     kinds = {column.kind for column in columns}
     if len(columns) == 1:
         return columns[0]
     if len(kinds) == 1:
         return Column(columns[0].kind, pa.concat_arrays([column.array for column in columns]))
+    if any(map(is_arrow_kind, kinds)):
+        rows = concat_rows([rows_of_struct(column.kind, column.array) for column in columns])
+        return Column(kind_of_schema(rows.schema), struct_array(rows))
     kinds.discard("null")
     if len(kinds) == 1:
         kind = kinds.pop()

@@ -232,13 +232,13 @@ def _check_cut(functions: Functions, key: Any, parts: list[list[Any]], *, expect
     try:
         combined = [value for part in parts for value in (combine(key, part) if len(part) > 1 else part)]
         found = _reduced(functions, key, combined) if combined else []
-        if _alike(expected, found) and len(combined) > 1:
+        if alike(expected, found) and len(combined) > 1:
             combined = combine(key, combined)
             found = _reduced(functions, key, combined) if combined else []
     except (Exception, SystemExit) as error:
         told = f"reduce of the combined parts {short_repr(combined)}" if combined else f"combine of the parts {short_repr(parts)}"
         raise _law_error(functions, key, parts, expected=expected, found=f"{told} raises {type(error).__name__}: {error}") from error
-    if not _alike(expected, found):
+    if not alike(expected, found):
         told = f"reduce of the combined parts {short_repr(combined)} gives {_shown(functions, found)}"
         raise _law_error(functions, key, parts, expected=expected, found=told)
 
@@ -263,7 +263,7 @@ def _reduced(functions: Functions, key: Any, values: list[Any]) -> list[Any]:
     return list(result) if functions.reduce_yields else [result]
 
 
-def _alike(one: Any, other: Any) -> bool:
+def alike(one: Any, other: Any) -> bool:
     """Whether two results are equal, floats up to what another order of additions rounds."""
     if type(one) is not type(other):
         return False
@@ -271,18 +271,18 @@ def _alike(one: Any, other: Any) -> bool:
         both_nan = math.isnan(one) and math.isnan(other)
         return both_nan or math.isclose(one, other, rel_tol=_TOLERANCE)
     if isinstance(one, tuple | list):
-        return len(one) == len(other) and all(map(_alike, one, other))
+        return len(one) == len(other) and all(map(alike, one, other))
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_alike(value, other[key]) for key, value in one.items())
+        return one.keys() == other.keys() and all(alike(value, other[key]) for key, value in one.items())
     return _alike_arrays(one, other)
 
 
 def _alike_arrays(one: Any, other: Any) -> bool:
     """Compare what may have no single truth: arrays, series and frames."""
     if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and one.shape == other.shape and _alike(one.tolist(), other.tolist())
+        return one.dtype == other.dtype and one.shape == other.shape and alike(one.tolist(), other.tolist())
     if hasattr(one, "axes") and hasattr(one, "to_numpy"):  # of pandas, which is not imported for this
-        return all(map(_same_labels, one.axes, other.axes)) and _alike(one.to_numpy(), other.to_numpy())
+        return all(map(_same_labels, one.axes, other.axes)) and alike(one.to_numpy(), other.to_numpy())
     return bool(one == other)
 
 

@@ -20,7 +20,7 @@ from smr_notebook.dataflow.parquet import read_parquet
 from smr_notebook.dataflow.positions import walk
 from smr_notebook.dataflow.records import Reader, RecordBlock
 from smr_notebook.dataflow.stored import read_frame, read_items
-from smr_notebook.dataflow.tables import TableBlock, open_tables
+from smr_notebook.dataflow.tables import BATCH_BYTES, TableBlock, open_tables
 from smr_notebook.dataflow.text import read_text
 from smr_notebook.errors import InputMissingError, InputReadError, ObjectNotFoundError, StoreError
 from smr_notebook.model import Format, ObjectInfo, Position, Split
@@ -84,9 +84,11 @@ class SplitInput:
         """Yield the records. Raises as `open_blocks` does."""
         return open_blocks(self.split, self.format, self.sources, after=self.after)
 
-    def tables(self, columns: tuple[str, ...] | None = None, *, filter: pc.Expression | None = None) -> Iterator[TableBlock]:
+    def tables(
+        self, columns: tuple[str, ...] | None = None, *, filter: pc.Expression | None = None, batch_bytes: int = BATCH_BYTES
+    ) -> Iterator[TableBlock]:
         """Yield the records as columns. Arguments, result and errors as of `tables.open_tables`."""
-        return open_tables(self.split, self.format, self.sources, columns=columns, filter=filter, after=self.after)
+        return open_tables(self.split, self.format, self.sources, columns=columns, filter=filter, after=self.after, batch_bytes=batch_bytes)
 
 
 class JobInput:

@@ -4,6 +4,8 @@ Kinds, as a grammar::
 
     kind = null | bool | int | float | str | bytes | date | datetime | uuid | pickle
          | tuple(kind,…) | list(kind) | dict(["name",…],kind,…)       the names are a JSON array
+
+Rows of frames have a kind of their own, `arrow(…)`, which stands inside no other: see `dataflow.arrow_kinds`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+
+from smr_notebook.dataflow.arrow_kinds import is_arrow_kind, struct_of_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,8 @@ def _parse(kind: str, at: int) -> tuple[Shape, int]:
 
 def arrow_type(kind: str) -> pa.DataType:
     """Return the Arrow type of the arrays of a kind."""
+    if is_arrow_kind(kind):
+        return struct_of_kind(kind)
     return _arrow_type(parse_kind(kind))
 
 

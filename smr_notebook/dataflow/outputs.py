@@ -4,6 +4,8 @@
   values change on the way, the file ends and the next one begins; a few rows of changing kinds are pickled together instead.
 * Columns: `key`, `value`, and `group` where rows must be ordered by the key of the group that they came from.
 * The metadata of a file names the kinds of its columns; in the last one it says whether the whole part is in key order.
+* Rows of frames are a file with the frame's own columns, of kind `rows`, and metadata that says by which of them the result is sorted.
+  Rows whose types differ are brought together as far as that loses nothing. A part of frames without rows still has their columns.
 * A file is written to a nameless temporary file, in memory as long as it is small, then streamed to the store: an object is never a
   part of a file, and nothing is left behind by a process that dies.
 """
@@ -13,23 +15,30 @@ from __future__ import annotations
 import json
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Final, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from smr_notebook.dataflow.arrow_kinds import Rows, concat_rows
 from smr_notebook.dataflow.columns import Column, concat_columns, encode_values
 from smr_notebook.dataflow.ordering import in_order, token_of
+from smr_notebook.errors import PairShapeError
 from smr_notebook.model import Part, PartFile
 from smr_notebook.ports import ObjectStore
 
 METADATA = b"smr_notebook"
-"""Key of the file's metadata, a JSON object: `key` and `value` are kinds of columns, `ordered` is a boolean."""
+"""Key of the file's metadata, a JSON object: `key` and `value` are kinds of columns, `ordered` is a boolean; of rows of frames, `by` is a
+list of names."""
+
+ROWS: Final = "rows"
+"""The kind of the files of frames, in the place of that of the keys."""
 
 _GROUP_ROWS = 65_536
+_MOST_ROWS = 1 << 20
 _GROUP_BYTES = 8 << 20
 _FEW_ROWS = 4_096
 _CHUNK_BYTES = 1 << 20
@@ -76,6 +85,8 @@ class PartWriter:
         self._ordered = True
         self._last_token = b""
         self._last_group: tuple[object, bytes] | None = None
+        self._rows: list[Rows] = []
+        self._by: tuple[str, ...] = ()
 
     def add(self, keys: list[Any], values: list[Any], groups: list[Any] | None = None) -> None:
         """Append a batch of rows.
@@ -104,6 +115,24 @@ class PartWriter:
         if self._pending_rows >= _GROUP_ROWS or self._pending_bytes >= _GROUP_BYTES:
             self._flush()
 
+    def add_rows(self, rows: Rows, *, by: Sequence[str]) -> None:
+        """Append the rows of a frame. No part has both these and rows of keys and values.
+
+        Args:
+            rows: The rows.
+            by: The columns by which the result is sorted, the same for all rows of a part.
+
+        Raises:
+            PairShapeError: Their columns do not go together with those before them, or are of a type that Parquet has not.
+            StoreError: A file that was full could not be stored.
+        """
+        self._by = tuple(by)
+        self._rows.append(rows)
+        self._pending_rows += rows.count
+        self._pending_bytes += sum(column.nbytes for column in rows.columns)
+        if self._pending_rows >= _MOST_ROWS or self._pending_bytes >= _GROUP_BYTES:
+            self._flush_rows()
+
     def close(self) -> Part:
         """Store what is left, and return what names all files. A part without rows has none.
 
@@ -111,12 +140,14 @@ class PartWriter:
             StoreError: The last file could not be stored.
         """
         self._flush()
+        self._flush_rows()
         self._store()
         return Part(self._number, tuple(self._files))
 
     def abort(self) -> None:
         """Drop what is not stored yet. Harmless after `close`."""
         self._pending.clear()
+        self._rows.clear()
         if self._file is not None:
             self._file.drop()
             self._file = None
@@ -148,22 +179,44 @@ class PartWriter:
             self._file = _File(self._scratch, table.schema, (keys.kind, values.kind))
         self._file.write(table)
 
+    def _flush_rows(self) -> None:
+        """Write the pending rows of frames as one row group, into the next file when their columns are others."""
+        if not self._rows:
+            return
+        pending, self._rows, self._pending_rows, self._pending_bytes = self._rows, [], 0, 0
+        rows = concat_rows(pending)
+        if not rows.count and (self._file is not None or self._files):
+            return
+        table = pa.Table.from_arrays(list(rows.columns), schema=rows.schema)
+        if self._file is not None and not self._file.schema.equals(rows.schema, check_metadata=True):
+            self._store()
+        try:
+            if self._file is None:
+                self._file = _File(self._scratch, rows.schema, (ROWS, ""))
+            self._file.write(table)
+        except pa.ArrowNotImplementedError as error:
+            raise PairShapeError(f"A frame has a column that Parquet cannot hold: {error}. Convert it, or drop it.") from error
+
     def _store(self) -> None:
         """End the open file and stream it to the store."""
         if self._file is None:
             return
         file, self._file = self._file, None
         key = f"{self._prefix}/part-{len(self._files):03d}.parquet"
-        self._files.append(file.store(self._objects, key, ordered=self._ordered))
+        facts: dict[str, object] = {"key": file.kinds[0], "value": file.kinds[1], "ordered": self._ordered}
+        if file.kinds[0] == ROWS:
+            facts = {"by": self._by}
+        self._files.append(file.store(self._objects, key, facts))
 
 
 class _File:
     """The open Parquet file."""
 
-    __slots__ = ("_bytes", "_raw_bytes", "_rows", "_writer", "kinds")
+    __slots__ = ("_bytes", "_raw_bytes", "_rows", "_writer", "kinds", "schema")
 
     def __init__(self, scratch: Path, schema: pa.Schema, kinds: tuple[str, str]) -> None:
         self.kinds = kinds
+        self.schema = schema
         self._rows = 0
         self._raw_bytes = 0
         # closed by `store` and `drop`
@@ -176,9 +229,8 @@ class _File:
         self._rows += table.num_rows
         self._raw_bytes += table.nbytes
 
-    def store(self, objects: ObjectStore, key: str, *, ordered: bool) -> PartFile:
-        """End the file and stream it to the store."""
-        facts = {"key": self.kinds[0], "value": self.kinds[1], "ordered": ordered}
+    def store(self, objects: ObjectStore, key: str, facts: dict[str, object]) -> PartFile:
+        """End the file, with these facts as its metadata, and stream it to the store."""
         self._writer.add_key_value_metadata({METADATA.decode(): json.dumps(facts)})
         self._writer.close()
         self._bytes.seek(0)

@@ -39,6 +39,11 @@ class PairProgram:
         return self.functions.combine is not None
 
     @property
+    def splits_per_worker(self) -> int:
+        """Four."""
+        return 4
+
+    @property
     def grouped_order(self) -> bool:
         """Whether `reduce` yields rows of any key."""
         return self.functions.reduce_yields
@@ -49,6 +54,9 @@ class PairProgram:
         for name, function in (("map", functions.map), ("reduce", functions.reduce), ("combine", functions.combine)):
             if function is not None:
                 yield name, function
+
+    def check_input(self, inputs: Sequence[SplitInput]) -> None:
+        """Records of every format can be mapped."""
 
     def try_out(self, input: SplitInput) -> Iterator[Tried]:
         """Map the records one by one."""

@@ -70,6 +70,7 @@ class ParquetSpan:
     Attributes:
         names: Of the columns of the object.
         schema: Of its rows, as Arrow.
+        dtypes: As of `tables.TableBlock`, where pandas wrote the object.
         groups: Those of the span, in order.
     """
 
@@ -80,6 +81,7 @@ class ParquetSpan:
         self._metadata = self._opened.metadata
         self.schema: pa.Schema = self._opened.schema_arrow
         self.names: list[str] = self.schema.names
+        self.dtypes = _dtypes(self.schema)
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
             raise InputFormatError(f"{span.key} has more than one column named {repeated[0]!r}. Write it anew with distinct names.")
@@ -150,7 +152,7 @@ class ParquetSpan:
 
     def _streamed(self) -> pq.ParquetFile:
         file = pa.PythonFile(self._file, mode="r")
-        return pq.ParquetFile(file, metadata=self._metadata, buffer_size=_STREAM_BYTES, page_checksum_verification=True)
+        return pq.ParquetFile(file, metadata=self._metadata, pre_buffer=False, buffer_size=_STREAM_BYTES, page_checksum_verification=True)
 
     def _weight(self, group: RowGroup, columns: set[str]) -> tuple[int, int]:
         """Return the bytes of some columns of a row group, stored and decompressed."""
@@ -300,6 +302,16 @@ def _dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
 def _exact(array: Any) -> Any:
     """Return an array whose values Python can hold: `datetime.time` knows microseconds, and `to_pylist` cuts what is finer."""
     return array.cast(pa.time64("us")) if array.type == pa.time64("ns") else array
+
+
+def _dtypes(schema: pa.Schema) -> dict[str, str]:
+    columns = (schema.pandas_metadata or {}).get("columns", [])
+    found = {column.get("field_name"): str(column.get("numpy_type")) for column in columns}
+    marks = {name: "pyarrow" if dtype.endswith("[pyarrow]") else dtype for name, dtype in found.items()}
+    return {name: dtype for name, dtype in marks.items() if name in schema.names and _MARKED.fullmatch(dtype)}
+
+
+_MARKED = re.compile(r"U?Int(8|16|32|64)|Float(32|64)|boolean|string|pyarrow")
 
 
 def _nowhere(index: int) -> int:  # noqa: ARG001 - the face of RecordBlock.locate

@@ -100,7 +100,7 @@ def placed(blocks: Iterable[_Block], after: Position) -> Iterator[_Block]:
     here = replace(after, done=after.done - skip, skip=0)
     for block in blocks:
         if block.begin is not None:
-            here = replace(here, offset=block.begin, skip=0, counted=0)
+            here = replace(here, offset=block.begin, skip=0, counted=counted)  # what is counted from here on, this block or the next
         dropped, known = min(skip, block.count), min(counted, block.size)
         skip -= dropped
         counted -= known

@@ -77,12 +77,21 @@ class Program(Protocol):
         ...
 
     @property
+    def splits_per_worker(self) -> int:
+        """How many splits each worker should get at least of an input that is small: many balance well, few shuffle less."""
+        ...
+
+    @property
     def grouped_order(self) -> bool:
         """Whether rows carry the key of the group that they came from."""
         ...
 
     def named(self) -> Iterable[tuple[str, Callable[..., Any]]]:
         """Return the user's functions, with the names that messages call them by."""
+        ...
+
+    def check_input(self, inputs: Sequence[SplitInput]) -> None:
+        """Refuse input that it cannot read, before anything runs; there is at least one split. Raises `PlanError`."""
         ...
 
     def try_out(self, input: SplitInput) -> Iterator[Tried]:

@@ -212,7 +212,7 @@ class Groups:
     """
 
     def __init__(self, blocks: Blocks, meter: Meter, *, done: int = 0) -> None:
-        self._blocks = _behind(blocks, done, meter)
+        self._blocks = behind(blocks, done, meter)
         self._done = done
         self.meter = meter
         self.checksum = 0
@@ -289,7 +289,7 @@ class Groups:
         try:
             self.meter.check()
             block = next(self._blocks, None)
-            if block is None or not _goes_on(self._open, block):
+            if block is None or not goes_on(self._open, block):
                 self._open, self._following = None, block
                 return None
         except Exception as error:
@@ -302,12 +302,12 @@ class Groups:
         return more
 
 
-def _behind(blocks: Blocks, groups: int, meter: Meter) -> Blocks:
+def behind(blocks: Blocks, groups: int, meter: Meter) -> Blocks:
     """Yield what follows so many groups; one that goes on from block to block is one."""
     last: GroupBlock | None = None
     for block in blocks:
         meter.check()
-        begun = last is not None and _goes_on(last, block)
+        begun = last is not None and goes_on(last, block)
         first = groups + begun
         if first < len(block.keys):
             yield slice_groups(block, first, len(block.keys))
@@ -317,7 +317,8 @@ def _behind(blocks: Blocks, groups: int, meter: Meter) -> Blocks:
     yield from blocks
 
 
-def _goes_on(group: GroupBlock, block: GroupBlock) -> bool:
+def goes_on(group: GroupBlock, block: GroupBlock) -> bool:
+    """Whether a block of one group, or more, begins with the group that another one begins with."""
     return group.keys.kind is block.keys.kind and bool(order_key(group.keys, 0) == order_key(block.keys, 0))
 
 

@@ -1,5 +1,6 @@
 """The result of a job: its parts, read back.
 
+* What frames gave is read by `dataflow.row_results`; the rest of this concerns keys and values.
 * Rows come in key order over all parts (`dataflow.ordering`), so that a frame does not depend on the number of reducers.
 * What was stored is checked before it is used: checksum, size and number of rows of each file. A head, which reads pages of files
   rather than files, checks the checksum of each page.
@@ -15,6 +16,7 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -27,6 +29,7 @@ from smr_notebook.dataflow.frames import RowBatch, build_frame
 from smr_notebook.dataflow.kinds import arrow_type
 from smr_notebook.dataflow.ordering import order_of, token_of
 from smr_notebook.dataflow.outputs import METADATA
+from smr_notebook.dataflow.row_results import head_rows, holds_rows, iter_rows, load_rows
 from smr_notebook.errors import CorruptObjectError, ResultTooLargeError, StoreError
 from smr_notebook.model import Part, PartFile
 from smr_notebook.ports import ObjectStore
@@ -54,6 +57,8 @@ def load_frame(objects: ObjectStore, parts: Sequence[Part], *, limit_bytes: int 
             "See its first rows with `job.head()`, go through it frame by frame with `job.scan()`, "
             "find its Parquet files with `job.parts()`, or raise the session's `result_limit`."
         )
+    if holds_rows(parts):
+        return load_rows(_files(parts), partial(_read_table, objects))
     batches = [batch for file in _files(parts) for batch in _read_file(objects, file)]
     return build_frame(batches, _order(batches))
 
@@ -64,6 +69,9 @@ def iter_frames(objects: ObjectStore, parts: Sequence[Part]) -> Iterator[pd.Data
     Raises:
         CorruptObjectError: A file is not what was written.
     """
+    if holds_rows(parts):
+        yield from iter_rows(_files(parts), partial(_read_table, objects))
+        return
     for file in _files(parts):
         yield build_frame(list(_read_file(objects, file)), None)
 
@@ -76,6 +84,8 @@ def head_frame(objects: ObjectStore, parts: Sequence[Part], n: int) -> pd.DataFr
     Raises:
         CorruptObjectError: What was read is not what was written.
     """
+    if holds_rows(parts):
+        return head_rows(_files(parts), partial(_read_table, objects), max(n, 0))
     numbered = [part for part in sorted(parts, key=lambda part: part.number) if part.files]
     if n <= 0 or not numbered:
         return build_frame([], None)
@@ -93,14 +103,18 @@ def _files(parts: Sequence[Part]) -> list[PartFile]:
     return [file for part in sorted(parts, key=lambda part: part.number) for file in part.files]
 
 
-def _read_file(objects: ObjectStore, file: PartFile) -> Iterator[RowBatch]:
+def _read_table(objects: ObjectStore, file: PartFile) -> pa.Table:
     data = objects.get(file.key)
     if len(data) != file.size or zlib.crc32(data) != file.crc:
         raise CorruptObjectError(f"{file.key} is not what was written ({len(data):,} bytes, written {file.size:,}). {_ADVICE}")
     table = pq.ParquetFile(pa.BufferReader(data)).read()
     if table.num_rows != file.rows:
         raise CorruptObjectError(f"{file.key} holds {table.num_rows:,} rows, written were {file.rows:,}. {_ADVICE}")
-    for batch in table.to_batches():
+    return table
+
+
+def _read_file(objects: ObjectStore, file: PartFile) -> Iterator[RowBatch]:
+    for batch in _read_table(objects, file).to_batches():
         yield _row_batch(batch, file.kinds)
 
 

@@ -23,7 +23,7 @@ from smr_notebook.model import ObjectInfo, Span, Split
 _MIB = 1 << 20
 _LARGEST = 128 * _MIB
 _SMALLEST = _MIB
-_SPLITS_PER_SLOT = 4
+_SLACK = 16
 _SPANS_PER_SPLIT = 1000
 
 
@@ -46,22 +46,24 @@ class PlannedObject:
     cuts: tuple[int, ...] = ()
 
 
-def choose_split_bytes(total: int, *, slots: int, requested: int | None) -> int:
+def choose_split_bytes(total: int, *, slots: int, requested: int | None, per_slot: int = 4) -> int:
     """Return how many bytes a split should have.
 
     Args:
         total: Bytes of the whole input.
         slots: How many workers run at once.
         requested: What the user asked for, in bytes; obeyed.
+        per_slot: How many splits each of them should get at least.
 
     Returns:
-        Bytes: 128 MiB, or less when about four splits a slot need that, but 1 MiB at least.
+        Bytes: 128 MiB, or less when so many splits a slot need that, but 1 MiB at least. A sixteenth more than their even share, so that
+        objects of about one size pack evenly, and not one less into each of many splits.
 
     Raises:
         ConfigError: `requested` is less than one byte.
     """
     if requested is None:
-        return max(_SMALLEST, min(_LARGEST, -(-total // (_SPLITS_PER_SLOT * max(slots, 1)))))
+        return max(_SMALLEST, min(_LARGEST, -(-total * (_SLACK + 1) // (_SLACK * per_slot * max(slots, 1)))))
     if requested < 1:
         raise ConfigError(f"split_size is {requested}: a split has at least 1 byte. Give a size in bytes, or leave it out.")
     return requested

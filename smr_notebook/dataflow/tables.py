@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from types import MappingProxyType
@@ -58,6 +58,7 @@ class TableBlock:
         begin: As of `RecordBlock`.
         records: Records that the block accounts for: as many as rows, or those of a row group that was not read for its statistics.
         at: Position of its first record in the split.
+        dtypes: Names of the pandas dtypes of columns, where the Arrow type alone does not lead back to them.
     """
 
     source: str
@@ -67,6 +68,7 @@ class TableBlock:
     begin: int | None
     records: int
     at: Position = NOWHERE_YET
+    dtypes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -133,14 +135,25 @@ def column_names(splits: Iterable[Split], format: Format, sources: Mapping[str, 
     Raises:
         PlanError, InputError: As of `open_tables`.
     """
+    if format is Format.PARQUET:
+        return _parquet_names(splits, sources)
     found: dict[str, None] = {}
     records = 0
-    for block in chain.from_iterable(open_tables(split, format, sources, batch_bytes=1) for split in splits):
+    for block in chain.from_iterable(open_tables(split, format, sources) for split in splits):
         found.update(dict.fromkeys(block.columns))
         records += block.records
-        if records >= _LOOKED_AT or (records and format in {Format.PARQUET, Format.FRAME}):
+        if records >= _LOOKED_AT or (records and format is Format.FRAME):
             break
     return tuple(found)
+
+
+def _parquet_names(splits: Iterable[Split], sources: Mapping[str, InputSource]) -> tuple[str, ...]:
+    """Return the names that the first footer tells."""
+    for span in chain.from_iterable(split.spans for split in splits):
+        if span.size and span.scheme in sources:
+            with open_span(span, sources[span.scheme]) as opened:
+                return tuple(opened.names)
+    return ()
 
 
 def require_columns(columns: Iterable[str], splits: Iterable[Split], format: Format, sources: Mapping[str, InputSource]) -> None:
@@ -201,7 +214,7 @@ def _read_group(span: Span, opened: ParquetSpan, group: RowGroup, *, names: Sequ
         done += rows
         size = left if done >= group.rows else group.size * rows // group.rows
         left -= size
-        yield TableBlock(span.key, dict(zip(names, batch.columns, strict=True)), rows, size, begin, rows)
+        yield TableBlock(span.key, dict(zip(names, batch.columns, strict=True)), rows, size, begin, rows, dtypes=opened.dtypes)
         begin = None
     if left:
         yield TableBlock(span.key, {name: pa.array([], opened.schema.field(name).type) for name in names}, 0, left, begin, 0)
@@ -241,10 +254,13 @@ def _refuse_others(block: RecordBlock, span: Span) -> None:
 
 
 def _read_frame(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
+    from smr_notebook.dataflow.pandas_rows import dtype_mark  # noqa: PLC0415 - pandas, which nobody else here needs
+
     for frame, begin, size in read_slices(span, source):
         names = want.of(list(frame.columns), "The DataFrame")
         columns = {name: _of_series(frame[name]) for name in names}
-        yield TableBlock(FRAME, columns, len(frame), size, begin, len(frame))
+        dtypes = {name: mark for name in names if (mark := dtype_mark(frame[name].dtype))}
+        yield TableBlock(FRAME, columns, len(frame), size, begin, len(frame), dtypes=dtypes)
 
 
 def _of_series(series: pd.Series[Any]) -> TableColumn:

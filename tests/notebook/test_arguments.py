@@ -57,7 +57,10 @@ def test_braces_that_name_nothing_stay() -> None:
         ("x --zzz", "%%smr: there is no option '--zzz'. All options: %%smr --help"),
         (
             "x -f josnl",
-            "%%smr: argument -f/--format: 'josnl' is not known. Did you mean 'jsonl'? Known: auto, text, lines, jsonl, parquet, binary, bytes.",
+            (
+                "%%smr: argument -f/--format: 'josnl' is not known. Did you mean 'jsonl'? "
+                "Known: auto, text, lines, jsonl, parquet, binary, bytes."
+            ),
         ),
         ("x --reducers x", "%%smr: argument -r/--reducers: 'x' is not a whole number. All options: %%smr --help"),
         ("x --reducers 0", "%%smr: argument -r/--reducers: '0' is less than 1. All options: %%smr --help"),

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 from smr_notebook.backends.memory.source import MemorySource
@@ -16,6 +18,17 @@ from smr_notebook.model import Format, ObjectInfo
 
 def found(*keys: str) -> list[FoundObject]:
     return [FoundObject("file", ObjectInfo(key, 1, "v")) for key in keys]
+
+
+def test_frames_of_other_libraries_give_their_rows_exactly() -> None:
+    table = pa.table({"i": pa.array([2**62 + 1, None]), "s": ["a", None]})
+    for frame in (table, pl.from_arrow(table)):
+        named = classify(frame)
+        assert isinstance(named, Rows)
+        assert named.frame["i"].tolist()[0] == 2**62 + 1
+        assert named.frame["s"].isna().tolist() == [False, True]
+    with pytest.raises(PlanError, match="the input is a frame with no columns"):
+        classify(pa.table({}))
 
 
 def test_paths_are_locations_and_other_iterables_are_items() -> None:
@@ -68,8 +81,12 @@ def test_the_names_tell_the_format() -> None:
     assert choose_format("auto", found("/a.log", "/b")) is Format.TEXT
     assert choose_format("auto", found("/a.jsonl", "/b.ndjson.gz", "/C.JSONL.xz")) is Format.JSONL
     assert choose_format("lines", found("/a.csv")) is Format.TEXT
+    assert choose_format("auto", found("/a.parquet", "/b.PQ")) is Format.PARQUET
+    assert choose_format("auto", [FoundObject("file", ObjectInfo("/_SUCCESS", 0, "v")), *found("/a.parquet")]) is Format.PARQUET
     with pytest.raises(InputMixedError, match="mixes formats"):
         choose_format("auto", found("/a.jsonl", "/b.txt"))
+    with pytest.raises(InputMixedError, match=r"/a.parquet is Parquet, /b is text"):
+        choose_format("auto", found("/a.parquet", "/b"))
     with pytest.raises(PlanError, match="looks like CSV"):
         choose_format("auto", found("/a.csv"))
     with pytest.raises(ConfigError, match="not known"):

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ from smr_notebook.dataflow.parquet import only_plain_comparisons
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
 from smr_notebook.dataflow.tables import TableBlock, column_names, open_tables
 from smr_notebook.errors import InputChangedError, InputFormatError
-from smr_notebook.model import Format, Position, Span, Split
+from smr_notebook.model import Format, ObjectInfo, Position, Span, Split
 
 
 def parquet(table: pa.Table, *, group_rows: int = 3, **options: Any) -> bytes:
@@ -133,6 +134,24 @@ def test_an_attempt_goes_on_inside_a_row_group_and_the_bytes_sum() -> None:
         assert rows_of(before) + rows_of(again) == table.to_pylist()
         assert sum(item.size for item in before) + sum(item.size for item in again) == split.bytes
         assert next(iter(again)).at.done == block.at.done or not again[0].rows
+
+
+def test_what_many_attempts_count_inside_one_row_group_sums_to_it() -> None:
+    source = MemorySource({"key": parquet(pa.table({"n": range(7)}), group_rows=7)})
+    split = whole(source)
+    after, counted, records = None, 0, 0
+
+    while True:
+        given_blocks = iter(open_tables(split, Format.PARQUET, {"m": source}, after=after, batch_bytes=1))
+        done = next((block for block in given_blocks if block.rows), None)
+        counted += 0 if done is None else done.size
+        records += 0 if done is None else done.records
+        following = next(given_blocks, None)
+        if following is None:
+            break
+        after = following.at
+
+    assert (counted, records) == (split.bytes, 7)
 
 
 def test_values_have_the_types_that_python_has_for_them() -> None:
@@ -251,6 +270,30 @@ def test_plain_comparisons_are_told_from_others() -> None:
     assert only_plain_comparisons(str(x.isin([1.0, 2.0])))
     for other in (~(x > 5), x != 5, (x > 5) == pc.scalar(False), x.isin([math.nan]), x.is_null(), (x > 5) & ~(y == "a")):  # noqa: FBT003 - a value
         assert not only_plain_comparisons(str(other))
+
+
+def test_a_large_row_group_is_read_as_a_stream() -> None:
+    numbers = np.random.default_rng(0).random(9_000_000)
+    source = MemorySource(
+        {"key": parquet(pa.table({"x": pa.array(numbers)}), group_rows=len(numbers), compression="none", use_dictionary=False)}
+    )
+    longest = 0
+
+    class Watched(MemorySource):
+        def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+            nonlocal longest
+            data = source.get(key, start, stop)
+            longest = max(longest, len(data))
+            return data
+
+        def stat(self, key: str) -> ObjectInfo:
+            return source.stat(key)
+
+    blocks = list(open_tables(whole(source), Format.PARQUET, {"m": Watched({})}))
+
+    assert len(blocks) > 5
+    assert np.array_equal(np.concatenate([np.asarray(block.columns["x"]) for block in blocks]), numbers)
+    assert longest < 8 << 20
 
 
 def test_a_changed_object_is_no_input() -> None:

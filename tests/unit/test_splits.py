@@ -109,10 +109,10 @@ def test_no_objects_make_no_splits() -> None:
     [
         (0, 4, MIB),
         (10 * MIB, 4, MIB),
-        (160 * MIB, 2, 20 * MIB),
+        (160 * MIB, 2, 85 * MIB // 4),
         (1 << 40, 2, 128 * MIB),
         (1 << 40, 1 << 20, MIB),
-        (8 * MIB + 1, 2, MIB + 1),
+        (16 * MIB, 2, 17 * MIB // 8),
     ],
 )
 def test_about_four_splits_a_slot_between_1_and_128_mib(total: int, slots: int, expected: int) -> None:

@@ -1,0 +1,28 @@
+"""Frames of polars: `frame="polars"`. polars is imported here and nowhere else, and only when it is asked for."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from smr_notebook.dataflow import arrow_rows
+from smr_notebook.dataflow.arrow_kinds import Rows
+from smr_notebook.dataflow.frame_rows import rows_of_arrays
+from smr_notebook.dataflow.functions import short_repr
+from smr_notebook.errors import PairShapeError
+
+
+def frame_of(rows: Rows) -> pl.DataFrame:
+    """Return the rows as a DataFrame."""
+    frame = pl.from_arrow(arrow_rows.frame_of(rows))
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table gives no Series
+    return frame
+
+
+def rows_of(frame: object, function: str) -> Rows:
+    """Return a DataFrame as rows. Raises `PairShapeError`."""
+    if not isinstance(frame, pl.DataFrame):
+        hint = ". Add .collect()" if isinstance(frame, pl.LazyFrame) else ""
+        got = "a LazyFrame" if isinstance(frame, pl.LazyFrame) else f"{short_repr(frame)} ({type(frame).__name__})"
+        raise PairShapeError(f"{function} must return a polars DataFrame, or None for no rows; got {got}{hint}")
+    table = frame.to_arrow()
+    return rows_of_arrays(table.schema.names, table.columns, count=table.num_rows, function=function)

@@ -1,0 +1,124 @@
+"""Submitting a job: from a request to rows, objects and one call, or to nothing at all.
+
+Where jobs are planned by whoever submits, the plan is stored and a coordinator called; else what a driver plans from is, and the driver is
+called. A submission that breaks off leaves no job behind that could run.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+
+from smr_notebook.control.driving import tell_end
+from smr_notebook.control.expiry import remove_expired, remove_job
+from smr_notebook.control.layout import Layout
+from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.messages import Message, coordinate, drive, encode
+from smr_notebook.control.naming import Files
+from smr_notebook.control.planning import Request, plan_job, prepare, stored_input
+from smr_notebook.control.plans import StoredRequest, write_code, write_plan, write_request
+from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.verdicts import cancelled_outcome
+from smr_notebook.environment import environment
+from smr_notebook.errors import PlatformError, StoreError, ThrottledError
+from smr_notebook.labels import cell_label
+from smr_notebook.ports import Backend
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that stands, and what the user should know of it."""
+
+    entry: JobEntry
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What was stored of a new job: whom to call, when it was submitted, what the user should know."""
+
+    message: Message
+    created: float
+    warnings: tuple[str, ...]
+
+
+def submit(request: Request, backend: Backend) -> Submitted:
+    """Submit a job; it may not have begun when this returns.
+
+    Args:
+        request: What the user asked for.
+        backend: Where it shall run.
+
+    Raises:
+        InputError, PlanError, EnvironmentMismatchError: The job cannot be planned.
+        PlatformError: It cannot be stored.
+    """
+    job = _new_identifier(backend)
+    try:
+        begin = _store_request if backend.plans else _store_plan
+        begun = begin(backend, job, request)
+        entry = Ledger(backend.table, job).create_job(JobEntry(job, request.name, begun.created, Layout(job).plan))
+        with suppress(ThrottledError):  # whoever watches the job calls again
+            backend.functions.invoke(encode(begun.message))
+    except BaseException:
+        with suppress(PlatformError):
+            _withdraw(backend, job)
+        raise
+    return Submitted(entry, begun.warnings)
+
+
+def _withdraw(backend: Backend, job: str) -> None:
+    """Remove a job whose submission broke off; or where nobody removes anything, see to it that it does not run."""
+    if not backend.expires:
+        remove_job(backend.objects, backend.table, job)
+        return
+    ledger, now = Ledger(backend.table, job), backend.clock.now()
+    entry = ledger.job()
+    if entry is not None:
+        tell_end(ledger, entry, cancelled_outcome("The submission of the job broke off.", now=now), now=now)
+
+
+def _store_plan(backend: Backend, job: str, request: Request) -> _Begun:
+    """Plan here, and store the plan."""
+    planned = plan_job(request, backend, job=job, here=environment(), store=backend.objects, label_of=cell_label)
+    write_code(backend.objects, job, planned.bundle.data)
+    write_plan(backend.objects, planned.plan, planned.splits)
+    return _Begun(coordinate(job), planned.plan.created, planned.plan.warnings)
+
+
+def _store_request(backend: Backend, job: str, request: Request) -> _Begun:
+    """Store what a driver plans from, and what is in this process's memory. A mistyped name is told at once."""
+    bundle = prepare(request, backend, here=environment(), label_of=cell_label)
+    named = stored_input(request, backend, job=job, store=backend.objects)
+    stored = StoredRequest(
+        patterns=named.patterns if isinstance(named, Files) else (),
+        stored=None if isinstance(named, Files) else named,
+        format=request.format,
+        reducers=request.reducers,
+        split_size=request.split_size,
+        name=request.name,
+        created=backend.clock.now(),
+        budget=request.budget,
+        policy=request.policy,
+        max_cost=request.max_cost,
+        warnings=bundle.report.warnings,
+    )
+    write_code(backend.objects, job, bundle.data)
+    write_request(backend.objects, job, stored)
+    return _Begun(drive(job), stored.created, stored.warnings)
+
+
+def tidy_up(backend: Backend, *, keep_days: float) -> None:
+    """Remove the jobs that ended longer ago, where nothing else does that."""
+    if backend.expires:
+        return
+    with suppress(StoreError):  # an old job that cannot be removed is no reason against a new one
+        remove_expired(backend.objects, backend.table, now=backend.clock.now(), keep_seconds=keep_days * 86_400)
+
+
+def _new_identifier(backend: Backend) -> str:
+    while True:
+        job = secrets.token_hex(4)
+        if Ledger(backend.table, job).job() is None:
+            return job
