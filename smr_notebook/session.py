@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from smr_notebook.backends.memory.objects import MemoryStore
-from smr_notebook.config import Settings, from_machine, parse_size, read_dollars
+from smr_notebook.config import Settings, from_machine, parse_size, read_dollars, read_sorting
 from smr_notebook.control.driving import tell_end
 from smr_notebook.control.expiry import remove_expired, remove_job
 from smr_notebook.control.layout import Layout
@@ -34,6 +34,7 @@ from smr_notebook.environment import environment
 from smr_notebook.errors import ConfigError, JobNotFoundError, PlanError, PlatformError, StoreError, ThrottledError
 from smr_notebook.job import Job, JobInfo, PlanWarning
 from smr_notebook.labels import cell_label
+from smr_notebook.model import Sorting
 from smr_notebook.platforms import OPENERS, check_requirements, read_requirements
 from smr_notebook.ports import Backend, ObjectStore
 
@@ -58,6 +59,7 @@ class Options:
     name: str = ""
     retries: int | None = None
     max_cost: float | None = None
+    sort: str | Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ class Session:
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
+        sort: str | Sequence[str] | None = None,
         wait: Literal[False] = False,
     ) -> Job: ...
 
@@ -153,6 +156,7 @@ class Session:
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
+        sort: str | Sequence[str] | None = None,
         wait: Literal[True],
     ) -> pd.DataFrame: ...
 
@@ -169,6 +173,7 @@ class Session:
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
+        sort: str | Sequence[str] | None = None,
         wait: bool = False,
     ) -> Job | pd.DataFrame:
         """Submit a job, and return at once.
@@ -185,6 +190,8 @@ class Session:
             name: Label, shown wherever the job is.
             retries: Further attempts of a task after its first one failed.
             max_cost: US dollars that the job may cost where it costs anything: above that it does not start, and launches nothing more.
+            sort: `keys`: the partitions are ranges of keys, and the parts, one after another, are in key order; also without `reduce`.
+                `values`: `reduce` gets the values of a group in ascending order. Both: `keys,values`, or a list of the two.
             wait: Return the DataFrame instead of the job.
 
         Warns:
@@ -196,7 +203,7 @@ class Session:
             EnvironmentMismatchError: The workers have another Python or other packages.
             JobError: With `wait=True`: the job failed.
         """
-        options = Options(combine, format, reducers, split_size, name, retries, max_cost)
+        options = Options(combine, format, reducers, split_size, name, retries, max_cost, sort)
         job = self._submit(self._request(map, reduce, input, options=options))
         return job.result() if wait else job
 
@@ -213,6 +220,7 @@ class Session:
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
+        sort: str | Sequence[str] | None = None,
     ) -> PlannedJob:
         """Return what `map_reduce` would do with the same arguments; nothing is stored, and nothing runs but what planning tries here.
 
@@ -223,7 +231,7 @@ class Session:
         """
         if isinstance(input, Iterator):
             raise PlanError(f"Planning would consume the {type(input).__name__}. Pass a list, or submit the job.")
-        options = Options(combine, format, reducers, split_size, name, retries, max_cost)
+        options = Options(combine, format, reducers, split_size, name, retries, max_cost, sort)
         return self._plan(self._request(map, reduce, input, options=options), job="dry-run", store=MemoryStore())
 
     def _request(self, map: Map, reduce: Reduce | None, input: object, *, options: Options) -> Request:
@@ -231,7 +239,7 @@ class Session:
         _check_count("retries", options.retries, at_least=0)
         settings, policy = self.settings, self.backend.policy
         return Request(
-            program=PairProgram(functions_of(map, reduce, options.combine)),
+            program=_program(map, reduce, options),
             input=classify(input),
             format=options.format,
             reducers=options.reducers or settings.reducers,
@@ -348,6 +356,14 @@ class Session:
 
     def _job(self, entry: JobEntry, *, warned: tuple[str, ...] | None = None) -> Job:
         return Job(self.backend, entry, result_limit=self.settings.result_limit, warned=warned)
+
+
+def _program(map: Map, reduce: Reduce | None, options: Options) -> PairProgram:
+    """Return what the job runs. Raises `PlanError` and `ConfigError`."""
+    sorting = read_sorting(options.sort)
+    if reduce is None and sorting == Sorting(values=True):
+        raise PlanError("sort='values' needs a reduce, which gets the values in order; without one, sort='keys,values' sorts the pairs.")
+    return PairProgram(functions_of(map, reduce, options.combine), sorting)
 
 
 def functions_of(map: object, reduce: object, combine: object) -> Functions:
