@@ -248,7 +248,7 @@ def _ranged(plan: Plan, code: bytes, source: PlannedInput, backend: Backend, *, 
         return plan
     program, _ = load_program(code)
     sources = {**backend.sources, "job": JobInput(store)}
-    keys = sample_keys(program, source.objects, format=source.format, sources=sources, clock=backend.clock)
+    keys = sample_keys(program, source.objects, ranges=plan.reducers, format=source.format, sources=sources, clock=backend.clock)
     bounds = choose_bounds(keys, plan.reducers)
     return replace(plan, reducers=len(bounds) + 1, bounds=bounds)
 

@@ -30,7 +30,8 @@ SECONDS: Final = 2.0
 """How long sampling may take, about."""
 
 _SPOTS: Final = 64
-_SPOT_BYTES: Final = 16 << 10
+_SPOT_BYTES: Final = 4 << 10  # for each of `_SPOT_RANGES`
+_SPOT_RANGES: Final = 16
 _LEAST_BYTES: Final = 256
 _LARGEST_SPOT: Final = 4 << 20  # where no record starts in a smaller one
 _KEYS: Final = 256
@@ -39,13 +40,14 @@ _WHOLE_RECORDS: Final = 4_000
 
 
 def sample_keys(
-    program: Program, objects: Sequence[PlannedObject], *, format: Format, sources: Mapping[str, InputSource], clock: Clock
+    program: Program, objects: Sequence[PlannedObject], *, ranges: int, format: Format, sources: Mapping[str, InputSource], clock: Clock
 ) -> list[bytes]:
     """Return the encodings of some of the keys that a program emits, as often as they were met.
 
     Args:
         program: Its `map` runs in this process.
         objects: The input.
+        ranges: How many the keys are for.
         format: How its bytes become records.
         sources: Input sources by scheme.
         clock: Tells when to end.
@@ -53,14 +55,17 @@ def sample_keys(
     ends = clock.now() + SECONDS
     found: list[bytes] = []
     whole: set[str] = set()
-    for spot in _spots([planned.info.size for planned in objects]):
+    readable: dict[str, bool] = {}
+    for spot in _spots([planned.info.size for planned in objects], _SPOT_BYTES * -(-ranges // _SPOT_RANGES)):
         planned = objects[spot.number]
         if clock.now() > ends:
             break
         if planned.info.key in whole:
             continue
         with suppress(Exception, SystemExit):
-            if cuttable(sources[planned.scheme].get(planned.info.key, 0, HEAD_BYTES), format):
+            if planned.info.key not in readable:
+                readable[planned.info.key] = cuttable(sources[planned.scheme].get(planned.info.key, 0, HEAD_BYTES), format)
+            if readable[planned.info.key]:
                 found += _keys_at(program, planned, spot, format=format, sources=sources)
             else:
                 whole.add(planned.info.key)
@@ -117,12 +122,12 @@ class _Spot:
     size: int
 
 
-def _spots(sizes: Sequence[int]) -> Iterator[_Spot]:
-    """Yield the spots of objects of these sizes, one far from the one before."""
+def _spots(sizes: Sequence[int], most: int) -> Iterator[_Spot]:
+    """Yield the spots, of so many bytes at most, in objects of these sizes, one far from the one before."""
     ends = list(accumulate(sizes))
     total = ends[-1] if ends else 0
     count = min(_SPOTS, -(-total // _LEAST_BYTES))
-    size = min(_SPOT_BYTES, -(-total // max(count, 1)))
+    size = min(most, -(-total // max(count, 1)))
     for place in sorted(range(count), key=_reversed_bits):
         position = total * place // count
         number = bisect_right(ends, position)

@@ -195,7 +195,10 @@ class _File:
         self._rows = 0
         self._raw_bytes = 0
         self._spool = spool
-        self._writer = pq.ParquetWriter(cast("IO[bytes]", spool), schema, compression=compression, write_page_checksum=True)
+        repeats = compression != "none"  # what does not compress has no dictionary worth writing either
+        self._writer = pq.ParquetWriter(
+            cast("IO[bytes]", spool), schema, compression=compression, use_dictionary=repeats, write_page_checksum=True
+        )
 
     def write(self, table: pa.Table) -> None:
         """Append a row group."""
