@@ -22,7 +22,7 @@ from smr_notebook.control.plans import read_code, read_plan, read_split_page, sp
 from smr_notebook.dataflow.exchange import ObjectExchange
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.mapping import run_map, run_map_to_part
-from smr_notebook.dataflow.memory import Room
+from smr_notebook.dataflow.memory import Room, keep_freed
 from smr_notebook.dataflow.merging import ORDERS
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.outputs import PartWriter
@@ -101,6 +101,7 @@ def perform(task: Task) -> Output:
         CorruptObjectError: A run or a stored object is not what was written.
         StoreError: The store cannot be reached.
     """
+    keep_freed()
     if task.attempt.task.phase is Phase.REDUCE:
         return _reduce(task)
     return _map(task) if task.plan.reducers else _map_to_part(task)
