@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from smr_notebook.dataflow.columns import encode_values, repeated
-from smr_notebook.dataflow.draining import Batch, Drain, collect_young, sample_bytes
+from smr_notebook.dataflow.draining import MOST_PAIRS, Batch, Drain, collect_young, sample_bytes
 from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
 from smr_notebook.dataflow.grouping import Pairs, pair_bytes
 from smr_notebook.dataflow.keys import split_keys
@@ -57,11 +57,15 @@ class PairEmitter:
             UserCodeError: `map` raised, a key cannot be grouped, or a value cannot be stored, or has no order and needs one.
             AttemptStopped: The meter was told to stop.
         """
+        mapped = 0
         for batch in self._drain.batches():
             columns = _columns(batch, ordered=self._ordered)
             self._drain.fit(len(batch.keys), sum(pair_bytes(keys, values) for keys, values in columns))
+            mapped += len(batch.keys)
             batch.clear()
-            collect_young()
+            if mapped >= MOST_PAIRS:
+                mapped = 0
+                collect_young()
             yield columns
 
 

@@ -34,7 +34,7 @@ from smr_notebook.dataflow.memory import Room, release
 from smr_notebook.dataflow.merging import BY_KEY, BlockOrder, Blocks, merge_streams
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.partitioning import Partitioner
-from smr_notebook.dataflow.spilling import Spills, collect, write_partition
+from smr_notebook.dataflow.spilling import BlockWriter, Spills, collect, write_partition
 from smr_notebook.errors import ConservationError
 from smr_notebook.model import Part, Position, Receipt
 from smr_notebook.ports import ExchangeWriter
@@ -115,9 +115,10 @@ def run_map(
         with resting_collector():
             for columns in emitter.batches():
                 shuffle.add(columns)
+            packed = BlockWriter(writer)
             for partition, stream in shuffle.partitions():
                 meter.check()
-                meter.pairs_out += write_partition(writer, partition, stream)
+                meter.pairs_out += write_partition(packed, partition, stream)
         return Mapped(writer.close(), emitter.position)
     except BaseException:
         writer.abort()

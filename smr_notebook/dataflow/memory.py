@@ -25,7 +25,7 @@ _LEAST: Final = 0.25
 _TRIM_THRESHOLD: Final = -1  # as in <malloc.h>
 _MMAP_THRESHOLD: Final = -3
 _KEPT_BLOCK: Final = 32 << 20
-_KEPT: Final = 64 << 20
+_KEPT: Final = 128 << 20
 
 
 def _never() -> bool:

@@ -28,11 +28,31 @@ from smr_notebook.ports import ExchangeWriter
 _SMALL = 4096
 """Compressing a block of up to so many bytes costs more than it saves."""
 
+_WORTHWHILE = 0.9
+_UNTRIED = 15
 
-def write_block(writer: ExchangeWriter | RunWriter, partition: int, block: GroupBlock) -> None:
-    """Write one block of groups, with its counts and checksum."""
-    data = pack(block, "lz4" if block_bytes(block) > _SMALL else None)
-    writer.write(partition, data, groups=len(block.keys), pairs=len(block.values), checksum=block_checksum(block))
+
+class BlockWriter:
+    """Writes blocks of groups, with their counts and checksums; compressed, as long as that makes them smaller.
+
+    Args:
+        writer: Takes the packed blocks.
+    """
+
+    def __init__(self, writer: ExchangeWriter | RunWriter) -> None:
+        self._writer = writer
+        self._plain = 0  # blocks that are not compressed before it is tried again
+
+    def write(self, partition: int, block: GroupBlock) -> None:
+        """Write one block."""
+        size = block_bytes(block)
+        compressed = size > _SMALL and not self._plain
+        data = pack(block, "lz4" if compressed else None)
+        if compressed and len(data) > _WORTHWHILE * size:
+            self._plain = _UNTRIED
+        else:
+            self._plain -= self._plain > 0
+        self._writer.write(partition, data, groups=len(block.keys), pairs=len(block.values), checksum=block_checksum(block))
 
 
 def collect(blocks: Blocks, size: int) -> Blocks:
@@ -119,9 +139,10 @@ class Spills:
         file = cast("BinaryIO", tempfile.TemporaryFile(dir=self._scratch))  # noqa: SIM115 - closed by `close`
         try:
             writer = RunWriter(file, self._partitions)
+            blocks = BlockWriter(writer)
             for number in range(self._partitions):
                 for block in collect(partition(number), self.block_size):
-                    write_block(writer, number, block)
+                    blocks.write(number, block)
             end = writer.close()
             rows = read_rows(_reader(file), size=end.size, footer=end.footer, crc=end.crc, name="a spill")
         except BaseException:
@@ -142,10 +163,10 @@ def _reader(file: BinaryIO) -> Callable[[int, int], bytes]:
     return get
 
 
-def write_partition(writer: ExchangeWriter, partition: int, blocks: Iterable[GroupBlock]) -> int:
+def write_partition(writer: BlockWriter, partition: int, blocks: Iterable[GroupBlock]) -> int:
     """Write the blocks of one partition, and return how many pairs they hold."""
     pairs = 0
     for block in blocks:
-        write_block(writer, partition, block)
+        writer.write(partition, block)
         pairs += len(block.values)
     return pairs
