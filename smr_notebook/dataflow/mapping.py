@@ -186,7 +186,7 @@ class Shuffle:
         self._most_raw = min(room.budget // 8, _MOST_RAW)
         self._held: dict[KeyKind, list[GroupBlock]] = {}
         self.held_bytes = 0
-        self._most_held = min(room.budget // 4, _MOST_HELD)
+        self._most_held = min(room.budget // order.held_share, _MOST_HELD)
         self._tight = room.tight
         self.spills = Spills(scratch, partitions=partitioner.count, budget=room.budget, order=order)
 

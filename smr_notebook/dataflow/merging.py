@@ -38,6 +38,11 @@ class BlockOrder(Protocol):
         """Whether the values of a group are in order, too."""
         ...
 
+    @property
+    def held_share(self) -> int:
+        """Which part of a budget may be held, so that the rest is enough for merging it: one in so many."""
+        ...
+
     def size(self, block: GroupBlock) -> int:
         """Return how many places there are in a block."""
         ...
@@ -63,6 +68,7 @@ class KeyOrder:
     """Groups in the order of their keys; values as they came."""
 
     of_values: Final = False
+    held_share: Final = 4
 
     def size(self, block: GroupBlock) -> int:
         """Return the number of groups."""
@@ -89,6 +95,7 @@ class PairOrder:
     """Groups in the order of their keys, and the values of each in theirs."""
 
     of_values: Final = True
+    held_share: Final = 6  # merged and then sorted: it is there once more
 
     def size(self, block: GroupBlock) -> int:
         """Return the number of pairs."""

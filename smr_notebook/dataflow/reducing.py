@@ -146,7 +146,7 @@ class Partition:
         self._order = order
         self._held: dict[KeyKind, list[GroupBlock]] = {}
         self._held_bytes = 0
-        self._most_held = min(room.budget // 4, _MOST_HELD)
+        self._most_held = min(room.budget // order.held_share, _MOST_HELD)
         self._tight = room.tight
         self._piece_bytes = min(_PIECE_BYTES, max(room.budget // 16, 1))
         self.spills = Spills(scratch, partitions=1, budget=room.budget, order=order)
