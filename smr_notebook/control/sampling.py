@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
+from random import Random
 from typing import Final
 
 from smr_notebook.dataflow.compression import HEAD_BYTES, cuttable
@@ -35,7 +36,7 @@ _SPOT_RANGES: Final = 16
 _LEAST_BYTES: Final = 256
 _LARGEST_SPOT: Final = 4 << 20  # where no record starts in a smaller one
 _KEYS: Final = 256
-"""Most keys of one spot; of more, every second is dropped, again and again."""
+"""Most keys of one spot."""
 _WHOLE_RECORDS: Final = 4_000
 
 
@@ -99,17 +100,17 @@ def _until(tried: Iterable[Tried], clock: Clock, ends: float) -> Iterator[Tried]
 
 
 def _thinned(tried: Iterable[Tried]) -> list[bytes]:
-    """Return the encodings of keys, evenly chosen among all that were tried."""
+    """Return the encodings of some keys, each of those that were tried with the same chance (Vitter's algorithm R, of a fixed seed)."""
     keys: list[bytes] = []
-    step, seen = 1, 0
+    chance = Random(_KEYS)  # noqa: S311 - nothing is secret, and the same plan samples the same keys
+    seen = 0
     for one in tried:
         for key, _ in one.pairs:
-            if seen % step == 0:
-                keys.append(encode_key(key))
             seen += 1
-            if len(keys) > _KEYS:
-                del keys[1::2]
-                step *= 2
+            if len(keys) < _KEYS:
+                keys.append(encode_key(key))
+            elif (place := chance.randrange(seen)) < _KEYS:
+                keys[place] = encode_key(key)
     return keys
 
 
