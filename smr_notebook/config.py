@@ -18,6 +18,7 @@ from typing import Any
 import platformdirs
 
 from smr_notebook.errors import ConfigError
+from smr_notebook.model import Sorting
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", re.IGNORECASE)
@@ -110,6 +111,21 @@ def _platform(value: object) -> str:
     if value not in PLATFORMS:
         raise ValueError("one of " + ", ".join(PLATFORMS))
     return str(value)
+
+
+def read_sorting(value: object) -> Sorting:
+    """Return what `sort` means: `keys`, `values`, both with a comma between them or as a list, or `None` for neither.
+
+    Raises:
+        ConfigError: It is anything else.
+    """
+    given = value.split(",") if isinstance(value, str) else value
+    if given is None:
+        return Sorting()
+    words = [word.strip() if isinstance(word, str) else word for word in given] if isinstance(given, list | tuple | set) else []
+    if not words or any(word not in {"keys", "values"} for word in words):
+        raise ConfigError(f"sort must be 'keys', 'values', or 'keys,values'; got {value!r}.")
+    return Sorting(keys="keys" in words, values="values" in words)
 
 
 def read_dollars(value: object) -> float:

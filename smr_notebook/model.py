@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from smr_notebook.usage import Cost, Rates, Usage
 
@@ -197,6 +198,22 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
+class Sorting:
+    """What a job sorts, besides the keys within a partition, which are always in order.
+
+    Attributes:
+        keys: Whether the partitions are ranges of keys, so that the parts, one after another, are in key order.
+        values: Whether the values of a group are in ascending order, instead of that of the input.
+    """
+
+    keys: bool = False
+    values: bool = False
+
+
+UNSORTED: Final = Sorting()
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """What must agree between the notebook and the workers, because pickled code crosses between them."""
 
@@ -241,7 +258,7 @@ class Plan:
         created: Time of submission.
         format: How input bytes become records.
         maps: Number of map tasks, so of splits.
-        reducers: Number of partitions; 0 when there is no `reduce`, and then the map tasks write the parts.
+        reducers: Number of partitions; 0 when nothing is reduced or sorted, and then the map tasks write the parts.
         combine: Whether the functions hold a combiner.
         grouped_order: Whether parts carry the key of the group besides the row (`reduce` is a generator).
         input_bytes: Sum of the sizes of the planned spans.
@@ -255,6 +272,8 @@ class Plan:
         estimate: What the job was thought to cost, or `None`.
         max_cost: US dollars that the job may cost; 0 for any.
         memory_bytes: Memory of one invocation, which is billed.
+        sorting: What is sorted.
+        bounds: Where the keys are cut into ranges when they are sorted: the encoding of the first key of each range but the first.
     """
 
     job: str
@@ -276,6 +295,8 @@ class Plan:
     memory_bytes: int = 0
     estimate: Estimate | None = None
     max_cost: float = 0.0
+    sorting: Sorting = UNSORTED
+    bounds: tuple[bytes, ...] = ()
 
     def tasks(self, phase: Phase) -> int:
         """Number of tasks of a phase."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from smr_notebook.backends.memory.objects import MemoryStore
-from smr_notebook.config import Settings, from_machine, parse_size, read_dollars
+from smr_notebook.config import Settings, from_machine, parse_size, read_dollars, read_sorting
 from smr_notebook.control.ledger import list_jobs
 from smr_notebook.control.naming import classify
 from smr_notebook.control.planning import PlannedJob, Request, plan_job
@@ -28,6 +28,7 @@ from smr_notebook.environment import environment
 from smr_notebook.errors import ConfigError, JobNotFoundError, PlanError
 from smr_notebook.job import Job, JobInfo, PlanWarning
 from smr_notebook.labels import cell_label
+from smr_notebook.model import Sorting
 from smr_notebook.platforms import OPENERS, check_requirements, read_requirements
 from smr_notebook.ports import Backend, ObjectStore
 from smr_notebook.submission import submit, tidy_up
@@ -53,6 +54,7 @@ class Options:
     name: str = ""
     retries: int | None = None
     max_cost: float | None = None
+    sort: str | Sequence[str] | None = None
 
 
 class Session:
@@ -122,6 +124,7 @@ class Session:
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
+        sort: str | Sequence[str] | None = None,
         wait: Literal[False] = False,
     ) -> Job: ...
 
@@ -139,6 +142,7 @@ class Session:
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
+        sort: str | Sequence[str] | None = None,
         wait: Literal[True],
     ) -> pd.DataFrame: ...
 
@@ -155,6 +159,7 @@ class Session:
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
+        sort: str | Sequence[str] | None = None,
         wait: bool = False,
     ) -> Job | pd.DataFrame:
         """Submit a job, and return at once.
@@ -171,6 +176,8 @@ class Session:
             name: Label, shown wherever the job is.
             retries: Further attempts of a task after its first one failed.
             max_cost: US dollars that the job may cost where it costs anything: above that it does not start, and launches nothing more.
+            sort: `keys`: the partitions are ranges of keys, and the parts, one after another, are in key order; also without `reduce`.
+                `values`: `reduce` gets the values of a group in ascending order. Both: `keys,values`, or a list of the two.
             wait: Return the DataFrame instead of the job.
 
         Warns:
@@ -182,9 +189,8 @@ class Session:
             EnvironmentMismatchError: The workers have another Python or other packages.
             JobError: With `wait=True`: the job failed.
         """
-        options = Options(combine, format, reducers, split_size, name, retries, max_cost)
-        program = PairProgram(functions_of(map, reduce, options.combine))
-        job = self._submit(self._request(program, input, options=options))
+        options = Options(combine, format, reducers, split_size, name, retries, max_cost, sort)
+        job = self._submit(self._request(_program(map, reduce, options), input, options=options))
         return job.result() if wait else job
 
     def plan(
@@ -200,6 +206,7 @@ class Session:
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
+        sort: str | Sequence[str] | None = None,
     ) -> PlannedJob:
         """Return what `map_reduce` would do with the same arguments; nothing is stored, and nothing runs but what planning tries here.
 
@@ -210,9 +217,9 @@ class Session:
         """
         if isinstance(input, Iterator):
             raise PlanError(f"Planning would consume the {type(input).__name__}. Pass a list, or submit the job.")
-        options = Options(combine, format, reducers, split_size, name, retries, max_cost)
-        program = PairProgram(functions_of(map, reduce, options.combine))
-        return self._plan(self._request(program, input, options=options), job="dry-run", store=MemoryStore())
+        options = Options(combine, format, reducers, split_size, name, retries, max_cost, sort)
+        request = self._request(_program(map, reduce, options), input, options=options)
+        return self._plan(request, job="dry-run", store=MemoryStore())
 
     @overload
     def map_frames(
@@ -365,6 +372,14 @@ class Session:
 
     def _job(self, entry: JobEntry, *, warned: tuple[str, ...] | None = None) -> Job:
         return Job(self.backend, entry, result_limit=self.settings.result_limit, warned=warned)
+
+
+def _program(map: Map, reduce: Reduce | None, options: Options) -> PairProgram:
+    """Return what the job runs. Raises `PlanError` and `ConfigError`."""
+    sorting = read_sorting(options.sort)
+    if reduce is None and sorting == Sorting(values=True):
+        raise PlanError("sort='values' needs a reduce, which gets the values in order; without one, sort='keys,values' sorts the pairs.")
+    return PairProgram(functions_of(map, reduce, options.combine), sorting)
 
 
 def functions_of(map: object, reduce: object, combine: object) -> Functions:

@@ -17,9 +17,11 @@ from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, NamedInput, peek
 from smr_notebook.control.reading import PlannedInput, StoredInput, plan_input, store_input
 from smr_notebook.control.row_keys import MOST_TASKS
+from smr_notebook.control.sampling import sample_keys
 from smr_notebook.dataflow.code import Bundle, CodeReport, capture, load_program
 from smr_notebook.dataflow.functions import Pair
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
+from smr_notebook.dataflow.partitioning import choose_bounds
 from smr_notebook.dataflow.programs import Program, Tried
 from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.environment import PACKAGES
@@ -29,6 +31,9 @@ from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore, Service
 
 PARTITION_BYTES = 64 * 2**20
 """Input bytes for each partition when the user names no number."""
+
+SORTED_BYTES = 32 * 2**20
+"""The same where keys are sorted: nothing makes the pairs fewer, and ranges are not quite even."""
 
 SMALLEST_PARTITION = 8 * 2**20
 """Input bytes for each partition below which a worker of its own is not worth it."""
@@ -99,6 +104,8 @@ class PlannedJob:
         plan, code = self.plan, self.code
         sizes = [split.bytes for split in self.splits]
         reduce = f"{plan.reducers:,} reduce" if plan.reducers else "no reduce"
+        if plan.sorting.keys:
+            reduce += " by ranges of keys"
         lines = [
             f"Plan    {plan.maps:,} map × {max(sizes):,} bytes at most · {reduce} · {plan.input_bytes:,} bytes of {plan.format}",
             f"Code    {code.size:,} bytes · captured: "
@@ -225,15 +232,32 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         rates=rates,
         memory_bytes=backend.functions.limits.memory_bytes,
         max_cost=request.max_cost,
+        sorting=program.sorting,
     )
-    return _estimated(plan, sample, slots=slots), splits
+    return _estimated(_ranged(plan, code, source, backend, store=store), sample, slots=slots), splits
+
+
+def _check_tasks(tasks: int) -> None:
+    """Refuse what keys of rows and objects cannot tell apart. Raises `PlanError`."""
+    if tasks > MOST_TASKS:
+        raise PlanError(f"The job would have {tasks:,} tasks; {MOST_TASKS:,} are the most. Use larger splits.")
+
+
+def _ranged(plan: Plan, code: bytes, source: PlannedInput, backend: Backend, *, store: ObjectStore) -> Plan:
+    """Return a plan with ranges of keys if they are to be sorted, cut at some of those that records from all over the input give."""
+    if not plan.sorting.keys or plan.reducers < 2:
+        return plan
+    program, _ = load_program(code)
+    sources = {**backend.sources, "job": JobInput(store)}
+    keys = sample_keys(program, source.objects, ranges=plan.reducers, format=source.format, sources=sources, clock=backend.clock)
+    bounds = choose_bounds(keys, plan.reducers)
+    return replace(plan, reducers=len(bounds) + 1, bounds=bounds)
 
 
 def _splits_of(source: PlannedInput, *, reducers: int) -> tuple[Split, ...]:
     """Cut what a job reads. Raises `PlanError` where there would be too many tasks."""
     splits = plan_splits(source.objects, split_bytes=source.split_bytes)
-    if len(splits) > MOST_TASKS or reducers > MOST_TASKS:
-        raise PlanError(f"The job would have {max(len(splits), reducers):,} tasks; {MOST_TASKS:,} are the most. Use larger splits.")
+    _check_tasks(max(len(splits), reducers))
     return splits
 
 
@@ -339,4 +363,8 @@ def _reducers(request: Request, total: int, *, slots: int) -> int:
     if not request.program.reduces:
         return 0
     by_size, by_slots = -(-total // PARTITION_BYTES), min(slots, total // SMALLEST_PARTITION)
+    if request.program.sorting.keys:
+        by_size = -(-total // SORTED_BYTES)
+    if by_size > slots:
+        by_size = -(-by_size // slots) * slots  # so that the last wave is a full one
     return request.reducers or max(1, min(MOST_PARTITIONS, max(by_size, by_slots)))

@@ -22,9 +22,11 @@ from smr_notebook.control.plans import read_code, read_plan, read_split_page, sp
 from smr_notebook.dataflow.exchange import ObjectExchange
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.mapping import run_map, run_map_to_part
-from smr_notebook.dataflow.memory import Room
+from smr_notebook.dataflow.memory import Room, keep_freed
+from smr_notebook.dataflow.merging import ORDERS
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.outputs import PartWriter
+from smr_notebook.dataflow.partitioning import partitioner_of
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.reducing import run_reduce
 from smr_notebook.errors import CorruptObjectError
@@ -99,21 +101,23 @@ def perform(task: Task) -> Output:
         CorruptObjectError: A run or a stored object is not what was written.
         StoreError: The store cannot be reached.
     """
+    keep_freed()
     if task.attempt.task.phase is Phase.REDUCE:
         return _reduce(task)
     return _map(task) if task.plan.reducers else _map_to_part(task)
 
 
 def _map(task: Task) -> Output:
-    exchange = ObjectExchange(task.backend.objects, Layout(task.plan.job).folder, scratch=task.scratch)
+    exchange = ObjectExchange(task.backend.objects, Layout(task.plan.job).folder, scratch=task.scratch, in_memory=_spooled(task))
     mapped = run_map(
         task.program.emitter(_input(task), meter=task.meter, batch_bytes=task.room.budget // 16),
         task.program.combiner(),
         exchange.writer(task.attempt, task.plan.reducers),
-        partitions=task.plan.reducers,
+        partitioner=partitioner_of(task.plan.reducers, task.plan.bounds if task.plan.sorting.keys else None),
         meter=task.meter,
         room=task.room,
         scratch=task.scratch,
+        order=ORDERS[task.plan.sorting.values],
     )
     return Output(receipt=mapped.receipt, position=mapped.position)
 
@@ -145,6 +149,7 @@ def _reduce(task: Task) -> Output:
         room=task.room,
         scratch=task.scratch,
         after=task.after,
+        order=ORDERS[task.plan.sorting.values],
     )
     return Output(part=reduced.part, checksum=reduced.checksum, groups=reduced.groups, position=reduced.position)
 
@@ -164,4 +169,10 @@ def _sink(task: Task) -> PartWriter:
         task.attempt.task.number,
         grouped_order=task.plan.grouped_order,
         scratch=task.scratch,
+        in_memory=_spooled(task),
     )
+
+
+def _spooled(task: Task) -> int:
+    """Return how many bytes of what is being written may stay in memory."""
+    return task.room.budget // 8

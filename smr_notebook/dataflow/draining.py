@@ -35,7 +35,8 @@ from smr_notebook.model import Position
 
 MOST_PAIRS = 100_000
 """Larger batches are slower: their pages are fetched from the system anew each time."""
-MOST_BYTES = 8 << 20
+MOST_BYTES = 1 << 20
+"""The same, for large values: of 100 bytes, batches of 8 MiB take half as long again."""
 _FIRST_PAIRS = 16
 _GROWTH = 8
 
@@ -214,6 +215,8 @@ class Drain:
                 yield from self._checked(call, rest)
             elif self._proved.value:
                 yield from self._keys(call, rest)
+            elif self._proved.once:
+                yield from self._single(call, rest)
             else:
                 yield from self._pairs(call, rest)
         except (AttemptStopped, GeneratorExit):  # the second when nobody wants more batches
@@ -277,6 +280,25 @@ class Drain:
                 yield from self._next()
                 batch, limit = self._batch, self._limit
                 add_key, add_value, add_end, keys = batch.keys.append, batch.values.append, batch.ends.append, batch.keys
+
+    def _single(self, call: Callable[[object], Iterator[Any]], records: list[Any]) -> Iterator[Batch]:
+        """Map records by a generator function that is proved to yield one pair, or none: as many records as there is room for pairs."""
+        rest = iter(records)
+        while True:
+            batch, keys = self._batch, self._batch.keys
+            add_key, add_value, add_end = keys.append, batch.values.append, batch.ends.append
+            wanted = len(batch.ends) + self._limit - len(keys)
+            for record in islice(rest, self._limit - len(keys)):
+                for key, value in call(record):
+                    add_key(key)
+                    add_value(value)
+                add_end(len(keys))
+            if len(batch.ends) < wanted:
+                return
+            if len(keys) >= self._limit:
+                block, index = batch.blocks[-1][0], batch.reached
+                yield from self._flush()
+                self._begin(block, index)
 
     def _keys(self, call: Callable[[object], Iterator[Any]], records: list[Any]) -> Iterator[Batch]:
         """Map records by a generator function that is proved to yield pairs of one value."""

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from smr_notebook.dataflow.columns import encode_values, repeated
-from smr_notebook.dataflow.draining import Batch, Drain, collect_young, sample_bytes
+from smr_notebook.dataflow.draining import MOST_PAIRS, Batch, Drain, collect_young, sample_bytes
 from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
 from smr_notebook.dataflow.grouping import Pairs, pair_bytes
 from smr_notebook.dataflow.keys import split_keys
 from smr_notebook.dataflow.mapping import Sink
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.records import RecordBlock
+from smr_notebook.dataflow.value_order import check_values, value_tokens
 from smr_notebook.model import Position
 
 
@@ -35,9 +36,13 @@ class PairEmitter:
         blocks: The records.
         meter: Counts, and may end or stop the attempt.
         batch_bytes: About how large a batch may become.
+        ordered: Whether values must have an order.
     """
 
-    def __init__(self, functions: Functions, blocks: Iterable[RecordBlock], *, meter: Meter, batch_bytes: int) -> None:
+    def __init__(
+        self, functions: Functions, blocks: Iterable[RecordBlock], *, meter: Meter, batch_bytes: int, ordered: bool = False
+    ) -> None:
+        self._ordered = ordered
         self._drain = Drain(functions, blocks, meter=meter, batch_bytes=batch_bytes)
 
     @property
@@ -49,14 +54,18 @@ class PairEmitter:
         """Yield the batches that `map` emits.
 
         Raises:
-            UserCodeError: `map` raised, a key cannot be grouped, or a value cannot be stored.
+            UserCodeError: `map` raised, a key cannot be grouped, or a value cannot be stored, or has no order and needs one.
             AttemptStopped: The meter was told to stop.
         """
+        mapped = 0
         for batch in self._drain.batches():
-            columns = _columns(batch)
+            columns = _columns(batch, ordered=self._ordered)
             self._drain.fit(len(batch.keys), sum(pair_bytes(keys, values) for keys, values in columns))
+            mapped += len(batch.keys)
             batch.clear()
-            collect_young()
+            if mapped >= MOST_PAIRS:
+                mapped = 0
+                collect_young()
             yield columns
 
 
@@ -72,7 +81,7 @@ def write_rows(functions: Functions, blocks: Iterable[RecordBlock], sink: PairSi
     return drain.position
 
 
-def _columns(batch: Batch) -> list[Pairs]:
+def _columns(batch: Batch, *, ordered: bool) -> list[Pairs]:
     try:
         columns = split_keys(batch.keys)
     except TypeError as error:
@@ -81,6 +90,11 @@ def _columns(batch: Batch) -> list[Pairs]:
         values = repeated(batch.values[0], len(batch.values)) if batch.constant else encode_values(batch.values)
     except TypeError as error:
         raise _blame(batch, batch.values, encode_values) from error
+    if ordered:
+        try:
+            check_values(values)
+        except TypeError as error:
+            raise _blame(batch, batch.values, value_tokens) from error
     return [(keys, values if rows is None else values.take(rows)) for keys, rows in columns]
 
 

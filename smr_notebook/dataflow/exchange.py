@@ -11,30 +11,28 @@ overwrites another's run; nothing can be read before `close`, since an object ap
 
 from __future__ import annotations
 
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import tee
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from smr_notebook.dataflow.fetching import fetch_ahead
 from smr_notebook.dataflow.runs import ROW, STEP, Rows, RunWriter, as_slice, read_rows, read_slice
+from smr_notebook.dataflow.spooling import IN_MEMORY, Spool
 from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
 from smr_notebook.model import AttemptId, Receipt, Slice
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import BinaryIO
 
     from smr_notebook.dataflow.runs import Get
     from smr_notebook.ports import ObjectStore
 
-_IN_MEMORY = 4 << 20  # a run up to so many bytes never touches the scratch folder
 _FOOTER_READERS = 8  # a footer is a small read, so that its time is the store's latency
 _MOST_AHEAD = 16 << 20  # of slices, before they are asked for
 _FEW = 4  # runs that are not worth a thread
@@ -92,24 +90,35 @@ class ObjectExchange:
         objects: Where the runs are kept.
         prefix: What their keys begin with: `jobs/<job>`.
         scratch: Folder for the run that is being written.
+        in_memory: Bytes of that run that may stay in memory.
         index: Key of the gathered index; empty while there is none.
         index_crcs: CRC-32 of each partition's rows in it.
         parallel: How many reads may be under way at once.
     """
 
     def __init__(
-        self, objects: ObjectStore, prefix: str, *, scratch: Path, index: str = "", index_crcs: Sequence[int] = (), parallel: int = 1
+        self,
+        objects: ObjectStore,
+        prefix: str,
+        *,
+        scratch: Path,
+        in_memory: int = IN_MEMORY,
+        index: str = "",
+        index_crcs: Sequence[int] = (),
+        parallel: int = 1,
     ) -> None:
         self._objects = objects
         self._prefix = prefix
         self._scratch = scratch
+        self._in_memory = in_memory
         self._index = index
         self._index_crcs = index_crcs
         self._parallel = parallel
 
     def writer(self, attempt: AttemptId, partitions: int) -> ObjectExchangeWriter:
         """Open a writer for one map attempt."""
-        return ObjectExchangeWriter(self._objects, f"{self._prefix}/{attempt}/run", attempt, partitions=partitions, scratch=self._scratch)
+        spool = Spool(self._scratch, in_memory=self._in_memory)
+        return ObjectExchangeWriter(self._objects, f"{self._prefix}/{attempt}/run", attempt, partitions=partitions, spool=spool)
 
     def read(self, partition: int, receipts: Sequence[Receipt]) -> Iterator[Iterator[bytes]]:
         """Yield, for each receipt in the order given, the blocks of one partition in the order written.
@@ -149,16 +158,15 @@ class ObjectExchangeWriter:
         key: Under which key.
         attempt: Whose run it is.
         partitions: How many partitions there are.
-        scratch: Folder for a run that outgrows memory.
+        spool: Keeps it until it is whole.
     """
 
-    def __init__(self, objects: ObjectStore, key: str, attempt: AttemptId, *, partitions: int, scratch: Path) -> None:
+    def __init__(self, objects: ObjectStore, key: str, attempt: AttemptId, *, partitions: int, spool: Spool) -> None:
         self._objects = objects
         self._key = key
         self._attempt = attempt
-        # the writer is the owner of the file, and closes it in `close` and `abort`
-        self._file = cast("BinaryIO", tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(scratch)))  # noqa: SIM115 - as said above
-        self._run = RunWriter(self._file, partitions)
+        self._spool = spool
+        self._run = RunWriter(spool, partitions)
 
     def write(self, partition: int, block: bytes, *, groups: int, pairs: int, checksum: int) -> None:
         """Append one block to a partition."""
@@ -167,14 +175,15 @@ class ObjectExchangeWriter:
     def close(self) -> Receipt:
         """Put the run, and return its receipt."""
         end = self._run.close()
-        self._file.seek(0)
-        with self._file:
-            self._objects.put(self._key, _chunks(self._file))
+        try:
+            self._objects.put(self._key, self._spool.pieces())
+        finally:
+            self._spool.close()
         return Receipt(self._attempt, self._key, end.size, end.footer, end.crc, end.pairs)
 
     def abort(self) -> None:
         """Drop what was written; harmless after `close`."""
-        self._file.close()
+        self._spool.close()
 
 
 def gather_index(objects: ObjectStore, receipts: Sequence[Receipt], partitions: int) -> GatheredIndex:
@@ -222,8 +231,3 @@ def _getter(objects: ObjectStore, key: str) -> Get:
             raise CorruptObjectError(f"{key} is missing: it was deleted while the job ran. Run the job again.") from error
 
     return get
-
-
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    while chunk := file.read(STEP):
-        yield chunk

@@ -13,12 +13,12 @@ from smr_notebook.dataflow.frame_reducing import FrameCall, RowSink, reduce_fram
 from smr_notebook.dataflow.frame_rows import library
 from smr_notebook.dataflow.functions import Pair
 from smr_notebook.dataflow.inputs import SplitInput
+from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.programs import Handed, Tried
-from smr_notebook.dataflow.spilling import Blocks
 from smr_notebook.dataflow.tables import has_columns, require_columns
 from smr_notebook.errors import PlanError
-from smr_notebook.model import Position
+from smr_notebook.model import UNSORTED, Position, Sorting
 
 MOST_FRAME_BYTES: Final = 32 << 20
 """About how large a frame for `map` is at most; less where memory is: it is there several times, as Arrow and as the user's.
@@ -75,6 +75,11 @@ class FrameProgram:
     def grouped_order(self) -> bool:
         """Never: rows of frames have no key of their own."""
         return False
+
+    @property
+    def sorting(self) -> Sorting:
+        """Nothing: the result is sorted when it is read."""
+        return UNSORTED
 
     def named(self) -> Iterable[tuple[str, Callable[..., Any]]]:
         """Return the functions that there are, by the names of their parameters."""

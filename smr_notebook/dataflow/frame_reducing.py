@@ -21,10 +21,10 @@ from smr_notebook.dataflow.draining import collect_young
 from smr_notebook.dataflow.frame_rows import FrameLibrary
 from smr_notebook.dataflow.functions import UserCodeError, place_of, short_repr
 from smr_notebook.dataflow.grouping import block_bytes, block_checksum, slice_groups
+from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.programs import Handed
 from smr_notebook.dataflow.reducing import behind, goes_on
-from smr_notebook.dataflow.spilling import Blocks
 from smr_notebook.errors import PairShapeError
 from smr_notebook.model import Position
 

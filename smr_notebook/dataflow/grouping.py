@@ -2,7 +2,8 @@
 
 How a batch is grouped: Arrow encodes the keys as a dictionary (each distinct key once) and codes; only the dictionary is
 sorted; the codes are then ranks, small integers that a radix sort orders in linear time. Partitions come in the same
-step: the hash is taken of the distinct keys, and rank means (partition, key).
+step: the hash is taken of the distinct keys, and rank means (partition, key). Where most keys are distinct, they are
+sorted at once (`key_sorting`).
 
 Rules of this module:
 
@@ -25,12 +26,16 @@ import pyarrow.compute as pc
 
 from smr_notebook.dataflow.blocks import GroupBlock
 from smr_notebook.dataflow.columns import Column, concat_columns
-from smr_notebook.dataflow.hashing import checksum, hash_keys, partition_of
+from smr_notebook.dataflow.hashing import checksum, hash_keys
+from smr_notebook.dataflow.key_sorting import SortedRows, mostly_distinct, sort_keys
 from smr_notebook.dataflow.keys import KeyColumn, KeyKind, concat_keys
+from smr_notebook.dataflow.partitioning import HashPartitioner, Partitioner
 
 Indices = npt.NDArray[np.int64]
 Pairs = tuple[KeyColumn, Column]
 """Keys of one kind and their values, row by row."""
+
+_WHOLE = HashPartitioner(1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,48 +50,41 @@ class PartitionedBlock:
         return slice_groups(self.block, int(self.bounds[number]), int(self.bounds[number + 1]))
 
 
-def partition_block(block: GroupBlock, partitions: int) -> PartitionedBlock:
+def partition_block(block: GroupBlock, partitioner: Partitioner) -> PartitionedBlock:
     """Find the partitions in a block whose groups stand in the order of (partition, key)."""
-    owners = partition_of(hash_keys(block.keys), partitions)
-    return PartitionedBlock(block, _offsets(np.bincount(owners, minlength=partitions)))
+    return PartitionedBlock(block, _offsets(np.bincount(partitioner.of(block.keys), minlength=partitioner.count)))
 
 
-def group_pairs(batches: Sequence[Pairs], partitions: int = 1) -> GroupBlock:
+def group_pairs(batches: Sequence[Pairs], partitioner: Partitioner = _WHOLE) -> GroupBlock:
     """Group pairs of one key kind.
 
     Args:
         batches: At least one batch; all keys of one kind.
-        partitions: How many there are: the groups stand in the order of (partition, key).
+        partitioner: The groups stand in the order of (partition, key).
     """
     keys = concat_keys([keys for keys, _ in batches])
     values = concat_columns([values for _, values in batches])
-    codes, distinct = _rank(keys, partitions)
-    order = _stable_order(codes, len(distinct))
-    offsets = _offsets(np.bincount(codes, minlength=len(distinct)))
-    distinct = _with_originals(distinct, keys, order[offsets[:-1]])
-    return GroupBlock(distinct, _take(values, order), offsets)
+    rows = _in_key_order(keys, partitioner)
+    return GroupBlock(_take_keys(keys, rows.order[rows.starts]), _take(values, rows.order), np.append(rows.starts, len(keys)))
 
 
-def merge_blocks(blocks: Sequence[GroupBlock], partitions: int = 1) -> GroupBlock:
+def merge_blocks(blocks: Sequence[GroupBlock], partitioner: Partitioner = _WHOLE) -> GroupBlock:
     """Merge groups of one key kind; where a key is in several blocks, its values follow in the order of the blocks.
 
     Args:
         blocks: At least one block, all of one key kind, in the order of (partition, key).
-        partitions: How many there are.
+        partitioner: Says what the partitions are.
     """
     if len(blocks) == 1:
         return blocks[0]
     keys = concat_keys([block.keys for block in blocks])
     values = concat_columns([block.values for block in blocks])
     counts = np.concatenate([np.diff(block.offsets) for block in blocks])
-    codes, distinct = _rank(keys, partitions)
-    rows = _stable_order(codes, len(distinct))
-    totals = np.zeros(len(distinct), np.int64)
-    np.add.at(totals, codes, counts)
-    firsts = rows[_offsets(np.bincount(codes, minlength=len(distinct)))[:-1]]
-    distinct = _with_originals(distinct, keys, firsts)
-    order = _ranges(_offsets(counts)[:-1][rows], counts[rows])
-    return GroupBlock(distinct, _take(values, order), _offsets(totals))
+    rows = _in_key_order(keys, partitioner)
+    ordered = counts[rows.order]
+    single = len(values) == len(counts)
+    order = rows.order if single else _ranges(_offsets(counts)[:-1][rows.order], ordered)
+    return GroupBlock(_take_keys(keys, rows.order[rows.starts]), _take(values, order), _offsets(np.add.reduceat(ordered, rows.starts)))
 
 
 def slice_groups(block: GroupBlock, start: int, stop: int) -> GroupBlock:
@@ -151,20 +149,32 @@ def order_key(keys: KeyColumn, row: int) -> Any:
     return (value != value, 0.0 if value != value else value) if keys.kind is KeyKind.FLOAT else value  # noqa: PLR0124 - NaN
 
 
-def _rank(keys: KeyColumn, partitions: int) -> tuple[npt.NDArray[Any], KeyColumn]:
-    """Return the rank of each key in (partition, key) order, and the distinct keys in that order."""
+def _in_key_order(keys: KeyColumn, partitioner: Partitioner) -> SortedRows:
+    """Return the rows in the order of (partition, key)."""
+    if not len(keys):
+        return SortedRows(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    if mostly_distinct(keys):
+        rows = sort_keys(keys)
+        return rows if partitioner.keeps_order else _by_partition(rows, keys, partitioner)
     encoded: Any = keys.array.dictionary_encode()
     distinct = KeyColumn(keys.kind, encoded.dictionary)
     order: Indices = pc.sort_indices(distinct.array).to_numpy().astype(np.int64)
-    if partitions > 1:
-        owners = partition_of(hash_keys(distinct), partitions)[order]
-        order = order[_stable_order(owners, partitions)]
+    if not partitioner.keeps_order:
+        order = order[stable_order(partitioner.of(distinct)[order], partitioner.count)]
     ranks = np.empty(len(order), np.int32)
     ranks[order] = np.arange(len(order), dtype=np.int32)
-    return ranks[encoded.indices.to_numpy()], distinct.take(order)
+    codes = ranks[encoded.indices.to_numpy()]
+    return SortedRows(stable_order(codes, len(order)), _offsets(np.bincount(codes, minlength=len(order)))[:-1])
 
 
-def _stable_order(codes: npt.NDArray[Any], count: int) -> Indices:
+def _by_partition(rows: SortedRows, keys: KeyColumn, partitioner: Partitioner) -> SortedRows:
+    """Return rows in the order of (partition, key) that are in that of the keys."""
+    sizes = np.diff(np.append(rows.starts, len(keys)))
+    groups = stable_order(partitioner.of(keys.take(rows.order[rows.starts])), partitioner.count)
+    return SortedRows(rows.order[_ranges(rows.starts[groups], sizes[groups])], _offsets(sizes[groups])[:-1])
+
+
+def stable_order(codes: npt.NDArray[Any], count: int) -> Indices:
     """Return the rows in the order of their codes `[0, count)`: NumPy sorts 16-bit integers by radix, so larger ones go in two rounds."""
     low = np.argsort(codes.astype(np.uint16), kind="stable")
     if count <= 1 << 16:
@@ -190,7 +200,6 @@ def _take(values: Column, order: Indices) -> Column:
     return values if in_order else values.take(order)
 
 
-def _with_originals(distinct: KeyColumn, keys: KeyColumn, rows: Indices) -> KeyColumn:
-    if keys.originals is None:
-        return distinct
-    return KeyColumn(distinct.kind, distinct.array, keys.take(rows).originals)
+def _take_keys(keys: KeyColumn, rows: Indices) -> KeyColumn:
+    in_order = len(rows) == len(keys) and bool((rows[1:] > rows[:-1]).all())
+    return keys if in_order else keys.take(rows)

@@ -92,13 +92,15 @@ class _Words:
         self.words: npt.NDArray[Any] = np.ndarray((data.size - 7,), "<u8", data, strides=(1,))
 
     def at(self, positions: npt.NDArray[np.int64], left: npt.NDArray[np.int64]) -> Hashes:
-        """Return the words at these positions, of which `left` bytes (1 or more) belong to the key."""
-        inside = np.minimum(positions, self.last)
+        """Return the words at these positions, which ascend, and of which `left` bytes (1 or more) belong to the key."""
+        inside = positions if positions[-1] <= self.last else np.minimum(positions, self.last)
         words: Hashes = self.words[inside].astype(np.uint64, copy=False)
-        words >>= ((positions - inside) * 8).astype(np.uint64)
-        unused = ((8 - np.minimum(left, 8)) * 8).astype(np.uint64)
-        words <<= unused
-        words >>= unused
+        if inside is not positions:
+            words >>= ((positions - inside) * 8).astype(np.uint64)
+        if left.min() < 8:
+            unused = ((8 - np.minimum(left, 8)) * 8).astype(np.uint64)
+            words <<= unused
+            words >>= unused
         return words
 
 
@@ -110,9 +112,16 @@ def _add_words(
     number = 0
     while rows.size and rows.size * 8 >= left.max():
         number += 1
-        sums[rows] += _mix(words.at(positions, left) + np.uint64(number * _GOLDEN & _ALL))
+        mixed = _mix(words.at(positions, left) + np.uint64(number * _GOLDEN & _ALL))
+        if rows.size == sums.size:
+            sums += mixed
+        else:
+            sums[rows] += mixed
         more = np.flatnonzero(left > 8)
-        rows, positions, left = rows[more], positions[more] + 8, left[more] - 8
+        if more.size == rows.size:
+            positions, left = positions + 8, left - 8
+        else:
+            rows, positions, left = rows[more], positions[more] + 8, left[more] - 8
     for row, position, size in zip(rows.tolist(), positions.tolist(), left.tolist(), strict=True):
         steps = np.arange(0, size, 8, dtype=np.int64)
         numbers = (steps // 8 + (number + 1)).astype(np.uint64)

@@ -13,7 +13,8 @@ An attempt that is due maps no further record, and otherwise ends as always: wha
 where it stands is the position from which another attempt goes on.
 
 Rules of this module: what the exchange gets is in the order of (partition, key kind, key); the values of a key are in
-input order; every pair is counted when `map` emits it, when it is combined and when it is written.
+input order, or in their own where the job asks for that; every pair is counted when `map` emits it, when it is combined and when it is
+written.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from smr_notebook.dataflow.blocks import GroupBlock
 from smr_notebook.dataflow.combining import Combiner
 from smr_notebook.dataflow.draining import resting_collector
-from smr_notebook.dataflow.grouping import Pairs, PartitionedBlock, block_bytes, group_pairs, merge_blocks, pair_bytes, partition_block
+from smr_notebook.dataflow.grouping import Pairs, PartitionedBlock, block_bytes, group_pairs, pair_bytes, partition_block
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.keys import KeyKind
 from smr_notebook.dataflow.memory import Room, release
+from smr_notebook.dataflow.merging import BY_KEY, BlockOrder, Blocks, merge_streams
 from smr_notebook.dataflow.meter import Meter
-from smr_notebook.dataflow.spilling import Blocks, Spills, collect, merge_streams, write_partition
+from smr_notebook.dataflow.partitioning import Partitioner
+from smr_notebook.dataflow.spilling import BlockWriter, Spills, collect, write_partition
 from smr_notebook.errors import ConservationError
 from smr_notebook.model import Part, Position, Receipt
 from smr_notebook.ports import ExchangeWriter
@@ -84,10 +87,11 @@ def run_map(
     combiner: Combiner,
     writer: ExchangeWriter,
     *,
-    partitions: int,
+    partitioner: Partitioner,
     meter: Meter,
     room: Room,
     scratch: Path,
+    order: BlockOrder = BY_KEY,
 ) -> Mapped:
     """Map records, and write the pairs to the exchange.
 
@@ -95,24 +99,26 @@ def run_map(
         emitter: Maps the records of the split, or what of them follows a position.
         combiner: Combines pairs before they travel.
         writer: Takes the pairs; it is closed, or aborted on any error.
-        partitions: Number of partitions.
+        partitioner: Deals keys out to partitions.
         meter: Counts, and may end or stop the attempt.
         room: Memory that it may take.
         scratch: Folder for spills.
+        order: By what the pairs of a partition are sorted.
 
     Raises:
         UserCodeError: `map` or `combine` raised, or gave the wrong shape.
         ConservationError: What would be written is not what was mapped.
         AttemptStopped: The meter was told to stop.
     """
-    shuffle = Shuffle(combiner, partitions=partitions, room=room, scratch=scratch)
+    shuffle = Shuffle(combiner, partitioner=partitioner, room=room, scratch=scratch, order=order)
     try:
         with resting_collector():
             for columns in emitter.batches():
                 shuffle.add(columns)
+            packed = BlockWriter(writer)
             for partition, stream in shuffle.partitions():
                 meter.check()
-                meter.pairs_out += write_partition(writer, partition, stream)
+                meter.pairs_out += write_partition(packed, partition, stream)
         return Mapped(writer.close(), emitter.position)
     except BaseException:
         writer.abort()
@@ -160,17 +166,19 @@ class Shuffle:
 
     Args:
         combiner: Combines pairs before they travel.
-        partitions: Number of partitions.
+        partitioner: Deals keys out to partitions.
         room: Memory that it may take.
         scratch: Folder for spills.
+        order: By what the pairs of a partition are sorted.
 
     Attributes:
         held_bytes: Bytes of grouped pairs in memory.
         spills: What went to disk.
     """
 
-    def __init__(self, combiner: Combiner, *, partitions: int, room: Room, scratch: Path) -> None:
-        self._partitions = partitions
+    def __init__(self, combiner: Combiner, *, partitioner: Partitioner, room: Room, scratch: Path, order: BlockOrder = BY_KEY) -> None:
+        self._order = order
+        self._partitioner = partitioner
         self._combiner = combiner
         self._pairs = 0  # taken, and neither combined away nor given out yet
         self._raw: dict[KeyKind, list[Pairs]] = {}
@@ -178,9 +186,9 @@ class Shuffle:
         self._most_raw = min(room.budget // 8, _MOST_RAW)
         self._held: dict[KeyKind, list[GroupBlock]] = {}
         self.held_bytes = 0
-        self._most_held = min(room.budget // 4, _MOST_HELD)
+        self._most_held = min(room.budget // order.held_share, _MOST_HELD)
         self._tight = room.tight
-        self.spills = Spills(scratch, partitions=partitions, budget=room.budget)
+        self.spills = Spills(scratch, partitions=partitioner.count, budget=room.budget, order=order)
 
     def add(self, columns: Iterable[Pairs]) -> None:
         """Take a batch of pairs.
@@ -209,10 +217,11 @@ class Shuffle:
         self._consolidate()
         memory = self._merged(combine=self._combiner.present)
         self.spills.settle()
-        for number in range(self._partitions):
+        for number in range(self._partitioner.count):
             streams = [*self.spills.streams(number), _in_memory(memory, number)]
-            blocks = collect(merge_streams(streams), BLOCK_BYTES)
-            if self._combiner.present and len(streams) > 1:
+            blocks = collect(merge_streams(streams, self._order), BLOCK_BYTES)
+            again = not self._order.of_values  # combined in pieces, the values of a group would be in no order
+            if self._combiner.present and len(streams) > 1 and again:
                 blocks = collect(map(self._combined, blocks), BLOCK_BYTES)
             yield number, self._given(blocks)
         if self._pairs:
@@ -228,10 +237,9 @@ class Shuffle:
     def _consolidate(self) -> None:
         """Group the raw pairs."""
         for kind, batches in self._raw.items():
-            block = group_pairs(batches, self._partitions)
+            block = group_pairs(batches, self._partitioner)
             batches.clear()
-            if self._combiner.worthwhile:
-                block = self._combined(block)
+            block = self._arranged(block, combine=self._combiner.worthwhile)
             self._held.setdefault(kind, []).append(block)
             self.held_bytes += block_bytes(block)
         self._raw.clear()
@@ -255,9 +263,15 @@ class Shuffle:
         """Merge the held blocks of each kind, in rank order, and let go of them."""
         merged = {}
         for kind in sorted(self._held):
-            block = merge_blocks(self._held.pop(kind), self._partitions)
-            merged[kind] = partition_block(self._combined(block) if combine else block, self._partitions)
+            block = self._order.merge(self._held.pop(kind), self._partitioner)
+            merged[kind] = partition_block(self._arranged(block, combine=True) if combine else block, self._partitioner)
         return merged
+
+    def _arranged(self, block: GroupBlock, *, combine: bool) -> GroupBlock:
+        """Return groups, combined if they shall be, with their values in order."""
+        if combine:
+            return self._order.arrange(self._combined(block), function="combine")
+        return self._order.arrange(block)
 
     def _combined(self, block: GroupBlock) -> GroupBlock:
         combined = self._combiner.combine(block)

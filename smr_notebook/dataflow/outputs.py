@@ -6,26 +6,26 @@
 * The metadata of a file names the kinds of its columns; in the last one it says whether the whole part is in key order.
 * Rows of frames are a file with the frame's own columns, of kind `rows`, and metadata that says by which of them the result is sorted.
   Rows whose types differ are brought together as far as that loses nothing. A part of frames without rows still has their columns.
-* A file is written to a nameless temporary file, in memory as long as it is small, then streamed to the store: an object is never a
-  part of a file, and nothing is left behind by a process that dies.
+* A file is spooled (`spooling`), then streamed to the store: an object is never a part of a file, and nothing is left behind by a
+  process that dies. Rows that hardly get smaller are not compressed.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import IO, Any, Final, Literal, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smr_notebook.dataflow.arrow_kinds import Rows, concat_rows
-from smr_notebook.dataflow.columns import Column, concat_columns, encode_values
+from smr_notebook.dataflow.columns import Column, concat_columns, decode_values, encode_values
 from smr_notebook.dataflow.ordering import in_order, token_of
+from smr_notebook.dataflow.spooling import IN_MEMORY, Spool
 from smr_notebook.errors import PairShapeError
 from smr_notebook.model import Part, PartFile
 from smr_notebook.ports import ObjectStore
@@ -37,12 +37,15 @@ list of names."""
 ROWS: Final = "rows"
 """The kind of the files of frames, in the place of that of the keys."""
 
+Compression = Literal["zstd", "none"]
+
 _GROUP_ROWS = 65_536
 _MOST_ROWS = 1 << 20
 _GROUP_BYTES = 8 << 20
 _FEW_ROWS = 4_096
-_CHUNK_BYTES = 1 << 20
-_IN_MEMORY = 4 << 20  # a file up to so many bytes never touches the scratch folder
+_TRIED_BYTES = 64 << 10
+_WORTHWHILE = 0.7
+"""Bytes that must be left of one by compressing it, or it costs more than it saves."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,14 +72,18 @@ class PartWriter:
         number: Number of the task, and so of the part.
         grouped_order: Whether rows tell the group that they came from.
         scratch: Folder for a file that outgrows memory.
+        in_memory: Bytes of a file that may stay in memory.
     """
 
-    def __init__(self, objects: ObjectStore, prefix: str, number: int, *, grouped_order: bool, scratch: Path) -> None:
+    def __init__(
+        self, objects: ObjectStore, prefix: str, number: int, *, grouped_order: bool, scratch: Path, in_memory: int = IN_MEMORY
+    ) -> None:
         self._objects = objects
         self._prefix = prefix
         self._number = number
         self._grouped_order = grouped_order
         self._scratch = scratch
+        self._in_memory = in_memory
         self._pending: list[_Batch] = []
         self._pending_rows = 0
         self._pending_bytes = 0
@@ -106,11 +113,31 @@ class PartWriter:
             return
         self._watch_order(keys)
         tokens = None if groups is None else pa.array([self._group_token(group) for group in groups], pa.binary())
-        batch = _Batch(encode_values(keys), encode_values(values), tokens)
+        self._append(_Batch(encode_values(keys), encode_values(values), tokens))
+
+    def add_columns(self, keys: Column, values: Column, *, ordered: bool) -> None:
+        """Append a batch of rows that are columns already; they tell no groups.
+
+        Args:
+            keys: Key of each row.
+            values: Value of each row.
+            ordered: Whether the keys ascend, from the last one of the rows before them on.
+
+        Raises:
+            StoreError: A file that was full could not be stored.
+        """
+        if len(keys) != len(values) or self._grouped_order:
+            raise ValueError("A batch has a key and a value for each row, and with grouped_order the key of its group, which columns lack.")
+        if len(keys):
+            self._ordered = self._ordered and ordered
+            self._last_token = token_of(decode_values(keys.slice(len(keys) - 1, len(keys)))[0])
+            self._append(_Batch(keys, values, None))
+
+    def _append(self, batch: _Batch) -> None:
         if self._pending_rows >= _FEW_ROWS and batch.kinds != self._pending[-1].kinds:
             self._flush()
         self._pending.append(batch)
-        self._pending_rows += len(keys)
+        self._pending_rows += len(batch.keys)
         self._pending_bytes += batch.bytes
         if self._pending_rows >= _GROUP_ROWS or self._pending_bytes >= _GROUP_BYTES:
             self._flush()
@@ -176,7 +203,8 @@ class PartWriter:
         if self._file is not None and self._file.kinds != (keys.kind, values.kind):
             self._store()
         if self._file is None:
-            self._file = _File(self._scratch, table.schema, (keys.kind, values.kind))
+            spool = Spool(self._scratch, in_memory=self._in_memory)
+            self._file = _File(spool, table.schema, (keys.kind, values.kind), compression=_compression(table))
         self._file.write(table)
 
     def _flush_rows(self) -> None:
@@ -192,7 +220,8 @@ class PartWriter:
             self._store()
         try:
             if self._file is None:
-                self._file = _File(self._scratch, rows.schema, (ROWS, ""))
+                spool = Spool(self._scratch, in_memory=self._in_memory)
+                self._file = _File(spool, rows.schema, (ROWS, ""), compression=_compression(table))
             self._file.write(table)
         except pa.ArrowNotImplementedError as error:
             raise PairShapeError(f"A frame has a column that Parquet cannot hold: {error}. Convert it, or drop it.") from error
@@ -212,16 +241,18 @@ class PartWriter:
 class _File:
     """The open Parquet file."""
 
-    __slots__ = ("_bytes", "_raw_bytes", "_rows", "_writer", "kinds", "schema")
+    __slots__ = ("_raw_bytes", "_rows", "_spool", "_writer", "kinds", "schema")
 
-    def __init__(self, scratch: Path, schema: pa.Schema, kinds: tuple[str, str]) -> None:
+    def __init__(self, spool: Spool, schema: pa.Schema, kinds: tuple[str, str], *, compression: Compression) -> None:
         self.kinds = kinds
         self.schema = schema
         self._rows = 0
         self._raw_bytes = 0
-        # closed by `store` and `drop`
-        self._bytes = cast("BinaryIO", tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(scratch)))  # noqa: SIM115 - as said above
-        self._writer = pq.ParquetWriter(self._bytes, schema, compression="zstd", write_page_checksum=True)
+        self._spool = spool
+        repeats = compression != "none"  # what does not compress has no dictionary worth writing either
+        self._writer = pq.ParquetWriter(
+            cast("IO[bytes]", spool), schema, compression=compression, use_dictionary=repeats, write_page_checksum=True
+        )
 
     def write(self, table: pa.Table) -> None:
         """Append a row group."""
@@ -233,28 +264,40 @@ class _File:
         """End the file, with these facts as its metadata, and stream it to the store."""
         self._writer.add_key_value_metadata({METADATA.decode(): json.dumps(facts)})
         self._writer.close()
-        self._bytes.seek(0)
-        with self._bytes:
-            chunks = _Chunks(self._bytes)
-            objects.put(key, iter(chunks))
-        return PartFile(key=key, rows=self._rows, size=chunks.size, crc=chunks.crc, raw_bytes=self._raw_bytes, kinds=self.kinds)
+        pieces = _Pieces(self._spool.pieces())
+        try:
+            objects.put(key, pieces)
+        finally:
+            self._spool.close()
+        return PartFile(key=key, rows=self._rows, size=pieces.size, crc=pieces.crc, raw_bytes=self._raw_bytes, kinds=self.kinds)
 
     def drop(self) -> None:
         """Give the file up."""
         self._writer.close()
-        self._bytes.close()
+        self._spool.close()
 
 
-class _Chunks:
-    """The bytes of a file, counted and summed as they pass."""
+class _Pieces:
+    """The bytes of a file, counted and summed as they pass, once."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
         self.size = 0
         self.crc = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        while chunk := self._file.read(_CHUNK_BYTES):
-            self.size += len(chunk)
-            self.crc = zlib.crc32(chunk, self.crc)
-            yield chunk
+        for piece in self._pieces:
+            self.size += len(piece)
+            self.crc = zlib.crc32(piece, self.crc)
+            yield piece
+
+
+def _compression(table: pa.Table) -> Compression:
+    """Return how a file is compressed that begins with these rows: not at all where a sample shows that it does not pay."""
+    if table.nbytes < _GROUP_BYTES // 2:
+        return "zstd"
+    some = pa.BufferOutputStream()
+    with pa.ipc.new_stream(some, table.schema) as writer:
+        writer.write_table(table.slice(table.num_rows // 2, max(1, _TRIED_BYTES * table.num_rows // table.nbytes)))
+    tried = some.getvalue()
+    return "zstd" if len(pa.compress(tried, "zstd", asbytes=True)) < _WORTHWHILE * len(tried) else "none"

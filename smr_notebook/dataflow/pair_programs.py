@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from smr_notebook.dataflow.aggregations import is_natural
 from smr_notebook.dataflow.combining import FunctionCombiner, check_combiner
 from smr_notebook.dataflow.emitting import PairEmitter, PairSink, write_rows
 from smr_notebook.dataflow.functions import Functions, Pair
 from smr_notebook.dataflow.inputs import SplitInput
+from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.passing import ColumnSink, pass_groups
 from smr_notebook.dataflow.programs import Handed, Tried
 from smr_notebook.dataflow.reducing import reduce_groups
-from smr_notebook.dataflow.spilling import Blocks
-from smr_notebook.model import Position
+from smr_notebook.model import UNSORTED, Position, Sorting
 
 _TRIED_PAIRS: Final = 500
 """Most pairs of one record that are looked at when it is only tried."""
+
+
+class RowSink(PairSink, ColumnSink, Protocol):
+    """A sink for rows of either form: `dataflow.outputs.PartWriter`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +32,12 @@ class PairProgram:
     """Implements `programs.Program`."""
 
     functions: Functions
+    sorting: Sorting = UNSORTED
 
     @property
     def reduces(self) -> bool:
-        """Whether there is a `reduce`."""
-        return self.functions.reduce is not None
+        """Whether there is a `reduce`, or the pairs themselves are sorted."""
+        return self.functions.reduce is not None or self.sorting.keys
 
     @property
     def combines(self) -> bool:
@@ -79,7 +85,8 @@ class PairProgram:
 
     def emitter(self, input: SplitInput, *, meter: Meter, batch_bytes: int) -> PairEmitter:
         """Return what drains `map`."""
-        return PairEmitter(self.functions, input.blocks(), meter=meter, batch_bytes=batch_bytes)
+        ordered = self.sorting.values
+        return PairEmitter(self.functions, input.blocks(), meter=meter, batch_bytes=batch_bytes, ordered=ordered)
 
     def combiner(self) -> FunctionCombiner:
         """Return what calls `combine`."""
@@ -89,6 +96,8 @@ class PairProgram:
         """Write what `map` emits."""
         return write_rows(self.functions, input.blocks(), sink, meter=meter)
 
-    def reduce(self, blocks: Blocks, sink: PairSink, *, meter: Meter, done: int) -> Handed:
-        """Call `reduce` for each group."""
+    def reduce(self, blocks: Blocks, sink: RowSink, *, meter: Meter, done: int) -> Handed:
+        """Call `reduce` for each group; without one, the pairs are the rows."""
+        if self.functions.reduce is None:
+            return pass_groups(blocks, sink, meter=meter, done=done)
         return reduce_groups(self.functions, blocks, sink, meter=meter, done=done)

@@ -17,10 +17,10 @@ from smr_notebook.dataflow.combining import Combiner
 from smr_notebook.dataflow.functions import Pair
 from smr_notebook.dataflow.grouping import Pairs
 from smr_notebook.dataflow.inputs import SplitInput
+from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.outputs import PartWriter
-from smr_notebook.dataflow.spilling import Blocks
-from smr_notebook.model import Position
+from smr_notebook.model import Position, Sorting
 
 
 class Emitter(Protocol):
@@ -86,6 +86,11 @@ class Program(Protocol):
         """Whether rows carry the key of the group that they came from."""
         ...
 
+    @property
+    def sorting(self) -> Sorting:
+        """What is sorted besides the keys of a partition."""
+        ...
+
     def named(self) -> Iterable[tuple[str, Callable[..., Any]]]:
         """Return the user's functions, with the names that messages call them by."""
         ...
@@ -132,7 +137,8 @@ class Program(Protocol):
         """Turn the groups of a partition into rows.
 
         Args:
-            blocks: All groups, in the order of (key kind, key); a large group goes on from block to block.
+            blocks: All groups, in the order of (key kind, key), and their values in theirs if they are sorted; a large group goes on from
+                block to block.
             sink: Takes the rows.
             meter: Counts groups as records, and pairs; may end or stop the attempt.
             done: How many groups are left out, because they are reduced already.

@@ -8,7 +8,7 @@ becomes Python objects.
 Rules of this module:
 
 * `reduce` is called once for each key, by the attempt that gets there; it may stop early, or never look at its values.
-* The values of a key come in input order: that of the map tasks, then that of the run.
+* The values of a key come in input order (that of the map tasks, then that of the run), or in their own where the job asks for that.
 * Pairs and checksum are those of the groups that `reduce` was given, hashed anew: so they prove all that lies between the two functions,
   and over all attempts of a task they sum to those of the partition.
 * An attempt that is due ends behind a group, and another one goes on from there, with a leg of its own. Groups come in the same order each
@@ -29,13 +29,14 @@ from smr_notebook.dataflow.columns import decode_values, encode_values
 from smr_notebook.dataflow.draining import checked_pair, collect_young, resting_collector, sample_bytes
 from smr_notebook.dataflow.emitting import PairSink
 from smr_notebook.dataflow.functions import CodePlace, Functions, UserCodeError, place_of, short_repr
-from smr_notebook.dataflow.grouping import block_bytes, block_checksum, merge_blocks, order_key, slice_groups
+from smr_notebook.dataflow.grouping import block_bytes, block_checksum, order_key, slice_groups
 from smr_notebook.dataflow.keys import KeyKind, decode_keys
 from smr_notebook.dataflow.mapping import Sink
 from smr_notebook.dataflow.memory import Room, release
+from smr_notebook.dataflow.merging import BY_KEY, BlockOrder, Blocks, merge_streams
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.programs import Handed
-from smr_notebook.dataflow.spilling import Blocks, Spills, collect, merge_streams
+from smr_notebook.dataflow.spilling import Spills, collect
 from smr_notebook.errors import PairShapeError
 from smr_notebook.model import Part, Position
 
@@ -84,6 +85,7 @@ def run_reduce(
     room: Room,
     scratch: Path,
     after: Position | None = None,
+    order: BlockOrder = BY_KEY,
 ) -> Reduced:
     """Reduce one partition.
 
@@ -95,13 +97,14 @@ def run_reduce(
         room: Memory that it may take.
         scratch: Folder for spills.
         after: The position that another attempt reached: only what follows it is reduced. `None` for the whole partition.
+        order: By what the pairs are sorted.
 
     Raises:
         UserCodeError: `reduce` raised, or gave the wrong shape.
         CorruptObjectError: Bytes are not what was written.
         AttemptStopped: The meter was told to stop.
     """
-    partition = Partition(room=room, scratch=scratch)
+    partition = Partition(room=room, scratch=scratch, order=order)
     try:
         with resting_collector():
             for run in runs:
@@ -133,18 +136,20 @@ class Partition:
     Args:
         room: Memory that it may take.
         scratch: Folder for spills.
+        order: By what the blocks are sorted.
 
     Attributes:
         spills: What went to disk.
     """
 
-    def __init__(self, *, room: Room, scratch: Path) -> None:
+    def __init__(self, *, room: Room, scratch: Path, order: BlockOrder = BY_KEY) -> None:
+        self._order = order
         self._held: dict[KeyKind, list[GroupBlock]] = {}
         self._held_bytes = 0
-        self._most_held = min(room.budget // 4, _MOST_HELD)
+        self._most_held = min(room.budget // order.held_share, _MOST_HELD)
         self._tight = room.tight
         self._piece_bytes = min(_PIECE_BYTES, max(room.budget // 16, 1))
-        self.spills = Spills(scratch, partitions=1, budget=room.budget)
+        self.spills = Spills(scratch, partitions=1, budget=room.budget, order=order)
 
     def add(self, block: GroupBlock) -> None:
         """Take a block."""
@@ -158,7 +163,7 @@ class Partition:
     def blocks(self) -> Blocks:
         """Yield all groups in the order of (key kind, key), in blocks of a size that decodes well; nothing may be added after."""
         self.spills.settle()
-        yield from collect(merge_streams([*self.spills.streams(0), self._drain()]), self._piece_bytes)
+        yield from collect(merge_streams([*self.spills.streams(0), self._drain()], self._order), self._piece_bytes)
 
     def close(self) -> None:
         """Drop everything."""
@@ -167,7 +172,7 @@ class Partition:
 
     def _drain(self) -> Blocks:
         for kind in sorted(self._held):
-            yield merge_blocks(self._held.pop(kind))
+            yield self._order.merge(self._held.pop(kind))
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -59,15 +59,27 @@ class RunEnd:
     pairs: int
 
 
+class Writable(Protocol):
+    """What a run is written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Append bytes."""
+        ...
+
+    def flush(self) -> None:
+        """See to it that what was written can be read."""
+        ...
+
+
 class RunWriter:
     """Writes a run into a file, partition after partition.
 
     Args:
-        file: Open for writing in binary, at its start. It is not closed here.
+        file: At its start. It is not closed here.
         partitions: How many partitions the run has.
     """
 
-    def __init__(self, file: BinaryIO, partitions: int) -> None:
+    def __init__(self, file: Writable, partitions: int) -> None:
         self._file = file
         self._rows = np.zeros(partitions, ROW)
         self._row: list[int] = [0] * 6

@@ -1,42 +1,58 @@
-"""Sorted groups on local disk, and the merge of sorted streams: how a task handles more than its memory holds.
+"""Sorted groups on local disk: how a task handles more than its memory holds.
 
 A *spill* is a run (`dataflow.runs`) in a nameless file of the scratch folder: it is gone when it is closed, and when the process
-dies. Merging reads a few blocks of each spill at a time. It goes by ranges, not by pairs: the smallest of the last
-keys in view is the *bound*; all groups before it are complete in view, are cut out of every block, and are grouped in one
-vectorised step. The group at the bound may go on behind the view, so it is handed on stream by stream.
+dies. Merging (`dataflow.merging`) reads a few blocks of each spill at a time.
 
 Rules of this module:
 
 * The order of streams is the order of the values of a key.
 * Spills are merged as digits are carried: `fan_in` neighbours of one level become one of the next. So their number stays small, each
   pair is rewritten once per level, and only neighbours ever merge, which keeps the order.
-* Within a partition, blocks stand in the order of (key kind, key).
+* Within a partition, blocks stand in the order of (key kind, key), and where the values are sorted, too, of (key kind, key, value).
 """
 
 from __future__ import annotations
 
 import tempfile
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from smr_notebook.dataflow.blocks import GroupBlock, pack, unpack
-from smr_notebook.dataflow.grouping import block_bytes, block_checksum, cut_block, merge_blocks, order_key, slice_groups
+from smr_notebook.dataflow.grouping import block_bytes, block_checksum, cut_block, merge_blocks
+from smr_notebook.dataflow.merging import BY_KEY, BlockOrder, Blocks, merge_streams
 from smr_notebook.dataflow.runs import RunReader, RunWriter, read_rows
 from smr_notebook.ports import ExchangeWriter
-
-Blocks = Iterator[GroupBlock]
 
 _SMALL = 4096
 """Compressing a block of up to so many bytes costs more than it saves."""
 
+_WORTHWHILE = 0.9
+_UNTRIED = 15
 
-def write_block(writer: ExchangeWriter | RunWriter, partition: int, block: GroupBlock) -> None:
-    """Write one block of groups, with its counts and checksum."""
-    data = pack(block, "lz4" if block_bytes(block) > _SMALL else None)
-    writer.write(partition, data, groups=len(block.keys), pairs=len(block.values), checksum=block_checksum(block))
+
+class BlockWriter:
+    """Writes blocks of groups, with their counts and checksums; compressed, as long as that makes them smaller.
+
+    Args:
+        writer: Takes the packed blocks.
+    """
+
+    def __init__(self, writer: ExchangeWriter | RunWriter) -> None:
+        self._writer = writer
+        self._plain = 0  # blocks that are not compressed before it is tried again
+
+    def write(self, partition: int, block: GroupBlock) -> None:
+        """Write one block."""
+        size = block_bytes(block)
+        compressed = size > _SMALL and not self._plain
+        data = pack(block, "lz4" if compressed else None)
+        if compressed and len(data) > _WORTHWHILE * size:
+            self._plain = _UNTRIED
+        else:
+            self._plain -= self._plain > 0
+        self._writer.write(partition, data, groups=len(block.keys), pairs=len(block.values), checksum=block_checksum(block))
 
 
 def collect(blocks: Blocks, size: int) -> Blocks:
@@ -53,57 +69,6 @@ def collect(blocks: Blocks, size: int) -> Blocks:
         yield from cut_block(merge_blocks(held), size)
 
 
-class _Head:
-    """The block in view of one stream. `block` is `None` at the end."""
-
-    __slots__ = ("_blocks", "block")
-
-    def __init__(self, blocks: Blocks) -> None:
-        self._blocks = blocks
-        self.block: GroupBlock | None = None
-        self.advance()
-
-    def advance(self) -> None:
-        self.block = next(self._blocks, None)
-
-    def cut(self, groups: int) -> GroupBlock | None:
-        """Take the first groups out of view, and return them."""
-        block = self.block
-        if block is None or groups == 0:
-            return None
-        if groups == len(block.keys):
-            self.advance()
-        else:
-            self.block = slice_groups(block, groups, len(block.keys))
-        return slice_groups(block, 0, groups)
-
-
-def merge_streams(streams: Sequence[Blocks]) -> Blocks:
-    """Merge streams whose blocks stand in (kind, key) order; a key may go on in the next block, of the streams and of the result."""
-    if len(streams) == 1:
-        yield from streams[0]
-        return
-    heads = [_Head(stream) for stream in streams]
-    while seen := [(head, head.block) for head in heads if head.block is not None]:
-        kind = min(block.keys.kind for _, block in seen)
-        current = [(head, block) for head, block in seen if block.keys.kind is kind]
-        bound = min(order_key(block.keys, len(block.keys) - 1) for _, block in current)
-        before = [head.cut(_position(block, bound)) for head, block in current]
-        complete = [block for block in before if block is not None]
-        if complete:
-            yield merge_blocks(complete)
-        for head, _ in current:
-            while head.block is not None and head.block.keys.kind is kind and order_key(head.block.keys, 0) == bound:
-                piece = head.cut(1)
-                if piece is not None:
-                    yield piece
-
-
-def _position(block: GroupBlock, bound: Any) -> int:
-    """Return how many groups of the block stand before the bound."""
-    return bisect_left(range(len(block.keys)), bound, key=lambda row: order_key(block.keys, row))
-
-
 @dataclass(frozen=True, slots=True)
 class _Spill:
     file: BinaryIO
@@ -118,13 +83,15 @@ class Spills:
         scratch: Folder for their files.
         partitions: Partitions of each.
         budget: Bytes of memory that merging may take.
+        order: By what the blocks of a partition are sorted.
 
     Attributes:
         written: How many spills were written, those of merging included.
     """
 
-    def __init__(self, scratch: Path, *, partitions: int, budget: int) -> None:
+    def __init__(self, scratch: Path, *, partitions: int, budget: int, order: BlockOrder = BY_KEY) -> None:
         self._scratch = scratch
+        self._order = order
         self._partitions = partitions
         self._spills: list[_Spill] = []
         self.block_size = min(max(budget // 64, 1 << 12), 1 << 20)
@@ -161,7 +128,9 @@ class Spills:
 
     def _carry(self, count: int) -> None:
         merged = self._spills[-count:]
-        spill = self._write(lambda partition: merge_streams([self._blocks(spill, partition) for spill in merged]), merged[0].level + 1)
+        spill = self._write(
+            lambda partition: merge_streams([self._blocks(spill, partition) for spill in merged], self._order), merged[0].level + 1
+        )
         self._spills[-count:] = [spill]
         for old in merged:
             old.file.close()
@@ -170,9 +139,10 @@ class Spills:
         file = cast("BinaryIO", tempfile.TemporaryFile(dir=self._scratch))  # noqa: SIM115 - closed by `close`
         try:
             writer = RunWriter(file, self._partitions)
+            blocks = BlockWriter(writer)
             for number in range(self._partitions):
                 for block in collect(partition(number), self.block_size):
-                    write_block(writer, number, block)
+                    blocks.write(number, block)
             end = writer.close()
             rows = read_rows(_reader(file), size=end.size, footer=end.footer, crc=end.crc, name="a spill")
         except BaseException:
@@ -193,10 +163,10 @@ def _reader(file: BinaryIO) -> Callable[[int, int], bytes]:
     return get
 
 
-def write_partition(writer: ExchangeWriter, partition: int, blocks: Iterable[GroupBlock]) -> int:
+def write_partition(writer: BlockWriter, partition: int, blocks: Iterable[GroupBlock]) -> int:
     """Write the blocks of one partition, and return how many pairs they hold."""
     pairs = 0
     for block in blocks:
-        write_block(writer, partition, block)
+        writer.write(partition, block)
         pairs += len(block.values)
     return pairs

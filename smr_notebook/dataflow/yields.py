@@ -30,10 +30,12 @@ class Yields:
     Attributes:
         pairs: Whether it is a generator function that yields nothing but tuples of two.
         value: If so, the value of all pairs, in a tuple of one, where it is a constant of a plain type; else an empty tuple.
+        once: Whether it yields no more than one pair a call: there is one `yield`, and nothing jumps back.
     """
 
     pairs: bool = False
     value: tuple[Any, ...] = ()
+    once: bool = False
 
 
 def proved_of(function: object) -> Yields:
@@ -42,7 +44,8 @@ def proved_of(function: object) -> Yields:
         return Yields()
     found: list[tuple[Any, ...]] = []
     before: dis.Instruction | None = None
-    for built, given in pairwise(dis.get_instructions(function)):
+    instructions = list(dis.get_instructions(function))
+    for built, given in pairwise(instructions):
         if given.opname == "YIELD_VALUE":
             if given.is_jump_target or built.is_jump_target or (built.opname, built.argval) != ("BUILD_TUPLE", 2):
                 return Yields()
@@ -50,4 +53,5 @@ def proved_of(function: object) -> Yields:
             found.append((before.argval,) if constant and before is not None else ())
         before = built
     same = {(*map(type, value), *map(repr, value)) for value in found}
-    return Yields(bool(found), found[0] if len(same) == 1 else ())
+    loops = any("BACKWARD" in instruction.opname for instruction in instructions)
+    return Yields(bool(found), found[0] if len(same) == 1 else (), len(found) == 1 and not loops)

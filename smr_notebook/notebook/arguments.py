@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from smr_notebook.config import parse_size, read_dollars
+from smr_notebook.config import parse_size, read_dollars, read_sorting
 from smr_notebook.errors import ConfigError
 
 FORMATS = ("auto", "text", "lines", "jsonl", "parquet", "binary", "bytes")
@@ -39,6 +39,7 @@ class CellOptions:
         split_size: Bytes of input for each map task.
         retries: Further attempts of a task after its first one failed.
         max_cost: US dollars that the job may cost.
+        sort: What is sorted: `keys`, `values`, or `keys,values`.
         detach: Whether the cell returns the job at once.
         name: Label of the job.
         dry_run: Whether only the plan is shown.
@@ -56,6 +57,7 @@ class CellOptions:
     split_size: int | None = None
     retries: int | None = None
     max_cost: float | None = None
+    sort: str | None = None
     detach: bool = False
     name: str = ""
     dry_run: bool = False
@@ -181,6 +183,14 @@ def _dollars(value: str) -> float:
         raise argparse.ArgumentTypeError(f"{value!r} is not an amount of dollars") from None
 
 
+def _sorting(value: str) -> str:
+    try:
+        read_sorting(value)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
+    return value
+
+
 def variable(value: str) -> str:
     """Read the name of a variable, for an option of a parser."""
     if not value.isidentifier() or keyword.iskeyword(value):
@@ -215,12 +225,9 @@ def _cell_parser() -> MagicParser:
     add("-s", "--split-size", type=_size, metavar="S", help="input for each map task, such as 64MB")
     add("--retries", type=count(0), metavar="N", help="further attempts of a task that failed")
     add("--max-cost", type=_dollars, metavar="$", help="stop launching before the job costs more than so many dollars")
-    add(
-        "-d",
-        "--detach",
-        action="store_true",
-        help="return the Job at once; the notebook stays free (a run that nobody watches, as in CI, waits)",
-    )
+    add("--sort", type=_sorting, metavar="WHAT", help="keys: the parts are in total order; values: reduce gets them in order; keys,values")
+    detach = "return the Job at once; the notebook stays free (a run that nobody watches, as in CI, waits)"
+    add("-d", "--detach", action="store_true", help=detach)
     add("--name", default="", metavar="TEXT", help="label of the job")
     add("-n", "--dry-run", action="store_true", help="show the plan, the splits and what would be pickled; run nothing")
     add("--map", metavar="F", help="a function from another cell")

@@ -82,6 +82,7 @@ class CellMagic:
             name=options.name,
             retries=options.retries,
             max_cost=options.max_cost,
+            sort=options.sort,
         )
 
     def _plan(self, functions: CellFunctions, source: object, options: CellOptions) -> str:
@@ -96,6 +97,7 @@ class CellMagic:
             name=options.name,
             retries=options.retries,
             max_cost=options.max_cost,
+            sort=options.sort,
         )
         return planned.describe()
 

@@ -13,12 +13,24 @@ from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.mapping import Mapped, MappedPart
 from smr_notebook.dataflow.memory import Room
+from smr_notebook.dataflow.merging import BY_KEY, BlockOrder, Blocks
 from smr_notebook.dataflow.meter import Meter
-from smr_notebook.dataflow.pair_programs import PairProgram
+from smr_notebook.dataflow.partitioning import HashPartitioner, Partitioner
+from smr_notebook.dataflow.programs import Handed
 from smr_notebook.dataflow.records import RecordBlock
-from smr_notebook.dataflow.reducing import Reduced
+from smr_notebook.dataflow.reducing import Reduced, reduce_groups
 from smr_notebook.model import Format, Position, Split
 from smr_notebook.ports import ExchangeWriter
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """Reduces with a function."""
+
+    functions: Functions
+
+    def reduce(self, blocks: Blocks, sink: PairSink, *, meter: Meter, done: int) -> Handed:
+        return reduce_groups(self.functions, blocks, sink, meter=meter, done=done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +49,18 @@ def run_map(
     blocks: Iterable[RecordBlock],
     writer: ExchangeWriter,
     *,
-    partitions: int,
+    partitions: int = 1,
+    partitioner: Partitioner | None = None,
     meter: Meter,
     budget: int,
     scratch: Path,
+    order: BlockOrder = BY_KEY,
 ) -> Mapped:
-    """Make a map attempt over blocks; arguments and errors as of `mapping.run_map`."""
-    emitter = PairEmitter(functions, blocks, meter=meter, batch_bytes=budget // 16)
+    """Make a map attempt over blocks; by hash into so many partitions, if no partitioner is given. Else as of `mapping.run_map`."""
+    emitter = PairEmitter(functions, blocks, meter=meter, batch_bytes=budget // 16, ordered=order.of_values)
+    dealt = partitioner or HashPartitioner(partitions)
     combiner = FunctionCombiner(functions)
-    return mapping.run_map(emitter, combiner, writer, partitions=partitions, meter=meter, room=Room(budget), scratch=scratch)
+    return mapping.run_map(emitter, combiner, writer, partitioner=dealt, meter=meter, room=Room(budget), scratch=scratch, order=order)
 
 
 def run_map_to_part(functions: Functions, blocks: Iterable[RecordBlock], sink: PairSink, *, meter: Meter) -> MappedPart:
@@ -63,6 +78,7 @@ def run_reduce(
     budget: int,
     scratch: Path,
     after: Position | None = None,
+    order: BlockOrder = BY_KEY,
 ) -> Reduced:
     """Make a reduce attempt over runs; arguments and errors as of `reducing.run_reduce`."""
-    return reducing.run_reduce(PairProgram(functions), runs, sink, meter=meter, room=Room(budget), scratch=scratch, after=after)
+    return reducing.run_reduce(_Groups(functions), runs, sink, meter=meter, room=Room(budget), scratch=scratch, after=after, order=order)

@@ -107,6 +107,17 @@ def test_a_job_over_objects_of_a_bucket(deploy: Deploy, clients: Clients, bucket
         assert session.attach(job.id[:5]).result().equals(frame)
 
 
+def test_a_driver_cuts_the_ranges_of_a_sorted_job(deploy: Deploy, clients: Clients, bucket: str) -> None:
+    lines = [f"{number * 7_919 % 30_000:06d} line {number}" for number in range(30_000)]
+    where = put_lines(clients, bucket, lines, objects=3)
+    with deploy() as (session, _):
+        job = session.map_reduce(lambda line: [(line[:6], line)], None, where, sort="keys", reducers=4)
+        rows = [value for frame in job.scan() for value in frame["value"]]
+        assert rows == sorted(lines)
+        assert [part.number for part in job.parts()] == [0, 1, 2, 3]
+        assert min(part.rows for part in job.parts()) > 5_000
+
+
 def test_items_and_frames_travel_too(deploy: Deploy) -> None:
     with deploy() as (session, _):
         frame = session.map_reduce(lambda number: [(number % 3, number)], sum, range(100), wait=True)

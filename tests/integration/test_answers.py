@@ -92,6 +92,41 @@ def test_no_reduce_gives_the_mapped_pairs_in_key_order(session: smr.Session) -> 
     assert list(frame.itertuples(index=False, name=None)) == sorted((item % 3, item) for item in range(10))
 
 
+@pytest.mark.parametrize("reducers", REDUCERS)
+@pytest.mark.parametrize("splits", SPLITS)
+def test_a_sorted_job_gives_parts_in_total_order(session: smr.Session, access_log: Path, splits: int, reducers: int) -> None:
+    lines = access_log.read_text(encoding="utf-8").splitlines()
+    size = -(-access_log.stat().st_size // splits)
+    job = session.map_reduce(lambda line: [(line[:30], line)], None, access_log, sort="keys", split_size=size, reducers=reducers)
+    rows = [row for frame in job.scan() for row in frame.itertuples(index=False, name=None)]
+    assert rows == sorted(((line[:30], line) for line in lines), key=lambda row: row[0])
+    assert len(job.parts()) == reducers
+
+
+def test_values_reach_reduce_in_order_and_ranges_work_with_reduce(session: smr.Session) -> None:
+    numbers = [number * 7919 % 1_000 for number in range(1_000)]
+
+    def by_tens(number: int) -> Iterator[tuple[int, int]]:
+        yield number // 10, number
+
+    def in_order(_key: int, values: Iterator[int]) -> list[int]:
+        return list(values)
+
+    for sort in ("values", "keys,values", ["values", "keys"]):
+        frame = session.map_reduce(by_tens, in_order, numbers, sort=sort, reducers=3, wait=True)
+        assert frame["value"].tolist() == [list(range(tens, tens + 10)) for tens in range(0, 1_000, 10)]
+
+
+def test_what_cannot_be_sorted_is_said(session: smr.Session) -> None:
+    with pytest.raises(smr.errors.ConfigError, match="sort must be 'keys', 'values', or 'keys,values'; got 'key'"):
+        session.map_reduce(lambda item: [(item, item)], None, range(3), sort="key")
+    with pytest.raises(smr.errors.PlanError, match="sort='values' needs a reduce"):
+        session.map_reduce(lambda item: [(item, item)], None, range(3), sort="values")
+    with pytest.raises(smr.errors.TaskError, match="list cannot be sorted") as caught:
+        session.map_reduce(lambda item: [(item, [item])], list, range(3), sort="values", wait=True)
+    assert "record" in str(caught.value)
+
+
 def test_a_generator_reduce_yields_rows(session: smr.Session) -> None:
     def largest_two(key: str, values: Iterator[int]) -> Iterator[tuple[str, int]]:
         for value in sorted(values, reverse=True)[:2]:

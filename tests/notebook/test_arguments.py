@@ -17,10 +17,10 @@ def test_options_and_inputs_may_alternate() -> None:
 
 
 def test_all_options() -> None:
-    line = "-i x -o df -r 3 -c -f lines -s 64MB --retries 0 --name 'my job' --map f --reduce g -q"
+    line = "-i x -o df -r 3 -c -f lines -s 64MB --retries 0 --name 'my job' --map f --reduce g --sort keys,values -q"
     expected = CellOptions(
         inputs=("x",), into="df", reducers=3, combine=True, format="lines", split_size=64_000_000, retries=0,
-        name="my job", map="f", reduce="g", quiet=True,
+        name="my job", map="f", reduce="g", sort="keys,values", quiet=True,
     )  # fmt: skip
     assert parse_cell_line(line, {}) == expected
 
@@ -80,6 +80,8 @@ def test_a_mistake_says_what_to_do(line: str, message: str) -> None:
 def test_a_wrong_size_is_refused() -> None:
     with pytest.raises(ConfigError, match="not a size"):
         parse_cell_line("x -s 12q", {})
+    with pytest.raises(ConfigError, match="sort must be 'keys', 'values', or 'keys,values'; got 'up'"):
+        parse_cell_line("x --sort up", {})
 
 
 def test_help_names_every_option() -> None:

@@ -26,12 +26,13 @@ from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.mapping import run_map, run_map_to_part
 from smr_notebook.dataflow.memory import Room
+from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.outputs import PartWriter
+from smr_notebook.dataflow.partitioning import HashPartitioner
 from smr_notebook.dataflow.programs import Handed
 from smr_notebook.dataflow.reducing import run_reduce
 from smr_notebook.dataflow.results import head_frame, iter_frames, load_frame
-from smr_notebook.dataflow.spilling import Blocks
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
 from smr_notebook.errors import CombinerLawError, InputFormatError, PairShapeError, PlanError
 from smr_notebook.model import AttemptId, Format, Numbers, Part, Phase, Position, Receipt, TaskId
@@ -158,7 +159,8 @@ def _map(
 ) -> tuple[Receipt, Position | None]:
     writer = exchange.writer(AttemptId(TaskId(Phase.MAP, input.split.number), attempt), partitions)
     emitter = program.emitter(input, meter=meter, batch_bytes=frame_bytes)
-    mapped = run_map(emitter, program.combiner(), writer, partitions=partitions, meter=meter, room=Room(budget), scratch=scratch)
+    partitioner = HashPartitioner(partitions)
+    mapped = run_map(emitter, program.combiner(), writer, partitioner=partitioner, meter=meter, room=Room(budget), scratch=scratch)
     assert meter.pairs_in >= meter.pairs_out == mapped.receipt.pairs
     assert program.combines or meter.pairs_in == meter.pairs_out
     return mapped.receipt, mapped.position

@@ -25,6 +25,7 @@ from smr_notebook.dataflow.keys import encode_key
 from smr_notebook.dataflow.mapping import Shuffle
 from smr_notebook.dataflow.memory import Room, room_of
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
+from smr_notebook.dataflow.partitioning import HashPartitioner
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.reducing import Groups, Partition, Reduced
 from smr_notebook.dataflow.runs import RunReader, RunWriter, read_rows
@@ -288,7 +289,7 @@ def test_without_reduce_the_pairs_are_the_rows_in_order(tasks: list[Any]) -> Non
 
 
 def test_a_small_budget_spills_and_the_spills_are_merged_in_several_passes(tmp_path: Path) -> None:
-    shuffle = Shuffle(FunctionCombiner(functions(collect)), partitions=2, room=Room(40_000), scratch=tmp_path)
+    shuffle = Shuffle(FunctionCombiner(functions(collect)), partitioner=HashPartitioner(2), room=Room(40_000), scratch=tmp_path)
     records = [[(number % 997, number)] for number in range(12_000)]
     for batch in PairEmitter(functions(), blocks_of(records), meter=Meter(), batch_bytes=2_500).batches():
         shuffle.add(batch)
@@ -309,7 +310,7 @@ def test_a_process_that_has_grown_too_large_spills_what_it_holds(tmp_path: Path)
     assert [room.tight() for _ in range(3)] == [False, True, False]
     assert room.budget == 56
     tight = [False]
-    shuffle = Shuffle(FunctionCombiner(functions()), partitions=2, room=Room(1 << 20, lambda: tight[0]), scratch=tmp_path)
+    shuffle = Shuffle(FunctionCombiner(functions()), partitioner=HashPartitioner(2), room=Room(1 << 20, lambda: tight[0]), scratch=tmp_path)
     batches = PairEmitter(functions(), blocks_of([[(n % 97, n)] for n in range(30_000)]), meter=Meter(), batch_bytes=40_000).batches()
     for batch in batches:
         shuffle.add(batch)
@@ -326,7 +327,7 @@ def test_a_process_that_has_grown_too_large_spills_what_it_holds(tmp_path: Path)
 
 def test_a_map_task_that_would_write_fewer_pairs_than_were_mapped_is_an_error(tmp_path: Path) -> None:
     for combine in (None, collect):
-        shuffle = Shuffle(FunctionCombiner(functions(combine)), partitions=2, room=Room(40_000), scratch=tmp_path)
+        shuffle = Shuffle(FunctionCombiner(functions(combine)), partitioner=HashPartitioner(2), room=Room(40_000), scratch=tmp_path)
         for batch in PairEmitter(functions(), blocks_of([[(n % 97, n)] for n in range(8_000)]), meter=Meter(), batch_bytes=2_500).batches():
             shuffle.add(batch)
         shuffle.spills._spills.pop().file.close()

@@ -19,10 +19,11 @@ from smr_notebook.control.planning import PlannedJob, Request, check_environment
 from smr_notebook.control.row_keys import MOST_TASKS
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.inputs import SplitInput
+from smr_notebook.dataflow.keys import encode_key
 from smr_notebook.dataflow.pair_programs import PairProgram
 from smr_notebook.environment import environment
 from smr_notebook.errors import EnvironmentMismatchError, InputEmptyError, PlanError
-from smr_notebook.model import Format, Policy
+from smr_notebook.model import Format, Policy, Sorting
 from smr_notebook.ports import Backend, Context
 
 
@@ -92,6 +93,20 @@ def test_a_plan_tells_what_it_will_do(backend: Backend) -> None:
     assert "2 map" in told
     assert "no reduce" in told
     assert "table (" in told
+
+
+def test_keys_to_be_sorted_are_sampled_for_ranges(backend: Backend) -> None:
+    def planned_for(map: Callable[..., Any], reducers: int) -> PlannedJob:
+        functions = Functions(map, map_takes_source=False, reduce=None, reduce_yields=False, combine=None, combine_yields=False)
+        request = Request(PairProgram(functions, Sorting(keys=True)), classify(range(1_000)), "auto", reducers, 0, "", 1 << 20, Policy())
+        return plan_job(request, backend, job="job", here=environment(), store=backend.objects, label_of=str)
+
+    plan = planned_for(lambda number: [(number, number)], 4).plan
+    assert plan.reducers == len(plan.bounds) + 1 == 4
+    assert encode_key(100) < plan.bounds[0] < encode_key(400) < plan.bounds[1] < encode_key(600) < plan.bounds[2] < encode_key(900)
+    assert "4 reduce by ranges of keys" in planned_for(lambda number: [(number, number)], 4).describe()
+    assert planned_for(lambda number: [(number % 2, number)], 4).plan.reducers == 2, "two keys are two ranges"
+    assert planned_for(lambda number: [(number, number)], 0).plan.reducers == 1
 
 
 def test_environments_that_differ_are_refused_by_name(tmp_path: Path) -> None:

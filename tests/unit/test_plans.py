@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -30,6 +31,7 @@ from smr_notebook.model import (
     Plan,
     Policy,
     Receipt,
+    Sorting,
     Span,
     Split,
     TaskId,
@@ -53,6 +55,8 @@ PLAN = Plan(
     policy=Policy(),
     environment=Environment("3.11", 5, (("numpy", "2.3.1"), ("smr_notebook", "0.1"))),
     warnings=("1 object is empty",),
+    sorting=Sorting(keys=True, values=False),
+    bounds=(b"\x40m\x00",),
 )
 SPLITS = tuple(Split(number, (Span("file", "/data/log", number * 10, number * 10 + 10, 3_000, "v1"),)) for number in range(300))
 RUN = AttemptId(TaskId(Phase.MAP, 0), 2)
@@ -135,6 +139,12 @@ def test_the_plan_is_what_it_was_in_version_1() -> None:
     stored = (GOLDEN / "plan-v1.json").read_bytes()
     assert msgspec.json.decode(stored, type=Plan) == PLAN
     assert msgspec.json.encode(PLAN) == stored
+
+
+def test_a_plan_from_before_there_was_sorting_sorts_nothing() -> None:
+    older = msgspec.json.decode((GOLDEN / "plan-v1.json").read_bytes())
+    del older["sorting"], older["bounds"]
+    assert msgspec.json.decode(msgspec.json.encode(older), type=Plan) == replace(PLAN, sorting=Sorting(), bounds=())
 
 
 def test_the_manifest_is_what_it_was_in_version_2() -> None:

@@ -71,6 +71,17 @@ def tuple_value(record: Any) -> Iterator[Any]:
     yield record, (1, 2)
 
 
+def perhaps(record: Any) -> Iterator[Any]:
+    if len(record) % 3:
+        yield record[0], record
+
+
+def as_often_as_said(record: Any) -> Iterator[Any]:
+    while record:
+        yield record[0], record
+        record = record[1:]
+
+
 @functools.wraps(ones)
 def wrapped(record: Any) -> Any:
     return "ab"
@@ -81,10 +92,12 @@ def wrapped(record: Any) -> Any:
     [
         (ones, Yields(pairs=True, value=(1,))),
         (twice_one, Yields(pairs=True, value=(1,))),
-        (chosen_key, Yields(pairs=True, value=(1,))),
+        (chosen_key, Yields(pairs=True, value=(1,), once=True)),
+        (perhaps, Yields(pairs=True, once=True)),
+        (as_often_as_said, Yields(pairs=True)),
         (pairs, Yields(pairs=True)),
         (one_and_true, Yields(pairs=True)),
-        (tuple_value, Yields(pairs=True)),
+        (tuple_value, Yields(pairs=True, once=True)),
         (chosen_pair, Yields()),
         (delegated, Yields()),
         (triple, Yields()),
@@ -106,7 +119,10 @@ def emitted(map: Callable[..., Any], records: list[Any]) -> list[tuple[Any, Any]
     return [pair for batch in batches for keys, values in batch for pair in zip(decode_keys(keys), decode_values(values), strict=True)]
 
 
-@given(st.lists(st.lists(st.text("abc", max_size=2), max_size=30), max_size=10), st.sampled_from([ones, pairs, twice_one]))
+@given(
+    st.lists(st.lists(st.text("abc", max_size=2), max_size=30), max_size=60),
+    st.sampled_from([ones, pairs, twice_one, perhaps, as_often_as_said]),
+)
 def test_a_proved_function_emits_what_it_does_without_the_proof(records: list[list[str]], map: Callable[..., Any]) -> None:
     unproved: Callable[..., Any] = functools.partial(map)
     assert emitted(map, records) == emitted(unproved, records)
@@ -117,6 +133,14 @@ def test_a_record_that_fails_in_a_proved_function_is_named() -> None:
         emitted(ones, [["a"], ["b"], 3])
     assert (caught.value.record, caught.value.record_number) == ("3", 3)
     assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_a_record_that_fails_where_each_gives_one_pair_is_named() -> None:
+    records: list[Any] = [["a"] * (1 + number % 3) for number in range(100)]
+    records[71] = 3
+    with pytest.raises(UserCodeError) as caught:
+        emitted(perhaps, records)
+    assert (caught.value.record, caught.value.record_number) == ("3", 72)
 
 
 def test_a_pair_that_is_no_pair_is_found_where_nothing_is_proved() -> None:
