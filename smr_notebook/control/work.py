@@ -118,6 +118,7 @@ def _map(task: Task) -> Output:
         room=task.room,
         scratch=task.scratch,
         order=ORDERS[task.plan.sorting.values],
+        codec=task.backend.codec,
     )
     return Output(receipt=mapped.receipt, position=mapped.position)
 

@@ -42,6 +42,10 @@ _CRC = struct.Struct("<I")
 _HEAD = _HEADER.size + _CRC.size
 
 
+Codec = Literal["lz4", "zstd"]
+"""How a block may be compressed; whoever reads it sees how it was."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupBlock:
     """Keys in order, each once; the values of key `i` are `values[offsets[i]:offsets[i + 1]]`.
@@ -57,7 +61,7 @@ class GroupBlock:
     offsets: npt.NDArray[np.int64]
 
 
-def pack(block: GroupBlock, compression: Literal["lz4", "zstd"] | None = "lz4") -> bytes:
+def pack(block: GroupBlock, compression: Codec | None = "lz4") -> bytes:
     """Return the block as bytes."""
     lists = pa.LargeListArray.from_arrays(pa.array(block.offsets, pa.int64()), block.values.array)
     originals = block.keys.originals

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from smr_notebook.dataflow.blocks import GroupBlock
+from smr_notebook.dataflow.blocks import Codec, GroupBlock
 from smr_notebook.dataflow.combining import Combiner
 from smr_notebook.dataflow.draining import resting_collector
 from smr_notebook.dataflow.grouping import Pairs, PartitionedBlock, block_bytes, group_pairs, pair_bytes, partition_block
@@ -92,6 +92,7 @@ def run_map(
     room: Room,
     scratch: Path,
     order: BlockOrder = BY_KEY,
+    codec: Codec = "lz4",
 ) -> Mapped:
     """Map records, and write the pairs to the exchange.
 
@@ -104,6 +105,7 @@ def run_map(
         room: Memory that it may take.
         scratch: Folder for spills.
         order: By what the pairs of a partition are sorted.
+        codec: How the run is compressed.
 
     Raises:
         UserCodeError: `map` or `combine` raised, or gave the wrong shape.
@@ -115,7 +117,7 @@ def run_map(
         with resting_collector():
             for columns in emitter.batches():
                 shuffle.add(columns)
-            packed = BlockWriter(writer)
+            packed = BlockWriter(writer, codec)
             for partition, stream in shuffle.partitions():
                 meter.check()
                 meter.pairs_out += write_partition(packed, partition, stream)

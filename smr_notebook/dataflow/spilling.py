@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from smr_notebook.dataflow.blocks import GroupBlock, pack, unpack
+from smr_notebook.dataflow.blocks import Codec, GroupBlock, pack, unpack
 from smr_notebook.dataflow.grouping import block_bytes, block_checksum, cut_block, merge_blocks
 from smr_notebook.dataflow.merging import BY_KEY, BlockOrder, Blocks, merge_streams
 from smr_notebook.dataflow.runs import RunReader, RunWriter, read_rows
@@ -37,17 +37,19 @@ class BlockWriter:
 
     Args:
         writer: Takes the packed blocks.
+        codec: How they are compressed.
     """
 
-    def __init__(self, writer: ExchangeWriter | RunWriter) -> None:
+    def __init__(self, writer: ExchangeWriter | RunWriter, codec: Codec = "lz4") -> None:
         self._writer = writer
+        self._codec: Codec = codec
         self._plain = 0  # blocks that are not compressed before it is tried again
 
     def write(self, partition: int, block: GroupBlock) -> None:
         """Write one block."""
         size = block_bytes(block)
         compressed = size > _SMALL and not self._plain
-        data = pack(block, "lz4" if compressed else None)
+        data = pack(block, self._codec if compressed else None)
         if compressed and len(data) > _WORTHWHILE * size:
             self._plain = _UNTRIED
         else:

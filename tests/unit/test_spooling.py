@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.objects import MemoryStore
-from smr_notebook.dataflow.blocks import GroupBlock, unpack
+from smr_notebook.dataflow.blocks import Codec, GroupBlock, unpack
 from smr_notebook.dataflow.columns import Column, decode_values, encode_values
 from smr_notebook.dataflow.grouping import group_pairs
 from smr_notebook.dataflow.keys import split_keys
@@ -44,18 +44,22 @@ def test_a_buffer_may_be_used_again_after_it_was_written(tmp_path: Path) -> None
     assert b"".join(spool.pieces()) == b"first"
 
 
+CODECS: list[Codec] = ["lz4", "zstd"]
+
+
 def block_of(texts: list[Any]) -> GroupBlock:
     (keys, _), *_ = split_keys(list(range(len(texts))))
     return group_pairs([(keys, encode_values(texts))])
 
 
+@pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("repeats", [True, False])
-def test_blocks_are_compressed_as_long_as_that_makes_them_smaller(repeats: bool) -> None:
+def test_blocks_are_compressed_as_long_as_that_makes_them_smaller(codec: Codec, repeats: bool) -> None:
     chance = random.Random(5)
     texts = [["the same again and again"] * 500 if repeats else [chance.randbytes(40) for _ in range(500)] for _ in range(20)]
     file = io.BytesIO()
     run = RunWriter(file, 1)
-    writer = BlockWriter(run)
+    writer = BlockWriter(run, codec)
     for some in texts:
         writer.write(0, block_of(some))
     end = run.close()

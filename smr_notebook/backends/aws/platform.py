@@ -164,6 +164,7 @@ def _open(clients: Clients, options: AwsOptions, architecture: str, *, source: S
         policy=policy_of(options),
         poll=_POLL,
         alarms=SchedulerAlarms(clients, names, clock=clock),
+        codec="zstd",
         parallel=_PARALLEL,
         branching=_BRANCHING,
         plans=True,
