@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from smr_notebook import errors
     from smr_notebook.control.naming import files, items
+    from smr_notebook.dataflow.aggregates import col, collect, count, distinct, first, max, mean, min, quantiles, sum, top
     from smr_notebook.errors import SmrError
-    from smr_notebook.face import attach, jobs, map_frames, map_reduce, plan, use
+    from smr_notebook.face import aggregate, attach, jobs, map_frames, map_reduce, plan, use
     from smr_notebook.job import Job, PlanWarning
     from smr_notebook.session import Session
 
@@ -30,15 +31,27 @@ __all__ = [
     "Session",
     "SmrError",
     "__version__",
+    "aggregate",
     "attach",
+    "col",
+    "collect",
+    "count",
+    "distinct",
     "errors",
     "files",
+    "first",
     "items",
     "jobs",
     "load_ipython_extension",
     "map_frames",
     "map_reduce",
+    "max",
+    "mean",
+    "min",
     "plan",
+    "quantiles",
+    "sum",
+    "top",
     "use",
 ]
 
@@ -47,13 +60,25 @@ _HOMES: Final = {
     "PlanWarning": "job",
     "Session": "session",
     "SmrError": "errors",
+    "aggregate": "face",
     "attach": "face",
+    "col": "dataflow.aggregates",
+    "collect": "dataflow.aggregates",
+    "count": "dataflow.aggregates",
+    "distinct": "dataflow.aggregates",
     "files": "control.naming",
+    "first": "dataflow.aggregates",
     "items": "control.naming",
     "jobs": "face",
     "map_frames": "face",
     "map_reduce": "face",
+    "max": "dataflow.aggregates",
+    "mean": "dataflow.aggregates",
+    "min": "dataflow.aggregates",
     "plan": "face",
+    "quantiles": "dataflow.aggregates",
+    "sum": "dataflow.aggregates",
+    "top": "dataflow.aggregates",
     "use": "face",
 }
 

@@ -70,6 +70,7 @@ def _on_current(method: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
 
 
 map_reduce = _on_current(Session.map_reduce)
+aggregate = _on_current(Session.aggregate)  # type: ignore[arg-type] # mypy sees the first overload only
 map_frames = _on_current(Session.map_frames)
 plan = _on_current(Session.plan)
 jobs = _on_current(Session.jobs)

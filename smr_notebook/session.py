@@ -9,52 +9,35 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from smr_notebook.backends.memory.objects import MemoryStore
-from smr_notebook.config import Settings, from_machine, parse_size, read_dollars, read_sorting
+from smr_notebook.config import Settings, from_machine, read_sorting
 from smr_notebook.control.ledger import list_jobs
-from smr_notebook.control.naming import classify
 from smr_notebook.control.planning import PlannedJob, Request, plan_job
 from smr_notebook.control.rows import JobEntry
-from smr_notebook.dataflow.aggregations import as_reduce, makes_generators, natural_combiner
-from smr_notebook.dataflow.code import takes_source
+from smr_notebook.dataflow.aggregates import Aggregation
 from smr_notebook.dataflow.frame_programs import program_of_frames
-from smr_notebook.dataflow.functions import Functions
-from smr_notebook.dataflow.pair_programs import PairProgram
+from smr_notebook.dataflow.pair_programs import program_of_pairs
 from smr_notebook.dataflow.programs import Program
+from smr_notebook.dataflow.table_programs import Named, program_of_aggregations
 from smr_notebook.environment import environment
-from smr_notebook.errors import ConfigError, JobNotFoundError, PlanError
+from smr_notebook.errors import JobNotFoundError, PlanError
 from smr_notebook.job import Job, JobInfo, PlanWarning
 from smr_notebook.labels import cell_label
-from smr_notebook.model import Sorting
+from smr_notebook.options import Options, Reduce, refuse_columns, request_of
 from smr_notebook.platforms import OPENERS, check_requirements, read_requirements
 from smr_notebook.ports import Backend, ObjectStore
 from smr_notebook.submission import submit, tidy_up
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow.compute as pc
 
 _TIDY_SECONDS: Final = 60.0
 """How often one session removes old jobs, at most."""
 
 Map = Callable[..., Any]
-Reduce = Callable[..., Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options of one job, as the arguments of `Session.map_reduce` of the same names."""
-
-    combine: Reduce | bool | None = None
-    format: str = "auto"
-    reducers: int | None = None
-    split_size: int | str | None = None
-    name: str = ""
-    retries: int | None = None
-    max_cost: float | None = None
-    sort: str | Sequence[str] | None = None
 
 
 class Session:
@@ -166,8 +149,9 @@ class Session:
 
         Args:
             map: `map(record)` or `map(source, record)`; yields, or returns an iterable of, (key, value) pairs, or returns `None`.
-            reduce: `reduce(key, values)` that returns one value or yields (key, value) rows; or one of `sum`, `min`, `max`, `len`,
-                `list`, `set` and their like, called with the values; or `None`: the mapped pairs are the result.
+            reduce: `reduce(key, values)` that returns one value or yields (key, value) rows; or a built-in aggregation: `smr.sum`,
+                `smr.top(3)`, …; or one of `sum`, `min`, `max`, `len`, `list`, `set` and their like, called with the values; or `None`:
+                the mapped pairs are the result.
             input: A path, folder or glob, `smr.files(...)`, an iterable, a DataFrame of pandas or polars, or an Arrow table.
             combine: Run on parts of a group before they travel: a function like `reduce`, or `True` for `reduce` itself.
             format: `text`, `jsonl`, `parquet`, `binary`, or `auto`: by the names of the objects.
@@ -189,8 +173,9 @@ class Session:
             EnvironmentMismatchError: The workers have another Python or other packages.
             JobError: With `wait=True`: the job failed.
         """
-        options = Options(combine, format, reducers, split_size, name, retries, max_cost, sort)
-        job = self._submit(self._request(_program(map, reduce, options), input, options=options))
+        options = Options(combine, format, reducers, split_size, name, retries, max_cost)
+        program = program_of_pairs(map, reduce, combine, read_sorting(sort))
+        job = self._submit(self._request(program, input, options=options))
         return job.result() if wait else job
 
     def plan(
@@ -217,9 +202,9 @@ class Session:
         """
         if isinstance(input, Iterator):
             raise PlanError(f"Planning would consume the {type(input).__name__}. Pass a list, or submit the job.")
-        options = Options(combine, format, reducers, split_size, name, retries, max_cost, sort)
-        request = self._request(_program(map, reduce, options), input, options=options)
-        return self._plan(request, job="dry-run", store=MemoryStore())
+        options = Options(combine, format, reducers, split_size, name, retries, max_cost)
+        program = program_of_pairs(map, reduce, combine, read_sorting(sort))
+        return self._plan(self._request(program, input, options=options), job="dry-run", store=MemoryStore())
 
     @overload
     def map_frames(
@@ -307,21 +292,84 @@ class Session:
         job = self._submit(self._request(program, input, options=options))
         return job.result() if wait else job
 
+    @overload
+    def aggregate(
+        self,
+        input: object,
+        *,
+        by: Named | Sequence[Named] | Mapping[str, Named],
+        where: pc.Expression | None = None,
+        format: str = "auto",
+        reducers: int | None = None,
+        split_size: int | str | None = None,
+        name: str = "",
+        retries: int | None = None,
+        max_cost: float | None = None,
+        wait: Literal[False] = False,
+        **aggregations: Aggregation,
+    ) -> Job: ...
+
+    @overload
+    def aggregate(
+        self,
+        input: object,
+        *,
+        by: Named | Sequence[Named] | Mapping[str, Named],
+        where: pc.Expression | None = None,
+        format: str = "auto",
+        reducers: int | None = None,
+        split_size: int | str | None = None,
+        name: str = "",
+        retries: int | None = None,
+        max_cost: float | None = None,
+        wait: Literal[True],
+        **aggregations: Aggregation,
+    ) -> pd.DataFrame: ...
+
+    def aggregate(
+        self,
+        input: object,
+        *,
+        by: Named | Sequence[Named] | Mapping[str, Named],
+        where: pc.Expression | None = None,
+        format: str = "auto",
+        reducers: int | None = None,
+        split_size: int | str | None = None,
+        name: str = "",
+        retries: int | None = None,
+        max_cost: float | None = None,
+        wait: bool = False,
+        **aggregations: Aggregation,
+    ) -> Job | pd.DataFrame:
+        """Submit a job that aggregates columns by groups of rows, without Python for each row, and return at once.
+
+        `smr.aggregate("logs/*.parquet", by="user", total=smr.sum("amount"), n=smr.count(), best=smr.top("amount", 3))` gives the columns
+        `user`, `total`, `n` and `best`, a row for each user, sorted by user.
+
+        Args:
+            input: As for `map_reduce`, of a format with columns: Parquet, JSON lines, dicts, a DataFrame (without its index).
+            by: The column whose equal values make a group, or several; or a mapping from names of the result's columns to columns or
+                expressions: `{"day": smr.col("time").cast("date32")}`.
+            where: An expression; rows for which it is not true are left out: `smr.col("amount") > 10`.
+            format: `parquet`, `jsonl`, or `auto`: by the names of the objects.
+            reducers: Number of partitions; by the size of the input if not given.
+            split_size: Bytes of input for each map task, as a number or as text (`64MB`). A Parquet row group is never cut.
+            name: Label, shown wherever the job is.
+            retries: Further attempts of a task after its first one failed.
+            max_cost: US dollars that the job may cost where it costs anything.
+            wait: Return the DataFrame instead of the job.
+            aggregations: The result's further columns: `smr.sum(…)`, `smr.count()`, …, each of a column or of an expression.
+
+        Raises:
+            InputError, PlanError, EnvironmentMismatchError, JobError: As `map_reduce` does.
+        """
+        options = Options(None, format, reducers, split_size, name, retries, max_cost)
+        refuse_columns(options, wait=wait)
+        job = self._submit(self._request(program_of_aggregations(by, where, aggregations), input, options=options))
+        return job.result() if wait else job
+
     def _request(self, program: Program, input: object, *, options: Options) -> Request:
-        _check_count("reducers", options.reducers, at_least=1)
-        _check_count("retries", options.retries, at_least=0)
-        settings, policy = self.settings, self.backend.policy
-        return Request(
-            program=program,
-            input=classify(input),
-            format=options.format,
-            reducers=options.reducers or settings.reducers,
-            split_size=settings.split_size if options.split_size is None else parse_size(options.split_size),
-            name=options.name,
-            budget=settings.worker_memory,
-            policy=policy if options.retries is None else replace(policy, retries=options.retries),
-            max_cost=settings.max_cost if options.max_cost is None else _dollars(options.max_cost),
-        )
+        return request_of(program, input, options, settings=self.settings, policy=self.backend.policy)
 
     def _plan(self, request: Request, *, job: str, store: ObjectStore) -> PlannedJob:
         return plan_job(request, self.backend, job=job, here=environment(), store=store, label_of=cell_label)
@@ -372,54 +420,3 @@ class Session:
 
     def _job(self, entry: JobEntry, *, warned: tuple[str, ...] | None = None) -> Job:
         return Job(self.backend, entry, result_limit=self.settings.result_limit, warned=warned)
-
-
-def _program(map: Map, reduce: Reduce | None, options: Options) -> PairProgram:
-    """Return what the job runs. Raises `PlanError` and `ConfigError`."""
-    sorting = read_sorting(options.sort)
-    if reduce is None and sorting == Sorting(values=True):
-        raise PlanError("sort='values' needs a reduce, which gets the values in order; without one, sort='keys,values' sorts the pairs.")
-    return PairProgram(functions_of(map, reduce, options.combine), sorting)
-
-
-def functions_of(map: object, reduce: object, combine: object) -> Functions:
-    """Return the user's functions as the data plane calls them.
-
-    Raises:
-        PlanError: One of them cannot be called, or `combine` has nothing to combine for.
-    """
-    if not callable(map):
-        raise PlanError(f"map must be a function; got {map!r}.")
-    if not callable(reduce) and reduce is not None:
-        raise PlanError(f"reduce must be a function, or None for the mapped pairs themselves; got {reduce!r}.")
-    if not callable(combine) and combine is not None and not isinstance(combine, bool):
-        raise PlanError(f"combine must be a function, or True for reduce itself; got {combine!r}.")
-    if reduce is None and combine:
-        raise PlanError("combine needs a reduce: without one, the mapped pairs are the result and nothing is combined.")
-    reducer = as_reduce(reduce) if callable(reduce) else None
-    if combine is True:
-        combiner = reducer
-    elif callable(combine):
-        combiner = as_reduce(combine)
-    else:
-        combiner = natural_combiner(reduce) if combine is None and callable(reduce) else None
-    return Functions(
-        map=map,
-        map_takes_source=takes_source(map),
-        reduce=reducer,
-        reduce_yields=makes_generators(reducer),
-        combine=combiner,
-        combine_yields=makes_generators(combiner),
-    )
-
-
-def _dollars(value: object) -> float:
-    try:
-        return read_dollars(value)
-    except ValueError as error:
-        raise ConfigError(f"max_cost must be an amount of dollars, 0 for any; got {value!r}.") from error
-
-
-def _check_count(name: str, value: object, *, at_least: int) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < at_least):
-        raise ConfigError(f"{name} must be a whole number, {at_least} or more; got {value!r}.")

@@ -6,27 +6,25 @@ A `reduce` may be a function of the values alone. Which one it is, is decided so
 * Any other callable is asked for its signature. Two required parameters: it is a `reduce` already. One: it is called with
   the values of a group **as a list** (`statistics.mean`, `numpy.mean`, `lambda values: …`). Anything else cannot be planned.
 
-`reduce=sum` adds the integers of a group exactly, then everything else in input order, then the two sums. For a group of
-integers only, or without integers, that is what the builtin gives, to the last bit. For a mixed group it differs
-from the builtin at most in how it rounds, and makes the answer independent of where groups are cut.
-
-A *natural* combiner is one that never changes the answer, not even in its last bit: integers are summed, least and greatest
-are taken of values of one type, `int` or `str`; what cannot be combined exactly (floats, above all) is passed on as it came.
+Where `reduce` stands alone, without a combiner of the user's, `sum`, `min`, `max`, `len` and `list` are computed by folds instead
+(`dataflow.aggregates`), which give the same. `reduce=sum` adds the integers of a group exactly, then everything else in input order,
+then the two sums. For a group of integers only, or without integers, that is what the builtin gives, to the last bit. For a mixed
+group it differs from the builtin at most in how it rounds, and makes the answer independent of where groups are cut.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import wraps
 from itertools import chain, islice
 from typing import Any
 
+from smr_notebook.dataflow.aggregates import fold_of
 from smr_notebook.dataflow.functions import Pair
 from smr_notebook.errors import PlanError
 
 Reduce = Callable[[Any, Iterator[Any]], Any]
-Combine = Callable[[Any, Iterator[Any]], Iterator[Pair]]
 
 _CHUNK = 10_000
 _EXACT = {int, bool}
@@ -103,11 +101,11 @@ _KNOWN: dict[Callable[..., Any], Reduce] = {
 }
 
 
-def as_reduce(reduce: Callable[..., Any]) -> Reduce:
+def as_reduce(reduce: Any) -> Reduce:
     """Return the function of (key, values) that a user's `reduce` stands for; a generator function stays one.
 
     Args:
-        reduce: A function of (key, values), or of the values alone.
+        reduce: A function of (key, values), or of the values alone; or a built-in aggregation.
 
     Raises:
         PlanError: It takes neither.
@@ -115,9 +113,13 @@ def as_reduce(reduce: Callable[..., Any]) -> Reduce:
     known = _KNOWN.get(reduce) if _hashable(reduce) else None
     if known is not None:
         return known
+    fold = fold_of(reduce)
+    if fold is not None:
+        return _of_values(fold.reference)
     required = _required(reduce)
     if required == 2:
-        return reduce
+        function: Reduce = reduce
+        return function
     if required == 1:
         return _of_values(reduce)
     name = getattr(reduce, "__name__", repr(reduce))
@@ -126,41 +128,6 @@ def as_reduce(reduce: Callable[..., Any]) -> Reduce:
         f"{'has a signature that cannot be read' if required is None else f'has {required} required parameters'}. "
         "Write `def reduce(key, values): …`."
     )
-
-
-def natural_combiner(reduce: Callable[..., Any]) -> Combine | None:
-    """Return the combiner that a known `reduce` has by nature, or `None`. It is a generator function, and never changes the answer."""
-    return _COMBINERS.get(reduce) if _hashable(reduce) else None
-
-
-def is_natural(combine: Callable[..., Any]) -> bool:
-    """Whether a combiner is one of `natural_combiner`, whose law holds by nature."""
-    return any(combine is natural for natural in _COMBINERS.values())
-
-
-def _combine_sum(key: Any, values: Iterator[Any]) -> Iterator[Pair]:
-    everything = list(values)
-    whole = [value for value in everything if type(value) in _EXACT]
-    if whole:
-        yield key, sum(whole)
-    for value in everything if len(whole) < len(everything) else ():
-        if type(value) not in _EXACT:
-            yield key, value
-
-
-def _combine_first(choose: Callable[[Iterable[Any]], Any]) -> Combine:
-    def combine(key: Any, values: Iterator[Any]) -> Iterator[Pair]:
-        everything = list(values)
-        if set(map(type, everything)) in ({int}, {str}):
-            yield key, choose(everything)
-        else:
-            for value in everything:
-                yield key, value
-
-    return combine
-
-
-_COMBINERS: dict[Callable[..., Any], Combine] = {sum: _combine_sum, min: _combine_first(min), max: _combine_first(max)}
 
 
 def makes_generators(function: object) -> bool:

@@ -172,6 +172,8 @@ def exact_cast(array: Any, type: pa.DataType, name: str) -> Any:
         return array
     try:
         cast = array.cast(type)
+        if pa.types.is_nested(type) and repr(cast.to_pylist()) == repr(array.to_pylist()):  # such as empty lists of nothing
+            return cast
         back = None if pa.types.is_null(array.type) or pa.types.is_floating(array.type) else cast.cast(array.type)
         same = back is None or back.equals(array) or (pa.types.is_nested(type) and repr(back.to_pylist()) == repr(array.to_pylist()))
     except pa.ArrowException:

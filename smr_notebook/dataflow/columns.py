@@ -222,8 +222,11 @@ def _with_nulls(rows: list[Any], array: pa.Array[Any]) -> list[Any]:
     return rows
 
 
+# ---------------------------------------------------------------- concatenate
+
+
 def concat_columns(columns: Sequence[Column]) -> Column:
-    """Return the values of several columns in one. Where kinds differ, the values are encoded anew, or rows are brought together.
+    """Return the values of several columns in one. Where kinds differ, what differs is encoded anew, or rows are brought together.
 
     Raises:
         PairShapeError: Rows of frames have columns that do not go together.
@@ -236,10 +239,56 @@ def concat_columns(columns: Sequence[Column]) -> Column:
     if any(map(is_arrow_kind, kinds)):
         rows = concat_rows([rows_of_struct(column.kind, column.array) for column in columns])
         return Column(kind_of_schema(rows.schema), struct_array(rows))
-    kinds.discard("null")
-    if len(kinds) == 1:
-        kind = kinds.pop()
-        arrow = arrow_type(kind)
-        arrays = [pa.array([None] * len(column), arrow) if column.kind == "null" else column.array for column in columns]
-        return Column(kind, pa.concat_arrays(arrays))
-    return encode_values([value for column in columns for value in decode_values(column)])
+    shape, array = _concat([(parse_kind(column.kind), column.array) for column in columns])
+    if shape.name == "pickle":
+        return encode_values([value for column in columns for value in decode_values(column)])
+    return Column(str(shape), array)
+
+
+def _concat(parts: list[tuple[Shape, Any]]) -> tuple[Shape, pa.Array[Any]]:
+    typed = list({shape: None for shape, _ in parts if shape.name != "null"})
+    if len(typed) <= 1:
+        shape = typed[0] if typed else Shape("null")
+        kind = arrow_type(str(shape))
+        typed_parts: list[pa.Array[Any]] = [array if own == shape else pa.array([None] * len(array), kind) for own, array in parts]
+        return shape, pa.concat_arrays(typed_parts)
+    if len({(shape.name, shape.names, len(shape.parts)) for shape in typed}) == 1 and typed[0].parts:
+        return (_concat_lists if typed[0].name == "list" else _concat_structs)(typed[0], parts)
+    pickled = [None if value is None else pickles.dumps(value) for shape, array in parts for value in _decode(shape, array)]
+    return Shape("pickle"), pa.array(pickled, pa.binary())
+
+
+def _concat_structs(like: Shape, parts: list[tuple[Shape, Any]]) -> tuple[Shape, pa.Array[Any]]:
+    nothing = Shape("null")
+    fields = []
+    for place in range(len(like.parts)):
+        here = [(shape.parts[place], array.field(place)) if shape.parts else (nothing, pa.nulls(len(array))) for shape, array in parts]
+        fields.append(_concat(here))
+    whole = Shape(like.name, like.names, tuple(shape for shape, _ in fields))
+    arrays = [array for _, array in fields]
+    return whole, pa.StructArray.from_arrays(arrays, fields=fields_of(whole, [array.type for array in arrays]), mask=_concat_nulls(parts))
+
+
+def _concat_lists(_: Shape, parts: list[tuple[Shape, Any]]) -> tuple[Shape, pa.Array[Any]]:
+    items, offsets, end = [], [np.zeros(1, np.int64)], 0
+    for shape, array in parts:
+        if shape.parts:
+            own = array.offsets.to_numpy().astype(np.int64)
+            items.append((shape.parts[0], array.values.slice(own[0], own[-1] - own[0])))
+            offsets.append(own[1:] - own[0] + end)
+            end += int(own[-1] - own[0])
+        else:
+            offsets.append(np.full(len(array), end))
+    if end >= 1 << 31:
+        raise ValueError(f"Lists of {end:,} values in all are too many for one column: encode smaller batches.")
+    part, values = _concat(items)
+    bounds: Any = pa.array(np.concatenate(offsets).astype(np.int32))
+    lists: pa.Array[Any] = pa.ListArray.from_arrays(bounds, values, mask=_concat_nulls(parts))
+    return Shape("list", (), (part,)), lists
+
+
+def _concat_nulls(parts: list[tuple[Shape, Any]]) -> pa.Array[Any] | None:
+    if not any(array.null_count for _, array in parts):
+        return None
+    nulls: pa.Array[Any] = pa.concat_arrays([array.is_null() for _, array in parts])
+    return nulls

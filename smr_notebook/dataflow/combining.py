@@ -21,9 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from smr_notebook.dataflow.aggregations import natural_combiner
 from smr_notebook.dataflow.blocks import GroupBlock
 from smr_notebook.dataflow.columns import Column, decode_values, encode_values
 from smr_notebook.dataflow.draining import checked_pair
@@ -78,8 +76,12 @@ class Combiner(Protocol):
         """Return a batch of pairs combined, where that costs less than it saves; else as it is."""
         ...
 
+    def begin(self, block: GroupBlock) -> GroupBlock:
+        """Return a block of pairs that were not combined before, combined if `worthwhile`; errors as of `combine`."""
+        ...
+
     def combine(self, block: GroupBlock) -> GroupBlock:
-        """Return the block with the values of each group combined.
+        """Return the block, which `begin` or `combine` gave, with the values of each group combined.
 
         Raises:
             UserCodeError: The combiner raised, or gave something else than it should.
@@ -96,7 +98,6 @@ class FunctionCombiner:
 
     def __init__(self, functions: Functions) -> None:
         self._combine = combiner_of(functions)
-        self._vectorised = _sum_integers if functions.combine is natural_combiner(sum) else None
         self._trials = 0
         self._before = 0
         self._after = 0
@@ -112,9 +113,12 @@ class FunctionCombiner:
         return self.present and (self._trials < _TRIALS or self._after <= _WORTHWHILE * self._before)
 
     def combine_batch(self, keys: KeyColumn, values: Column) -> Pairs:
-        """Return a batch combined, where that costs less than it saves: integers to be summed, on the codes of their keys."""
-        summed = _sum_by_code(keys, values) if self._vectorised else None
-        return summed or (keys, values)
+        """Return the batch as it is: a function is called for groups, not for rows."""
+        return keys, values
+
+    def begin(self, block: GroupBlock) -> GroupBlock:
+        """Combine what is worth it."""
+        return self.combine(block) if self.worthwhile else block
 
     def combine(self, block: GroupBlock) -> GroupBlock:
         """Return the block with the values of each group combined.
@@ -128,7 +132,7 @@ class FunctionCombiner:
         many = np.flatnonzero(np.diff(block.offsets) > 1)
         if not len(many):
             return block
-        combined = (self._vectorised and self._vectorised(block)) or self._by_group(combine, block, many)
+        combined = self._by_group(combine, block, many)
         self._trials += 1
         self._before += len(block.values)
         self._after += len(combined.values)
@@ -155,34 +159,6 @@ class FunctionCombiner:
         combined += values[copied:]
         bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         return drop_empty(GroupBlock(block.keys, encode_values(combined), bounds))
-
-
-def _sum_integers(block: GroupBlock) -> GroupBlock | None:
-    """Return what the natural combiner of `sum` gives, in one step; `None` unless all values are integers and no sum leaves 64 bits."""
-    array = block.values.array
-    if block.values.kind != "int" or array.null_count:
-        return None
-    numbers = array.to_numpy()
-    largest = max(-int(numbers.min()), int(numbers.max())) * int(np.diff(block.offsets).max())
-    if largest >= 1 << 63:
-        return None
-    sums = np.add.reduceat(numbers, block.offsets[:-1])
-    return GroupBlock(block.keys, Column("int", pa.array(sums)), np.arange(len(sums) + 1, dtype=np.int64))
-
-
-def _sum_by_code(keys: KeyColumn, values: Column) -> Pairs | None:
-    """Return each key once, with the sum of its values; `None` unless all are integers and every sum is exact as a double."""
-    array = values.array
-    if values.kind != "int" or array.null_count or keys.originals is not None or not len(array):
-        return None
-    numbers = array.to_numpy()
-    if max(-int(numbers.min()), int(numbers.max())) * len(numbers) >= 1 << 53:
-        return None
-    encoded: Any = keys.array.dictionary_encode()
-    if len(encoded.dictionary) > _WORTHWHILE * len(numbers):
-        return None
-    sums = np.bincount(encoded.indices.to_numpy(), weights=numbers, minlength=len(encoded.dictionary)).astype(np.int64)
-    return KeyColumn(keys.kind, encoded.dictionary), Column("int", pa.array(sums))
 
 
 # ---------------------------------------------------------------- the law

@@ -59,6 +59,10 @@ class FrameCombiner:
         """Return the batch as it is: `map` has just made it of one frame."""
         return keys, values
 
+    def begin(self, block: GroupBlock) -> GroupBlock:
+        """Combine what is worth it."""
+        return self.combine(block) if self.worthwhile else block
+
     def combine(self, block: GroupBlock) -> GroupBlock:
         """Return the block with its rows combined.
 

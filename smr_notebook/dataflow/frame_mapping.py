@@ -216,6 +216,10 @@ class NoCombiner:
         """Return the batch as it is."""
         return keys, values
 
+    def begin(self, block: GroupBlock) -> GroupBlock:
+        """Return the block as it is."""
+        return block
+
     def combine(self, block: GroupBlock) -> GroupBlock:
         """Return the block as it is."""
         return block

@@ -10,9 +10,10 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 
@@ -46,7 +47,7 @@ def read_json_columns(
         count = counted_lines(block.data)
         rows = decode_at_once(decoder, block.data) if decoder is not None else None
         if rows is not None:
-            yield block, {name: [getattr(row, field) for row in rows] for field, name in fields.items()}, len(rows)
+            yield block, {name: _column(rows, field) for field, name in fields.items()}, len(rows)
         else:
             found = _one_by_one(block, span, fields, decoder, before=lines)
             columns = list(zip(*found, strict=True)) or [()] * len(fields)
@@ -80,6 +81,22 @@ def _one_by_one(
                 rows.append(tuple(value.get(name) for name in fields.values()))
         offset += len(line) + 1
     return rows
+
+
+_FIRST: Final[Mapping[str, Callable[[list[Any]], list[Any]]]] = MappingProxyType(
+    {
+        "f0": lambda rows: [row.f0 for row in rows],
+        "f1": lambda rows: [row.f1 for row in rows],
+        "f2": lambda rows: [row.f2 for row in rows],
+        "f3": lambda rows: [row.f3 for row in rows],
+    }
+)
+"""The first fields, as most have no more: half the time of `getattr`."""
+
+
+def _column(rows: list[Any], field: str) -> list[Any]:
+    take = _FIRST.get(field)
+    return [getattr(row, field) for row in rows] if take is None else take(rows)
 
 
 def _values_of(fields: list[str]) -> Callable[[Any], tuple[Any, ...]]:

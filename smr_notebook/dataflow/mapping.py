@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -239,11 +240,13 @@ class Shuffle:
     def _consolidate(self) -> None:
         """Group the raw pairs."""
         for kind, batches in self._raw.items():
-            block = group_pairs(batches, self._partitioner)
+            runs = [list(alike) for _, alike in groupby(batches, lambda pairs: pairs[1].kind)]  # values of one kind stay columns
             batches.clear()
-            block = self._arranged(block, combine=self._combiner.worthwhile)
-            self._held.setdefault(kind, []).append(block)
-            self.held_bytes += block_bytes(block)
+            for run in runs:
+                block = self._begun(group_pairs(run, self._partitioner))
+                run.clear()
+                self._held.setdefault(kind, []).append(block)
+                self.held_bytes += block_bytes(block)
         self._raw.clear()
         self._raw_bytes = 0
 
@@ -268,6 +271,12 @@ class Shuffle:
             block = self._order.merge(self._held.pop(kind), self._partitioner)
             merged[kind] = partition_block(self._arranged(block, combine=True) if combine else block, self._partitioner)
         return merged
+
+    def _begun(self, block: GroupBlock) -> GroupBlock:
+        """Return groups that were just made of pairs, combined if that is worth it, with their values in order."""
+        begun = self._combiner.begin(block)
+        self._pairs -= len(block.values) - len(begun.values)
+        return self._order.arrange(block) if begun is block else self._order.arrange(begun, function="combine")
 
     def _arranged(self, block: GroupBlock, *, combine: bool) -> GroupBlock:
         """Return groups, combined if they shall be, with their values in order."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
+import smr_notebook as smr
 from smr_notebook.control.naming import Files
 from smr_notebook.errors import ConfigError
 from smr_notebook.notebook.arguments import CellOptions
@@ -56,6 +57,12 @@ def test_functions_go_by_two_names(names: tuple[str, str, str]) -> None:
 def test_functions_of_other_cells_are_named_by_options() -> None:
     options = CellOptions(map="mine", reduce="sum", combine=True)
     assert choose_functions(options, {}, {"mine": len}) == CellFunctions(len, sum, combine=True)
+
+
+def test_a_built_in_aggregation_is_a_reduce() -> None:
+    top = smr.top(2)
+    assert choose_functions(CellOptions(), {"map": len, "reduce": top}, {}).reduce is top
+    assert choose_functions(CellOptions(reduce="smr.sum"), {"map": len}, {"smr": smr}).reduce is smr.sum
 
 
 def test_a_function_of_a_module_is_named_with_dots() -> None:

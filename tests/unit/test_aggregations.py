@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.dataflow.aggregations import as_reduce, natural_combiner
+from smr_notebook.dataflow.aggregations import as_reduce
 from smr_notebook.errors import PlanError
 
 
@@ -86,22 +86,3 @@ def test_what_cannot_be_called_so_is_refused_with_what_to_write() -> None:
 def test_what_it_gives_travels(known: Callable[..., Any]) -> None:
     reduce = cloudpickle.loads(cloudpickle.dumps(as_reduce(known)))
     assert reduce("key", iter([1, 2, 6])) == known([1, 2, 6])
-
-
-@pytest.mark.parametrize("known", [sum, min, max])
-def test_natural_combiners_travel_as_generator_functions(known: Callable[..., Any]) -> None:
-    combine = cloudpickle.loads(cloudpickle.dumps(natural_combiner(known)))
-    assert inspect.isgeneratorfunction(combine)
-    assert list(combine("key", iter([1, 2, 6]))) == [("key", known([1, 2, 6]))]
-
-
-def test_only_what_stays_exact_is_combined() -> None:
-    combine = {known: natural_combiner(known) for known in (sum, min, max)}
-    for known, values in ((sum, [0.1, 0.2]), (min, [1, 1.0]), (max, ["a", 1]), (min, [True, 1])):
-        function = combine[known]
-        assert function is not None
-        assert [repr(value) for _, value in function("key", iter(values))] == list(map(repr, values))
-    total = combine[sum]
-    assert total is not None
-    assert list(total("key", iter([1, 0.5, 2, 0.25]))) == [("key", 3), ("key", 0.5), ("key", 0.25)]
-    assert [natural_combiner(other) for other in (len, list, set, statistics.mean, lambda key, values: 0)] == [None] * 5

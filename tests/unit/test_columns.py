@@ -190,3 +190,26 @@ def test_values_whose_class_is_in_main_travel_by_value() -> None:
     assert isinstance(column, Column)
     [thing] = decode_values(column)
     assert thing.at == 1
+
+
+_nested = st.recursive(
+    st.none() | st.integers(0, 3) | st.floats(0, 1), lambda inner: st.lists(inner, max_size=2) | st.tuples(inner, inner), max_leaves=4
+)
+
+
+@given(st.lists(st.lists(_nested, max_size=4), min_size=1, max_size=4))
+def test_columns_of_differing_parts_are_joined_part_by_part(batches: list[list[Any]]) -> None:
+    joined = concat_columns([encode_values(batch) for batch in batches])
+    assert repr(decode_values(joined)) == repr([value for batch in batches for value in batch])
+
+
+def test_what_differs_in_a_part_alone_leaves_the_others_typed() -> None:
+    pairs = [
+        encode_values([("a", [1], {"x": None})]),
+        encode_values([("b", [], {"x": 0.5}), None]),
+        encode_values([("c", [2.5], {"x": 1.5})]),
+    ]
+    joined = concat_columns(pairs)
+    assert joined.kind == 'tuple(str,list(pickle),dict(["x"],float))'
+    assert decode_values(joined) == [("a", [1], {"x": None}), ("b", [], {"x": 0.5}), None, ("c", [2.5], {"x": 1.5})]
+    assert decode_values(concat_columns([column.slice(0, 1) for column in pairs])) == [decode_values(column)[0] for column in pairs]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.dataflow.aggregations import as_reduce, natural_combiner
 from smr_notebook.dataflow.blocks import GroupBlock
-from smr_notebook.dataflow.columns import decode_values, encode_values
+from smr_notebook.dataflow.columns import encode_values
 from smr_notebook.dataflow.combining import FunctionCombiner, check_combiner
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.keys import decode_keys, split_keys
@@ -103,13 +101,6 @@ def test_generators_are_compared_row_by_row() -> None:
         )
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.one_of(st.integers(), st.text(max_size=2)))), st.sampled_from([min, max]))
-def test_natural_combiners_hold_the_law(pairs: list[tuple[str, Any]], known: Any) -> None:
-    combine = natural_combiner(known)
-    assert combine is not None
-    check_combiner(functions(as_reduce(known), combine, combine_yields=True), pairs)
-
-
 def block(groups: dict[str, list[int]]) -> GroupBlock:
     ((keys, _),) = split_keys(sorted(groups))
     counts = [len(groups[key]) for key in sorted(groups)]
@@ -147,23 +138,6 @@ def test_a_combiner_that_does_not_shrink_is_let_rest() -> None:
     assert (idle.worthwhile, busy.worthwhile) == (False, True)
 
 
-@given(st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1), min_size=1))
-def test_integers_are_summed_at_once_and_never_overflow(groups: dict[str, list[int]]) -> None:
-    combine = natural_combiner(sum)
-    assert combine is not None
-    combined = FunctionCombiner(functions(as_reduce(sum), combine, combine_yields=True)).combine(block(groups))
-    values, offsets = decode_values(combined.values), combined.offsets.tolist()
-    assert [sum(values[start:stop]) for start, stop in pairwise(offsets)] == [sum(groups[key]) for key in sorted(groups)]
-    assert decode_keys(combined.keys) == sorted(groups)
-
-
-def test_a_vectorised_sum_gives_one_value_for_each_key() -> None:
-    combine = natural_combiner(sum)
-    assert combine is not None
-    combiner = FunctionCombiner(functions(as_reduce(sum), combine, combine_yields=True))
-    assert content(combiner.combine(block({"a": [1, 2], "b": [3], "c": [2**62, 2**62 - 1]}))) == {"a": [3], "b": [3], "c": [2**63 - 1]}
-
-
 @pytest.mark.parametrize("kind", [lambda number: np.array([number, 1.0]), lambda number: pd.Series({"a": number, "b": 1.0}, dtype=float)])
 def test_results_that_compare_item_by_item_can_keep_the_law(kind: Any) -> None:
     """Arrays and series have no single truth; sums of floats differ in the last bit."""
@@ -171,23 +145,3 @@ def test_results_that_compare_item_by_item_can_keep_the_law(kind: Any) -> None:
     check_combiner(functions(lambda _, values: sum(values), lambda _, values: sum(values)), pairs)
     with pytest.raises(CombinerLawError):
         check_combiner(functions(lambda _, values: sum(values), lambda _, values: 2 * sum(values)), pairs)
-
-
-@given(st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 5)), min_size=1))
-def test_a_batch_of_integers_is_summed_exactly_or_left_alone(pairs: list[tuple[str, int]]) -> None:
-    (keys, _), *_ = split_keys([key for key, _ in pairs])
-    values = encode_values([value for _, value in pairs])
-    combined_keys, combined = FunctionCombiner(functions_of_sum()).combine_batch(keys, values)
-    sums: dict[str, int] = {}
-    for key, value in zip(decode_keys(combined_keys), decode_values(combined), strict=True):
-        sums[key] = sums.get(key, 0) + value
-    expected: dict[str, int] = {}
-    for key, value in pairs:
-        expected[key] = expected.get(key, 0) + value
-    assert sums == expected
-    assert combined.kind == values.kind == "int"
-
-
-def functions_of_sum() -> Functions:
-    combine = natural_combiner(sum)
-    return Functions(print, map_takes_source=False, reduce=None, reduce_yields=False, combine=combine, combine_yields=True)

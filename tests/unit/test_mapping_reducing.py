@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smr_notebook.dataflow.aggregations import as_reduce, natural_combiner
 from smr_notebook.dataflow.blocks import GroupBlock, unpack
 from smr_notebook.dataflow.combining import FunctionCombiner
 from smr_notebook.dataflow.draining import Drain
@@ -237,15 +236,6 @@ def test_a_combiner_changes_the_counts_and_not_the_answer(tasks: list[Any], part
         assert len(reference([records])) <= numbers.pairs_out <= numbers.pairs_in
     assert sum(numbers.pairs_in for numbers in job.reduces) == sum(numbers.pairs_out for numbers in job.maps)
     assert [reduced.checksum for reduced in job.reduced] == job.checksums
-
-
-@settings(max_examples=40)
-@given(tasks_of(few_keys, st.one_of(st.integers(), st.floats(), st.booleans())), budgets, st.sampled_from([sum, min, max]))
-def test_natural_combiners_change_nothing_not_even_the_last_bit(tasks: list[Any], budget: int, known: Any) -> None:
-    reduce, combine = as_reduce(known), natural_combiner(known)
-    plain = run(functions(reduce), tasks)
-    combined = run(functions(reduce, combine, combine_yields=True), tasks, budget=budget)
-    assert [(exactly(key), exactly(value)) for key, value in combined.rows] == [(exactly(key), exactly(value)) for key, value in plain.rows]
 
 
 @settings(max_examples=40)

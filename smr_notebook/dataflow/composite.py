@@ -1,0 +1,43 @@
+"""Several folds at once, each over a column of its own: values, states and results are tuples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from smr_notebook.dataflow.columns import Column
+from smr_notebook.dataflow.folds import Fold
+from smr_notebook.dataflow.segments import Indices, Segments
+from smr_notebook.dataflow.tuples import tuple_column, tuple_parts
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """Implements `folds.Fold`: a tuple of folds, of which each sees one position of the values."""
+
+    folds: tuple[Fold, ...]
+    additive = False
+
+    def prepare(self, values: Column) -> Column:
+        """Prepare each position."""
+        return self._each(values, lambda fold, column: fold.prepare(column))
+
+    def begin(self, segments: Segments) -> Column:
+        """Begin each position."""
+        return self._each(segments.values, lambda fold, column: fold.begin(Segments(column, segments.offsets)))
+
+    def merge(self, states: Column, offsets: Indices) -> Column:
+        """Merge each position."""
+        return self._each(states, lambda fold, column: fold.merge(column, offsets))
+
+    def finish(self, states: Column) -> Column:
+        """Finish each position."""
+        return self._each(states, lambda fold, column: fold.finish(column))
+
+    def reference(self, values: list[Any]) -> Any:
+        """A tuple of results."""
+        return tuple(fold.reference([value[place] for value in values]) for place, fold in enumerate(self.folds))
+
+    def _each(self, column: Column, step: Callable[[Fold, Column], Column]) -> Column:
+        return tuple_column([step(fold, part) for fold, part in zip(self.folds, tuple_parts(column), strict=True)])

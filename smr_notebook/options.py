@@ -1,0 +1,79 @@
+"""The options of one job, as a session's verbs take them, and the request that they make of a program and its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from smr_notebook.config import Settings, parse_size, read_dollars
+from smr_notebook.control.naming import classify
+from smr_notebook.control.planning import Request
+from smr_notebook.dataflow.aggregates import Aggregation
+from smr_notebook.dataflow.programs import Program
+from smr_notebook.errors import ConfigError, PlanError
+from smr_notebook.model import Policy
+
+Reduce = Callable[..., Any] | Aggregation
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one job, as the arguments of `Session.map_reduce` of the same names."""
+
+    combine: Reduce | bool | None = None
+    format: str = "auto"
+    reducers: int | None = None
+    split_size: int | str | None = None
+    name: str = ""
+    retries: int | None = None
+    max_cost: float | None = None
+
+
+def request_of(program: Program, input: object, options: Options, *, settings: Settings, policy: Policy) -> Request:
+    """Return what a user asked for.
+
+    Args:
+        program: What the job runs.
+        input: What it runs over.
+        options: Those of the job.
+        settings: Those of the session.
+        policy: How hard the platform tries.
+
+    Raises:
+        ConfigError: An option has a value that makes no sense.
+        InputError: The input is of no kind that is read.
+    """
+    _check_count("reducers", options.reducers, at_least=1)
+    _check_count("retries", options.retries, at_least=0)
+    return Request(
+        program=program,
+        input=classify(input),
+        format=options.format,
+        reducers=options.reducers or settings.reducers,
+        split_size=settings.split_size if options.split_size is None else parse_size(options.split_size),
+        name=options.name,
+        budget=settings.worker_memory,
+        policy=policy if options.retries is None else replace(policy, retries=options.retries),
+        max_cost=settings.max_cost if options.max_cost is None else _dollars(options.max_cost),
+    )
+
+
+def refuse_columns(options: Options, *, wait: object) -> None:
+    """Refuse a column of a result that is named like an option of `aggregate`. Raises `PlanError`."""
+    given = {**{field.name: getattr(options, field.name) for field in fields(options)}, "wait": wait}
+    for name, value in given.items():
+        if isinstance(value, Aggregation):
+            raise PlanError(f"{name}= is an option of aggregate. Name the column otherwise, and rename it in the result.")
+
+
+def _dollars(value: object) -> float:
+    try:
+        return read_dollars(value)
+    except ValueError as error:
+        raise ConfigError(f"max_cost must be an amount of dollars, 0 for any; got {value!r}.") from error
+
+
+def _check_count(name: str, value: object, *, at_least: int) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < at_least):
+        raise ConfigError(f"{name} must be a whole number, {at_least} or more; got {value!r}.")
