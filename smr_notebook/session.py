@@ -17,7 +17,7 @@ from smr_notebook.control.ledger import list_jobs
 from smr_notebook.control.planning import PlannedJob, Request, plan_job
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.dataflow.aggregates import Aggregation
-from smr_notebook.dataflow.frame_programs import program_of_frames
+from smr_notebook.dataflow.frames.programs import program_of_frames
 from smr_notebook.dataflow.pair_programs import program_of_pairs
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.table_programs import Named, program_of_aggregations

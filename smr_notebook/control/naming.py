@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smr_notebook.dataflow.frame_rows import library
+from smr_notebook.dataflow.frames.rows import library
 from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, InputMixedError, InputReadError, PairShapeError, PlanError
 from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource

@@ -18,10 +18,10 @@ from typing import Final, Self
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, FoundObject, Items, NamedInput, choose_format, empty_objects, find
 from smr_notebook.dataflow.code import modules_by_value
-from smr_notebook.dataflow.compression import HEAD_BYTES, cuttable
-from smr_notebook.dataflow.parquet import MAGIC, is_cuttable
+from smr_notebook.dataflow.formats.compression import HEAD_BYTES, cuttable
+from smr_notebook.dataflow.formats.parquet import MAGIC, is_cuttable
+from smr_notebook.dataflow.formats.stored import frame_ends, is_one_frame, store_frame, store_items
 from smr_notebook.dataflow.splits import PlannedObject, choose_split_bytes
-from smr_notebook.dataflow.stored import frame_ends, is_one_frame, store_frame, store_items
 from smr_notebook.errors import InputEmptyError
 from smr_notebook.model import Format, ObjectInfo, Span
 from smr_notebook.ports import InputSource, ObjectStore

@@ -19,7 +19,7 @@ from itertools import accumulate
 from random import Random
 from typing import Final
 
-from smr_notebook.dataflow.compression import HEAD_BYTES, cuttable
+from smr_notebook.dataflow.formats.compression import HEAD_BYTES, cuttable
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.keys import encode_key
 from smr_notebook.dataflow.programs import Program, Tried

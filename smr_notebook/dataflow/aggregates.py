@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
-from smr_notebook.dataflow.builtin_folds import Builtin
-from smr_notebook.dataflow.folds import Collect, CountRows, CountValues, Distinct, Fold, Mean, One, Quantiles, Sum, Top
+from smr_notebook.dataflow.folds.builtin_folds import Builtin
+from smr_notebook.dataflow.folds.steps import Collect, CountRows, CountValues, Distinct, Fold, Mean, One, Quantiles, Sum, Top
 from smr_notebook.errors import PlanError
 
 if TYPE_CHECKING:

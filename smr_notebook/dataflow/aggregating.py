@@ -21,7 +21,8 @@ import pyarrow as pa
 
 from smr_notebook.dataflow.blocks import GroupBlock
 from smr_notebook.dataflow.columns import Column, concat_columns
-from smr_notebook.dataflow.folds import Fold
+from smr_notebook.dataflow.folds.segments import GroupError, Indices, Segments
+from smr_notebook.dataflow.folds.steps import Fold
 from smr_notebook.dataflow.functions import UserCodeError, short_repr
 from smr_notebook.dataflow.grouping import Pairs, slice_groups
 from smr_notebook.dataflow.hashing import checksum, hash_keys
@@ -31,7 +32,6 @@ from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.passing import ColumnSink, key_values
 from smr_notebook.dataflow.programs import Handed
 from smr_notebook.dataflow.reducing import behind, goes_on
-from smr_notebook.dataflow.segments import GroupError, Indices, Segments
 from smr_notebook.model import Position
 
 R = TypeVar("R")

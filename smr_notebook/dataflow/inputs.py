@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from smr_notebook.dataflow.binary import read_binary
-from smr_notebook.dataflow.jsonl import read_jsonl
-from smr_notebook.dataflow.parquet import read_parquet
+from smr_notebook.dataflow.formats.binary import read_binary
+from smr_notebook.dataflow.formats.jsonl import read_jsonl
+from smr_notebook.dataflow.formats.parquet import read_parquet
+from smr_notebook.dataflow.formats.stored import read_frame, read_items
+from smr_notebook.dataflow.formats.text import read_text
 from smr_notebook.dataflow.positions import walk
 from smr_notebook.dataflow.records import Reader, RecordBlock
-from smr_notebook.dataflow.stored import read_frame, read_items
 from smr_notebook.dataflow.tables import BATCH_BYTES, TableBlock, open_tables
-from smr_notebook.dataflow.text import read_text
 from smr_notebook.errors import InputMissingError, InputReadError, ObjectNotFoundError, StoreError
 from smr_notebook.model import Format, ObjectInfo, Position, Split
 from smr_notebook.ports import InputSource, ObjectStore

@@ -14,7 +14,7 @@ from smr_notebook.dataflow.aggregations import as_reduce, makes_generators
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.combining import FunctionCombiner, check_combiner
 from smr_notebook.dataflow.emitting import PairEmitter, PairSink, write_rows
-from smr_notebook.dataflow.folds import Fold
+from smr_notebook.dataflow.folds.steps import Fold
 from smr_notebook.dataflow.functions import Functions, Pair
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.merging import Blocks

@@ -25,10 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smr_notebook.dataflow.columns import Column, decode_values, encode_values
-from smr_notebook.dataflow.frames import RowBatch, build_frame
 from smr_notebook.dataflow.kinds import arrow_type
 from smr_notebook.dataflow.ordering import order_of, token_of
 from smr_notebook.dataflow.outputs import METADATA
+from smr_notebook.dataflow.result_frames import RowBatch, build_frame
 from smr_notebook.dataflow.row_results import head_rows, holds_rows, iter_rows, load_rows
 from smr_notebook.errors import CorruptObjectError, ResultTooLargeError, StoreError
 from smr_notebook.model import Part, PartFile

@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from smr_notebook.dataflow import pandas_rows
 from smr_notebook.dataflow.arrow_kinds import Rows, categories_of, concat_rows
+from smr_notebook.dataflow.frames import pandas_rows
 from smr_notebook.dataflow.outputs import METADATA, ROWS
 from smr_notebook.model import Part, PartFile
 

@@ -24,25 +24,25 @@ import pyarrow.compute as pc
 from smr_notebook.dataflow.aggregates import Aggregation
 from smr_notebook.dataflow.aggregating import FoldCombiner, aggregate_groups
 from smr_notebook.dataflow.arrow_kinds import Rows
-from smr_notebook.dataflow.arrow_values import array_of, values_of
 from smr_notebook.dataflow.columns import Column
-from smr_notebook.dataflow.composite import Several
 from smr_notebook.dataflow.expressions import evaluate, names_in
-from smr_notebook.dataflow.folds import CountRows, Fold, Mean, One, Sum
-from smr_notebook.dataflow.frame_keys import keys_of
-from smr_notebook.dataflow.frame_reducing import RowSink
-from smr_notebook.dataflow.frame_rows import rows_of_arrays
+from smr_notebook.dataflow.folds.arrow_values import array_of, values_of
+from smr_notebook.dataflow.folds.composite import Several
+from smr_notebook.dataflow.folds.number_columns import Numbers, numbers_of
+from smr_notebook.dataflow.folds.steps import CountRows, Fold, Mean, One, Sum
+from smr_notebook.dataflow.folds.tuples import tuple_column, tuple_parts
+from smr_notebook.dataflow.frames.keys import keys_of
+from smr_notebook.dataflow.frames.reducing import RowSink
+from smr_notebook.dataflow.frames.rows import rows_of_arrays
 from smr_notebook.dataflow.functions import Pair, UserCodeError, short_repr
 from smr_notebook.dataflow.grouping import Pairs
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.keys import KeyColumn, KeyKind, decode_keys
 from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
-from smr_notebook.dataflow.number_columns import Numbers, numbers_of
 from smr_notebook.dataflow.passing import key_values
 from smr_notebook.dataflow.programs import Handed, Tried
 from smr_notebook.dataflow.tables import TableBlock, has_columns, require_columns
-from smr_notebook.dataflow.tuples import tuple_column, tuple_parts
 from smr_notebook.errors import InputFormatError, PairShapeError, PlanError
 from smr_notebook.model import UNSORTED, Position
 

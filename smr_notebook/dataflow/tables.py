@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import pyarrow as pa
 
-from smr_notebook.dataflow.json_columns import read_json_columns
-from smr_notebook.dataflow.jsonl import read_jsonl
-from smr_notebook.dataflow.parquet import ParquetSpan, RowGroup, open_span
+from smr_notebook.dataflow.formats.json_columns import read_json_columns
+from smr_notebook.dataflow.formats.jsonl import read_jsonl
+from smr_notebook.dataflow.formats.parquet import ParquetSpan, RowGroup, open_span
+from smr_notebook.dataflow.formats.stored import FRAME, read_items, read_slices
 from smr_notebook.dataflow.positions import walk
 from smr_notebook.dataflow.records import NOWHERE_YET, RecordBlock, SpanBytes
-from smr_notebook.dataflow.stored import FRAME, read_items, read_slices
 from smr_notebook.errors import InputFormatError, PlanError
 from smr_notebook.model import Format, Position, Span, Split
 from smr_notebook.ports import InputSource
@@ -254,7 +254,7 @@ def _refuse_others(block: RecordBlock, span: Span) -> None:
 
 
 def _read_frame(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
-    from smr_notebook.dataflow.pandas_rows import dtype_mark  # noqa: PLC0415 - pandas, which nobody else here needs
+    from smr_notebook.dataflow.frames.pandas_rows import dtype_mark  # noqa: PLC0415 - pandas, which nobody else here needs
 
     for frame, begin, size in read_slices(span, source):
         names = want.of(list(frame.columns), "The DataFrame")

@@ -27,12 +27,12 @@ from smr_notebook.control.pulse import pulse_of
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.worker import ABANDONED, Ends, Heart, deliver, ends_of, handle_death, run_attempt
 from smr_notebook.dataflow.code import capture
+from smr_notebook.dataflow.formats.stored import store_items
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.inputs import RecordBlock
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.dataflow.pair_programs import PairProgram
 from smr_notebook.dataflow.sealing import seal
-from smr_notebook.dataflow.stored import store_items
 from smr_notebook.environment import environment
 from smr_notebook.errors import AccessDeniedError, ServiceError, StoreError, ThrottledError
 from smr_notebook.model import (

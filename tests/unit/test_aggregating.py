@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from smr_notebook.dataflow.aggregates import Aggregation, collect, count, distinct, first, fold_of, max, mean, min, quantiles, sum, top
 from smr_notebook.dataflow.aggregating import FoldCombiner, aggregate_groups, write_columns
 from smr_notebook.dataflow.aggregations import as_reduce
-from smr_notebook.dataflow.builtin_folds import Builtin, sum_in_order
 from smr_notebook.dataflow.columns import Column, decode_values, encode_values
-from smr_notebook.dataflow.folds import Collect, CountRows, CountValues, Distinct, Fold, Mean, One, Quantiles, Sum, Top
+from smr_notebook.dataflow.folds.builtin_folds import Builtin, sum_in_order
+from smr_notebook.dataflow.folds.steps import Collect, CountRows, CountValues, Distinct, Fold, Mean, One, Quantiles, Sum, Top
 from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.dataflow.grouping import Pairs
 from smr_notebook.dataflow.keys import decode_keys, encode_key, split_keys

@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from smr_notebook.backends.memory.source import MemorySource
-from smr_notebook.dataflow.binary import read_binary
+from smr_notebook.dataflow.formats.binary import read_binary
 from smr_notebook.errors import InputChangedError
 from smr_notebook.model import Span
 

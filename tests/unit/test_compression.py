@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smr_notebook.dataflow.compression import cuttable, decompress, refuse_archive, sniff, zstd
+from smr_notebook.dataflow.formats.compression import cuttable, decompress, refuse_archive, sniff, zstd
 from smr_notebook.errors import InputFormatError
 from smr_notebook.model import Format
 

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smr_notebook.dataflow import digests
 from smr_notebook.dataflow.columns import Column, concat_columns, decode_values, encode_values
-from smr_notebook.dataflow.float_sums import round_sums, sum_parts
-from smr_notebook.dataflow.folds import Collect, CountRows, CountValues, Distinct, Fold, Mean, One, Quantiles, Sum, Top
-from smr_notebook.dataflow.segments import GroupError, Segments, offsets_of
+from smr_notebook.dataflow.folds import digests
+from smr_notebook.dataflow.folds.float_sums import round_sums, sum_parts
+from smr_notebook.dataflow.folds.segments import GroupError, Segments, offsets_of
+from smr_notebook.dataflow.folds.steps import Collect, CountRows, CountValues, Distinct, Fold, Mean, One, Quantiles, Sum, Top
 
 NUMBERS: list[Fold] = [Sum(), Mean(), Quantiles((0.0, 0.3, 0.5, 1.0))]
 ORDERED: list[Fold] = [One("min"), One("max"), Top(1), Top(3)]

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smr_notebook.dataflow import arrow_rows
-from smr_notebook.dataflow.frame_keys import keys_of
+from smr_notebook.dataflow.frames import arrow_rows
+from smr_notebook.dataflow.frames.keys import keys_of
 from smr_notebook.dataflow.hashing import hash_keys
 from smr_notebook.errors import PairShapeError
 

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smr_notebook.dataflow import arrow_rows, pandas_rows, polars_rows
 from smr_notebook.dataflow.arrow_kinds import (
     Rows,
     bring,
@@ -26,7 +25,8 @@ from smr_notebook.dataflow.arrow_kinds import (
     struct_array,
     unify,
 )
-from smr_notebook.dataflow.frame_rows import library
+from smr_notebook.dataflow.frames import arrow_rows, pandas_rows, polars_rows
+from smr_notebook.dataflow.frames.rows import library
 from smr_notebook.dataflow.kinds import arrow_type
 from smr_notebook.errors import PairShapeError, PlanError
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.dataflow.exchange import ObjectExchange, gather_index
-from smr_notebook.dataflow.frame_programs import FrameProgram, program_of_frames
-from smr_notebook.dataflow.frame_reducing import FrameCall, reduce_frames
-from smr_notebook.dataflow.frame_rows import library
+from smr_notebook.dataflow.frames.programs import FrameProgram, program_of_frames
+from smr_notebook.dataflow.frames.reducing import FrameCall, reduce_frames
+from smr_notebook.dataflow.frames.rows import library
 from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.mapping import run_map, run_map_to_part

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.source import MemorySource
-from smr_notebook.dataflow.jsonl import read_jsonl
+from smr_notebook.dataflow.formats.jsonl import read_jsonl
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
 from smr_notebook.errors import InputFormatError

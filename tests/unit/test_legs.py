@@ -19,12 +19,12 @@ from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.dataflow.columns import encode_values
 from smr_notebook.dataflow.exchange import ObjectExchange, gather_index
+from smr_notebook.dataflow.formats.stored import store_items
 from smr_notebook.dataflow.functions import Functions, UserCodeError
 from smr_notebook.dataflow.inputs import JobInput, open_blocks
 from smr_notebook.dataflow.keys import encode_key
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
-from smr_notebook.dataflow.stored import store_items
 from smr_notebook.model import AttemptId, Format, Numbers, Part, Phase, Position, Receipt, Span, Split, TaskId
 from smr_notebook.ports import InputSource
 from smr_notebook.testing.pair_tasks import run_map, run_map_to_part, run_reduce

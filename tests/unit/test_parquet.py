@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.control.naming import Files
 from smr_notebook.control.reading import plan_input
+from smr_notebook.dataflow.formats.parquet import only_plain_comparisons
 from smr_notebook.dataflow.inputs import open_blocks
-from smr_notebook.dataflow.parquet import only_plain_comparisons
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
 from smr_notebook.dataflow.tables import TableBlock, column_names, open_tables
 from smr_notebook.errors import InputChangedError, InputFormatError

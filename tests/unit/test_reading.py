@@ -15,9 +15,9 @@ from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, Items
 from smr_notebook.control.reading import StoredInput, plan_input, store_input
+from smr_notebook.dataflow.formats.stored import read_items, store_items
 from smr_notebook.dataflow.inputs import JobInput, open_blocks
 from smr_notebook.dataflow.splits import plan_splits
-from smr_notebook.dataflow.stored import read_items, store_items
 from smr_notebook.errors import CorruptObjectError, InputEmptyError, StoreError
 from smr_notebook.model import Format, Span
 from smr_notebook.ports import Buffer

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import smr_notebook
 from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.dataflow.formats.stored import read_frame, read_items, store_frame, store_items
 from smr_notebook.dataflow.inputs import JobInput
 from smr_notebook.dataflow.records import RecordBlock
-from smr_notebook.dataflow.stored import read_frame, read_items, store_frame, store_items
 from smr_notebook.errors import CorruptObjectError, InputMissingError, InputReadError, PlanError, UnpicklableError
 from smr_notebook.model import ObjectInfo, Span
 

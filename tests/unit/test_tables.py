@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.source import MemorySource
+from smr_notebook.dataflow.formats.stored import store_frame, store_items
 from smr_notebook.dataflow.inputs import JobInput, open_blocks
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
-from smr_notebook.dataflow.stored import store_frame, store_items
 from smr_notebook.dataflow.tables import TableBlock, column_names, has_columns, open_tables, require_columns
 from smr_notebook.errors import InputFormatError, PlanError
 from smr_notebook.model import Format, Split

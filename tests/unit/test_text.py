@@ -14,10 +14,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.source import MemorySource
-from smr_notebook.dataflow.compression import zstd
+from smr_notebook.dataflow.formats.compression import zstd
+from smr_notebook.dataflow.formats.text import read_text
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
-from smr_notebook.dataflow.text import read_text
 from smr_notebook.errors import InputChangedError, InputFormatError, InputMissingError, InputReadError
 from smr_notebook.model import ObjectInfo, Span
 

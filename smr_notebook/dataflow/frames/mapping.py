@@ -19,8 +19,8 @@ from smr_notebook.dataflow.arrow_kinds import Rows, concat_rows, kind_of_schema,
 from smr_notebook.dataflow.blocks import GroupBlock
 from smr_notebook.dataflow.columns import Column
 from smr_notebook.dataflow.draining import collect_young
-from smr_notebook.dataflow.frame_keys import keys_of
-from smr_notebook.dataflow.frame_rows import FrameLibrary, rows_of_arrays
+from smr_notebook.dataflow.frames.keys import keys_of
+from smr_notebook.dataflow.frames.rows import FrameLibrary, rows_of_arrays
 from smr_notebook.dataflow.functions import UserCodeError, place_of
 from smr_notebook.dataflow.grouping import Pairs
 from smr_notebook.dataflow.keys import KeyColumn

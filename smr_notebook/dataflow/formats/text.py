@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from smr_notebook.dataflow.lines import BLOCK_BYTES, LineBlock, read_lines, where
+from smr_notebook.dataflow.formats.lines import BLOCK_BYTES, LineBlock, read_lines, where
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.errors import InputFormatError
 from smr_notebook.model import Span

@@ -12,10 +12,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from smr_notebook.dataflow.float_sums import sum_parts
-from smr_notebook.dataflow.references import divide
-from smr_notebook.dataflow.segments import Floats, Indices
-from smr_notebook.dataflow.totals import Totals, exact_floats
+from smr_notebook.dataflow.folds.float_sums import sum_parts
+from smr_notebook.dataflow.folds.references import divide
+from smr_notebook.dataflow.folds.segments import Floats, Indices
+from smr_notebook.dataflow.folds.totals import Totals, exact_floats
 
 _SPLITTER = 2.0**27 + 1
 _LEAST, _MOST = 2.0**-900, 2.0**900

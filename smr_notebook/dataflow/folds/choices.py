@@ -18,10 +18,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from smr_notebook.dataflow import references
 from smr_notebook.dataflow.columns import Column, decode_values, encode_values
-from smr_notebook.dataflow.references import is_nan
-from smr_notebook.dataflow.segments import GroupError, Indices, Segments, offsets_of, over_groups
+from smr_notebook.dataflow.folds import references
+from smr_notebook.dataflow.folds.references import is_nan
+from smr_notebook.dataflow.folds.segments import GroupError, Indices, Segments, offsets_of, over_groups
 
 Choose = Callable[[Segments], Segments]
 _FLIP = 0x7FFFFFFFFFFFFFFF

@@ -24,15 +24,25 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from smr_notebook.dataflow import choices, references
-from smr_notebook.dataflow.choices import descending
 from smr_notebook.dataflow.columns import Column, decode_values, encode_values
-from smr_notebook.dataflow.digests import Digests, digest, quantiles
+from smr_notebook.dataflow.folds import choices, references
+from smr_notebook.dataflow.folds.choices import descending
+from smr_notebook.dataflow.folds.digests import Digests, digest, quantiles
+from smr_notebook.dataflow.folds.means import means
+from smr_notebook.dataflow.folds.segments import (
+    GroupError,
+    Indices,
+    Segments,
+    list_array,
+    list_parts,
+    of_lists,
+    over_groups,
+    to_lists,
+    to_states,
+)
+from smr_notebook.dataflow.folds.totals import Totals, add_up, merge_totals, read_totals, rounded, totals_of
+from smr_notebook.dataflow.folds.tuples import tuple_column, tuple_parts
 from smr_notebook.dataflow.kinds import fields_of, parse_kind
-from smr_notebook.dataflow.means import means
-from smr_notebook.dataflow.segments import GroupError, Indices, Segments, list_array, list_parts, of_lists, over_groups, to_lists, to_states
-from smr_notebook.dataflow.totals import Totals, add_up, merge_totals, read_totals, rounded, totals_of
-from smr_notebook.dataflow.tuples import tuple_column, tuple_parts
 
 _FLOAT_INTEGERS = 1 << 53
 """Every integer up to this is a float."""

@@ -22,10 +22,10 @@ import pyarrow as pa
 
 from smr_notebook.dataflow import pickles
 from smr_notebook.dataflow.columns import Column, decode_values
-from smr_notebook.dataflow.float_sums import round_sums, sum_parts
-from smr_notebook.dataflow.references import join, plus
-from smr_notebook.dataflow.segments import Floats, GroupError, Indices, Segments, list_array, of_lists, offsets_of, over_groups
-from smr_notebook.dataflow.tuples import tuple_column, tuple_parts
+from smr_notebook.dataflow.folds.float_sums import round_sums, sum_parts
+from smr_notebook.dataflow.folds.references import join, plus
+from smr_notebook.dataflow.folds.segments import Floats, GroupError, Indices, Segments, list_array, of_lists, offsets_of, over_groups
+from smr_notebook.dataflow.folds.tuples import tuple_column, tuple_parts
 
 _LOW = 0xFFFFFFFF
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from smr_notebook.dataflow.code import takes_source
-from smr_notebook.dataflow.frame_combining import FrameCombiner, check_frame_combiner
-from smr_notebook.dataflow.frame_mapping import FrameEmitter, FrameMap, InputFrame, NoCombiner, input_frames
-from smr_notebook.dataflow.frame_reducing import FrameCall, RowSink, reduce_frames
-from smr_notebook.dataflow.frame_rows import library
+from smr_notebook.dataflow.frames.combining import FrameCombiner, check_frame_combiner
+from smr_notebook.dataflow.frames.mapping import FrameEmitter, FrameMap, InputFrame, NoCombiner, input_frames
+from smr_notebook.dataflow.frames.reducing import FrameCall, RowSink, reduce_frames
+from smr_notebook.dataflow.frames.rows import library
 from smr_notebook.dataflow.functions import Pair
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.merging import Blocks
@@ -37,7 +37,7 @@ class FrameFunctions:
         reduce: `None`, or called with frames of whole groups; gives a frame, or `None` for no rows.
         combine: `None`, or called with frames of rows; gives a frame of the same columns.
         by: The columns that rows are grouped by, and by which the result is sorted.
-        frame: Whose frames: a name in `frame_rows.LIBRARIES`.
+        frame: Whose frames: a name in `rows.LIBRARIES`.
         columns: The columns that are read, or `None` for all.
     """
 

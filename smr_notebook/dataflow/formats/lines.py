@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from smr_notebook.dataflow import compression
+from smr_notebook.dataflow.formats import compression
 from smr_notebook.dataflow.records import SpanBytes
 from smr_notebook.model import Span
 from smr_notebook.ports import InputSource

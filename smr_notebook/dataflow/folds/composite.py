@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from smr_notebook.dataflow.columns import Column
-from smr_notebook.dataflow.folds import Fold
-from smr_notebook.dataflow.segments import Indices, Segments
-from smr_notebook.dataflow.tuples import tuple_column, tuple_parts
+from smr_notebook.dataflow.folds.segments import Indices, Segments
+from smr_notebook.dataflow.folds.steps import Fold
+from smr_notebook.dataflow.folds.tuples import tuple_column, tuple_parts
 
 
 @dataclass(frozen=True, slots=True)
 class Several:
-    """Implements `folds.Fold`: a tuple of folds, of which each sees one position of the values."""
+    """Implements `steps.Fold`: a tuple of folds, of which each sees one position of the values."""
 
     folds: tuple[Fold, ...]
     additive = False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from smr_notebook.dataflow import arrow_rows
 from smr_notebook.dataflow.arrow_kinds import Rows
-from smr_notebook.dataflow.frame_rows import rows_of_arrays
+from smr_notebook.dataflow.frames import arrow_rows
+from smr_notebook.dataflow.frames.rows import rows_of_arrays
 from smr_notebook.dataflow.functions import short_repr
 from smr_notebook.errors import PairShapeError
 

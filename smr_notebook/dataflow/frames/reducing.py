@@ -18,7 +18,7 @@ from smr_notebook.dataflow.arrow_kinds import Rows, rows_of_struct
 from smr_notebook.dataflow.blocks import GroupBlock
 from smr_notebook.dataflow.columns import concat_columns
 from smr_notebook.dataflow.draining import collect_young
-from smr_notebook.dataflow.frame_rows import FrameLibrary
+from smr_notebook.dataflow.frames.rows import FrameLibrary
 from smr_notebook.dataflow.functions import UserCodeError, place_of, short_repr
 from smr_notebook.dataflow.grouping import block_bytes, block_checksum, slice_groups
 from smr_notebook.dataflow.merging import Blocks

@@ -20,9 +20,9 @@ from smr_notebook.errors import PairShapeError, PlanError
 
 LIBRARIES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "pandas": "smr_notebook.dataflow.pandas_rows",
-        "polars": "smr_notebook.dataflow.polars_rows",
-        "arrow": "smr_notebook.dataflow.arrow_rows",
+        "pandas": "smr_notebook.dataflow.frames.pandas_rows",
+        "polars": "smr_notebook.dataflow.frames.polars_rows",
+        "arrow": "smr_notebook.dataflow.frames.arrow_rows",
     }
 )
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from smr_notebook.dataflow import choices
 from smr_notebook.dataflow.columns import Column, encode_values
-from smr_notebook.dataflow.folds import Choice, segments_of
-from smr_notebook.dataflow.segments import GroupError, Segments, offsets_of, to_states
-from smr_notebook.dataflow.totals import add_integers
+from smr_notebook.dataflow.folds import choices
+from smr_notebook.dataflow.folds.segments import GroupError, Segments, offsets_of, to_states
+from smr_notebook.dataflow.folds.steps import Choice, segments_of
+from smr_notebook.dataflow.folds.totals import add_integers
 
 _WHOLE = frozenset({int, bool})
 _COMPARED = frozenset({"bool", "int", "str", "bytes", "date", "datetime"})

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from smr_notebook.dataflow.segments import Floats, Indices, offsets_of
+from smr_notebook.dataflow.folds.segments import Floats, Indices, offsets_of
 
 EXACT = 4_096
 """Groups of up to so many values are kept whole."""

@@ -22,7 +22,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from smr_notebook.dataflow.segments import Floats, Indices, offsets_of, over_groups
+from smr_notebook.dataflow.folds.segments import Floats, Indices, offsets_of, over_groups
 
 _HUGE = 2.0**900
 """Groups with values as large as this are left alone, and added up by rational numbers at the end."""

@@ -20,8 +20,8 @@ from smr_notebook.dataflow.arrow_kinds import Rows, concat_rows, rows_of_struct
 from smr_notebook.dataflow.blocks import GroupBlock
 from smr_notebook.dataflow.columns import Column
 from smr_notebook.dataflow.combining import alike
-from smr_notebook.dataflow.frame_mapping import pairs_of
-from smr_notebook.dataflow.frame_reducing import FrameCall
+from smr_notebook.dataflow.frames.mapping import pairs_of
+from smr_notebook.dataflow.frames.reducing import FrameCall
 from smr_notebook.dataflow.functions import UserCodeError, short_repr
 from smr_notebook.dataflow.grouping import Pairs, drop_empty, group_pairs
 from smr_notebook.dataflow.keys import KeyColumn

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smr_notebook.dataflow.arrow_kinds import DTYPE, Rows, categories_of
-from smr_notebook.dataflow.frame_rows import rows_of_arrays
+from smr_notebook.dataflow.frames.rows import rows_of_arrays
 from smr_notebook.dataflow.functions import short_repr
 from smr_notebook.errors import PairShapeError
 

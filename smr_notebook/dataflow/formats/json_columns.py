@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
-from smr_notebook.dataflow.jsonl import BLANKS, FAST_REFUSES, counted_lines, decode_at_once, slowly
-from smr_notebook.dataflow.lines import BLOCK_BYTES, LineBlock, read_lines, where
+from smr_notebook.dataflow.formats.jsonl import BLANKS, FAST_REFUSES, counted_lines, decode_at_once, slowly
+from smr_notebook.dataflow.formats.lines import BLOCK_BYTES, LineBlock, read_lines, where
 from smr_notebook.errors import InputFormatError
 from smr_notebook.model import Span
 from smr_notebook.ports import InputSource

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from smr_notebook.dataflow.arrow_values import values_of
 from smr_notebook.dataflow.columns import Column
-from smr_notebook.dataflow.folds import Mean, Sum
-from smr_notebook.dataflow.segments import Indices, Segments, over_groups
-from smr_notebook.dataflow.totals import totals_of, totals_of_parts
-from smr_notebook.dataflow.tuples import tuple_column, tuple_parts
+from smr_notebook.dataflow.folds.arrow_values import values_of
+from smr_notebook.dataflow.folds.segments import Indices, Segments, over_groups
+from smr_notebook.dataflow.folds.steps import Mean, Sum
+from smr_notebook.dataflow.folds.totals import totals_of, totals_of_parts
+from smr_notebook.dataflow.folds.tuples import tuple_column, tuple_parts
 
 
 def numbers_of(column: Any) -> Column:
@@ -41,7 +41,7 @@ _PLACES = {"int": 0, "float": 1}
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Implements `folds.Fold`: a sum or mean over a column of `numbers_of`. A sum is a float in a column of which any is."""
+    """Implements `steps.Fold`: a sum or mean over a column of `numbers_of`. A sum is a float in a column of which any is."""
 
     fold: Sum | Mean
     additive = False

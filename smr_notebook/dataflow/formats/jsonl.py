@@ -19,9 +19,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from smr_notebook.dataflow.lines import BLOCK_BYTES, LineBlock, read_lines, where
+from smr_notebook.dataflow.formats.lines import BLOCK_BYTES, LineBlock, read_lines, where
+from smr_notebook.dataflow.formats.text import decode
 from smr_notebook.dataflow.records import RecordBlock
-from smr_notebook.dataflow.text import decode
 from smr_notebook.errors import InputFormatError
 from smr_notebook.model import Span
 from smr_notebook.ports import InputSource

@@ -1,4 +1,4 @@
-"""What the built-in aggregations mean, in plain Python over all values of a group: the definition that `folds` is held against.
+"""What the built-in aggregations mean, in plain Python over all values of a group: the definition that `steps` is held against.
 
 `None` is left out, except by `collect` and the count of rows.
 """
