@@ -158,13 +158,20 @@ def _in_key_order(keys: KeyColumn, partitioner: Partitioner) -> SortedRows:
         return rows if partitioner.keeps_order else _by_partition(rows, keys, partitioner)
     encoded: Any = keys.array.dictionary_encode()
     distinct = KeyColumn(keys.kind, encoded.dictionary)
-    order: Indices = pc.sort_indices(distinct.array).to_numpy().astype(np.int64)
+    order = _sorted_distinct(distinct)
     if not partitioner.keeps_order:
         order = order[stable_order(partitioner.of(distinct)[order], partitioner.count)]
     ranks = np.empty(len(order), np.int32)
     ranks[order] = np.arange(len(order), dtype=np.int32)
     codes = ranks[encoded.indices.to_numpy()]
     return SortedRows(stable_order(codes, len(order)), _offsets(np.bincount(codes, minlength=len(order)))[:-1])
+
+
+def _sorted_distinct(keys: KeyColumn) -> Indices:
+    if keys.kind is KeyKind.BOOL:
+        few: Indices = pc.sort_indices(keys.array).to_numpy().astype(np.int64)
+        return few
+    return sort_keys(keys).order
 
 
 def _by_partition(rows: SortedRows, keys: KeyColumn, partitioner: Partitioner) -> SortedRows:
