@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from smr_notebook.dataflow.folds.builtin_folds import Builtin
 from smr_notebook.dataflow.folds.steps import Collect, CountRows, CountValues, Distinct, Fold, Mean, One, Quantiles, Sum, Top
+from smr_notebook.dataflow.functions import short_repr
 from smr_notebook.errors import PlanError
 
 if TYPE_CHECKING:
@@ -22,12 +23,24 @@ if TYPE_CHECKING:
     """A column: its name, or what it is computed from."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Aggregation:
     """A built-in aggregation, of a column or (`None`) of the values of pairs."""
 
     fold: Fold
     column: Aggregated | None
+    name: str
+
+    def __post_init__(self) -> None:
+        """Refuse what is no column, such as the values that Python's own `sum` was meant for. Raises `PlanError`."""
+        if self.column is not None and not isinstance(self.column, str) and not _is_expression(self.column):
+            raise PlanError(
+                f'smr.{self.name} takes the name of a column, or an expression such as smr.col("price") * smr.col("n"); got '
+                f"{short_repr(self.column)}. (Python's own sum, min and max are in builtins.)"
+            )
+
+    def __repr__(self) -> str:
+        return f"<smr.{self.name}{'' if self.column is None else f' of {self.column}'}>"
 
     def __call__(self, values: Iterable[Any]) -> Any:
         """Return what it gives for these values, in plain Python."""
@@ -36,42 +49,42 @@ class Aggregation:
 
 def sum(column: Aggregated) -> Aggregation:
     """Add up: exactly, and rounded once where there are floats, so that no plan changes a bit. `None` is left out."""
-    return Aggregation(Sum(), column)
+    return Aggregation(Sum(), column, "sum")
 
 
 def count(column: Aggregated | None = None) -> Aggregation:
     """Count the rows; of a column, those in which it is not `None`."""
-    return Aggregation(CountRows() if column is None else CountValues(), column)
+    return Aggregation(CountRows() if column is None else CountValues(), column, "count")
 
 
 def mean(column: Aggregated) -> Aggregation:
     """Take the mean: the exact sum divided by the number of values, rounded once. `None` is left out."""
-    return Aggregation(Mean(), column)
+    return Aggregation(Mean(), column, "mean")
 
 
 def min(column: Aggregated) -> Aggregation:
     """Take the least value. NaN is less than everything here, `None` is left out."""
-    return Aggregation(One("min"), column)
+    return Aggregation(One("min"), column, "min")
 
 
 def max(column: Aggregated) -> Aggregation:
     """Take the greatest value. NaN is greater than everything, `None` is left out."""
-    return Aggregation(One("max"), column)
+    return Aggregation(One("max"), column, "max")
 
 
 def first(column: Aggregated) -> Aggregation:
     """Take the first value in input order that is not `None`."""
-    return Aggregation(One("first"), column)
+    return Aggregation(One("first"), column, "first")
 
 
 def collect(column: Aggregated) -> Aggregation:
     """Collect all values, `None` too, as a list in input order."""
-    return Aggregation(Collect(), column)
+    return Aggregation(Collect(), column, "collect")
 
 
 def distinct(column: Aggregated) -> Aggregation:
     """Collect the distinct values as a sorted list; `1`, `1.0` and `True` are three, NaN is one. `None` is left out."""
-    return Aggregation(Distinct(), column)
+    return Aggregation(Distinct(), column, "distinct")
 
 
 @overload
@@ -86,7 +99,7 @@ def top(column: Aggregated | int, n: int | None = None) -> Aggregation:
     of, most = (None, column) if n is None else (column, n)
     if isinstance(most, bool) or not isinstance(most, int) or most < 1 or isinstance(of, int):
         raise PlanError(f'top takes a column and a number of values, 1 or more, such as top("amount", 3) or top(3); got {column!r}, {n!r}.')
-    return Aggregation(Top(most), of)
+    return Aggregation(Top(most), of, "top")
 
 
 @overload
@@ -107,7 +120,7 @@ def quantiles(column: Aggregated | Iterable[float], shares: Iterable[float] | No
         asked = ()
     if not asked or not builtins.all(0 <= share <= 1 for share in asked):
         raise PlanError(f'quantiles takes a column and shares from 0 to 1, such as quantiles("amount", [0.5, 0.9]); got {wanted!r}.')
-    return Aggregation(Quantiles(asked), of)
+    return Aggregation(Quantiles(asked), of, "quantiles")
 
 
 def col(name: str) -> pc.Expression:
@@ -135,6 +148,20 @@ _FOLDS: dict[Callable[..., Any], Fold] = {
     builtins.len: CountRows(),
     builtins.list: Collect(),
 }
+
+
+def told(value: object) -> str | None:
+    """Return how a user names one of the aggregations here, with a column or without; `None` for what is none."""
+    if isinstance(value, Aggregation):
+        return repr(value)
+    here = callable(value) and getattr(value, "__module__", None) == __name__
+    return f"smr.{getattr(value, '__name__', '')}" if here else None
+
+
+def _is_expression(value: object) -> bool:
+    import pyarrow.compute  # noqa: PLC0415 - whoever names columns need not compute
+
+    return isinstance(value, pyarrow.compute.Expression)
 
 
 def fold_of(reduce: object) -> Fold | None:

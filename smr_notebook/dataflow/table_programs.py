@@ -21,7 +21,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from smr_notebook.dataflow.aggregates import Aggregation
+from smr_notebook.dataflow.aggregates import Aggregation, told
 from smr_notebook.dataflow.aggregating import FoldCombiner, aggregate_groups
 from smr_notebook.dataflow.arrow_kinds import Rows
 from smr_notebook.dataflow.columns import Column
@@ -310,7 +310,10 @@ def program_of_aggregations(by: object, where: object, aggregations: Mapping[str
         raise PlanError(f'where must be an expression over columns, such as smr.col("amount") > 10; got {where!r}.')
     for name, aggregation in aggregations.items():
         if not isinstance(aggregation, Aggregation) or (aggregation.column is None and not isinstance(aggregation.fold, CountRows)):
-            raise PlanError(f'{name}= must be a built-in aggregation of a column, such as smr.sum("amount"); got {aggregation!r}.')
+            raise PlanError(
+                f'{name}= must be a built-in aggregation of a column, such as smr.sum("amount"), or smr.count(); '
+                f"got {told(aggregation) or repr(aggregation)}. ({name} is no option of aggregate.)"
+            )
         _check_named(f"{name}=", "rows" if aggregation.column is None else aggregation.column)
         if name in dict(grouped):
             raise PlanError(f"The result would have two columns {name!r}: rows are grouped by it already. Name the aggregation otherwise.")
@@ -326,7 +329,7 @@ def _grouped_by(by: object) -> tuple[tuple[str, Named], ...]:
         pairs = [(part, part) for part in (by if isinstance(by, Iterable) and not isinstance(by, str | pc.Expression) else [by])]
     for name, part in pairs:
         if isinstance(name, pc.Expression):
-            raise PlanError(f'An expression to group by needs a name: by={{"name": {name}}}.')
+            raise PlanError(f'An expression to group by needs a name, {{"name": …}} with names for all that is grouped by; got {name}.')
         _check_named("by", name if isinstance(part, pc.Expression) else part)
         if not isinstance(name, str):
             raise PlanError(f"by: the name of a column must be a str; got {name!r}.")

@@ -248,7 +248,7 @@ def _refuse_others(block: RecordBlock, span: Span) -> None:
             offset = block.locate(index)
             place = f"{span.key}, the line at offset {offset:,}," if offset >= 0 else f"An item of the input ({span.key})"
             raise InputFormatError(
-                f"{place} is no JSON object or dict but a {type(record).__name__}, which has no columns: {str(record)[:80]!r}. "
+                f"{place} is no JSON object or dict but of type {type(record).__name__}, which has no columns: {str(record)[:80]!r}. "
                 "Give records that are dicts, or use a map function."
             )
 

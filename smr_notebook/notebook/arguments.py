@@ -231,7 +231,7 @@ def _cell_parser() -> MagicParser:
     add("--name", default="", metavar="TEXT", help="label of the job")
     add("-n", "--dry-run", action="store_true", help="show the plan, the splits and what would be pickled; run nothing")
     add("--map", metavar="F", help="a function from another cell")
-    add("--reduce", metavar="G", help="a function from another cell, or sum, min, max, len, list, set")
+    add("--reduce", metavar="G", help="a function from another cell, or sum, min, max, len, list, set, or smr.mean, …")
     add("-q", "--quiet", action="store_true", help="show no progress")
     add("-h", "--help", action="store_true", help="show this")
     return parser

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smr_notebook.dataflow.aggregates import Aggregation, collect, count, distinct, first, fold_of, max, mean, min, quantiles, sum, top
+from smr_notebook.dataflow.aggregates import Aggregation, col, collect, count, distinct, first, fold_of, max, mean, min, quantiles, sum, top
 from smr_notebook.dataflow.aggregating import FoldCombiner, aggregate_groups, write_columns
 from smr_notebook.dataflow.aggregations import as_reduce
 from smr_notebook.dataflow.columns import Column, decode_values, encode_values
@@ -195,13 +195,23 @@ def test_a_reduce_names_its_fold() -> None:
     assert [fold_of(reduce) for reduce in (sum, count, mean, first, collect, distinct)] == [
         *(Sum(), CountRows(), Mean(), One("first"), Collect(), Distinct()),
     ]
-    assert fold_of(min) == fold_of(Aggregation(One("min"), None)) == One("min")
+    assert fold_of(min) == fold_of(Aggregation(One("min"), None, "min")) == One("min")
     assert fold_of(max) == One("max")
     assert fold_of(count()) == fold_of(len) == CountRows()
     assert fold_of(top(3)) == Top(3)
     assert fold_of(quantiles([0, 0.5])) == Quantiles((0.0, 0.5))
     others: list[Any] = [None, 3, [], print, lambda key, values: 0, set, any]
     assert [fold_of(other) for other in others] == [None] * 7
+
+
+@pytest.mark.parametrize("wrong", [[1, 2], 3, len])
+def test_an_aggregation_of_values_instead_of_a_column_is_refused(wrong: Any) -> None:
+    with pytest.raises(PlanError, match=r"smr\.sum takes the name of a column, .*Python's own sum"):
+        sum(wrong)
+
+
+def test_an_aggregation_shows_how_it_is_called() -> None:
+    assert [repr(sum("amount")), repr(top(3)), repr(mean(col("n") > 1))] == ["<smr.sum of amount>", "<smr.top>", "<smr.mean of (n > 1)>"]
 
 
 def test_an_aggregation_can_be_called_with_values() -> None:

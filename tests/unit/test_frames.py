@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import smr_notebook as smr
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.dataflow.exchange import ObjectExchange, gather_index
@@ -520,6 +521,9 @@ def test_frames_of_map_that_do_not_go_together_are_told_with_both_types() -> Non
         ({"by": 7}, "by must be the name of a column, or several, each once; got 7"),
         ({"by": ["a", "a"]}, "by must be the name of a column"),
         ({"columns": "a"}, r"columns=\['a'\] leaves out 'k', by which the rows are grouped"),
+        ({"reduce": smr.top(3)}, "reduce must be a function of frames; <smr.top> is for smr.aggregate"),
+        ({"reduce": smr.sum}, "reduce must be a function of frames; smr.sum is for smr.aggregate"),
+        ({"reduce": lambda key, values: None}, r"reduce of map_frames must take \(frame\).*; <lambda> takes \(key, values\)"),
         ({"combine": 5}, "combine must be a function, or None; got 5"),
         ({"combine": len, "reduce": None}, "combine needs a reduce"),
         ({"frame": "spark"}, "frame='spark' is not known"),
@@ -541,3 +545,6 @@ def test_input_without_columns_is_refused_before_anything_runs() -> None:
         program.check_input([SplitInput(splits["a"], Format.TEXT, {"m": source})])
     with pytest.raises(PlanError, match="The input has no column 'z'; it has the columns 'n'"):
         program.check_input([SplitInput(splits["b"], Format.PARQUET, {"m": source})])
+    grouped = program_of_frames(None, len, by="k", frame="pandas", columns=None)
+    with pytest.raises(PlanError, match="The input has no column 'k'; it has the columns 'n'"):
+        grouped.check_input([SplitInput(splits["b"], Format.PARQUET, {"m": source})])

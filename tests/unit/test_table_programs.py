@@ -273,12 +273,13 @@ def test_what_cannot_be_grouped_or_computed_is_told() -> None:
         ([], None, {}, "by must name a column"),
         (["a", "a"], None, {}, "each once"),
         (3, None, {}, "by must be the name of a column"),
-        ([smr.col("a") + 1], None, {}, "needs a name"),
+        ([smr.col("a") + 1], None, {}, r"needs a name, .*; got add_checked\(a, 1\)"),
         ({"a": 3}, None, {}, "by must be the name"),
         ("a", "b > 3", {}, "where must be an expression"),
         ("a", None, {"n": sum}, "n= must be a built-in aggregation"),
         ("a", None, {"n": smr.top(3)}, "n= must be a built-in aggregation of a column"),
-        ("a", None, {"n": smr.sum(3)}, "n= must be the name of a column"),  # type: ignore[arg-type]
+        ("a", None, {"n": smr.sum}, r"n= .*, or smr\.count\(\); got smr\.sum\. \(n is no option of aggregate"),
+        ("a", None, {"reducer": 3}, r"reducer= .*; got 3\. \(reducer is no option of aggregate"),
         ("a", None, {"a": smr.count()}, "two columns 'a'"),
     ],
 )

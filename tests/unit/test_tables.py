@@ -79,7 +79,7 @@ def test_a_line_that_is_no_object_is_named_with_its_place(line: bytes, columns: 
     source, [split] = splits_of(b'{"a": 1}\n{"a": 2}\n' + line + b"\n")
 
     with pytest.raises(
-        InputFormatError, match=r"key, .*offset 18.* is no JSON object.* but a (list|int|str|NoneType), which has no columns"
+        InputFormatError, match=r"key, .*offset 18.* is no JSON object.* but of type (list|int|str|NoneType), which has no columns"
     ):
         list(open_tables(split, Format.JSONL, {"m": source}, columns=columns))
 
@@ -138,7 +138,7 @@ def test_items_that_are_dicts_have_columns() -> None:
 def test_items_that_are_no_dicts_have_none() -> None:
     source, splits = stored([{"a": 1}, 5])
 
-    with pytest.raises(InputFormatError, match="is no JSON object or dict but a int"):
+    with pytest.raises(InputFormatError, match="is no JSON object or dict but of type int"):
         [list(open_tables(split, Format.ITEMS, {"job": source})) for split in splits]
 
 

@@ -110,7 +110,7 @@ def object_on(line: LineBlock, span: Span, *, number: int) -> dict[str, Any]:
     value = slowly(line, span, number=number)
     if not isinstance(value, dict):
         raise InputFormatError(
-            f"{span.key}, {where(span, number)} (offset {line.offset:,}) is no JSON object but a {type(value).__name__}, "
+            f"{span.key}, {where(span, number)} (offset {line.offset:,}) is no JSON object but of type {type(value).__name__}, "
             f"which has no columns: {str(value)[:80]!r}. Give lines that are objects, or use a map function."
         )
     return value

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from smr_notebook.dataflow.aggregates import told
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.frames.combining import FrameCombiner, check_frame_combiner
 from smr_notebook.dataflow.frames.mapping import FrameEmitter, FrameMap, InputFrame, NoCombiner, input_frames
@@ -88,7 +90,7 @@ class FrameProgram:
         return [(name, function) for name, function in found if function is not None]
 
     def check_input(self, inputs: Sequence[SplitInput]) -> None:
-        """Refuse input without columns, or without those that are asked for. Raises `PlanError`."""
+        """Refuse input without columns, or without those that are asked for or grouped by. Raises `PlanError`."""
         first = inputs[0]
         if not has_columns(first.format):
             raise PlanError(
@@ -97,6 +99,8 @@ class FrameProgram:
             )
         if self.functions.columns is not None:
             require_columns(self.functions.columns, [input.split for input in inputs], first.format, first.sources)
+        elif self.functions.map is None and self.functions.by:
+            require_columns(self.functions.by, [input.split for input in inputs], first.format, first.sources)
 
     def try_out(self, input: SplitInput) -> Iterator[Tried]:
         """Map small frames. A pair is a row: the rows that it is one of, and its number among them."""
@@ -158,6 +162,10 @@ def program_of_frames(map: object, reduce: object, *, by: object, frame: str, co
     for name, function in (("map", map), ("reduce", reduce), ("combine", None if isinstance(combine, bool) else combine)):
         if function is not None and not callable(function):
             raise PlanError(f"{name} must be a function, or None; got {function!r}.")
+        if named := told(function):
+            raise PlanError(f"{name} must be a function of frames; {named} is for smr.aggregate, or for reduce of smr.map_reduce.")
+        if name != "map" and callable(function):
+            _check_takes_a_frame(name, function)
     if combine and reduce is None:
         raise PlanError("combine needs a reduce: without one, the mapped frames are the result and nothing is combined.")
     library(frame)
@@ -172,6 +180,18 @@ def program_of_frames(map: object, reduce: object, *, by: object, frame: str, co
     takes = mapper is not None and takes_source(mapper)
     combiner = reducer if combine is True else combine if callable(combine) else None
     return FrameProgram(FrameFunctions(mapper, takes, reducer, combiner, names, frame, read))
+
+
+def _check_takes_a_frame(name: str, function: Callable[..., Any]) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # a builtin that does not tell its parameters
+    try:
+        signature.bind(None)
+    except TypeError:
+        takes = f"{getattr(function, '__name__', 'it')} takes {signature}"
+        raise PlanError(f"{name} of map_frames must take (frame), the rows of whole groups, many groups at once; {takes}.") from None
 
 
 def _names(argument: str, value: object) -> tuple[str, ...]:
