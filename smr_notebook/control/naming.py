@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smr_notebook.dataflow.arrow_kinds import mark_missing
 from smr_notebook.dataflow.frames.rows import library
 from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, InputMixedError, InputReadError, PairShapeError, PlanError
 from smr_notebook.model import Format, ObjectInfo
@@ -185,7 +186,7 @@ def _as_pandas(value: object) -> object:
         loaded = sys.modules.get(module)  # whoever holds one has imported it
         if loaded is not None and isinstance(value, getattr(loaded, kind, ())):
             try:
-                return library("pandas").frame_of(library(name).rows_of(value, "the input"))
+                return library("pandas").frame_of(mark_missing(library(name).rows_of(value, "the input")))
             except PairShapeError as error:
                 raise PlanError(str(error)) from error
     return None

@@ -31,14 +31,6 @@ class Aggregation:
     column: Aggregated | None
     name: str
 
-    def __post_init__(self) -> None:
-        """Refuse what is no column, such as the values that Python's own `sum` was meant for. Raises `PlanError`."""
-        if self.column is not None and not isinstance(self.column, str) and not _is_expression(self.column):
-            raise PlanError(
-                f'smr.{self.name} takes the name of a column, or an expression such as smr.col("price") * smr.col("n"); got '
-                f"{short_repr(self.column)}. (Python's own sum, min and max are in builtins.)"
-            )
-
     def __repr__(self) -> str:
         return f"<smr.{self.name}{'' if self.column is None else f' of {self.column}'}>"
 
@@ -49,42 +41,42 @@ class Aggregation:
 
 def sum(column: Aggregated) -> Aggregation:
     """Add up: exactly, and rounded once where there are floats, so that no plan changes a bit. `None` is left out."""
-    return Aggregation(Sum(), column, "sum")
+    return _of(Sum(), column, "sum")
 
 
 def count(column: Aggregated | None = None) -> Aggregation:
     """Count the rows; of a column, those in which it is not `None`."""
-    return Aggregation(CountRows() if column is None else CountValues(), column, "count")
+    return _of(CountRows() if column is None else CountValues(), column, "count")
 
 
 def mean(column: Aggregated) -> Aggregation:
     """Take the mean: the exact sum divided by the number of values, rounded once. `None` is left out."""
-    return Aggregation(Mean(), column, "mean")
+    return _of(Mean(), column, "mean")
 
 
 def min(column: Aggregated) -> Aggregation:
     """Take the least value. NaN is less than everything here, `None` is left out."""
-    return Aggregation(One("min"), column, "min")
+    return _of(One("min"), column, "min")
 
 
 def max(column: Aggregated) -> Aggregation:
     """Take the greatest value. NaN is greater than everything, `None` is left out."""
-    return Aggregation(One("max"), column, "max")
+    return _of(One("max"), column, "max")
 
 
 def first(column: Aggregated) -> Aggregation:
     """Take the first value in input order that is not `None`."""
-    return Aggregation(One("first"), column, "first")
+    return _of(One("first"), column, "first")
 
 
 def collect(column: Aggregated) -> Aggregation:
     """Collect all values, `None` too, as a list in input order."""
-    return Aggregation(Collect(), column, "collect")
+    return _of(Collect(), column, "collect")
 
 
 def distinct(column: Aggregated) -> Aggregation:
     """Collect the distinct values as a sorted list; `1`, `1.0` and `True` are three, NaN is one. `None` is left out."""
-    return Aggregation(Distinct(), column, "distinct")
+    return _of(Distinct(), column, "distinct")
 
 
 @overload
@@ -99,7 +91,7 @@ def top(column: Aggregated | int, n: int | None = None) -> Aggregation:
     of, most = (None, column) if n is None else (column, n)
     if isinstance(most, bool) or not isinstance(most, int) or most < 1 or isinstance(of, int):
         raise PlanError(f'top takes a column and a number of values, 1 or more, such as top("amount", 3) or top(3); got {column!r}, {n!r}.')
-    return Aggregation(Top(most), of, "top")
+    return _of(Top(most), of, "top")
 
 
 @overload
@@ -120,7 +112,7 @@ def quantiles(column: Aggregated | Iterable[float], shares: Iterable[float] | No
         asked = ()
     if not asked or not builtins.all(0 <= share <= 1 for share in asked):
         raise PlanError(f'quantiles takes a column and shares from 0 to 1, such as quantiles("amount", [0.5, 0.9]); got {wanted!r}.')
-    return Aggregation(Quantiles(asked), of, "quantiles")
+    return _of(Quantiles(asked), of, "quantiles")
 
 
 def col(name: str) -> pc.Expression:
@@ -148,6 +140,16 @@ _FOLDS: dict[Callable[..., Any], Fold] = {
     builtins.len: CountRows(),
     builtins.list: Collect(),
 }
+
+
+def _of(fold: Fold, column: Aggregated | None, name: str) -> Aggregation:
+    """Refuse what is no column, such as the values that Python's own `sum` was meant for. Raises `PlanError`."""
+    if column is not None and not isinstance(column, str) and not _is_expression(column):
+        raise PlanError(
+            f'smr.{name} takes the name of a column, or an expression such as smr.col("price") * smr.col("n"); got '
+            f"{short_repr(column)}. (Python's own sum, min and max are in builtins.)"
+        )
+    return Aggregation(fold, column, name)
 
 
 def told(value: object) -> str | None:

@@ -19,6 +19,7 @@ import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final
 
 import pyarrow as pa
@@ -31,6 +32,26 @@ ORDERED: Final = b"ordered"
 DTYPE: Final = b"dtype"
 
 _BEGIN, _END = "arrow(", ")"
+
+_HOLD_MISSING: Final = MappingProxyType(
+    {pa.float32(): b"Float32", pa.float64(): b"Float64", pa.string(): b"string", pa.large_string(): b"string"}
+)
+"""Dtypes in which a missing value is not NaN, of types that pandas else holds with NaN for it."""
+
+
+def mark_missing(rows: Rows) -> Rows:
+    """Return the rows so marked that pandas tells missing values from NaN."""
+    fields = [
+        field.with_metadata({DTYPE: b"pyarrow" if _has_nan(column) else _HOLD_MISSING[field.type]})
+        if column.null_count and field.type in _HOLD_MISSING and CATEGORIES not in (field.metadata or {})
+        else field
+        for field, column in zip(rows.schema, rows.columns, strict=True)
+    ]
+    return Rows(pa.schema(fields), rows.columns, rows.count)
+
+
+def _has_nan(column: Any) -> bool:
+    return pa.types.is_floating(column.type) and bool(pc.any(pc.is_nan(column)).as_py())
 
 
 def is_arrow_kind(kind: str) -> bool:

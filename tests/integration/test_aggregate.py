@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import smr_notebook as smr
@@ -63,6 +66,21 @@ def test_conditions_and_computed_columns(session: smr.Session, inputs: dict[str,
     groups: dict[Any, Any] = dict(iter(kept.groupby(["n", kept.amount < 3])))
     assert list(zip(frame.n, frame.small, strict=True)) == sorted(groups)
     assert frame.cost.tolist() == [math.fsum((groups[key].amount * groups[key].n).tolist()) for key in sorted(groups)]
+
+
+def test_missing_values_are_left_out_whatever_library_the_frame_is_of(session: smr.Session) -> None:
+    table = pa.table({"k": ["a", "a", "a", "b"], "x": [1.5, None, 2.0, math.nan], "s": ["v", None, None, "w"]})
+    for input in (table, pl.from_arrow(table), table.to_pylist()):
+        frame = session.aggregate(input, by="k", total=smr.sum("x"), n=smr.count("x"), texts=smr.count("s"), wait=True)
+        assert frame.total.iloc[0] == 3.5
+        assert math.isnan(frame.total.iloc[1])
+        assert (frame.n.tolist(), frame.texts.tolist()) == ([2, 1], [1, 1])
+
+
+def test_one_group_of_all_is_by_a_constant(session: smr.Session, inputs: dict[str, Any]) -> None:
+    for data in inputs.values():
+        frame = session.aggregate(data, by={"all": pc.scalar("all")}, n=smr.count(), wait=True)
+        assert frame.to_dict("records") == [{"all": "all", "n": 3000}]
 
 
 def test_a_result_without_rows_has_its_columns(session: smr.Session, inputs: dict[str, Any]) -> None:

@@ -31,6 +31,17 @@ def test_frames_of_other_libraries_give_their_rows_exactly() -> None:
         classify(pa.table({}))
 
 
+def test_missing_values_of_other_libraries_are_not_nan() -> None:
+    table = pa.table({"f": pa.array([None, 1.5, 0.5]), "both": pa.array([None, float("nan"), 0.5]), "s": [None, "", "a"]})
+    for frame in (table, pl.from_arrow(table)):
+        named = classify(frame)
+        assert isinstance(named, Rows)
+        for name, kept in (("f", [1.5, 0.5]), ("s", ["", "a"])):
+            assert named.frame[name].tolist()[0] is pd.NA
+            assert named.frame[name].tolist()[1:] == kept
+        assert (pa.array(named.frame["both"]).null_count, str(named.frame["f"].dtype)) == (1, "Float64")
+
+
 def test_paths_are_locations_and_other_iterables_are_items() -> None:
     assert classify("a*.txt") == Files(("a*.txt",))
     assert classify(Path("a")) == Files(("a",))
