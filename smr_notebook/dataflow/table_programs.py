@@ -6,7 +6,7 @@ grouped by travels as values too where a key does not tell it exactly, and then 
 Rules:
 
 * Only columns that something names are read. Parquet row groups that the filter rules out are not.
-* Rows are grouped as frames are (`dataflow.frame_keys`): `1` and `1.0` are one group, missing values are one.
+* Rows are grouped as frames are (`dataflow.frames.keys`): `1` and `1.0` are one group, missing values are one.
 * An attempt that is due ends in front of a block.
 """
 

@@ -8,7 +8,7 @@ three are columns, so that states travel, spill and merge as values do, and no s
 Rules of this module:
 
 * How a group is cut, and in how many steps its states are merged, does not change a result (a digest that was shortened apart:
-  `dataflow.digests`). What order there is, is input order.
+  `dataflow.folds.digests`). What order there is, is input order.
 * A column whose values are of one typed kind is never looked at value by value; a pickled one is.
 * `None` means that there is nothing: only `CountRows` and `Collect` see it. A group with nothing gives `None`, or an empty list.
 * `reference` says the same in plain Python over all values of a group: it is what the tests compare with.

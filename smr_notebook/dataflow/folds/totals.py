@@ -3,7 +3,7 @@
 The total of a group has three summands, each kept apart so that none rounds another:
 
 * `ints`: the sum of its integers (a bool counts as one), as long as that fits into 64 bits;
-* `floats`: a few floats with the exact sum of its floats (`dataflow.float_sums`);
+* `floats`: a few floats with the exact sum of its floats (`dataflow.folds.float_sums`);
 * `others`: everything else added up in input order with `+`, as a pickle: integers beyond 64 bits, `Decimal`, `Fraction`, `timedelta`.
   Decimals are added exactly, and rounded to the context's precision at the end.
 
