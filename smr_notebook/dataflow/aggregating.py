@@ -160,7 +160,7 @@ class _Open:
 
     def close(self) -> _Merged:
         """Return the group, now that it is whole."""
-        if len(self._states) > 1:
+        if sum(map(len, self._states)) > 1:  # states of nothing take no bytes, and so have never been merged
             self._merge()
         return _Merged(self.group.keys, self._states[0], np.array([self._pairs]))
 

@@ -129,6 +129,12 @@ def test_a_job_gives_what_python_gives_whatever_the_plan(
         assert list(found) == list(want)
 
 
+@pytest.mark.parametrize("fold", [Sum(), Mean(), One("min"), Distinct(), Top(2)])
+def test_a_group_of_nothing_but_none_is_one_row_however_many_states_it_has(fold: Fold) -> None:
+    tasks: list[Batches] = [[[("a", None), ("b", None)]]] * 3
+    assert run(fold, tasks) == [("a", fold.reference([None])), ("b", fold.reference([None]))]
+
+
 @settings(deadline=None, max_examples=50)
 @given(tasks_of(st.floats(allow_nan=False)), st.integers(1, 5), budgets)
 def test_a_sum_of_floats_is_bit_equal_for_any_plan(tasks: list[Batches], size: int, budget: int) -> None:
