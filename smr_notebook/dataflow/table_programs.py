@@ -25,6 +25,7 @@ from smr_notebook.dataflow.aggregates import Aggregation, told
 from smr_notebook.dataflow.aggregating import FoldCombiner, aggregate_groups
 from smr_notebook.dataflow.arrow_kinds import Rows
 from smr_notebook.dataflow.columns import Column
+from smr_notebook.dataflow.exact_arrays import exact_array
 from smr_notebook.dataflow.expressions import evaluate, names_in
 from smr_notebook.dataflow.folds.arrow_values import array_of, values_of
 from smr_notebook.dataflow.folds.composite import Several
@@ -240,7 +241,7 @@ def _array(name: str, column: Any, source: str) -> Any:
     if not isinstance(column, list):
         return _plain(column)
     try:
-        return pa.array(column)
+        return exact_array(column)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise InputFormatError(
             f"{source}: the column {name!r} has values that go into no one type of Arrow ({error}), and so can be neither grouped by "

@@ -258,3 +258,32 @@ def test_what_is_no_kind_of_rows_is_refused() -> None:
     for kind in ("arrow(", "arrow(AAAA)", "arrow(€)", "int"):
         with pytest.raises(ValueError, match="no kind of rows"):
             schema_of_kind(kind)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a", b"a"],
+        [dt.date(2020, 1, 1), dt.datetime(2020, 1, 1, 5)],  # noqa: DTZ001 - a time without a zone
+        [dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, tzinfo=dt.UTC)],  # noqa: DTZ001 - one without a zone
+    ],
+)
+def test_objects_that_one_type_would_change_are_refused(values: list[Any]) -> None:
+    with pytest.raises(PairShapeError, match="would change some of them"):
+        pandas_rows.rows_of(pd.DataFrame({"x": pd.Series(values, dtype=object)}), "map")
+
+
+@pytest.mark.parametrize(
+    ("values", "want"),
+    [
+        ([pd.Timestamp(1_577_836_800_000_000_001), pd.NaT, None], [pd.Timestamp(1_577_836_800_000_000_001), None, None]),
+        ([np.array([1, 2]), None], [[1, 2], None]),
+        ([{1, 2}, (3,)], [[1, 2], [3]]),
+        ([{"a": 1}, {"b": 2}], [{"a": 1, "b": None}, {"a": None, "b": 2}]),
+        (["a", np.nan], ["a", None]),
+        ([Decimal("1.5"), Decimal(2)], [Decimal("1.5"), Decimal(2)]),
+    ],
+)
+def test_objects_of_one_type_are_what_they_were(values: list[Any], want: list[Any]) -> None:
+    rows = pandas_rows.rows_of(pd.DataFrame({"x": pd.Series(values, dtype=object)}), "map")
+    assert rows.columns[0].to_pylist() == want

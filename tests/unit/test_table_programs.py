@@ -6,7 +6,7 @@ import math
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -311,3 +311,40 @@ def test_rows_are_evaluated_in_order() -> None:
     assert found.rows.tolist() == list(range(11, 100_000))
     assert found.columns["y"].to_pylist() == list(range(22, 200_000, 2))
     assert evaluate({}, 3, where=None, computed={}, source="").rows is None
+
+
+NANOSECONDS = pa.array([1_577_836_800_000_000_049, 1_577_836_800_000_000_001, None], pa.timestamp("ns"))
+
+
+@pytest.mark.parametrize("array", [NANOSECONDS, NANOSECONDS.cast(pa.timestamp("ns", "UTC"))])
+def test_values_that_python_types_do_not_hold_come_out_as_they_were(array: Any) -> None:
+    records = array.to_pylist()
+    arrays = {"x": array, "k": pa.array([1, 1, 1])}
+    asked = {"least": smr.min("x"), "most": smr.max("x"), "all": smr.collect("x"), "two": smr.top("x", 2)}
+    program = program_of_aggregations("k", None, asked)
+    block = TableBlock("input", arrays, 3, 10, 0, 3, Position(0))
+    sinks: list[RowList] = run_job(program, [lambda meter: TableEmitter(program.asked, [block], meter=meter)], RowList)
+    (row,) = pa.table(list(sinks[0].pieces[0].columns), names=["k", *asked]).to_pylist()
+    ordered = sorted(records[:2])
+    assert row == {"k": 1, "least": ordered[0], "most": ordered[1], "all": records, "two": ordered[::-1]}
+    program = program_of_aggregations("x", None, {"n": smr.count()})
+    sinks = run_job(program, [lambda meter: TableEmitter(program.asked, [block], meter=meter)], RowList)
+    assert {value for rows in sinks[0].pieces for value in rows.columns[0].to_pylist()} == set(records)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a", b"a"],
+        [date(2020, 1, 1), datetime(2020, 1, 1, 5)],  # noqa: DTZ001 - a time without a zone
+        [datetime(2020, 1, 1), datetime(2020, 1, 1, tzinfo=UTC)],  # noqa: DTZ001 - one without a zone
+        [Decimal("NaN"), Decimal(1)],
+    ],
+)
+def test_values_that_one_type_would_change_are_refused(values: list[Any]) -> None:
+    records = [{"k": 1, "x": value} for value in values]
+    with pytest.raises(InputFormatError, match="go into no one type"):
+        run(program_of_aggregations("x", None, {"n": smr.count()}), [records], typed=False)
+    with pytest.raises(UserCodeError) as caught:
+        run(program_of_aggregations("k", None, {"all": smr.collect("x")}), [records], typed=False)
+    assert "go into no one type" in str(caught.value.__cause__)

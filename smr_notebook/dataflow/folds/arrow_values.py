@@ -12,6 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from smr_notebook.dataflow.columns import Column, decode_values, encode_values
+from smr_notebook.dataflow.exact_arrays import exact_array
 
 _PLAIN: Final[tuple[tuple[Callable[[pa.DataType], bool], str, pa.DataType], ...]] = (
     (pa.types.is_null, "null", pa.null()),
@@ -53,10 +54,9 @@ def array_of(column: Column, told: str) -> pa.Array[Any]:
     if "pickle" not in column.kind:
         return column.array
     try:
-        array: pa.Array[Any] = pa.array(decode_values(column))
+        return exact_array(decode_values(column))
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise TypeError(
             f"{told} gives values that go into no one type of a column ({error}). Cast what it is computed from, "
             'such as smr.col("amount").cast("float64"), or use smr.map_reduce, whose results may be any Python values'
         ) from error
-    return array

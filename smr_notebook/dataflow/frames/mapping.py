@@ -19,6 +19,7 @@ from smr_notebook.dataflow.arrow_kinds import Rows, concat_rows, kind_of_schema,
 from smr_notebook.dataflow.blocks import GroupBlock
 from smr_notebook.dataflow.columns import Column
 from smr_notebook.dataflow.draining import collect_young
+from smr_notebook.dataflow.exact_arrays import exact_array
 from smr_notebook.dataflow.frames.keys import keys_of
 from smr_notebook.dataflow.frames.rows import FrameLibrary, rows_of_arrays
 from smr_notebook.dataflow.functions import UserCodeError, place_of
@@ -156,7 +157,7 @@ def _array(name: str, column: Any, source: str) -> Any:
     if not isinstance(column, list):
         return column
     try:
-        return pa.array(column)
+        return exact_array(column)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise InputFormatError(
             f"{source}: the column {name!r} has values that go into no one type of Arrow: {error}. "

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smr_notebook.dataflow.arrow_kinds import DTYPE, Rows, categories_of
+from smr_notebook.dataflow.exact_arrays import exact_array
 from smr_notebook.dataflow.frames.rows import rows_of_arrays
 from smr_notebook.dataflow.functions import short_repr
 from smr_notebook.errors import PairShapeError
@@ -55,7 +56,9 @@ def rows_of(frame: object, function: str) -> Rows:
 
 def _array(name: object, column: Any, function: str) -> Any:
     try:
-        return pa.array(column, from_pandas=True)
+        if column.dtype != object:
+            return pa.array(column, from_pandas=True)
+        return exact_array([None if gone else value for value, gone in zip(column.tolist(), column.isna().tolist(), strict=True)])
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise PairShapeError(
             f"{function} returned a frame whose column {name!r} ({column.dtype}) Arrow cannot hold: {error}. "
