@@ -135,6 +135,17 @@ def test_a_group_of_nothing_but_none_is_one_row_however_many_states_it_has(fold:
     assert run(fold, tasks) == [("a", fold.reference([None])), ("b", fold.reference([None]))]
 
 
+@pytest.mark.parametrize("value", [(1, 2), [3], None])
+def test_a_mean_of_what_cannot_be_divided_names_the_key(value: Any) -> None:
+    tasks: list[Batches] = [[[("a", 1), ("b", value)]]]
+    if value is None:
+        assert run(Mean(), tasks) == [("a", 1.0), ("b", None)]
+        return
+    with pytest.raises(UserCodeError) as caught:
+        run(Mean(), tasks)
+    assert caught.value.record == "'b'"
+
+
 @settings(deadline=None, max_examples=50)
 @given(tasks_of(st.floats(allow_nan=False)), st.integers(1, 5), budgets)
 def test_a_sum_of_floats_is_bit_equal_for_any_plan(tasks: list[Batches], size: int, budget: int) -> None:

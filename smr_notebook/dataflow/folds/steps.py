@@ -230,7 +230,11 @@ class Mean(Prepared):
         results = floats.to_pylist()
         for group in totals.others:
             has_floats = bool(totals.bounds[group] < totals.bounds[group + 1])
-            results[group] = references.divide(_add_up(totals, group), int(counts[group]), as_float=has_floats)
+            total = _add_up(totals, group)
+            try:
+                results[group] = references.divide(total, int(counts[group]), as_float=has_floats)
+            except Exception as error:
+                raise GroupError(group) from error
         return encode_values(results)
 
     def reference(self, values: list[Any]) -> Any:
