@@ -74,16 +74,19 @@ def evaluate(
     """
     if where is None and not computed:
         return Evaluated(None, {})
-    table = pa.table({**columns, _ROW: pa.array(range(count), pa.int64())})
+    row = _ROW
+    while row in columns or row in computed:
+        row += "_"
+    table = pa.table({**columns, row: pa.array(range(count), pa.int64())})
     steps = [ac.Declaration("table_source", ac.TableSourceNodeOptions(table))]
     if where is not None:
         steps.append(ac.Declaration("filter", ac.FilterNodeOptions(where)))
-    wanted = {_ROW: pc.field(_ROW), **computed}
+    wanted = {row: pc.field(row), **computed}
     steps.append(ac.Declaration("project", ac.ProjectNodeOptions(list(wanted.values()), list(wanted))))
     try:
         found = ac.Declaration.from_sequence(steps).to_table(use_threads=False)
     except (pa.ArrowException, TypeError) as error:
         told = ", ".join(map(str, [*([] if where is None else [where]), *computed.values()]))
         raise InputFormatError(f"{source}: {told} cannot be computed: {error}") from error
-    rows = None if where is None else found.column(_ROW).combine_chunks().to_numpy()
+    rows = None if where is None else found.column(row).combine_chunks().to_numpy()
     return Evaluated(rows, {name: found.column(name).combine_chunks() for name in computed})

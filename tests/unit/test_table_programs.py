@@ -348,3 +348,10 @@ def test_values_that_one_type_would_change_are_refused(values: list[Any]) -> Non
     with pytest.raises(UserCodeError) as caught:
         run(program_of_aggregations("k", None, {"all": smr.collect("x")}), [records], typed=False)
     assert "go into no one type" in str(caught.value.__cause__)
+
+
+def test_no_name_of_a_column_is_taken_by_the_numbers_of_rows() -> None:
+    name = "__smr_row__"
+    found = evaluate({name: pa.array([5, 7, 9])}, 3, where=pc.field(name) > 5, computed={"twice": pc.field(name) * 2}, source="input")
+    assert found.rows.tolist() == [1, 2]
+    assert found.columns["twice"].to_pylist() == [14, 18]
