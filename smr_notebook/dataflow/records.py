@@ -50,7 +50,7 @@ class RecordBlock:
     def rest(self, dropped: int, *, size: int, at: Position) -> Self:
         """Return the block without its first records, at a position, and accounting for so many bytes."""
         if not dropped:
-            return replace(self, size=size, at=at)
+            return type(self)(self.source, self.records, size, self.locate, self.begin, at)
         return replace(self, records=self.records[dropped:], size=size, locate=_behind(self.locate, dropped), at=at)
 
 

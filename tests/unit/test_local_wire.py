@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smr_notebook.backends.local.wire import Channel, Kind, pack, read_frame
+from smr_notebook.backends.local.wire import Channel, Inbox, Kind, pack, read_frame
 
 FRAMES = st.lists(st.tuples(st.sampled_from(Kind), st.binary(max_size=50)), max_size=8)
 
@@ -68,3 +68,19 @@ def test_a_reader_is_told_of_the_end_even_in_the_middle_of_a_frame() -> None:
     with pytest.raises(EOFError):
         read_frame(ours)
     ours.close()
+
+
+def test_whoever_waits_for_a_call_has_something_to_do_once() -> None:
+    service, worker = socket.socketpair()
+    inbox = Inbox(worker)
+    idled: list[str] = []
+
+    def idle() -> None:
+        idled.append("once")
+        service.sendall(pack(Kind.RUN, b"first") + pack(Kind.RUN, b"second"))
+
+    assert inbox.next_call(after=0.0, idle=idle) == b"first"
+    assert inbox.next_call(after=0.0, idle=idle) == b"second"
+    assert idled == ["once"]
+    service.close()
+    worker.close()

@@ -31,12 +31,13 @@ import time
 import traceback
 from typing import NoReturn, cast
 
-from smr_notebook.backends.local.machine import resident_bytes
+from smr_notebook.backends.local.machine import give_back, resident_bytes
 from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, HEADER, RUN_HEADER, SLEEP_BODY, Inbox, Kind, Settings, named, pack
 from smr_notebook.ports import Context, Handler
 
 _LARGEST_WARM_WORKER = 2 << 30
 _REASON_CHARACTERS = 2_000
+_IDLE_SECONDS = 0.1  # without a call, after which a worker keeps no memory that it does not use
 _PR_SET_PDEATHSIG = 1
 
 
@@ -238,7 +239,7 @@ class _Worker:
         """
         retires = False
         while not retires:
-            reason = self._run(self._inbox.next_call())
+            reason = self._run(self._inbox.next_call(after=_IDLE_SECONDS, idle=give_back))
             sys.stdout.flush()
             retires = resident_bytes() > self._memory_limit
             answer = Kind.ENDED if reason is None else Kind.FAILED

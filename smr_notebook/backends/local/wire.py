@@ -27,6 +27,7 @@ import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -163,8 +164,18 @@ class Inbox:
         self._incoming = bytearray()
         self._calls: deque[bytes] = deque()
 
-    def next_call(self) -> bytes:
-        """Wait for the next call, and return the body of its frame. Raises `EOFError` when the service closed the connection."""
+    def next_call(self, *, after: float, idle: Callable[[], object]) -> bytes:
+        """Wait for the next call, and return the body of its frame.
+
+        Args:
+            after: Seconds without a call, after which `idle` is called, once.
+            idle: Does what is worth doing then.
+
+        Raises:
+            EOFError: The service closed the connection.
+        """
+        if not self._calls and not select.select([self._connection], [], [], after)[0]:
+            idle()
         while not self._calls:
             self._read()
         return self._calls.popleft()
