@@ -81,7 +81,8 @@ class Aggregated:
     @property
     def fold(self) -> Several:
         """The first value of what is grouped by, and the aggregations."""
-        return Several((*(One("first") for _ in self.by), *(_in_columns(aggregation.fold) for _, aggregation in self.aggregations)))
+        folds = (*(One("first") for _ in self.by), *(_in_columns(aggregation.fold) for _, aggregation in self.aggregations))
+        return Several(folds, tuple(name for name, _ in (*self.by, *self.aggregations)))
 
 
 def _in_columns(fold: Fold) -> Fold:
