@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from random import Random
 from uuid import uuid4
 
+import pandas as pd
 import pytest
 
 import smr_notebook as smr
@@ -116,6 +118,29 @@ def test_a_driver_cuts_the_ranges_of_a_sorted_job(deploy: Deploy, clients: Clien
         assert rows == sorted(lines)
         assert [part.number for part in job.parts()] == [0, 1, 2, 3]
         assert min(part.rows for part in job.parts()) > 5_000
+
+
+def test_aggregations_and_frames_give_what_they_give_on_this_machine(deploy: Deploy, clients: Clients, bucket: str, tmp_path: Path) -> None:
+    rows = [json.dumps({"user": f"u{number % 7}", "amount": number / 7}) for number in range(5_000)]
+    where = put_lines(clients, bucket, rows, objects=3)
+    local = tmp_path / "rows.jsonl"
+    local.write_text("\n".join(rows) + "\n")
+
+    def greatest(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.groupby("user", as_index=False)[["amount"]].max()
+
+    def both(session: smr.Session, input: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        sums = session.aggregate(input, by="user", format="jsonl", total=smr.sum("amount"), best=smr.top("amount", 2), wait=True)
+        frames = session.map_frames(None, greatest, input, by="user", format="jsonl", wait=True)
+        return sums, frames
+
+    with deploy() as (session, _):
+        there = both(session, where)
+    session = smr.Session("local", settings={"workspace": str(tmp_path / "workspace")})
+    here = both(session, str(local))
+    session.close()
+    for one, other in zip(there, here, strict=True):
+        pd.testing.assert_frame_equal(one, other)
 
 
 def test_items_and_frames_travel_too(deploy: Deploy) -> None:
