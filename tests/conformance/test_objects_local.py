@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -141,6 +142,25 @@ def test_writers_in_one_new_folder_do_not_disturb_each_other(store: DirectorySto
     for number in range(20):
         in_threads(8, lambda thread, number=number: store.put(f"{number}/a/b/c/{thread}", b"x"))  # type: ignore[misc]
     assert len(keys(store, "")) == 160
+
+
+def test_a_folder_that_comes_and_goes_disturbs_no_writer(store: DirectoryStore, root: Path) -> None:
+    store.put("first", b"")
+    written = threading.Event()
+
+    def flap() -> None:
+        while not written.is_set():
+            for change, folder in ((os.rmdir, "busy/0"), (os.rmdir, "busy"), (os.mkdir, "busy"), (os.mkdir, "busy/0")):
+                with suppress(OSError):
+                    change(root / folder)
+
+    def write() -> int:
+        try:
+            return sum(store.put(f"busy/0/{number}", b"x", if_absent=True) + store.delete_prefix("busy/0/") for number in range(500))
+        finally:
+            written.set()
+
+    assert in_threads(3, lambda thread: write() if thread == 0 else flap())[0] == 1000
 
 
 def test_a_stream_in_flight_is_not_listed(store: DirectoryStore) -> None:

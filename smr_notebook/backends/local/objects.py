@@ -197,7 +197,8 @@ def _give_name(temporary: str, path: str, *, if_absent: bool) -> bool:
         except FileNotFoundError:
             if not left:
                 raise
-            with suppress(FileNotFoundError):
+            # `makedirs` says that a folder exists, too, when it was there and is gone by the time `makedirs` looks.
+            with suppress(FileNotFoundError, FileExistsError):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
         else:
             return True
