@@ -46,6 +46,21 @@ class Format(StrEnum):
     """The rows of a DataFrame as dicts, stored by the session."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is said of a format besides its name. What does not concern a format is left as it is.
+
+    Attributes:
+        tolerant: Whether bytes that should be a record and are none are given in its place (`records.Unreadable`), instead of an error.
+    """
+
+    tolerant: bool = False
+
+
+PLAINLY: Final = Reading()
+"""Each format as it is read where nothing else is said."""
+
+
 class AttemptState(StrEnum):
     """What an attempt's row says. Whether it has *expired* follows from its lease and the time, and that it is done from its commit."""
 
@@ -274,6 +289,7 @@ class Plan:
         memory_bytes: Memory of one invocation, which is billed.
         sorting: What is sorted.
         bounds: Where the keys are cut into ranges when they are sorted: the encoding of the first key of each range but the first.
+        reading: What is said of the format besides its name.
     """
 
     job: str
@@ -297,6 +313,7 @@ class Plan:
     max_cost: float = 0.0
     sorting: Sorting = UNSORTED
     bounds: tuple[bytes, ...] = ()
+    reading: Reading = PLAINLY
 
     def tasks(self, phase: Phase) -> int:
         """Number of tasks of a phase."""

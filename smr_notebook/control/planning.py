@@ -26,7 +26,7 @@ from smr_notebook.dataflow.programs import Program, Tried
 from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.environment import PACKAGES
 from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, PlanError
-from smr_notebook.model import Environment, Format, Plan, Policy, Split
+from smr_notebook.model import Environment, Plan, Policy, Split
 from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore, ServiceLimits
 
 PARTITION_BYTES = 64 * 2**20
@@ -210,9 +210,8 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
     splits = _splits_of(source, reducers=request.reducers)
     total = sum(planned.info.size for planned in source.objects)
     rates, program = rates_of(backend.tariff), request.program
-    tries = program.has_law or (rates is not None and request.samples)
-    inputs = _checked_inputs(program, splits, source.format, {**backend.sources, "job": JobInput(store)})
-    sample = _tried(code, inputs, backend) if tries else Sample()
+    inputs = _checked_inputs(program, splits, source, {**backend.sources, "job": JobInput(store)})
+    sample = _tried(code, inputs, backend) if program.has_law or (rates and request.samples) else Sample()
     plan = Plan(
         job=job,
         name=request.name,
@@ -233,6 +232,7 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         memory_bytes=backend.functions.limits.memory_bytes,
         max_cost=request.max_cost,
         sorting=program.sorting,
+        reading=source.reading,
     )
     return _estimated(_ranged(plan, code, source, backend, store=store), sample, slots=slots), splits
 
@@ -249,7 +249,7 @@ def _ranged(plan: Plan, code: bytes, source: PlannedInput, backend: Backend, *, 
         return plan
     program, _ = load_program(code)
     sources = {**backend.sources, "job": JobInput(store)}
-    keys = sample_keys(program, source.objects, ranges=plan.reducers, format=source.format, sources=sources, clock=backend.clock)
+    keys = sample_keys(program, source, ranges=plan.reducers, sources=sources, clock=backend.clock)
     bounds = choose_bounds(keys, plan.reducers)
     return replace(plan, reducers=len(bounds) + 1, bounds=bounds)
 
@@ -261,9 +261,11 @@ def _splits_of(source: PlannedInput, *, reducers: int) -> tuple[Split, ...]:
     return splits
 
 
-def _checked_inputs(program: Program, splits: Sequence[Split], format: Format, sources: Mapping[str, InputSource]) -> list[SplitInput]:
+def _checked_inputs(
+    program: Program, splits: Sequence[Split], source: PlannedInput, sources: Mapping[str, InputSource]
+) -> list[SplitInput]:
     """Return what the tasks will read. Raises `PlanError` where the program cannot."""
-    inputs = [SplitInput(split, format, sources) for split in splits]
+    inputs = [SplitInput(split, source.format, sources, reading=source.reading) for split in splits]
     program.check_input(inputs)
     return inputs
 

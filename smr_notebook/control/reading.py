@@ -23,7 +23,7 @@ from smr_notebook.dataflow.formats.parquet import MAGIC, is_cuttable
 from smr_notebook.dataflow.formats.stored import frame_ends, is_one_frame, store_frame, store_items
 from smr_notebook.dataflow.splits import PlannedObject, choose_split_bytes
 from smr_notebook.errors import InputEmptyError
-from smr_notebook.model import Format, ObjectInfo, Span
+from smr_notebook.model import PLAINLY, Format, ObjectInfo, Reading, Span
 from smr_notebook.ports import InputSource, ObjectStore
 
 LARGEST_CHUNK: Final = 128 * 2**20
@@ -71,6 +71,7 @@ class PlannedInput:
         split_bytes: Bytes for each map task.
         records: How many records there are, where it is known beforehand.
         warnings: What the user should know, a sentence each.
+        reading: What is said of the format besides its name.
     """
 
     objects: tuple[PlannedObject, ...]
@@ -78,6 +79,7 @@ class PlannedInput:
     split_bytes: int
     records: int | None
     warnings: tuple[str, ...] = ()
+    reading: Reading = PLAINLY
 
 
 def store_input(named: NamedInput, store: ObjectStore, *, job: str, split_size: int, slots: int, parallel: int) -> Files | StoredInput:

@@ -19,12 +19,12 @@ from itertools import accumulate
 from random import Random
 from typing import Final
 
+from smr_notebook.control.reading import PlannedInput
 from smr_notebook.dataflow.formats.compression import HEAD_BYTES, cuttable
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.keys import encode_key
 from smr_notebook.dataflow.programs import Program, Tried
-from smr_notebook.dataflow.splits import PlannedObject
-from smr_notebook.model import Format, Span, Split
+from smr_notebook.model import Span, Split
 from smr_notebook.ports import Clock, InputSource
 
 SECONDS: Final = 2.0
@@ -40,16 +40,13 @@ _KEYS: Final = 256
 _WHOLE_RECORDS: Final = 4_000
 
 
-def sample_keys(
-    program: Program, objects: Sequence[PlannedObject], *, ranges: int, format: Format, sources: Mapping[str, InputSource], clock: Clock
-) -> list[bytes]:
+def sample_keys(program: Program, source: PlannedInput, *, ranges: int, sources: Mapping[str, InputSource], clock: Clock) -> list[bytes]:
     """Return the encodings of some of the keys that a program emits, as often as they were met.
 
     Args:
         program: Its `map` runs in this process.
-        objects: The input.
+        source: The input.
         ranges: How many the keys are for.
-        format: How its bytes become records.
         sources: Input sources by scheme.
         clock: Tells when to end.
     """
@@ -57,36 +54,38 @@ def sample_keys(
     found: list[bytes] = []
     whole: set[str] = set()
     readable: dict[str, bool] = {}
-    for spot in _spots([planned.info.size for planned in objects], _SPOT_BYTES * -(-ranges // _SPOT_RANGES)):
-        planned = objects[spot.number]
+    for spot in _spots([planned.info.size for planned in source.objects], _SPOT_BYTES * -(-ranges // _SPOT_RANGES)):
+        planned = source.objects[spot.number]
         if clock.now() > ends:
             break
         if planned.info.key in whole:
             continue
         with suppress(Exception, SystemExit):
             if planned.info.key not in readable:
-                readable[planned.info.key] = cuttable(sources[planned.scheme].get(planned.info.key, 0, HEAD_BYTES), format)
+                readable[planned.info.key] = cuttable(sources[planned.scheme].get(planned.info.key, 0, HEAD_BYTES), source.format)
             if readable[planned.info.key]:
-                found += _keys_at(program, planned, spot, format=format, sources=sources)
+                found += _keys_at(program, source, spot, sources)
             else:
                 whole.add(planned.info.key)
-                found += _thinned(_until(program.try_out(_input(planned, 0, planned.info.size, format, sources)), clock, ends))
+                found += _thinned(_until(program.try_out(_input(source, _Spot(spot.number, 0, planned.info.size), sources)), clock, ends))
     return found
 
 
-def _keys_at(program: Program, planned: PlannedObject, spot: _Spot, *, format: Format, sources: Mapping[str, InputSource]) -> list[bytes]:
+def _keys_at(program: Program, source: PlannedInput, spot: _Spot, sources: Mapping[str, InputSource]) -> list[bytes]:
     """Return keys of the records that start in a spot; where none does, of those in a larger one."""
     for size in (spot.size, _LARGEST_SPOT):
-        stop = min(spot.offset + size, planned.info.size)
-        keys = _thinned(program.try_out(_input(planned, spot.offset, stop, format, sources)))
+        keys = _thinned(program.try_out(_input(source, _Spot(spot.number, spot.offset, size), sources)))
         if keys:
             return keys
     return []
 
 
-def _input(planned: PlannedObject, start: int, stop: int, format: Format, sources: Mapping[str, InputSource]) -> SplitInput:
+def _input(source: PlannedInput, spot: _Spot, sources: Mapping[str, InputSource]) -> SplitInput:
+    """Return what a task would read whose split is a spot, as far as the object goes."""
+    planned = source.objects[spot.number]
     info = planned.info
-    return SplitInput(Split(0, (Span(planned.scheme, info.key, start, stop, info.size, info.version),)), format, sources)
+    span = Span(planned.scheme, info.key, spot.offset, min(spot.offset + spot.size, info.size), info.size, info.version)
+    return SplitInput(Split(0, (span,)), source.format, sources, reading=source.reading)
 
 
 def _until(tried: Iterable[Tried], clock: Clock, ends: float) -> Iterator[Tried]:

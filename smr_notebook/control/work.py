@@ -160,7 +160,7 @@ def _input(task: Task) -> SplitInput:
     job, number = task.plan.job, task.attempt.task.number
     prefix = task.plan.splits or Layout(job).splits
     page = _split_page(task.backend.objects, prefix, number // SPLITS_PER_PAGE)  # type: ignore[arg-type]  # hashed by identity
-    return SplitInput(split_of(page, prefix, number), task.plan.format, sources, after=task.after)
+    return SplitInput(split_of(page, prefix, number), task.plan.format, sources, after=task.after, reading=task.plan.reading)
 
 
 def _sink(task: Task) -> PartWriter:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from smr_notebook.dataflow.positions import walk
 from smr_notebook.dataflow.records import Reader, RecordBlock
 from smr_notebook.dataflow.tables import BATCH_BYTES, TableBlock, open_tables
 from smr_notebook.errors import InputMissingError, InputReadError, ObjectNotFoundError, StoreError
-from smr_notebook.model import Format, ObjectInfo, Position, Split
+from smr_notebook.model import PLAINLY, Format, ObjectInfo, Position, Reading, Split
 from smr_notebook.ports import InputSource, ObjectStore
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ _READERS: Mapping[Format, Reader] = MappingProxyType(
 
 
 def open_blocks(
-    split: Split, format: Format, sources: Mapping[str, InputSource], *, after: Position | None = None
+    split: Split, format: Format, sources: Mapping[str, InputSource], *, after: Position | None = None, reading: Reading = PLAINLY
 ) -> Iterator[RecordBlock]:
     """Yield the records of a split, block by block, in input order.
 
@@ -53,6 +54,7 @@ def open_blocks(
         format: How bytes become records.
         sources: Input sources by scheme.
         after: The position that another attempt reached: only what follows it is given. `None` for the whole split.
+        reading: What is said of the format besides its name.
 
     Raises:
         CorruptObjectError: An object that the job stored is not what was written.
@@ -61,7 +63,7 @@ def open_blocks(
         InputMissingError: An object is gone.
         InputReadError: An object cannot be read here.
     """
-    return walk(split, _READERS[format], sources, after=after)
+    return walk(split, partial(_READERS[format], reading=reading), sources, after=after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +75,33 @@ class SplitInput:
         format: How bytes become records.
         sources: Input sources by scheme.
         after: The position that another attempt reached; `None` for the whole split.
+        reading: What is said of the format besides its name.
     """
 
     split: Split
     format: Format
     sources: Mapping[str, InputSource]
     after: Position | None = None
+    reading: Reading = PLAINLY
 
     def blocks(self) -> Iterator[RecordBlock]:
         """Yield the records. Raises as `open_blocks` does."""
-        return open_blocks(self.split, self.format, self.sources, after=self.after)
+        return open_blocks(self.split, self.format, self.sources, after=self.after, reading=self.reading)
 
     def tables(
         self, columns: tuple[str, ...] | None = None, *, filter: pc.Expression | None = None, batch_bytes: int = BATCH_BYTES
     ) -> Iterator[TableBlock]:
         """Yield the records as columns. Arguments, result and errors as of `tables.open_tables`."""
-        return open_tables(self.split, self.format, self.sources, columns=columns, filter=filter, after=self.after, batch_bytes=batch_bytes)
+        return open_tables(
+            self.split,
+            self.format,
+            self.sources,
+            columns=columns,
+            filter=filter,
+            after=self.after,
+            batch_bytes=batch_bytes,
+            reading=self.reading,
+        )
 
 
 class JobInput:

@@ -14,12 +14,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, Self
 
-from smr_notebook.errors import InputChangedError, InputReadError
-from smr_notebook.model import Position, Span
+from smr_notebook.errors import InputChangedError, InputFormatError, InputReadError
+from smr_notebook.model import Position, Reading, Span
 from smr_notebook.ports import InputSource
 
 NOWHERE_YET: Final = Position(done=0)
 """Of a block that no split has placed yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Bytes that should be a record and are none, in the place of one: only where the reading is tolerant. They count as a record.
+
+    Attributes:
+        raw: What stands there.
+        error: What is wrong with it.
+    """
+
+    raw: str | bytes
+    error: InputFormatError
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +74,8 @@ def _behind(locate: Callable[[int], int], dropped: int) -> Callable[[int], int]:
 class Reader(Protocol):
     """Turns one span into blocks."""
 
-    def __call__(self, span: Span, source: InputSource) -> Iterator[RecordBlock]:
-        """Yield the blocks of the span in order."""
+    def __call__(self, span: Span, source: InputSource, reading: Reading) -> Iterator[RecordBlock]:
+        """Yield the blocks of the span in order, read as it is said."""
         ...
 
 

@@ -115,7 +115,7 @@ class TableProgram:
                 "DataFrame, or use map_reduce."
             )
         if self.asked.columns:
-            require_columns(self.asked.columns, [input.split for input in inputs], first.format, first.sources)
+            require_columns(self.asked.columns, [input.split for input in inputs], first.format, first.sources, reading=first.reading)
 
     def try_out(self, input: SplitInput) -> Iterator[Tried]:
         """Take small blocks."""

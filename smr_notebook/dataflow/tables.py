@@ -29,7 +29,7 @@ from smr_notebook.dataflow.formats.stored import FRAME, read_items, read_slices
 from smr_notebook.dataflow.positions import walk
 from smr_notebook.dataflow.records import NOWHERE_YET, RecordBlock, SpanBytes
 from smr_notebook.errors import InputFormatError, PlanError
-from smr_notebook.model import Format, Position, Span, Split
+from smr_notebook.model import PLAINLY, Format, Position, Reading, Span, Split
 from smr_notebook.ports import InputSource
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def open_tables(
     filter: pc.Expression | None = None,
     after: Position | None = None,
     batch_bytes: int = BATCH_BYTES,
+    reading: Reading = PLAINLY,
 ) -> Iterator[TableBlock]:
     """Yield the rows of a split as columns, block by block, in input order.
 
@@ -105,6 +106,7 @@ def open_tables(
             the filter is left to the caller.
         after: The position that another attempt reached: only what follows it is given. `None` for the whole split.
         batch_bytes: About how many bytes of Arrow columns a block has.
+        reading: What is said of the format besides its name.
 
     Raises:
         PlanError: The format has no columns.
@@ -116,7 +118,7 @@ def open_tables(
             f"The input is {format}, whose records have no columns. Columns are read from {_named(_READERS)}; else use a map function."
         )
     names = None if columns is None else tuple(dict.fromkeys(columns))
-    return walk(split, partial(read, want=_Want(names, filter, batch_bytes)), sources, after=after)
+    return walk(split, partial(read, want=_Want(names, filter, batch_bytes, reading)), sources, after=after)
 
 
 def has_columns(format: Format) -> bool:
@@ -124,13 +126,16 @@ def has_columns(format: Format) -> bool:
     return format in _READERS
 
 
-def column_names(splits: Iterable[Split], format: Format, sources: Mapping[str, InputSource]) -> tuple[str, ...]:
+def column_names(
+    splits: Iterable[Split], format: Format, sources: Mapping[str, InputSource], *, reading: Reading = PLAINLY
+) -> tuple[str, ...]:
     """Return the names of the columns: all of a typed format, else those of the first records, at least 10,000 of them.
 
     Args:
         splits: What is going to be read.
         format: How bytes become records.
         sources: Input sources by scheme.
+        reading: What is said of the format besides its name.
 
     Raises:
         PlanError, InputError: As of `open_tables`.
@@ -139,7 +144,7 @@ def column_names(splits: Iterable[Split], format: Format, sources: Mapping[str, 
         return _parquet_names(splits, sources)
     found: dict[str, None] = {}
     records = 0
-    for block in chain.from_iterable(open_tables(split, format, sources) for split in splits):
+    for block in chain.from_iterable(open_tables(split, format, sources, reading=reading) for split in splits):
         found.update(dict.fromkeys(block.columns))
         records += block.records
         if records >= _LOOKED_AT or (records and format is Format.FRAME):
@@ -156,14 +161,16 @@ def _parquet_names(splits: Iterable[Split], sources: Mapping[str, InputSource]) 
     return ()
 
 
-def require_columns(columns: Iterable[str], splits: Iterable[Split], format: Format, sources: Mapping[str, InputSource]) -> None:
+def require_columns(
+    columns: Iterable[str], splits: Iterable[Split], format: Format, sources: Mapping[str, InputSource], *, reading: Reading = PLAINLY
+) -> None:
     """Refuse a job whose input seems to lack a column, before it runs. Arguments as of `column_names`.
 
     Raises:
         PlanError: There is no such column (in what `column_names` looks at).
         InputError: The input cannot be read.
     """
-    there = column_names(splits, format, sources)
+    there = column_names(splits, format, sources, reading=reading)
     missing = [name for name in columns if name not in there]
     if missing:
         raise PlanError(_lacking("The input", missing, there))
@@ -179,6 +186,7 @@ class _Want:
     columns: tuple[str, ...] | None
     filter: pc.Expression | None
     batch_bytes: int
+    reading: Reading
 
     def of(self, there: Sequence[str], name: str) -> Sequence[str]:
         """Return the names to read of an object that has these. Raises `InputFormatError`."""
@@ -222,14 +230,14 @@ def _read_group(span: Span, opened: ParquetSpan, group: RowGroup, *, names: Sequ
 
 def _read_jsonl(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
     if want.columns is None:
-        yield from (_of_dicts(block, span, None) for block in read_jsonl(span, source))
+        yield from (_of_dicts(block, span, None) for block in read_jsonl(span, source, want.reading))
         return
     for block, columns, rows in read_json_columns(span, source, want.columns):
         yield TableBlock(span.key, columns, rows, block.size, block.begin, rows)
 
 
 def _read_items(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
-    return (_of_dicts(block, span, want.columns) for block in read_items(span, source))
+    return (_of_dicts(block, span, want.columns) for block in read_items(span, source, want.reading))
 
 
 def _of_dicts(block: RecordBlock, span: Span, names: Sequence[str] | None) -> TableBlock:

@@ -37,6 +37,7 @@ from smr_notebook.model import (
 )
 from smr_notebook.ports import Row
 from smr_notebook.standing import FailedAttempt, Lease, Outcome, PhaseProgress, Progress
+from smr_notebook.testing.golden import still_says
 from smr_notebook.usage import Cost, Usage
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "rows"
@@ -288,12 +289,12 @@ ROWS: dict[str, object] = {
 
 @pytest.mark.parametrize("name", ROWS)
 def test_rows_are_what_they_were_in_version_2(name: str) -> None:
-    """A row that changes needs a new version, or a default for the new field; then `GOLDEN` gets a new file."""
+    """A row that changes needs a new version, or a default for the new field."""
     noun = ROWS[name]
     codec: Codec[object] = Codec(type(noun))
     stored = (GOLDEN / f"{name}-v2.json").read_bytes()
     assert codec.decode(name, stored) == noun
-    assert codec.encode(noun) == stored
+    assert still_says(codec.encode(noun), stored)
 
 
 def test_a_row_of_another_version_is_refused_by_its_name(table: MemoryTable, ledger: Ledger) -> None:

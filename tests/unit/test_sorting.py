@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.source import MemorySource
+from smr_notebook.control.reading import PlannedInput
 from smr_notebook.control.sampling import sample_keys
 from smr_notebook.dataflow import reducing
 from smr_notebook.dataflow.blocks import unpack
@@ -373,7 +374,9 @@ def ranges_of(data: dict[str, bytes], partitions: int, map: Callable[..., Any] =
     source = MemorySource(data)
     objects = [PlannedObject("m", source.stat(key), cuttable=False) for key in sorted(data)]
     program = PairProgram(Functions(map, False, None, False, None, False), Sorting(keys=True))  # noqa: FBT003 - of no source, no reduce
-    tokens = sample_keys(program, objects, ranges=partitions, format=Format.TEXT, sources={"m": source}, clock=SimulatedClock())
+    tokens = sample_keys(
+        program, PlannedInput(tuple(objects), Format.TEXT, 0, None), ranges=partitions, sources={"m": source}, clock=SimulatedClock()
+    )
     bounds = choose_bounds(tokens, partitions)
     lines = [line for key in sorted(data) for line in data[key].decode().splitlines()]
     return [int(size) for size in np.bincount([bisect_right(bounds, encode_key(line[:6])) for line in lines])]

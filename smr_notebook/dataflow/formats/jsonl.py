@@ -23,7 +23,7 @@ from smr_notebook.dataflow.formats.lines import BLOCK_BYTES, LineBlock, read_lin
 from smr_notebook.dataflow.formats.text import decode
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.errors import InputFormatError
-from smr_notebook.model import Span
+from smr_notebook.model import PLAINLY, Reading, Span
 from smr_notebook.ports import InputSource
 
 BLANKS = b" \t\r\n"
@@ -36,12 +36,13 @@ _decoder = msgspec.json.Decoder()
 _NEWLINE, _CLOSING, _OPENING = b"\n}{"
 
 
-def read_jsonl(span: Span, source: InputSource, *, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:
+def read_jsonl(span: Span, source: InputSource, reading: Reading = PLAINLY, *, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:  # noqa: ARG001 - the face of Reader
     """Yield the values of the lines that start in a span.
 
     Args:
         span: What to read.
         source: Where to read it.
+        reading: What is said of the format besides its name.
         block_bytes: About how many bytes are read and decoded at a time.
 
     Raises:

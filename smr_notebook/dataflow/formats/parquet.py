@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from smr_notebook.dataflow.records import RecordBlock, SpanBytes
 from smr_notebook.errors import InputError, InputFormatError
-from smr_notebook.model import Span
+from smr_notebook.model import PLAINLY, Reading, Span
 from smr_notebook.ports import InputSource
 
 if TYPE_CHECKING:
@@ -194,12 +194,13 @@ def open_span(span: Span, source: InputSource) -> Iterator[ParquetSpan]:
     planned.verify()
 
 
-def read_parquet(span: Span, source: InputSource, *, block_bytes: int = RECORDS_BYTES) -> Iterator[RecordBlock]:
+def read_parquet(span: Span, source: InputSource, reading: Reading = PLAINLY, *, block_bytes: int = RECORDS_BYTES) -> Iterator[RecordBlock]:  # noqa: ARG001 - the face of Reader
     """Yield the rows of the row groups that begin in a span, as dicts.
 
     Args:
         span: What to read.
         source: Where to read it.
+        reading: What is said of the format besides its name.
         block_bytes: About how many bytes of columns become dicts at a time.
 
     Raises:

@@ -31,7 +31,7 @@ import cloudpickle
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.errors import CorruptObjectError, InputReadError, PlanError, UnpicklableError
-from smr_notebook.model import ObjectInfo, Span
+from smr_notebook.model import PLAINLY, ObjectInfo, Reading, Span
 from smr_notebook.ports import InputSource
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def store_frame(frame: pd.DataFrame, objects: Objects, prefix: str, *, split_byt
     return _store(next_frame, objects, prefix, total=total, split_bytes=split_bytes, wanted=_CHUNKS_PER_SLOT * slots)
 
 
-def read_items(span: Span, source: InputSource) -> Iterator[RecordBlock]:
+def read_items(span: Span, source: InputSource, reading: Reading = PLAINLY) -> Iterator[RecordBlock]:  # noqa: ARG001 - the face of Reader
     """Yield the items of one stored object, from the frame that the span begins with.
 
     Raises:
@@ -135,7 +135,7 @@ def read_items(span: Span, source: InputSource) -> Iterator[RecordBlock]:
         yield RecordBlock(ITEMS, _load(_unpickle_items, body, span), size, _nowhere, begin)
 
 
-def read_frame(span: Span, source: InputSource) -> Iterator[RecordBlock]:
+def read_frame(span: Span, source: InputSource, reading: Reading = PLAINLY) -> Iterator[RecordBlock]:  # noqa: ARG001 - the face of Reader
     """Yield the rows of one stored object as `DataFrame.to_dict("records")` gives them. Raises as `read_items` does."""
     for body, begin, size in _frames(span, source, FRAME):
         yield RecordBlock(FRAME, _load(_unpickle_rows, body, span), size, _nowhere, begin)

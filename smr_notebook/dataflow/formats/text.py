@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from smr_notebook.dataflow.formats.lines import BLOCK_BYTES, LineBlock, read_lines, where
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.errors import InputFormatError
-from smr_notebook.model import Span
+from smr_notebook.model import PLAINLY, Reading, Span
 from smr_notebook.ports import InputSource
 
 
-def read_text(span: Span, source: InputSource, *, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:
+def read_text(span: Span, source: InputSource, reading: Reading = PLAINLY, *, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:  # noqa: ARG001 - the face of Reader
     """Yield the lines that start in a span. An empty line is an empty record.
 
     Args:
         span: What to read.
         source: Where to read it.
+        reading: What is said of the format besides its name.
         block_bytes: About how many bytes are read and decoded at a time.
 
     Raises:

@@ -98,9 +98,9 @@ class FrameProgram:
                 "DataFrame, or use map_reduce."
             )
         if self.functions.columns is not None:
-            require_columns(self.functions.columns, [input.split for input in inputs], first.format, first.sources)
+            require_columns(self.functions.columns, [input.split for input in inputs], first.format, first.sources, reading=first.reading)
         elif self.functions.map is None and self.functions.by:
-            require_columns(self.functions.by, [input.split for input in inputs], first.format, first.sources)
+            require_columns(self.functions.by, [input.split for input in inputs], first.format, first.sources, reading=first.reading)
 
     def try_out(self, input: SplitInput) -> Iterator[Tried]:
         """Map small frames. A pair is a row: the rows that it is one of, and its number among them."""
