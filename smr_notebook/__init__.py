@@ -1,6 +1,6 @@
 """Map/reduce that a data scientist writes in a notebook cell and runs anywhere, with an answer they can trust.
 
-The names in `__all__` are the public face; every module besides `errors` and `testing` is private.
+The names in `__all__` are the public face; every module besides `errors`, `formats` and `testing` is private.
 
 The names are loaded when they are first used (PEP 562): workers and the local service import modules of this package all the time,
 and must not pay for the face of the notebook.
@@ -17,7 +17,7 @@ from smr_notebook._version import __version__
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from smr_notebook import errors
+    from smr_notebook import errors, formats
     from smr_notebook.control.naming import files, items
     from smr_notebook.dataflow.aggregates import col, collect, count, distinct, first, max, mean, min, quantiles, sum, top
     from smr_notebook.errors import SmrError
@@ -40,6 +40,7 @@ __all__ = [
     "errors",
     "files",
     "first",
+    "formats",
     "items",
     "jobs",
     "load_ipython_extension",
@@ -83,9 +84,12 @@ _HOMES: Final = {
 }
 
 
+_PUBLIC_MODULES: Final = ("errors", "formats")
+
+
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return importlib.import_module("smr_notebook.errors")
+    if name in _PUBLIC_MODULES:
+        return importlib.import_module(f"smr_notebook.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'smr_notebook' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"smr_notebook.{_HOMES[name]}"), name)

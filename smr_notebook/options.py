@@ -12,7 +12,8 @@ from smr_notebook.control.planning import Request
 from smr_notebook.dataflow.aggregates import Aggregation
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.errors import ConfigError, PlanError
-from smr_notebook.model import Policy
+from smr_notebook.formats import AUTO, InputFormat, format_of
+from smr_notebook.model import PLAINLY, Policy
 
 Reduce = Callable[..., Any] | Aggregation
 
@@ -22,7 +23,7 @@ class Options:
     """The options of one job, as the arguments of `Session.map_reduce` of the same names."""
 
     combine: Reduce | bool | None = None
-    format: str = "auto"
+    format: str | InputFormat = AUTO
     reducers: int | None = None
     split_size: int | str | None = None
     name: str = ""
@@ -46,16 +47,18 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
     """
     _check_count("reducers", options.reducers, at_least=1)
     _check_count("retries", options.retries, at_least=0)
+    told = format_of(options.format)
     return Request(
         program=program,
         input=classify(input),
-        format=options.format,
+        format=told.format if told else AUTO,
         reducers=options.reducers or settings.reducers,
         split_size=settings.split_size if options.split_size is None else parse_size(options.split_size),
         name=options.name,
         budget=settings.worker_memory,
         policy=policy if options.retries is None else replace(policy, retries=options.retries),
         max_cost=settings.max_cost if options.max_cost is None else _dollars(options.max_cost),
+        reading=told.reading if told else PLAINLY,
     )
 
 

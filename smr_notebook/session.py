@@ -23,6 +23,7 @@ from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.table_programs import Named, program_of_aggregations
 from smr_notebook.environment import environment
 from smr_notebook.errors import JobNotFoundError, PlanError
+from smr_notebook.formats import InputFormat
 from smr_notebook.job import Job, JobInfo, PlanWarning
 from smr_notebook.labels import cell_label
 from smr_notebook.options import Options, Reduce, refuse_columns, request_of
@@ -101,7 +102,7 @@ class Session:
         input: object,
         *,
         combine: Reduce | bool | None = None,
-        format: str = "auto",
+        format: str | InputFormat = "auto",
         reducers: int | None = None,
         split_size: int | str | None = None,
         name: str = "",
@@ -119,7 +120,7 @@ class Session:
         input: object,
         *,
         combine: Reduce | bool | None = None,
-        format: str = "auto",
+        format: str | InputFormat = "auto",
         reducers: int | None = None,
         split_size: int | str | None = None,
         name: str = "",
@@ -136,7 +137,7 @@ class Session:
         input: object,
         *,
         combine: Reduce | bool | None = None,
-        format: str = "auto",
+        format: str | InputFormat = "auto",
         reducers: int | None = None,
         split_size: int | str | None = None,
         name: str = "",
@@ -154,7 +155,8 @@ class Session:
                 the mapped pairs are the result.
             input: A path, folder or glob, `smr.files(...)`, an iterable, a DataFrame of pandas or polars, or an Arrow table.
             combine: Run on parts of a group before they travel: a function like `reduce`, or `True` for `reduce` itself.
-            format: `text`, `jsonl`, `parquet`, `binary`, or `auto`: by the names of the objects.
+            format: `text`, `jsonl`, `parquet`, `binary`; one with options, such as `smr.formats.text(...)`; or `auto`: by the names of the
+                objects.
             reducers: Number of partitions; by the size of the input if not given.
             split_size: Bytes of input for each map task, as a number or as text (`64MB`).
             name: Label, shown wherever the job is.
@@ -185,7 +187,7 @@ class Session:
         input: object,
         *,
         combine: Reduce | bool | None = None,
-        format: str = "auto",
+        format: str | InputFormat = "auto",
         reducers: int | None = None,
         split_size: int | str | None = None,
         name: str = "",
@@ -217,7 +219,7 @@ class Session:
         frame: str = "pandas",
         columns: Sequence[str] | None = None,
         combine: Reduce | bool | None = None,
-        format: str = "auto",
+        format: str | InputFormat = "auto",
         reducers: int | None = None,
         split_size: int | str | None = None,
         name: str = "",
@@ -237,7 +239,7 @@ class Session:
         frame: str = "pandas",
         columns: Sequence[str] | None = None,
         combine: Reduce | bool | None = None,
-        format: str = "auto",
+        format: str | InputFormat = "auto",
         reducers: int | None = None,
         split_size: int | str | None = None,
         name: str = "",
@@ -256,7 +258,7 @@ class Session:
         frame: str = "pandas",
         columns: Sequence[str] | None = None,
         combine: Reduce | bool | None = None,
-        format: str = "auto",
+        format: str | InputFormat = "auto",
         reducers: int | None = None,
         split_size: int | str | None = None,
         name: str = "",
@@ -276,7 +278,7 @@ class Session:
             frame: What the functions take and return: a `pandas` or `polars` DataFrame, or an `arrow` Table.
             columns: Names of the columns that are read; all if not given.
             combine: Run on rows before they travel: a function like `reduce` that returns the columns that it got, or `True` for `reduce`.
-            format: `parquet`, `jsonl`, or `auto`: by the names of the objects.
+            format: `parquet`, `jsonl`; one with options, `smr.formats.…`; or `auto`: by the names of the objects.
             reducers: Number of partitions; by the size of the input if not given.
             split_size: Bytes of input for each map task, as a number or as text (`64MB`). A Parquet row group is never cut.
             name: Label, shown wherever the job is.
@@ -299,7 +301,7 @@ class Session:
         *,
         by: Named | Sequence[Named] | Mapping[str, Named],
         where: pc.Expression | None = None,
-        format: str = "auto",
+        format: str | InputFormat = "auto",
         reducers: int | None = None,
         split_size: int | str | None = None,
         name: str = "",
@@ -316,7 +318,7 @@ class Session:
         *,
         by: Named | Sequence[Named] | Mapping[str, Named],
         where: pc.Expression | None = None,
-        format: str = "auto",
+        format: str | InputFormat = "auto",
         reducers: int | None = None,
         split_size: int | str | None = None,
         name: str = "",
@@ -332,7 +334,7 @@ class Session:
         *,
         by: Named | Sequence[Named] | Mapping[str, Named],
         where: pc.Expression | None = None,
-        format: str = "auto",
+        format: str | InputFormat = "auto",
         reducers: int | None = None,
         split_size: int | str | None = None,
         name: str = "",
@@ -351,7 +353,7 @@ class Session:
             by: The column whose equal values make a group, or several; or a mapping from names of the result's columns to columns or
                 expressions: `{"day": smr.col("time").cast("date32")}`.
             where: An expression; rows for which it is not true are left out: `smr.col("amount") > 10`.
-            format: `parquet`, `jsonl`, or `auto`: by the names of the objects.
+            format: `parquet`, `jsonl`; one with options, `smr.formats.…`; or `auto`: by the names of the objects.
             reducers: Number of partitions; by the size of the input if not given.
             split_size: Bytes of input for each map task, as a number or as text (`64MB`). A Parquet row group is never cut.
             name: Label, shown wherever the job is.

@@ -103,6 +103,7 @@ def _store_request(backend: Backend, job: str, request: Request) -> _Begun:
         policy=request.policy,
         max_cost=request.max_cost,
         warnings=bundle.report.warnings,
+        reading=request.reading,
     )
     write_code(backend.objects, job, bundle.data)
     write_request(backend.objects, job, stored)

@@ -145,4 +145,5 @@ def _request(stored: StoredRequest, code: bytes, *, planner: str, samples: bool)
         planner=planner,
         samples=samples,
         warnings=stored.warnings,
+        reading=stored.reading,
     )

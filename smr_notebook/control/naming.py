@@ -24,7 +24,7 @@ from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError,
 from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource
 
-_READABLE = (Format.TEXT, Format.JSONL, Format.BINARY, Format.PARQUET)
+_STORED = (Format.ITEMS, Format.FRAME)
 _CALLED = {Format.TEXT: "text", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet"}
 _SUFFIXES = {".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".parquet": Format.PARQUET, ".pq": Format.PARQUET}
 _SUFFIXES_LATER = {".csv": "CSV", ".tsv": "CSV", ".arrow": "Arrow", ".feather": "Arrow"}
@@ -147,10 +147,10 @@ def choose_format(requested: str, found: Iterable[FoundObject]) -> Format:
         PlanError: The names tell a format that this version does not read.
     """
     if requested != "auto":
-        aliases = {"lines": Format.TEXT, "json": Format.JSONL, "bytes": Format.BINARY, **{str(item): item for item in _READABLE}}
-        if requested not in aliases:
-            raise ConfigError(f"format {requested!r} is not known. Use auto, {', '.join(_READABLE)}.")
-        return aliases[requested]
+        known = {str(item): item for item in Format if item not in _STORED}
+        if requested not in known:
+            raise ConfigError(f"format {requested!r} is not known. Use auto, {', '.join(known)}.")
+        return known[requested]
     objects = list(found)
     full = [item for item in objects if item.info.size] or objects  # a mark without bytes, such as _SUCCESS, says nothing of the others
     told = {_told(item.info.key): item.info.key for item in full}

@@ -26,7 +26,7 @@ from smr_notebook.dataflow.programs import Program, Tried
 from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.environment import PACKAGES
 from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, PlanError
-from smr_notebook.model import Environment, Plan, Policy, Split
+from smr_notebook.model import PLAINLY, Environment, Plan, Policy, Reading, Split
 from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore, ServiceLimits
 
 PARTITION_BYTES = 64 * 2**20
@@ -70,6 +70,7 @@ class Request:
         planner: Who plans, where several may; empty for whoever submits.
         samples: Whether records may be mapped for an estimate alone.
         warnings: What the user should know of already.
+        reading: What is said of the format besides its name.
     """
 
     program: Program
@@ -84,6 +85,7 @@ class Request:
     planner: str = ""
     samples: bool = True
     warnings: tuple[str, ...] = ()
+    reading: Reading = PLAINLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,16 +199,7 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         BudgetExceededError: The job is thought to cost more than it may.
     """
     slots = max(1, backend.functions.limits.concurrency)
-    source = plan_input(
-        stored_input(request, backend, job=job, store=store),
-        backend.sources,
-        store=store,
-        job=job,
-        format=request.format,
-        split_size=request.split_size,
-        slots=slots,
-        per_slot=request.program.splits_per_worker,
-    )
+    source = _planned_input(request, backend, job=job, store=store, slots=slots)
     splits = _splits_of(source, reducers=request.reducers)
     total = sum(planned.info.size for planned in source.objects)
     rates, program = rates_of(backend.tariff), request.program
@@ -235,6 +228,21 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         reading=source.reading,
     )
     return _estimated(_ranged(plan, code, source, backend, store=store), sample, slots=slots), splits
+
+
+def _planned_input(request: Request, backend: Backend, *, job: str, store: ObjectStore, slots: int) -> PlannedInput:
+    """List what a job reads; items and rows are stored first. Raises as `stored_input` and `plan_input` do."""
+    return plan_input(
+        stored_input(request, backend, job=job, store=store),
+        backend.sources,
+        store=store,
+        job=job,
+        format=request.format,
+        split_size=request.split_size,
+        slots=slots,
+        per_slot=request.program.splits_per_worker,
+        reading=request.reading,
+    )
 
 
 def _check_tasks(tasks: int) -> None:

@@ -20,7 +20,7 @@ from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout, split_page
 from smr_notebook.control.reading import StoredInput
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
-from smr_notebook.model import Plan, Policy, Split
+from smr_notebook.model import PLAINLY, Plan, Policy, Reading, Split
 from smr_notebook.ports import ObjectStore
 
 T = TypeVar("T")
@@ -45,6 +45,7 @@ class StoredRequest:
         policy: How hard to try.
         max_cost: US dollars that the job may cost; 0 for any.
         warnings: What the user should know of already.
+        reading: What is said of the format besides its name.
     """
 
     patterns: tuple[str, ...]
@@ -58,6 +59,7 @@ class StoredRequest:
     max_cost: float
     stored: StoredInput | None = None
     warnings: tuple[str, ...] = ()
+    reading: Reading = PLAINLY
 
 
 _REQUEST: Final = msgspec.json.Decoder(StoredRequest)

@@ -186,6 +186,7 @@ def plan_input(
     split_size: int,
     slots: int,
     per_slot: int = 4,
+    reading: Reading = PLAINLY,
 ) -> PlannedInput:
     """List what a job reads.
 
@@ -198,6 +199,7 @@ def plan_input(
         split_size: Bytes for each map task; 0 for automatic.
         slots: How many workers run at once.
         per_slot: How many splits each of them should get at least.
+        reading: What is said of the format besides its name.
 
     Raises:
         InputError: The input is missing, empty, mixed or unreadable.
@@ -205,7 +207,7 @@ def plan_input(
     """
     if isinstance(named, StoredInput):
         objects = tuple(_stored_object(info, store) for info in store.list_prefix(Layout(job).input))
-        return PlannedInput(objects, named.format, named.split_bytes, named.records)
+        return PlannedInput(objects, named.format, named.split_bytes, named.records, reading=reading)
     found = find(named, sources)
     chosen = _told_format(format, found, sources)
     split_bytes = choose_split_bytes(sum(item.info.size for item in found), slots=slots, requested=split_size or None, per_slot=per_slot)
@@ -215,7 +217,7 @@ def plan_input(
     empty = list(empty_objects(found))
     gives = "an empty record each" if chosen is Format.BINARY else "no records"
     warnings = (f"Empty objects give {gives}: {len(empty):,} of {len(found):,}, {empty[0]} first.",) if empty else ()
-    return PlannedInput(objects, chosen, split_bytes, None, warnings)
+    return PlannedInput(objects, chosen, split_bytes, None, warnings, reading)
 
 
 def _stored_object(info: ObjectInfo, store: ObjectStore) -> PlannedObject:

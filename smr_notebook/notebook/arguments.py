@@ -19,8 +19,9 @@ from typing import Any, NoReturn
 
 from smr_notebook.config import parse_size, read_dollars, read_sorting
 from smr_notebook.errors import ConfigError
+from smr_notebook.formats import AUTO, NAMES
 
-FORMATS = ("auto", "text", "lines", "jsonl", "parquet", "binary", "bytes")
+FORMATS = (AUTO, *NAMES)
 _RANGE = re.compile(r"\brange\([^()]*\)")
 _FIELD = re.compile(r"\{[A-Za-z_][^{}]*\}")
 _UNKNOWN_CHOICE = re.compile(r"^invalid choice: '(?P<got>[^']*)'")

@@ -39,8 +39,9 @@ from smr_notebook.errors import (
     StoreError,
     ThrottledError,
 )
+from smr_notebook.formats import InputFormat
 from smr_notebook.job import Job
-from smr_notebook.model import JobState, ObjectInfo, Policy
+from smr_notebook.model import Format, JobState, ObjectInfo, Policy, Reading
 from smr_notebook.ports import Backend, Context, ServiceLimits
 from smr_notebook.session import Session
 from smr_notebook.testing.fates import Fates, Odds
@@ -146,12 +147,14 @@ def test_the_notebook_sends_what_to_plan_and_may_go(cloud: Cloud) -> None:
 
 
 def test_the_plan_is_that_of_the_request(cloud: Cloud) -> None:
-    job = cloud.submit(reducers=3, split_size=4, name="words", retries=5)
+    told = InputFormat(Format.TEXT, Reading(tolerant=True))
+    job = cloud.submit(reducers=3, split_size=4, name="words", retries=5, format=told)
     cloud.clock.sleep(5.0)
     cloud.run({Role.DRIVER})
     plan = read_plan(cloud.backend.objects, job.id)
     assert (plan.reducers, plan.name, plan.policy.retries, plan.created) == (3, "words", 5, 1_000.0)
     assert plan.maps > 1
+    assert (plan.format, plan.reading) == (told.format, told.reading)
     assert plan.splits == f"{Layout(job.id).splits}000001/"
 
 

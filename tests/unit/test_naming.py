@@ -91,7 +91,7 @@ def test_a_name_that_is_not_utf8_is_refused() -> None:
 def test_the_names_tell_the_format() -> None:
     assert choose_format("auto", found("/a.log", "/b")) is Format.TEXT
     assert choose_format("auto", found("/a.jsonl", "/b.ndjson.gz", "/C.JSONL.xz")) is Format.JSONL
-    assert choose_format("lines", found("/a.csv")) is Format.TEXT
+    assert choose_format("text", found("/a.csv")) is Format.TEXT
     assert choose_format("auto", found("/a.parquet", "/b.PQ")) is Format.PARQUET
     assert choose_format("auto", [FoundObject("file", ObjectInfo("/_SUCCESS", 0, "v")), *found("/a.parquet")]) is Format.PARQUET
     with pytest.raises(InputMixedError, match="mixes formats"):

@@ -23,7 +23,7 @@ from smr_notebook.dataflow.keys import encode_key
 from smr_notebook.dataflow.pair_programs import PairProgram
 from smr_notebook.environment import environment
 from smr_notebook.errors import EnvironmentMismatchError, InputEmptyError, PlanError
-from smr_notebook.model import Format, Policy, Sorting
+from smr_notebook.model import Format, Policy, Reading, Sorting
 from smr_notebook.ports import Backend, Context
 
 
@@ -53,6 +53,16 @@ def planned(backend: Backend, input: object, *, reduce: Callable[..., Any] | Non
     functions = Functions(lambda _: None, map_takes_source=False, reduce=reduce, reduce_yields=False, combine=None, combine_yields=False)
     request = Request(PairProgram(functions), classify(input), "auto", reducers, 0, "", 1 << 20, Policy())
     return plan_job(request, backend, job="job", here=environment(), store=backend.objects, label_of=str)
+
+
+def test_what_is_said_of_the_format_is_in_the_plan(backend: Backend) -> None:
+    functions = Functions(lambda _: None, map_takes_source=False, reduce=None, reduce_yields=False, combine=None, combine_yields=False)
+    told = Reading(tolerant=True)
+    request = Request(PairProgram(functions), classify("/logs"), "text", 0, 0, "", 1 << 20, Policy(), reading=told)
+
+    planned = plan_job(request, backend, job="job", here=environment(), store=backend.objects, label_of=str)
+
+    assert (planned.plan.format, planned.plan.reading) == (Format.TEXT, told)
 
 
 def test_large_objects_are_cut_and_small_ones_share_a_task(backend: Backend) -> None:

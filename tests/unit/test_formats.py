@@ -1,0 +1,39 @@
+"""Formats as values: what a user says of the input reaches the plan, or is refused at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from smr_notebook import formats
+from smr_notebook.errors import ConfigError
+from smr_notebook.formats import NAMES, InputFormat, format_of
+from smr_notebook.model import Format
+
+
+@pytest.mark.parametrize("name", [name for name in formats.__all__ if name in NAMES])
+def test_a_format_by_its_name_is_what_its_function_makes_without_options(name: str) -> None:
+    assert format_of(name) == getattr(formats, name)()
+
+
+@pytest.mark.parametrize(("alias", "format"), [("lines", Format.TEXT), ("json", Format.JSONL), ("bytes", Format.BINARY)])
+def test_a_format_may_have_more_names_than_one(alias: str, format: Format) -> None:
+    assert format_of(alias) == InputFormat(format)
+
+
+def test_auto_is_left_to_the_objects() -> None:
+    assert format_of("auto") is None
+
+
+@pytest.mark.parametrize("wrong", ["xml", "items", "frame", None, 3, Format])
+def test_what_is_no_format_is_refused_with_those_that_are(wrong: object) -> None:
+    with pytest.raises(ConfigError, match=r"is not known. Use auto, text, jsonl, .*smr\.formats\.text"):
+        format_of(wrong)
+
+
+def test_a_function_that_was_not_called_is_told_so() -> None:
+    with pytest.raises(ConfigError, match=r"Call it: format=smr\.formats\.text\(\)"):
+        format_of(formats.text)
+
+
+def test_what_can_be_named_is_all_that_is_shown() -> None:
+    assert dir(formats) == sorted(formats.__all__)
