@@ -5,6 +5,7 @@
 #   make test-fast  unit tests and checks only
 #   make test-aws       the AWS platform against emulators; part of `make test`
 #   make test-browser   what a person sees in JupyterLab; needs a chromium
+#   make chaos      200 jobs while processes are killed, disks fill up and stored bytes rot; a quarter of an hour
 #   make bench-quick    this package beside code written by hand, in two minutes
 #   make bench          beside its peers too, in more than an hour
 #   make bench-profile  where the time of a workload goes: W=W1
@@ -38,7 +39,7 @@ IN_WORKSPACE = export SMR_WORKSPACE=$$(mktemp -d); \
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test test-fast test-aws test-browser test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench bench-quick bench-peers bench-profile pytest lint format wheel install constraints clean
+.PHONY: demo test test-fast chaos test-aws test-browser test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench bench-quick bench-peers bench-profile pytest lint format wheel install constraints clean
 
 demo: install
 	@$(IN_WORKSPACE); $(BIN)/python notebooks/show.py notebooks/quickstart.ipynb
@@ -55,6 +56,10 @@ test-aws: install $(MINISTACK)
 
 test-fast: install
 	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q tests/unit tests/checks
+
+# OPTIONS="--seed 7 --trials 20 --verbose" and more: python -m smr_notebook.testing.chaos --help
+chaos: install $(MINISTACK)
+	@$(AWS) $(BIN)/python -m smr_notebook.testing.chaos $(OPTIONS)
 
 # JupyterLab in a real browser: not part of `make test`, because not every machine has one.
 test-browser: install

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from smr_notebook.control.coordinator import revive
 from smr_notebook.control.ledger import Ledger
@@ -20,7 +20,7 @@ from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.plans import read_plan
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import failures_so_far
-from smr_notebook.errors import JobNotFoundError, ObjectNotFoundError, PlatformError, SmrError, ThrottledError
+from smr_notebook.errors import JobNotFoundError, ObjectNotFoundError, PlatformError, ServiceError, SmrError, StoreError, ThrottledError
 from smr_notebook.model import JobState, Manifest, Part
 from smr_notebook.outcome_errors import error_of
 from smr_notebook.ports import Backend
@@ -28,6 +28,10 @@ from smr_notebook.standing import FailedAttempt, Outcome, PhaseProgress, Progres
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_PATIENCE: Final = 60.0
+"""Seconds that a platform may be out of reach before whoever watches a job gives up."""
 
 
 class PlanWarning(UserWarning):
@@ -93,21 +97,31 @@ class Job:
 
         Raises:
             JobNotFoundError: The job was removed meanwhile.
+            StoreError, ServiceError: The platform could not be reached for a minute. The job goes on.
         """
         clock = self._backend.clock
         shortest, longest = self._backend.poll
         pause, painted, started = shortest, float("-inf"), clock.now()
+        heard = started
         shown: Progress | None = None
         while True:
-            progress, now = self.status(), clock.now()
-            self._warn(progress)
-            ended = progress.state.ended or (timeout is not None and now - started >= timeout)
-            if ended or (progress != shown and now - painted >= interval):
-                paint(progress)
-                shown, painted = progress, now
-            if ended:
-                return progress
-            self._keep_alive(progress, now)
+            now = clock.now()
+            try:
+                progress = self.status()
+                ended = progress.state.ended or (timeout is not None and now - started >= timeout)
+                if not ended:
+                    self._keep_alive(progress, now)
+            except (StoreError, ServiceError):
+                if now - heard >= _PATIENCE or (timeout is not None and now - started >= timeout):
+                    raise
+            else:
+                heard = now
+                self._warn(progress)
+                if ended or (progress != shown and now - painted >= interval):
+                    paint(progress)
+                    shown, painted = progress, now
+                if ended:
+                    return progress
             clock.sleep(pause)
             pause = min(longest, pause * 1.5)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,11 @@ from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.config import Settings
 from smr_notebook.control.ledger import list_jobs
 from smr_notebook.environment import environment
-from smr_notebook.errors import CombinerLawError, JobNotFoundError, ServiceError, ThrottledError
+from smr_notebook.errors import CombinerLawError, JobNotFoundError, ServiceError, StoreError, ThrottledError
 from smr_notebook.model import Policy
-from smr_notebook.ports import Backend, ServiceLimits
+from smr_notebook.ports import Backend, Clock, Row, ServiceLimits, Table
 from smr_notebook.session import Session
+from smr_notebook.standing import Progress
 
 
 @dataclass
@@ -72,6 +73,44 @@ def test_a_job_that_is_refused_at_first_is_started_by_who_watches_it(session: Se
     assert [entry.job for entry in list_jobs(session.backend.table)] == [job.id]
     assert not job.watch(lambda _: None, timeout=60.0).state.ended
     assert service.calls
+
+
+class Outage:
+    """A table that cannot be reached for a while: a port like any other."""
+
+    def __init__(self, table: Table, clock: Clock, *, begins: float, ends: float) -> None:
+        self._table, self._clock, self._begins, self._ends = table, clock, begins, ends
+
+    def _reached(self) -> Table:
+        if self._begins <= self._clock.now() < self._ends:
+            raise StoreError("nobody answers")
+        return self._table
+
+    def get(self, group: str, key: str) -> Row | None:
+        return self._reached().get(group, key)
+
+    def put(self, group: str, key: str, value: bytes, *, expect: int) -> Row:
+        return self._reached().put(group, key, value, expect=expect)
+
+    def query(self, group: str, prefix: str = "") -> list[Row]:
+        return self._reached().query(group, prefix)
+
+    def delete_group(self, group: str) -> None:
+        self._reached().delete_group(group)
+
+
+def watched_through(session: Session, *, seconds: float) -> Progress:
+    job = session.map_reduce(pairs, sum, [1, 2, 3])
+    backend, now = session.backend, session.backend.clock.now()
+    table = Outage(backend.table, backend.clock, begins=now + 5, ends=now + 5 + seconds)
+    outside = Session(settings=session.settings, backend=replace(backend, table=table))
+    return outside.attach(job.id).watch(lambda _: None, timeout=300.0)
+
+
+def test_who_watches_outlasts_a_platform_that_is_out_of_reach_for_a_while(session: Session) -> None:
+    assert not watched_through(session, seconds=50.0).state.ended
+    with pytest.raises(StoreError, match="nobody answers"):
+        watched_through(session, seconds=70.0)
 
 
 def test_what_cannot_be_submitted_leaves_nothing_behind(session: Session, service: Service) -> None:
