@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from smr_notebook.errors import SmrError
     from smr_notebook.face import aggregate, attach, jobs, map_frames, map_reduce, plan, use
     from smr_notebook.job import Job, PlanWarning
+    from smr_notebook.left_out import LeftOutWarning
     from smr_notebook.session import Session
 
 __all__ = [
     "Job",
+    "LeftOutWarning",
     "PlanWarning",
     "Session",
     "SmrError",
@@ -58,6 +60,7 @@ __all__ = [
 
 _HOMES: Final = {
     "Job": "job",
+    "LeftOutWarning": "left_out",
     "PlanWarning": "job",
     "Session": "session",
     "SmrError": "errors",

@@ -19,6 +19,7 @@ import platformdirs
 
 from smr_notebook.errors import ConfigError
 from smr_notebook.model import Sorting
+from smr_notebook.tolerance import DEFAULT_COUNT, DEFAULT_SHARE, STRICT, OnError, Tolerance
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", re.IGNORECASE)
@@ -138,6 +139,47 @@ def read_dollars(value: object) -> float:
     if not 0 <= amount < float("inf"):
         raise ValueError("not an amount")
     return amount
+
+
+def read_tolerance(on_error: object, max_bad: object = None) -> Tolerance:
+    """Return what `on_error` and `max_bad` mean.
+
+    Args:
+        on_error: `fail`, `skip` or `collect`.
+        max_bad: A share from 0 to 1 (`0.001`, or `0.1%` as text), or a whole number of records; `None` for the default.
+
+    Raises:
+        ConfigError: It is anything else.
+    """
+    words = [word.value for word in OnError]
+    if on_error not in words:
+        raise ConfigError(f"on_error must be one of {', '.join(map(repr, words))}; got {on_error!r}.")
+    chosen = OnError(str(on_error))
+    if max_bad is None:
+        return Tolerance(chosen, DEFAULT_SHARE, DEFAULT_COUNT) if chosen is not OnError.FAIL else STRICT
+    if chosen is OnError.FAIL:
+        raise ConfigError(f"max_bad={max_bad!r} needs on_error='skip' or 'collect': with 'fail', nothing is left out.")
+    share, count = read_bad(max_bad)
+    return Tolerance(chosen, share, count)
+
+
+def read_bad(value: object) -> tuple[float, int]:
+    """Return the share, or the number, that `max_bad` means; the other is zero.
+
+    Raises:
+        ConfigError: It is anything else.
+    """
+    try:
+        if isinstance(value, str):
+            text = value.strip().replace("_", "").replace(",", "")
+            value = float(text[:-1]) / 100 if text.endswith("%") else int(text) if text.isdecimal() else float(text)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return 0.0, value
+        if isinstance(value, float) and 0 <= value <= 1:
+            return value, 0
+    except ValueError:
+        pass
+    raise ConfigError(f"max_bad must be a share of the records such as 0.001, or a whole number of them such as 100; got {value!r}.")
 
 
 _READERS: dict[str, tuple[Callable[[object], Any], str]] = {

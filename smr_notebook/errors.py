@@ -23,6 +23,7 @@
     │   ├── BudgetExceededError                it would cost more than it may
     │   ├── WorkerLostError                    attempts died or fell silent
     │   ├── ConservationError                  the sums differ: there is no answer
+    │   ├── TooManyBadError                    more was left out than may be
     │   └── JobCancelled (KeyboardInterrupt)
     ├── JobNotFoundError (LookupError)
     ├── ResultTooLargeError (MemoryError)
@@ -157,6 +158,10 @@ class WorkerLostError(JobError):
 
 class ConservationError(JobError):
     """What went in is not what came out: the job has no answer rather than a wrong one."""
+
+
+class TooManyBadError(JobError):
+    """More records, or groups, failed than `max_bad` lets the job leave out."""
 
 
 class JobCancelled(JobError, KeyboardInterrupt):  # noqa: N818 - an interrupt, not an error: it is what ■ asks for

@@ -21,7 +21,8 @@ from smr_notebook.control.plans import read_plan
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import failures_so_far
 from smr_notebook.errors import JobNotFoundError, ObjectNotFoundError, PlatformError, ServiceError, SmrError, StoreError, ThrottledError
-from smr_notebook.model import JobState, Manifest, Part
+from smr_notebook.left_out import LeftOutWarning, bad_records, commits_of, frame_of, sentence
+from smr_notebook.model import JobState, Manifest, Part, Plan
 from smr_notebook.outcome_errors import error_of
 from smr_notebook.ports import Backend
 from smr_notebook.standing import FailedAttempt, Outcome, PhaseProgress, Progress
@@ -201,6 +202,38 @@ class Job:
             return outcome.failures
         return failures_so_far(self._ledger.snapshot())
 
+    # ------------------------------------------------------------ what was left out
+
+    @property
+    def bad(self) -> pd.DataFrame:
+        """Wait for the end, and return what the job left out, as `on_error` asked for: a row for each record and each group.
+
+        Columns: `object`, `offset` (in bytes), `record` (the line itself, or a `repr`; of a group, its key), `error`, `number` (of the
+        record in its task's split, or of the group in its partition, from 1), `function` (`read`, `map` or `reduce`), `task`, `line`
+        (of the code).
+        With `on_error="skip"`, some of each task; of a failed job, what the tasks that ended have left out.
+
+        Raises:
+            CorruptObjectError: What was told is not what was written.
+        """
+        self._outcome()
+        plan = self._told_plan()
+        return frame_of(bad_records(commits_of(plan, self._backend.objects, self._ledger), self._backend.objects) if plan else ())
+
+    def _told_plan(self) -> Plan | None:
+        """Return the plan of a job that may have left something out; `None` if it cannot, or was never planned."""
+        try:
+            plan = read_plan(self._backend.objects, self.id)
+        except ObjectNotFoundError:
+            return None
+        return plan if plan.tolerance.tolerant else None
+
+    def _warn_of_left_out(self) -> None:
+        plan = self._told_plan()
+        told = sentence(plan, commits_of(plan, self._backend.objects, self._ledger)) if plan else ""
+        if told:
+            warnings.warn(told, LeftOutWarning, stacklevel=_frames_of_ours())
+
     # ------------------------------------------------------------ the result
 
     def _manifest(self) -> Manifest:
@@ -215,6 +248,9 @@ class Job:
     def result(self) -> pd.DataFrame:
         """Wait, and return the result: a DataFrame with the columns key and value, in key order.
 
+        Warns:
+            LeftOutWarning: Something was left out, as `on_error` asked for: see `bad`.
+
         Raises:
             JobError: The job failed, or was cancelled.
             ResultTooLargeError: The result exceeds the session's `result_limit`; the message says what to do.
@@ -222,13 +258,17 @@ class Job:
         """
         from smr_notebook.dataflow.results import load_frame  # noqa: PLC0415 - workers import this module, and must not import pandas
 
-        return load_frame(self._backend.objects, self.parts(), limit_bytes=self._result_limit)
+        parts = self.parts()
+        self._warn_of_left_out()
+        return load_frame(self._backend.objects, parts, limit_bytes=self._result_limit)
 
     def head(self, rows: int = 5) -> pd.DataFrame:
         """Wait, and return the first rows of the result in key order, without reading all of it."""
         from smr_notebook.dataflow.results import head_frame  # noqa: PLC0415 - as in `result`
 
-        return head_frame(self._backend.objects, self.parts(), rows)
+        parts = self.parts()
+        self._warn_of_left_out()
+        return head_frame(self._backend.objects, parts, rows)
 
     def scan(self) -> Iterator[pd.DataFrame]:
         """Wait, and yield the result piece by piece, each of bounded size: for results that do not fit in memory.
@@ -237,7 +277,9 @@ class Job:
         """
         from smr_notebook.dataflow.results import iter_frames  # noqa: PLC0415 - as in `result`
 
-        return iter_frames(self._backend.objects, self.parts())
+        parts = self.parts()
+        self._warn_of_left_out()
+        return iter_frames(self._backend.objects, parts)
 
     def __repr__(self) -> str:
         progress = self.status()

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from smr_notebook.tolerance import STRICT, BadFile, Tolerance
 from smr_notebook.usage import Cost, Rates, Usage
 
 
@@ -290,6 +291,7 @@ class Plan:
         sorting: What is sorted.
         bounds: Where the keys are cut into ranges when they are sorted: the encoding of the first key of each range but the first.
         reading: What is said of the format besides its name.
+        tolerance: What may be left out.
     """
 
     job: str
@@ -314,6 +316,7 @@ class Plan:
     sorting: Sorting = UNSORTED
     bounds: tuple[bytes, ...] = ()
     reading: Reading = PLAINLY
+    tolerance: Tolerance = STRICT
 
     def tasks(self, phase: Phase) -> int:
         """Number of tasks of a phase."""
@@ -361,6 +364,9 @@ class Numbers:
         pairs_in: Pairs that `map` emitted; for a reduce task, pairs of the groups handed to `reduce`.
         pairs_out: Pairs written to the exchange (less than `pairs_in` only with a combiner); rows written to parts.
         resident_bytes: Resident memory of the worker at the last look; 0 when never looked at.
+        records_bad: Records left out (map); groups left out (reduce).
+        pairs_bad: For a reduce task, pairs of the groups left out.
+        bad_sample: What is said of the first record or group left out, at most 300 characters; empty if none was.
     """
 
     bytes_read: int = 0
@@ -369,6 +375,9 @@ class Numbers:
     pairs_in: int = 0
     pairs_out: int = 0
     resident_bytes: int = 0
+    records_bad: int = 0
+    pairs_bad: int = 0
+    bad_sample: str = ""
 
     def __add__(self, other: Numbers) -> Numbers:
         return Numbers(
@@ -378,6 +387,9 @@ class Numbers:
             self.pairs_in + other.pairs_in,
             self.pairs_out + other.pairs_out,
             max(self.resident_bytes, other.resident_bytes),
+            self.records_bad + other.records_bad,
+            self.pairs_bad + other.pairs_bad,
+            self.bad_sample or other.bad_sample,
         )
 
 
@@ -568,6 +580,7 @@ class Leg:
         part: See above.
         checksum: See above.
         groups: See above.
+        bad: Where it tells what it left out; `None` if that is nothing.
     """
 
     id: AttemptId
@@ -581,6 +594,7 @@ class Leg:
     part: Part | None = None
     checksum: int = 0
     groups: int = 0
+    bad: BadFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -598,6 +612,7 @@ class Commit:
         checksum: For a reduce task, the sum over the pairs that `reduce` was given of the hash of their key.
         groups: For a reduce task, distinct keys.
         usage: What the chosen attempt used.
+        bad: Where the attempts of all legs tell what they left out.
     """
 
     id: AttemptId
@@ -610,6 +625,7 @@ class Commit:
     checksum: int = 0
     groups: int = 0
     usage: Usage = field(default_factory=Usage)
+    bad: tuple[BadFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

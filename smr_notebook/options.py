@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from smr_notebook.config import Settings, parse_size, read_dollars
+from smr_notebook.config import Settings, parse_size, read_dollars, read_tolerance
 from smr_notebook.control.naming import classify
 from smr_notebook.control.planning import Request
 from smr_notebook.dataflow.aggregates import Aggregation
@@ -29,6 +29,8 @@ class Options:
     name: str = ""
     retries: int | None = None
     max_cost: float | None = None
+    on_error: str = "fail"
+    max_bad: float | None = None
 
 
 def request_of(program: Program, input: object, options: Options, *, settings: Settings, policy: Policy) -> Request:
@@ -59,6 +61,7 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
         policy=policy if options.retries is None else replace(policy, retries=options.retries),
         max_cost=settings.max_cost if options.max_cost is None else _dollars(options.max_cost),
         reading=told.reading if told else PLAINLY,
+        tolerance=read_tolerance(options.on_error, options.max_bad),
     )
 
 

@@ -109,6 +109,8 @@ class Session:
         retries: int | None = None,
         max_cost: float | None = None,
         sort: str | Sequence[str] | None = None,
+        on_error: str = "fail",
+        max_bad: float | None = None,
         wait: Literal[False] = False,
     ) -> Job: ...
 
@@ -127,6 +129,8 @@ class Session:
         retries: int | None = None,
         max_cost: float | None = None,
         sort: str | Sequence[str] | None = None,
+        on_error: str = "fail",
+        max_bad: float | None = None,
         wait: Literal[True],
     ) -> pd.DataFrame: ...
 
@@ -144,6 +148,8 @@ class Session:
         retries: int | None = None,
         max_cost: float | None = None,
         sort: str | Sequence[str] | None = None,
+        on_error: str = "fail",
+        max_bad: float | None = None,
         wait: bool = False,
     ) -> Job | pd.DataFrame:
         """Submit a job, and return at once.
@@ -164,10 +170,14 @@ class Session:
             max_cost: US dollars that the job may cost where it costs anything: above that it does not start, and launches nothing more.
             sort: `keys`: the partitions are ranges of keys, and the parts, one after another, are in key order; also without `reduce`.
                 `values`: `reduce` gets the values of a group in ascending order. Both: `keys,values`, or a list of the two.
+            on_error: What becomes of a record that cannot be read or mapped, and of a group that cannot be reduced: `fail`: the job fails.
+                `skip`: it is left out and counted, and `Job.bad` shows some. `collect`: the same, and `Job.bad` shows all.
+            max_bad: How many may be left out: a share such as 0.001, or a whole number; 1 %, but 10 in any case, if not given.
             wait: Return the DataFrame instead of the job.
 
         Warns:
             PlanWarning: Objects are empty, or what the functions captured is large.
+            LeftOutWarning: With `wait=True`: something was left out.
 
         Raises:
             InputError: The input is missing, empty, mixed or unreadable.
@@ -175,7 +185,7 @@ class Session:
             EnvironmentMismatchError: The workers have another Python or other packages.
             JobError: With `wait=True`: the job failed.
         """
-        options = Options(combine, format, reducers, split_size, name, retries, max_cost)
+        options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad)
         program = program_of_pairs(map, reduce, combine, read_sorting(sort))
         job = self._submit(self._request(program, input, options=options))
         return job.result() if wait else job
@@ -194,6 +204,8 @@ class Session:
         retries: int | None = None,
         max_cost: float | None = None,
         sort: str | Sequence[str] | None = None,
+        on_error: str = "fail",
+        max_bad: float | None = None,
     ) -> PlannedJob:
         """Return what `map_reduce` would do with the same arguments; nothing is stored, and nothing runs but what planning tries here.
 
@@ -204,7 +216,7 @@ class Session:
         """
         if isinstance(input, Iterator):
             raise PlanError(f"Planning would consume the {type(input).__name__}. Pass a list, or submit the job.")
-        options = Options(combine, format, reducers, split_size, name, retries, max_cost)
+        options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad)
         program = program_of_pairs(map, reduce, combine, read_sorting(sort))
         return self._plan(self._request(program, input, options=options), job="dry-run", store=MemoryStore())
 

@@ -80,6 +80,11 @@ class PhaseProgress:
     numbers: Numbers = field(default_factory=Numbers)
     slowest: float = 0.0
 
+    @property
+    def bad(self) -> int:
+        """How many records, or groups, were left out so far."""
+        return self.numbers.records_bad
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:

@@ -104,6 +104,7 @@ def _store_request(backend: Backend, job: str, request: Request) -> _Begun:
         max_cost=request.max_cost,
         warnings=bundle.report.warnings,
         reading=request.reading,
+        tolerance=request.tolerance,
     )
     write_code(backend.objects, job, bundle.data)
     write_request(backend.objects, job, stored)

@@ -23,6 +23,7 @@ from smr_notebook.control.metering import Spending
 from smr_notebook.errors import StoreError
 from smr_notebook.model import AttemptId, AttemptState, Commit, Failure, Leg, Numbers, Part, Position, Receipt
 from smr_notebook.ports import Clock
+from smr_notebook.tolerance import BadFile
 from smr_notebook.usage import Tally
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class Output:
     checksum: int = 0
     groups: int = 0
     position: Position | None = None
+    bad: BadFile | None = None
 
 
 class Claim:
@@ -120,6 +122,7 @@ class Claim:
             checksum=(sum(leg.checksum for leg in legs) + output.checksum) % 2**64,
             groups=sum(leg.groups for leg in legs) + output.groups,
             usage=self._report(numbers).usage,
+            bad=tuple(bad for bad in (*(leg.bad for leg in legs), output.bad) if bad is not None),
         )
         standing = persist(self._clock, lambda: self._ledger.commit(offered))
         return standing.id == offered.id and standing.owner == offered.owner
@@ -143,6 +146,7 @@ class Claim:
             part=output.part,
             checksum=output.checksum,
             groups=output.groups,
+            bad=output.bad,
         )
         standing = persist(self._clock, lambda: self._ledger.put_leg(offered))
         return standing.id == offered.id and standing.owner == offered.owner

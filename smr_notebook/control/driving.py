@@ -146,4 +146,5 @@ def _request(stored: StoredRequest, code: bytes, *, planner: str, samples: bool)
         samples=samples,
         warnings=stored.warnings,
         reading=stored.reading,
+        tolerance=stored.tolerance,
     )

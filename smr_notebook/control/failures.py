@@ -21,6 +21,7 @@ from types import TracebackType
 
 import cloudpickle
 
+from smr_notebook.dataflow.bad_records import Told
 from smr_notebook.dataflow.code import Sources
 from smr_notebook.dataflow.functions import CodePlace, UserCodeError
 from smr_notebook.errors import InputError, PairShapeError, PlatformError
@@ -66,6 +67,18 @@ def describe(error: BaseException, sources: Sources) -> Failure:
         return Failure(FailureKind.USER, type(error).__name__, f"the function ended its process: {error}", frames=frames)
     place = "" if isinstance(error, PlatformError) else _place(error)  # these say where, in words
     return Failure(FailureKind.SYSTEM, type(error).__name__, _message(error) + _advice(error) + place, pickled=_pickled(error))
+
+
+def tell_of(error: BaseException, sources: Sources) -> Told:
+    """Return what is to be said of an exception that cost a record or a group, and no attempt: much less, because there may be many.
+
+    Args:
+        error: What was raised.
+        sources: As of `describe`.
+    """
+    frames = () if isinstance(error, InputError) else _frames(error.__traceback__, sources) or _frames(_behind(error), sources)
+    place = f"{frames[-1].label}, line {frames[-1].line}: {frames[-1].text}" if frames else ""
+    return Told(f"{type(error).__name__}: {_message(error)}", place)
 
 
 def _advice(error: BaseException) -> str:

@@ -74,6 +74,10 @@ class Layout:
         """What all keys of one attempt begin with, without the slash that follows."""
         return f"{self.root}{attempt}"
 
+    def bad(self, attempt: AttemptId) -> str:
+        """What one attempt left out. It stands beside the phases, because it outlives the data of the map phase."""
+        return f"{self.root}bad/{attempt.task.phase}-{attempt.task.number:06d}-{attempt.number:03d}"
+
     def manifest(self, phase: Phase) -> str:
         """The sealed manifest of a phase."""
         return f"{self.root}manifest/{phase}"

@@ -28,6 +28,7 @@ from smr_notebook.environment import PACKAGES
 from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, PlanError
 from smr_notebook.model import PLAINLY, Environment, Plan, Policy, Reading, Split
 from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore, ServiceLimits
+from smr_notebook.tolerance import STRICT, Tolerance
 
 PARTITION_BYTES = 64 * 2**20
 """Input bytes for each partition when the user names no number."""
@@ -71,6 +72,7 @@ class Request:
         samples: Whether records may be mapped for an estimate alone.
         warnings: What the user should know of already.
         reading: What is said of the format besides its name.
+        tolerance: What may be left out.
     """
 
     program: Program
@@ -86,6 +88,7 @@ class Request:
     samples: bool = True
     warnings: tuple[str, ...] = ()
     reading: Reading = PLAINLY
+    tolerance: Tolerance = STRICT
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +229,7 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         max_cost=request.max_cost,
         sorting=program.sorting,
         reading=source.reading,
+        tolerance=request.tolerance,
     )
     return _estimated(_ranged(plan, code, source, backend, store=store), sample, slots=slots), splits
 
@@ -241,7 +245,7 @@ def _planned_input(request: Request, backend: Backend, *, job: str, store: Objec
         split_size=request.split_size,
         slots=slots,
         per_slot=request.program.splits_per_worker,
-        reading=request.reading,
+        reading=replace(request.reading, tolerant=request.tolerance.tolerant),
     )
 
 

@@ -22,6 +22,7 @@ from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
 from smr_notebook.model import PLAINLY, Plan, Policy, Reading, Split
 from smr_notebook.ports import ObjectStore
+from smr_notebook.tolerance import STRICT, Tolerance
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class StoredRequest:
         max_cost: US dollars that the job may cost; 0 for any.
         warnings: What the user should know of already.
         reading: What is said of the format besides its name.
+        tolerance: What may be left out.
     """
 
     patterns: tuple[str, ...]
@@ -60,6 +62,7 @@ class StoredRequest:
     stored: StoredInput | None = None
     warnings: tuple[str, ...] = ()
     reading: Reading = PLAINLY
+    tolerance: Tolerance = STRICT
 
 
 _REQUEST: Final = msgspec.json.Decoder(StoredRequest)

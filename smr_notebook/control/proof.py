@@ -2,20 +2,24 @@
 
 The law, in the order a record travels:
 
-* **Map.** Each task maps as many records as it read. All tasks together read the bytes that were planned, and the records
-  where their number is known. A pair that `map` emitted is written, unless a combiner stands in between; what was written is
-  what the receipt says, and the receipts together are what the partitions hold.
+* **Map.** Each task maps as many records as it read, but for those that it left out. All tasks together read the bytes that were
+  planned, and the records where their number is known. A pair that `map` emitted is written, unless a combiner stands in between; what
+  was written is what the receipt says, and the receipts together are what the partitions hold.
 * **Reduce.** Each task reads as many pairs as its partition holds, hands on to `reduce` the same sum of hashes, and reduces
-  each group that it formed.
+  each group that it formed, but for those that it left out.
+* **What is left out** is none unless the plan is tolerant, is told as far as the plan says, and is no more than may be.
 * **Parts.** The rows of the files are the rows that the task counted.
 
-A difference is a `ConservationError` that names the sum, both numbers, and the task or partition.
+A difference is a `ConservationError` that names the sum, both numbers, and the task or partition. Too much that is left out is a
+`TooManyBadError`.
 """
 
 from __future__ import annotations
 
+from smr_notebook.control.tolerances import check_tolerance
 from smr_notebook.errors import ConservationError
 from smr_notebook.model import Commit, Manifest, Phase, Plan, TaskId
+from smr_notebook.tolerance import OnError
 
 
 def check_map(plan: Plan, manifest: Manifest) -> None:
@@ -23,11 +27,14 @@ def check_map(plan: Plan, manifest: Manifest) -> None:
 
     Raises:
         ConservationError: A sum differs.
+        TooManyBadError: More was left out than may be.
     """
     _tasks_are_complete(plan, manifest)
     for commit in manifest.commits:
         numbers, who = commit.numbers, _task(commit)
-        _same(plan, f"records mapped by {who}", numbers.records_mapped, numbers.records_read, "records it read")
+        met = numbers.records_mapped + numbers.records_bad
+        _same(plan, f"records mapped{_or_left_out(plan)} by {who}", met, numbers.records_read, "records it read")
+        _left_out_is_told(plan, commit)
         if not plan.combine:
             _same(plan, f"pairs written by {who}", numbers.pairs_out, numbers.pairs_in, "pairs that map emitted")
         if plan.reducers:
@@ -41,6 +48,7 @@ def check_map(plan: Plan, manifest: Manifest) -> None:
     if plan.reducers:
         _same(plan, "partitions in the index", len(manifest.partition_pairs), plan.reducers, "partitions planned")
         _same(plan, "pairs in all partitions", sum(manifest.partition_pairs), manifest.totals.pairs_out, "pairs written by all map tasks")
+    check_tolerance(plan, Phase.MAP, manifest.totals)
 
 
 def check_reduce(plan: Plan, mapped: Manifest, reduced: Manifest) -> None:
@@ -48,15 +56,19 @@ def check_reduce(plan: Plan, mapped: Manifest, reduced: Manifest) -> None:
 
     Raises:
         ConservationError: A sum differs.
+        TooManyBadError: More was left out than may be.
     """
     _tasks_are_complete(plan, reduced)
     for partition, commit in enumerate(reduced.commits):
         numbers, who = commit.numbers, f"partition {partition}"
         _same(plan, f"pairs reduced in {who}", numbers.pairs_in, mapped.partition_pairs[partition], "pairs mapped into it")
         _same(plan, f"checksum of the pairs reduced in {who}", commit.checksum, mapped.partition_checksums[partition], "of those mapped")
-        _same(plan, f"groups reduced in {who}", numbers.records_mapped, numbers.records_read, "groups formed")
+        met = numbers.records_mapped + numbers.records_bad
+        _same(plan, f"groups reduced{_or_left_out(plan)} in {who}", met, numbers.records_read, "groups formed")
+        _left_out_is_told(plan, commit)
         _same(plan, f"groups counted in {who}", commit.groups, numbers.records_read, "groups formed")
         _part_is_whole(plan, commit)
+    check_tolerance(plan, Phase.REDUCE, reduced.totals)
 
 
 def proof_line(plan: Plan, mapped: Manifest, reduced: Manifest | None) -> str:
@@ -68,11 +80,15 @@ def proof_line(plan: Plan, mapped: Manifest, reduced: Manifest | None) -> str:
         reduced: The manifest of its reduce phase, or `None` when it has none.
     """
     totals = mapped.totals
-    line = f"{_count(plan.maps, 'split')} · {_count(totals.records_read, 'record')} read = mapped"
+    line = f"{_count(plan.maps, 'split')} · {_count(totals.records_read, 'record')} read = "
+    line += f"{totals.records_mapped:,} mapped + {totals.records_bad:,} left out" if totals.records_bad else "mapped"
     if reduced is None:
         return f"{line} · {_count(totals.pairs_in, 'pair')} = kept"
-    line = f"{line} · {_count(reduced.groups, 'group')} · {_count(totals.pairs_in, 'pair')}"
-    return f"{line} → {totals.pairs_out:,} combined = reduced" if plan.combine else f"{line} = reduced"
+    groups, bad, pairs = _count(reduced.groups, "group"), reduced.totals.records_bad, reduced.totals.pairs_bad
+    groups += f" = {reduced.totals.records_mapped:,} reduced + {bad:,} left out" if bad else ""
+    line = f"{line} · {groups} · {_count(totals.pairs_in, 'pair')}"
+    line += f" → {totals.pairs_out:,} combined" if plan.combine else ""
+    return f"{line} = {reduced.totals.pairs_in - pairs:,} reduced + {pairs:,} left out" if bad else f"{line} = reduced"
 
 
 def _tasks_are_complete(plan: Plan, manifest: Manifest) -> None:
@@ -88,6 +104,19 @@ def _part_is_whole(plan: Plan, commit: Commit) -> None:
     who = _task(commit)
     _same(plan, f"rows in the part of {who}", commit.part.rows if commit.part else -1, commit.numbers.pairs_out, "rows it wrote")
     _same(plan, f"number of the part of {who}", commit.part.number if commit.part else -1, commit.id.task.number, "number of the task")
+
+
+def _left_out_is_told(plan: Plan, commit: Commit) -> None:
+    """Check that what a task left out may be left out, and that all of it is told, or some."""
+    told, bad, who = sum(file.rows for file in commit.bad), commit.numbers.records_bad, _task(commit)
+    if not plan.tolerance.tolerant:
+        _same(plan, f"left out by {who}", bad, 0, "to be left out")
+    if plan.tolerance.on_error is OnError.COLLECT or not bad or not told or told > bad:
+        _same(plan, f"left out and told by {who}", told, bad, "left out")
+
+
+def _or_left_out(plan: Plan) -> str:
+    return " or left out" if plan.tolerance.tolerant else ""
 
 
 def _same(plan: Plan, what: str, found: int, expected: int, against: str) -> None:

@@ -12,6 +12,7 @@ Rules of this module:
 * A job that fails or is cancelled launches nothing, stops what lives, and then ends.
 * In-flight work is capped, because a call beyond what the service runs and queues would count as lost; it grows as the service does.
 * Nothing is launched that, with all that is in flight, would take the job above its `max_cost`.
+* A job that will leave out more than it may ends as soon as that is clear.
 * Nothing goes on for ever: a job has an absolute end, and its coordinators are counted.
 """
 
@@ -27,6 +28,7 @@ from types import MappingProxyType
 
 from smr_notebook.control.costs import price_of_attempt, spent
 from smr_notebook.control.row_keys import pages_of, tasks_on
+from smr_notebook.control.tolerances import too_many_bad
 from smr_notebook.control.verdicts import cancelled_outcome, failed_outcome, out_of_tries
 from smr_notebook.errors import BudgetExceededError, JobTimeoutError
 from smr_notebook.model import Attempt, AttemptId, AttemptState, Capacity, Failure, FailureKind, JobState, Phase, Plan, TaskId
@@ -124,7 +126,7 @@ def decide(
     complete = _done(snapshot, phase) == plan.tasks(phase)
     in_flight = len(live) + len(entrusted)
     affordable = math.inf if complete else _affordable(plan, snapshot, phase, in_flight=in_flight)
-    ending = _ending(plan, snapshot, begun, now)
+    ending = _ending(plan, snapshot, begun, now) or too_many_bad(plan, snapshot, phase, now=now)
     if ending is None and not in_flight and affordable < 1:
         ending = _too_dear(plan, snapshot, phase, now)
     if ending is not None:

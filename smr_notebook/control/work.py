@@ -10,15 +10,19 @@ Rules of this module:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 from smr_notebook.control.attempts import Output
+from smr_notebook.control.failures import tell_of
 from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.plans import read_code, read_plan, read_split_page, split_of
+from smr_notebook.dataflow.bad_records import BadRecords
+from smr_notebook.dataflow.code import Sources
 from smr_notebook.dataflow.exchange import ObjectExchange
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.mapping import run_map, run_map_to_part
@@ -32,6 +36,7 @@ from smr_notebook.dataflow.reducing import run_reduce
 from smr_notebook.errors import CorruptObjectError
 from smr_notebook.model import AttemptId, Manifest, Phase, Plan, Position, Split
 from smr_notebook.ports import Backend, ObjectStore, Table
+from smr_notebook.tolerance import OnError
 
 _JOBS = 2  # a worker runs one job; a service of threads may run two at a time
 _PAGES = 8
@@ -58,6 +63,7 @@ class Task:
         scratch: Folder on the local disk for files without a name.
         room: Memory that it may take.
         after: Where the legs before this attempt ended, or `None`.
+        sources: Labels and texts of the files that travelled with the code.
     """
 
     backend: Backend
@@ -68,6 +74,7 @@ class Task:
     scratch: Path
     room: Room
     after: Position | None = None
+    sources: Sources = field(default_factory=Sources)
 
 
 @lru_cache(maxsize=_JOBS)
@@ -102,16 +109,27 @@ def perform(task: Task) -> Output:
         StoreError: The store cannot be reached.
     """
     keep_freed()
-    if task.attempt.task.phase is Phase.REDUCE:
-        return _reduce(task)
-    return _map(task) if task.plan.reducers else _map_to_part(task)
+    work = _reduce if task.attempt.task.phase is Phase.REDUCE else _map if task.plan.reducers else _map_to_part
+    return _leaving_out(task, work) if task.plan.tolerance.tolerant else work(task)
+
+
+def _leaving_out(task: Task, work: Callable[[Task], Output]) -> Output:
+    """Do the work, and store what it left out."""
+    everything = task.plan.tolerance.on_error is OnError.COLLECT
+    tell = partial(tell_of, sources=task.sources)
+    bad = task.meter.bad = BadRecords(tell, everything=everything, scratch=task.scratch, in_memory=_spooled(task))
+    try:
+        output = work(task)
+        return replace(output, bad=bad.store(task.backend.objects, Layout(task.plan.job).bad(task.attempt)))
+    finally:
+        bad.close()
 
 
 def _map(task: Task) -> Output:
     exchange = ObjectExchange(task.backend.objects, Layout(task.plan.job).folder, scratch=task.scratch, in_memory=_spooled(task))
     mapped = run_map(
         task.program.emitter(_input(task), meter=task.meter, batch_bytes=task.room.budget // 16),
-        task.program.combiner(),
+        task.program.combiner(tolerant=task.plan.tolerance.tolerant),
         exchange.writer(task.attempt, task.plan.reducers),
         partitioner=partitioner_of(task.plan.reducers, task.plan.bounds if task.plan.sorting.keys else None),
         meter=task.meter,

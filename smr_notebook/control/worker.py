@@ -286,7 +286,7 @@ def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sou
         program, texts = load_program(loaded.code)
         sources.update(texts)
         room = room_of(loaded.plan.budget, bare=_bare_bytes(job), resident=resident_bytes)
-        output = perform(Task(backend, loaded.plan, program, mine.id, meter, Path(gettempdir()), room, after=mine.after))
+        output = perform(Task(backend, loaded.plan, program, mine.id, meter, Path(gettempdir()), room, mine.after, sources))
     deliver(backend, job, mine, output, numbers=meter.numbers(resident_bytes()))
 
 
@@ -308,6 +308,8 @@ def deliver(backend: Backend, job: str, mine: Claim, output: Output, *, numbers:
     if state is AttemptState.STOPPED and not backend.expires:
         with suppress(PlatformError):
             backend.objects.delete_prefix(Layout(job).attempt(mine.id) + "/")
+            if output.bad is not None:
+                backend.objects.delete_prefix(output.bad.key)
 
 
 def _check_environment(plan: Plan, here: Environment) -> None:

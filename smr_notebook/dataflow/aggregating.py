@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from smr_notebook.dataflow.blocks import GroupBlock
-from smr_notebook.dataflow.columns import Column, concat_columns
+from smr_notebook.dataflow.columns import Column, concat_columns, encode_values
 from smr_notebook.dataflow.folds.segments import GroupError, Indices, Segments
 from smr_notebook.dataflow.folds.steps import Fold
 from smr_notebook.dataflow.functions import UserCodeError, short_repr
@@ -40,11 +40,27 @@ WriteResults = Callable[[KeyColumn, Column], None]
 
 _WORTHWHILE: Final = 0.8
 _EXACT: Final = 1 << 53
+_NUMBERS: Final = frozenset({bool, int, float, type(None)})
 
 
 def write_columns(sink: ColumnSink, keys: KeyColumn, results: Column) -> None:
     """Write finished groups as rows of key and value."""
     sink.add_columns(key_values(keys), results, ordered=True)
+
+
+def check_values_for(fold: Fold, values: list[Any]) -> None:
+    """Refuse values that cannot be aggregated, each by itself, quickly where all are numbers.
+
+    Raises:
+        Exception: What is wrong with one of them.
+    """
+    if set(map(type, values)) <= _NUMBERS:
+        return
+    prepared = fold.prepare(encode_values(values))
+    try:
+        fold.begin(Segments(prepared, np.arange(len(prepared) + 1, dtype=np.int64)))
+    except GroupError as error:
+        raise error.__cause__ or error from None
 
 
 class FoldCombiner:

@@ -259,7 +259,7 @@ class Drain:
         except (AttemptStopped, GeneratorExit):
             raise
         except BaseException as error:
-            cause = error if isinstance(error, PairShapeError) else _shape_error(pairs, pair)
+            cause = error if isinstance(error, PairShapeError) else shape_error(pairs, pair)
             if cause is not None:
                 raise _Misshapen(cause, pairs) from None
             raise
@@ -342,8 +342,8 @@ class _Misshapen(Exception):  # noqa: N818 - carries the error to where its reco
         self.emitted = emitted
 
 
-def _shape_error(pairs: object, pair: object) -> PairShapeError | None:
-    """Return what is wrong with the last thing that `map` gave; `None` when the fault is another."""
+def shape_error(pairs: object, pair: object) -> PairShapeError | None:
+    """Return what is wrong with the last pair that `map` gave, or with all of them; `None` when the fault is another."""
     if pairs is not None and not hasattr(type(pairs), "__iter__") and not hasattr(type(pairs), "__getitem__"):
         return PairShapeError(
             f"map must yield (key, value) pairs, or return an iterable of them, or None; got {short_repr(pairs)} ({type(pairs).__name__})"

@@ -6,18 +6,22 @@ A key that cannot be grouped, or a value that cannot be stored, is blamed on the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from smr_notebook.dataflow.columns import encode_values, repeated
-from smr_notebook.dataflow.draining import MOST_PAIRS, Batch, Drain, collect_young, sample_bytes
+from smr_notebook.dataflow.draining import MOST_PAIRS, Batch, collect_young, sample_bytes
 from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
 from smr_notebook.dataflow.grouping import Pairs, pair_bytes
 from smr_notebook.dataflow.keys import split_keys
 from smr_notebook.dataflow.mapping import Sink
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.records import RecordBlock
+from smr_notebook.dataflow.tolerating import Check, drain_of
 from smr_notebook.dataflow.value_order import check_values, value_tokens
 from smr_notebook.model import Position
+
+_PLAIN: Final = frozenset({bool, int, float, str, bytes})
+"""Types whose values can be grouped, stored and ordered, whatever they are."""
 
 
 class PairSink(Sink, Protocol):
@@ -37,13 +41,21 @@ class PairEmitter:
         meter: Counts, and may end or stop the attempt.
         batch_bytes: About how large a batch may become.
         ordered: Whether values must have an order.
+        check: Where failures are left out, refuses values for another reason; `None` for no other.
     """
 
     def __init__(
-        self, functions: Functions, blocks: Iterable[RecordBlock], *, meter: Meter, batch_bytes: int, ordered: bool = False
+        self,
+        functions: Functions,
+        blocks: Iterable[RecordBlock],
+        *,
+        meter: Meter,
+        batch_bytes: int,
+        ordered: bool = False,
+        check: Callable[[list[Any]], object] | None = None,
     ) -> None:
         self._ordered = ordered
-        self._drain = Drain(functions, blocks, meter=meter, batch_bytes=batch_bytes)
+        self._drain = drain_of(functions, blocks, meter=meter, batch_bytes=batch_bytes, check=_check_of(check, ordered=ordered))
 
     @property
     def position(self) -> Position | None:
@@ -71,7 +83,7 @@ class PairEmitter:
 
 def write_rows(functions: Functions, blocks: Iterable[RecordBlock], sink: PairSink, *, meter: Meter) -> Position | None:
     """Write what the user's `map` emits as rows, as `programs.Program.map_to_rows` says."""
-    drain = Drain(functions, blocks, meter=meter, batch_bytes=4 << 20)
+    drain = drain_of(functions, blocks, meter=meter, batch_bytes=4 << 20, check=check_row)
     for batch in drain.batches():
         _add_rows(sink, batch)
         meter.pairs_out += len(batch.keys)
@@ -79,6 +91,29 @@ def write_rows(functions: Functions, blocks: Iterable[RecordBlock], sink: PairSi
         batch.clear()
         collect_young()
     return drain.position
+
+
+def _check_of(also: Callable[[list[Any]], object] | None, *, ordered: bool) -> Check:
+    """Return what refuses pairs that cannot be grouped or stored, or whose values have no order, quickly where all are plain."""
+
+    def check(keys: list[Any], values: list[Any]) -> None:
+        if not set(map(type, keys)) <= _PLAIN:
+            split_keys(keys)
+        if not set(map(type, values)) <= _PLAIN:
+            encoded = encode_values(values)
+            if ordered:
+                check_values(encoded)
+        if also is not None:
+            also(values)
+
+    return check
+
+
+def check_row(keys: list[Any], values: list[Any]) -> None:
+    """Refuse what cannot be stored as rows, quickly where all is plain. Raises `TypeError`."""
+    for items in (keys, values):
+        if not set(map(type, items)) <= _PLAIN:
+            encode_values(items)
 
 
 def _columns(batch: Batch, *, ordered: bool) -> list[Pairs]:

@@ -78,8 +78,13 @@ class UserCodeError(Exception):
 
 def short_repr(value: object) -> str:
     """Return `repr(value)` cut at 200 characters; never raises, whatever the object's own `__repr__` does."""
+    return bounded_repr(value, 200)
+
+
+def bounded_repr(value: object, characters: int) -> str:
+    """Return `repr(value)`, cut if it is longer than so many characters; never raises."""
     try:
         text = repr(value)
     except Exception as error:  # noqa: BLE001 - the user's __repr__ may do anything
         text = f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
-    return text if len(text) <= 200 else text[:197] + "…"
+    return text if len(text) <= characters else text[: characters - 3] + "…"

@@ -18,9 +18,12 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smr_notebook.model import Numbers
+
+if TYPE_CHECKING:
+    from smr_notebook.dataflow.bad_records import BadRecords
 
 
 class AttemptStopped(Exception):  # noqa: N818 - a control flow signal inside the data plane, not an error of the tree
@@ -35,11 +38,25 @@ class Meter:
         ends: As of `draining.Batch`: an item for each record that the loop over records has done since it has a batch.
         due: Whether the attempt should end at the next good place, with what there is.
         stopped: Why it should end and drop everything; `None` when it should not.
+        bad: Takes what is left out; `None` where nothing may be.
 
     The others are those of `model.Numbers`; only the record stream writes them.
     """
 
-    __slots__ = ("ahead", "bytes_read", "due", "ends", "pairs_in", "pairs_out", "records_mapped", "records_read", "stopped")
+    __slots__ = (
+        "ahead",
+        "bad",
+        "bytes_read",
+        "due",
+        "ends",
+        "pairs_bad",
+        "pairs_in",
+        "pairs_out",
+        "records_bad",
+        "records_mapped",
+        "records_read",
+        "stopped",
+    )
 
     def __init__(self) -> None:
         self.bytes_read = 0
@@ -47,6 +64,9 @@ class Meter:
         self.records_mapped = 0
         self.pairs_in = 0
         self.pairs_out = 0
+        self.records_bad = 0
+        self.pairs_bad = 0
+        self.bad: BadRecords | None = None
         self.ahead: list[Any] = []
         self.ends: Sequence[object] = ()
         self.due = False
@@ -54,7 +74,17 @@ class Meter:
 
     def numbers(self, resident_bytes: int = 0) -> Numbers:
         """Return the counts as a value."""
-        return Numbers(self.bytes_read, self.records_read, self.records_mapped, self.pairs_in, self.pairs_out, resident_bytes)
+        return Numbers(
+            self.bytes_read,
+            self.records_read,
+            self.records_mapped,
+            self.pairs_in,
+            self.pairs_out,
+            resident_bytes,
+            self.records_bad,
+            self.pairs_bad,
+            self.bad.sample if self.bad is not None else "",
+        )
 
     def stop(self, reason: str) -> None:
         """Ask the record stream to end, and to drop everything. Called by the heartbeat."""
@@ -70,12 +100,17 @@ class Meter:
     @property
     def reached(self) -> tuple[int, ...]:
         """Something that changes whenever the record stream has got further, for the heartbeat to compare."""
-        return (self.bytes_read, self.records_mapped, self.pairs_out, len(self.ends))
+        return (self.bytes_read, self.done, self.pairs_out, len(self.ends))
+
+    @property
+    def done(self) -> int:
+        """How many records or groups are done: mapped or reduced, or left out."""
+        return self.records_mapped + self.records_bad
 
     @property
     def ending(self) -> bool:
         """Whether the attempt ends here with what there is: it is due, and something is done. So each attempt brings its task on."""
-        return self.due and self.records_mapped > 0
+        return self.due and self.done > 0
 
     def check(self) -> None:
         """Raise `AttemptStopped` when somebody asked for it. The record stream calls this once a batch."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any, Final, Protocol
 
 from smr_notebook.dataflow.aggregates import fold_of
-from smr_notebook.dataflow.aggregating import FoldCombiner, aggregate_groups, write_columns
+from smr_notebook.dataflow.aggregating import FoldCombiner, aggregate_groups, check_values_for, write_columns
 from smr_notebook.dataflow.aggregations import as_reduce, makes_generators
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.combining import FunctionCombiner, check_combiner
@@ -21,7 +22,9 @@ from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.passing import ColumnSink, pass_groups
 from smr_notebook.dataflow.programs import Handed, Tried
+from smr_notebook.dataflow.records import Unreadable
 from smr_notebook.dataflow.reducing import reduce_groups
+from smr_notebook.dataflow.tolerant_groups import TolerantCombiner, reduce_tolerantly
 from smr_notebook.errors import PlanError
 from smr_notebook.model import UNSORTED, Position, Sorting
 
@@ -88,9 +91,9 @@ class PairProgram:
         ordered = self.sorting.values
         return PairEmitter(self.functions, input.blocks(), meter=meter, batch_bytes=batch_bytes, ordered=ordered)
 
-    def combiner(self) -> FunctionCombiner:
+    def combiner(self, *, tolerant: bool = False) -> FunctionCombiner:
         """Return what calls `combine`."""
-        return FunctionCombiner(self.functions)
+        return TolerantCombiner(self.functions) if tolerant else FunctionCombiner(self.functions)
 
     def map_to_rows(self, input: SplitInput, sink: PairSink, *, meter: Meter) -> Position | None:
         """Write what `map` emits."""
@@ -100,6 +103,8 @@ class PairProgram:
         """Call `reduce` for each group; without one, the pairs are the rows."""
         if self.functions.reduce is None:
             return pass_groups(blocks, sink, meter=meter, done=done)
+        if meter.bad is not None:
+            return reduce_tolerantly(self.functions, blocks, sink, meter.bad, meter=meter, done=done)
         return reduce_groups(self.functions, blocks, sink, meter=meter, done=done)
 
 
@@ -139,9 +144,10 @@ class AggregatedPairs:
 
     def emitter(self, input: SplitInput, *, meter: Meter, batch_bytes: int) -> PairEmitter:
         """Return what drains `map`."""
-        return PairEmitter(self.functions, input.blocks(), meter=meter, batch_bytes=batch_bytes)
+        check = partial(check_values_for, self.fold)
+        return PairEmitter(self.functions, input.blocks(), meter=meter, batch_bytes=batch_bytes, check=check)
 
-    def combiner(self) -> FoldCombiner:
+    def combiner(self, *, tolerant: bool = False) -> FoldCombiner:  # noqa: ARG002 - a fold refuses values, and those are refused before
         """Return what makes states."""
         return FoldCombiner(self.fold)
 
@@ -159,8 +165,12 @@ def _try_out(functions: Functions, input: SplitInput) -> Iterator[Tried]:
     for block in input.blocks():
         size = block.size / max(len(block.records), 1)
         for record in block.records:
-            found = map(block.source, record) if takes_source else map(record)
-            yield Tried(1, size, [(key, value) for key, value in islice(found or (), _TRIED_PAIRS)])
+            pairs: list[Pair] = []
+            with suppress(Exception) if input.reading.tolerant else nullcontext():
+                if type(record) is not Unreadable:
+                    found = map(block.source, record) if takes_source else map(record)
+                    pairs = [(key, value) for key, value in islice(found or (), _TRIED_PAIRS)]
+            yield Tried(1, size, pairs)
 
 
 def program_of_pairs(map: object, reduce: object, combine: object, sorting: Sorting = UNSORTED) -> PairProgram | AggregatedPairs:

@@ -122,8 +122,8 @@ class Program(Protocol):
         """
         ...
 
-    def combiner(self) -> Combiner:
-        """Return what combines the pairs of one map attempt."""
+    def combiner(self, *, tolerant: bool = False) -> Combiner:
+        """Return what combines the pairs of one map attempt; where it is `tolerant`, what cannot be combined is left for `reduce`."""
         ...
 
     def map_to_rows(self, input: SplitInput, sink: PartWriter, *, meter: Meter) -> Position | None:

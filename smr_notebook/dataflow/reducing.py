@@ -124,7 +124,7 @@ def run_reduce(
 def reduce_groups(functions: Functions, blocks: Blocks, sink: PairSink, *, meter: Meter, done: int) -> Handed:
     """Call the user's `reduce` for each group, as `programs.Program.reduce` says. The sink wants groups exactly when it is a generator."""
     groups = Groups(blocks, meter, done=done)
-    rows = _Rows(sink, meter)
+    rows = RowBuffer(sink, meter)
     (_reduce_yielding if functions.reduce_yields else _reduce_plain)(functions, groups, rows)
     rows.flush()
     return Handed(groups.checksum, groups.position)
@@ -251,17 +251,21 @@ class Groups:
                 yield stretch
                 row += stretch.done
             if self.meter.ending:
-                self.position = Position(done=self._done + self.meter.records_mapped)
+                self.position = Position(done=self._done + self.meter.done)
                 self._count(slice_groups(block, 0, row))
                 return
             self._count(block)
             self._open = slice_groups(block, last, last + 1)
             self._following = None
             yield Stretch(keys[last:], values, offsets[last:], self._long(self._open, values[offsets[last] :]))
-            while self._more() is not None:
-                pass
+            self.drain()
             block = self._following
             collect_young()
+
+    def drain(self) -> None:
+        """Read what is left of the open group, whose pairs are counted as they are read."""
+        while self._more() is not None:
+            pass
 
     def _count(self, block: GroupBlock) -> None:
         """Count the pairs of groups that are handed out."""
@@ -327,8 +331,19 @@ def goes_on(group: GroupBlock, block: GroupBlock) -> bool:
     return group.keys.kind is block.keys.kind and bool(order_key(group.keys, 0) == order_key(block.keys, 0))
 
 
-class _Rows:
-    """Collects rows for the sink. How many at once depends on how large they turn out to be."""
+class RowBuffer:
+    """Collects rows for the sink. How many at once depends on how large they turn out to be.
+
+    Args:
+        sink: Takes them.
+        meter: Counts them.
+
+    Attributes:
+        keys: The keys of the rows.
+        values: Their values.
+        groups: The key of the group of each row; `None` where the sink does not want it.
+        limit: How many rows should be there before they are handed over.
+    """
 
     def __init__(self, sink: PairSink, meter: Meter) -> None:
         self._sink = sink
@@ -337,6 +352,13 @@ class _Rows:
         self.values: list[Any] = []
         self.groups: list[Any] | None = None
         self.limit = 16
+
+    def add(self, group: Any, keys: list[Any], values: list[Any]) -> None:
+        """Take the rows of one group."""
+        self.keys += keys
+        self.values += values
+        if self.groups is not None:
+            self.groups += [group] * len(keys)
 
     def flush(self) -> None:
         """Hand the rows over."""
@@ -365,7 +387,7 @@ def _unstorable(keys: list[Any], values: list[Any], groups: list[Any] | None) ->
     return keys[0]
 
 
-def _reduce_plain(functions: Functions, groups: Groups, rows: _Rows) -> None:
+def _reduce_plain(functions: Functions, groups: Groups, rows: RowBuffer) -> None:
     """Call a `reduce` that returns the value of a row: a tight loop, whose results are counted a stretch at a time."""
     reduce, meter = functions.reduce, groups.meter
     assert reduce is not None  # noqa: S101 - a plan without `reduce` has no reduce phase
@@ -395,7 +417,7 @@ def _reduce_plain(functions: Functions, groups: Groups, rows: _Rows) -> None:
             rows.flush()
 
 
-def _reduce_yielding(functions: Functions, groups: Groups, rows: _Rows) -> None:
+def _reduce_yielding(functions: Functions, groups: Groups, rows: RowBuffer) -> None:
     reduce, meter = functions.reduce, groups.meter
     assert reduce is not None  # noqa: S101 - a plan without `reduce` has no reduce phase
     rows.groups = []

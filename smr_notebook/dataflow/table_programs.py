@@ -130,7 +130,7 @@ class TableProgram:
         """Return what takes columns from tables."""
         return TableEmitter(self.asked, self._tables(input, batch_bytes), meter=meter)
 
-    def combiner(self) -> FoldCombiner:
+    def combiner(self, *, tolerant: bool = False) -> FoldCombiner:  # noqa: ARG002 - the face of Program
         """Return what makes states."""
         return FoldCombiner(self.asked.fold)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from smr_notebook.config import parse_size, read_dollars, read_sorting
+from smr_notebook.config import parse_size, read_bad, read_dollars, read_sorting, read_tolerance
 from smr_notebook.errors import ConfigError
 from smr_notebook.formats import AUTO, NAMES
 
@@ -41,6 +41,8 @@ class CellOptions:
         retries: Further attempts of a task after its first one failed.
         max_cost: US dollars that the job may cost.
         sort: What is sorted: `keys`, `values`, or `keys,values`.
+        on_error: What becomes of a record or a group that fails: `fail`, `skip` or `collect`.
+        max_bad: How many may be left out: a share, or a whole number.
         detach: Whether the cell returns the job at once.
         name: Label of the job.
         dry_run: Whether only the plan is shown.
@@ -59,6 +61,8 @@ class CellOptions:
     retries: int | None = None
     max_cost: float | None = None
     sort: str | None = None
+    on_error: str = "fail"
+    max_bad: float | None = None
     detach: bool = False
     name: str = ""
     dry_run: bool = False
@@ -184,6 +188,21 @@ def _dollars(value: str) -> float:
         raise argparse.ArgumentTypeError(f"{value!r} is not an amount of dollars") from None
 
 
+def _on_error(value: str) -> str:
+    try:
+        return read_tolerance(value).on_error.value
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
+
+
+def _bad(value: str) -> float:
+    try:
+        share, number = read_bad(value)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
+    return share or number
+
+
 def _sorting(value: str) -> str:
     try:
         read_sorting(value)
@@ -197,6 +216,13 @@ def variable(value: str) -> str:
     if not value.isidentifier() or keyword.iskeyword(value):
         raise argparse.ArgumentTypeError(f"{value!r} is not a variable name")
     return value
+
+
+def _add_tolerance(parser: MagicParser) -> None:
+    told = "fail; skip: leave out what fails; collect: the same, and tell all of it"
+    parser.add_argument("--on-error", type=_on_error, default="fail", metavar="WHAT", help=told)
+    many = "how many may be left out: 0.001 or 0.1%% for a share, or a whole number (default: 1%%, or ten)"
+    parser.add_argument("--max-bad", type=_bad, metavar="N", help=many)
 
 
 def _cell_parser() -> MagicParser:
@@ -227,6 +253,7 @@ def _cell_parser() -> MagicParser:
     add("--retries", type=count(0), metavar="N", help="further attempts of a task that failed")
     add("--max-cost", type=_dollars, metavar="$", help="stop launching before the job costs more than so many dollars")
     add("--sort", type=_sorting, metavar="WHAT", help="keys: the parts are in total order; values: reduce gets them in order; keys,values")
+    _add_tolerance(parser)
     detach = "return the Job at once; the notebook stays free (a run that nobody watches, as in CI, waits)"
     add("-d", "--detach", action="store_true", help=detach)
     add("--name", default="", metavar="TEXT", help="label of the job")

@@ -83,6 +83,8 @@ class CellMagic:
             retries=options.retries,
             max_cost=options.max_cost,
             sort=options.sort,
+            on_error=options.on_error,
+            max_bad=options.max_bad,
         )
 
     def _plan(self, functions: CellFunctions, source: object, options: CellOptions) -> str:
@@ -98,6 +100,8 @@ class CellMagic:
             retries=options.retries,
             max_cost=options.max_cost,
             sort=options.sort,
+            on_error=options.on_error,
+            max_bad=options.max_bad,
         )
         return planned.describe()
 

@@ -174,7 +174,8 @@ def _live_bar(name: str, phase: PhaseProgress, seconds: float) -> str:
     total = max(1, phase.tasks)
     done, running = 100 * phase.done / total, 100 * min(phase.running, phase.tasks - phase.done) / total
     count = f"{phase.done:,}/{phase.tasks:,}"
-    facts = [f"{number:,} {what}" for number, what in ((phase.running, "running"), (phase.retried, "retried")) if number]
+    counts = ((phase.running, "running"), (phase.retried, "retried"), (phase.bad, "left out"))
+    facts = [f"{number:,} {what}" for number, what in counts if number]
     if phase.numbers.records_mapped and phase.done < phase.tasks:
         facts.append(f"{quantity(phase.numbers.records_mapped / max(seconds, 0.1))} {'rec' if name == 'map' else 'groups'}/s")
     if not (phase.done or phase.running):
@@ -217,6 +218,7 @@ def _final_row(name: str, phase: PhaseProgress, *, settled: bool) -> str:
 def _flow(name: str, phase: PhaseProgress) -> str:
     """Say what went in and what came out in numbers that no number of tasks can change."""
     numbers = phase.numbers
+    bad = f" ({phase.bad:,} left out)" if phase.bad else ""
     if name == "map":
-        return f"{numbers.records_mapped:,} records → {numbers.pairs_in:,} pairs"
-    return f"{numbers.records_mapped:,} groups → {numbers.pairs_out:,} rows"
+        return f"{numbers.records_mapped:,} records{bad} → {numbers.pairs_in:,} pairs"
+    return f"{numbers.records_mapped:,} groups{bad} → {numbers.pairs_out:,} rows"

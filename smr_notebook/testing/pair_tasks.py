@@ -19,6 +19,7 @@ from smr_notebook.dataflow.partitioning import HashPartitioner, Partitioner
 from smr_notebook.dataflow.programs import Handed
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.reducing import Reduced, reduce_groups
+from smr_notebook.dataflow.tolerant_groups import TolerantCombiner, reduce_tolerantly
 from smr_notebook.model import Format, Position, Split
 from smr_notebook.ports import ExchangeWriter
 
@@ -30,6 +31,8 @@ class _Groups:
     functions: Functions
 
     def reduce(self, blocks: Blocks, sink: PairSink, *, meter: Meter, done: int) -> Handed:
+        if meter.bad is not None:
+            return reduce_tolerantly(self.functions, blocks, sink, meter.bad, meter=meter, done=done)
         return reduce_groups(self.functions, blocks, sink, meter=meter, done=done)
 
 
@@ -59,7 +62,7 @@ def run_map(
     """Make a map attempt over blocks; by hash into so many partitions, if no partitioner is given. Else as of `mapping.run_map`."""
     emitter = PairEmitter(functions, blocks, meter=meter, batch_bytes=budget // 16, ordered=order.of_values)
     dealt = partitioner or HashPartitioner(partitions)
-    combiner = FunctionCombiner(functions)
+    combiner = FunctionCombiner(functions) if meter.bad is None else TolerantCombiner(functions)
     return mapping.run_map(emitter, combiner, writer, partitioner=dealt, meter=meter, room=Room(budget), scratch=scratch, order=order)
 
 

@@ -27,6 +27,8 @@ KEYS = {
     split_page(LAYOUT.splits_of("000001"), 0): ("driver", {"mapper"}),
     f"{LAYOUT.attempt(AttemptId(TaskId(Phase.MAP, 7), 2))}/run": ("mapper", {"coordinator", "reducer", "user"}),
     f"{LAYOUT.attempt(AttemptId(TaskId(Phase.REDUCE, 7), 2))}/part-0.parquet": ("reducer", {"user"}),
+    LAYOUT.bad(AttemptId(TaskId(Phase.MAP, 7), 2)): ("mapper", {"user"}),
+    LAYOUT.bad(AttemptId(TaskId(Phase.REDUCE, 7), 2)): ("reducer", {"user"}),
     LAYOUT.index: ("coordinator", {"reducer"}),
     LAYOUT.manifest(Phase.MAP): ("coordinator", {"coordinator", "reducer", "user"}),
     LAYOUT.manifest(Phase.REDUCE): ("coordinator", {"coordinator", "reducer", "user"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -111,7 +112,7 @@ def with_task(found: Manifest, number: int, change: Callable[[Commit], Commit]) 
     return replace(found, commits=commits, totals=sum((commit.numbers for commit in commits), start=Numbers()))
 
 
-numbers = st.sampled_from(["bytes_read", "records_read", "records_mapped", "pairs_in", "pairs_out"])
+numbers = st.sampled_from(["bytes_read", "records_read", "records_mapped", "pairs_in", "pairs_out", "records_bad"])
 others = st.integers(0, 100)
 
 
@@ -119,7 +120,8 @@ others = st.integers(0, 100)
 def test_any_changed_number_of_a_map_task_is_found(number: int, field: str, value: int) -> None:
     def change(commit: Commit) -> Commit:
         assume(getattr(commit.numbers, field) != value)
-        return replace(commit, numbers=replace(commit.numbers, **{field: value}))
+        changed: dict[str, Any] = {field: value}
+        return replace(commit, numbers=replace(commit.numbers, **changed))
 
     with pytest.raises(ConservationError, match=r"sums of job 3f9a differ"):
         check_map(a_plan(), with_task(mapped(), number, change))
@@ -129,7 +131,8 @@ def test_any_changed_number_of_a_map_task_is_found(number: int, field: str, valu
 def test_any_changed_number_of_a_reduce_task_is_found(number: int, field: str, value: int) -> None:
     def change(commit: Commit) -> Commit:
         assume(getattr(commit.numbers, field) != value)
-        return replace(commit, numbers=replace(commit.numbers, **{field: value}))
+        changed: dict[str, Any] = {field: value}
+        return replace(commit, numbers=replace(commit.numbers, **changed))
 
     with pytest.raises(ConservationError, match=r"sums of job 3f9a differ"):
         check_reduce(a_plan(), mapped(), with_task(reduced(), number, change))

@@ -125,7 +125,7 @@ class FrameProgram:
         frames = self._frames(input, frame_bytes=min(batch_bytes, MOST_FRAME_BYTES))
         return FrameEmitter(self._mapped(), frames, self.functions.by if self.reduces else (), meter=meter)
 
-    def combiner(self) -> NoCombiner | FrameCombiner:
+    def combiner(self, *, tolerant: bool = False) -> NoCombiner | FrameCombiner:  # noqa: ARG002 - the face of Program
         """Return what calls `combine`, or leaves rows as they are."""
         return FrameCombiner(self._call("combine")) if self.combines else NoCombiner()
 

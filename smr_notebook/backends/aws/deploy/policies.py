@@ -39,13 +39,13 @@ _READS: Final[Mapping[str, tuple[str, ...]]] = {
     "coordinator": ("plan", "map/*", "manifest/*"),
     "mapper": ("plan", "code", "splits/*", "input/*"),
     "reducer": ("plan", "code", "manifest/*", "index", "map/*"),
-    "user": ("plan", "manifest/*", "map/*", "reduce/*"),
+    "user": ("plan", "manifest/*", "map/*", "reduce/*", "bad/*"),
 }
 _WRITES: Final[Mapping[str, tuple[str, ...]]] = {
     "driver": ("plan", "splits/*"),
     "coordinator": ("index", "manifest/*"),
-    "mapper": ("map/*",),
-    "reducer": ("reduce/*",),
+    "mapper": ("map/*", "bad/map-*"),
+    "reducer": ("reduce/*", "bad/reduce-*"),
     "user": ("code", "request", "input/*"),
 }
 """Which objects of a job each may read, and write; what they are is told in `control.layout`."""

@@ -1,0 +1,140 @@
+"""Calling the user's `reduce` and `combine` where a group that fails is left out.
+
+A group is whole where `reduce` meets it, and only there. So that is where it is left out: all its rows or none, with a line that names its
+key (`bad_records`). Where `combine` fails, the values of that group stay as they were, and `reduce` decides.
+
+Rules of this module:
+
+* Pairs and checksums count all groups that `reduce` was given, those left out too: the proof still says that nothing was lost on the way.
+* What `combine` was given may have been changed by it before it failed. The values that stay are decoded anew.
+* As in `tolerating`: memory that is used up, an exit and an interrupt end the attempt, and so does a group whose rows take too much of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from smr_notebook.dataflow.bad_records import BadRecords
+from smr_notebook.dataflow.blocks import GroupBlock
+from smr_notebook.dataflow.columns import decode_values, encode_values
+from smr_notebook.dataflow.combining import CombineGroup, FunctionCombiner
+from smr_notebook.dataflow.draining import checked_pair, sample_bytes
+from smr_notebook.dataflow.emitting import PairSink, check_row
+from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
+from smr_notebook.dataflow.grouping import drop_empty
+from smr_notebook.dataflow.keys import decode_keys
+from smr_notebook.dataflow.merging import Blocks
+from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.programs import Handed
+from smr_notebook.dataflow.reducing import Groups, RowBuffer
+from smr_notebook.dataflow.tolerating import is_fatal
+
+MOST_HELD: Final = 16 << 20
+"""Bytes that the rows of one group may take, because they are held until it is done."""
+
+_STRETCH: Final = 10_000
+
+_Rows = tuple[list[Any], list[Any]]
+
+
+def reduce_tolerantly(functions: Functions, blocks: Blocks, sink: PairSink, bad: BadRecords, *, meter: Meter, done: int) -> Handed:
+    """Call the user's `reduce` for each group, as `reducing.reduce_groups` does, and leave out the groups that fail.
+
+    Args:
+        functions: As of `reduce_groups`; so are `blocks`, `sink`, `meter` and `done`.
+        blocks: See above.
+        sink: See above.
+        bad: Takes what is left out.
+        meter: See above.
+        done: See above.
+    """
+    groups = Groups(blocks, meter, done=done)
+    rows = RowBuffer(sink, meter)
+    if functions.reduce_yields:
+        rows.groups = []
+    for stretch in groups.stretches(lambda: rows.limit):
+        for key, values in stretch:
+            meter.records_read += 1
+            pairs, counted = stretch.offsets[stretch.done + 1] - stretch.offsets[stretch.done], meter.pairs_in
+            try:
+                found = _rows_of(functions, key, values)
+            except BaseException as error:  # noqa: BLE001 - the user's function may raise anything
+                groups.check()
+                if is_fatal(error):
+                    groups.fail(key, error)
+                if stretch.long is not None:
+                    groups.drain()
+                    pairs += meter.pairs_in - counted
+                meter.records_bad += 1
+                meter.pairs_bad += pairs
+                bad.add("reduce", key, error, number=done + meter.records_read)
+            else:
+                groups.check()
+                meter.records_mapped += 1
+                rows.add(key, *found)
+            stretch.done += 1
+            if len(rows.keys) >= rows.limit:
+                rows.flush()
+    rows.flush()
+    return Handed(groups.checksum, groups.position)
+
+
+def _rows_of(functions: Functions, key: Any, values: Iterator[Any]) -> _Rows:
+    """Return the rows of one group. Raises what `reduce` raises, and what says that they cannot be stored."""
+    reduce = functions.reduce
+    assert reduce is not None  # noqa: S101 - a plan without `reduce` has no reduce phase
+    given = reduce(key, values)
+    keys, found = _held(iter(given)) if functions.reduce_yields else ([key], [given])
+    check_row(keys, found)
+    return keys, found
+
+
+def _held(stream: Iterator[Any]) -> _Rows:
+    keys: list[Any] = []
+    values: list[Any] = []
+    while True:
+        before = len(keys)
+        for item in islice(stream, _STRETCH):
+            key, value = checked_pair(item, "reduce")
+            keys.append(key)
+            values.append(value)
+        if len(keys) - before < _STRETCH:
+            return keys, values
+        if sample_bytes(keys) + sample_bytes(values) > MOST_HELD:
+            raise MemoryError(
+                f"reduce gave more than {MOST_HELD:,} bytes of rows for one key, and where failures are left out, the rows of a key are "
+                "held until it is done. Yield less for a key, or leave on_error out."
+            )
+
+
+class TolerantCombiner(FunctionCombiner):
+    """Combines with the user's function, and leaves the values of a group for which it fails as they are."""
+
+    def _by_group(self, combine: CombineGroup, block: GroupBlock, many: npt.NDArray[np.int64]) -> GroupBlock:
+        offsets = block.offsets.tolist()
+        keys = decode_keys(block.keys.take(many))
+        values = decode_values(block.values)
+        combined: list[Any] = []
+        counts = np.diff(block.offsets)
+        copied = 0
+        for key, row in zip(keys, many.tolist(), strict=True):
+            start, stop = offsets[row], offsets[row + 1]
+            combined += values[copied:start]
+            try:
+                results = combine(key, values[start:stop])
+                check_row([], results)
+            except BaseException as error:
+                if is_fatal(error):
+                    raise UserCodeError("combine", short_repr(key)) from error
+                results = decode_values(block.values.slice(start, stop))
+            combined += results
+            counts[row] = len(results)
+            copied = stop
+        combined += values[copied:]
+        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        return drop_empty(GroupBlock(block.keys, encode_values(combined), bounds))
