@@ -10,7 +10,7 @@ import pickle
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,14 +18,22 @@ from smr_notebook.control.attempts import Output
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
+from smr_notebook.dataflow.bad_records import BadRecords, Told, read_bad
 from smr_notebook.dataflow.exchange import ObjectExchange
 from smr_notebook.model import AttemptId, Numbers, Part, PartFile, Phase, Plan, Position
 from smr_notebook.ports import Backend, ObjectStore
+from smr_notebook.tolerance import BadFile
 
 T = TypeVar("T")
 
 Pairs = Sequence[tuple[str, int]]
 """What `map` gives for the records of one split: one pair for each record, whose bytes are those of the word."""
+
+POISON = "poison"
+"""A record of this word cannot be mapped, where the plan is tolerant."""
+
+BITTER = "bitter"
+"""A group of this word cannot be reduced, likewise."""
 
 
 def split_bytes(pairs: Pairs) -> int:
@@ -68,11 +76,13 @@ class Reach:
 
 def map_pairs(plan: Plan, backend: Backend, attempt: AttemptId, pairs: Sequence[Pairs], reach: Reach) -> tuple[Output, Numbers]:
     """Do the work of a map attempt."""
-    given, position = reach.cut(pairs[attempt.task.number])
-    size, count = split_bytes(given), len(given)
+    read, position = reach.cut(pairs[attempt.task.number])
+    given = _good(plan, read, POISON)
+    size, count = split_bytes(read), len(given)
+    bad = _bad(plan, backend, attempt, len(read) - count)
+    numbers = Numbers(size, len(read), count, count, count, records_bad=len(read) - count)
     if not plan.reducers:
-        numbers = Numbers(size, count, count, count, count)
-        return Output(part=_part(backend.objects, plan, attempt, list(given)), position=position), numbers
+        return Output(part=_part(backend.objects, plan, attempt, list(given)), position=position, bad=bad), numbers
     writer = ObjectExchange(backend.objects, Layout(plan.job).folder, scratch=Path()).writer(attempt, plan.reducers)
     written = 0
     try:
@@ -83,7 +93,7 @@ def map_pairs(plan: Plan, backend: Backend, attempt: AttemptId, pairs: Sequence[
             if mine:
                 written += len(mine)
                 writer.write(partition, pickle.dumps(mine), groups=len(mine), pairs=len(mine), checksum=_checksum(mine))
-        return Output(receipt=writer.close(), position=position), Numbers(size, count, count, count, written)
+        return Output(receipt=writer.close(), position=position, bad=bad), replace(numbers, pairs_out=written)
     except BaseException:
         writer.abort()
         raise
@@ -97,12 +107,34 @@ def reduce_pairs(plan: Plan, backend: Backend, attempt: AttemptId, _: Sequence[P
     )
     receipts = [receipt for commit in manifest.commits for receipt in commit.receipts]
     found = [pair for run in exchange.read(attempt.task.number, receipts) for block in run for pair in pickle.loads(block)]
-    rows, position = reach.cut(sorted(expected([found]).items()))
-    words = {word for word, _ in rows}
+    groups, position = reach.cut(sorted(expected([found]).items()))
+    words = {word for word, _ in groups}
     mine = [pair for pair in found if pair[0] in words]
-    part = _part(backend.objects, plan, attempt, list(rows))
-    output = Output(part=part, checksum=_checksum(mine), groups=len(rows), position=position)
-    return output, Numbers(0, len(rows), len(rows), len(mine), len(rows))
+    rows = _good(plan, groups, BITTER)
+    left_out = len(groups) - len(rows)
+    part = _part(backend.objects, plan, attempt, rows)
+    bad = _bad(plan, backend, attempt, left_out)
+    output = Output(part=part, checksum=_checksum(mine), groups=len(groups), position=position, bad=bad)
+    pairs_bad = sum(word == BITTER for word, _ in mine) if left_out else 0
+    return output, Numbers(0, len(groups), len(rows), len(mine), len(rows), records_bad=left_out, pairs_bad=pairs_bad)
+
+
+def bad_of(plan: Plan, objects: ObjectStore, ledger: Ledger) -> int:
+    """Return how many records and groups a job that is done tells to have left out, from its manifests."""
+    commits = [commit for phase in plan.phases for commit in read_manifest(objects, ledger, phase, job=plan.job).commits]
+    return sum(1 for commit in commits for file in commit.bad for _ in read_bad(objects, file))
+
+
+def _good(plan: Plan, pairs: Pairs, wrong: str) -> list[tuple[str, int]]:
+    return [pair for pair in pairs if pair[0] != wrong or not plan.tolerance.tolerant]
+
+
+def _bad(plan: Plan, backend: Backend, attempt: AttemptId, count: int) -> BadFile | None:
+    """Tell of so many records, or groups, that were left out."""
+    bad = BadRecords(lambda error: Told(str(error)), everything=True, scratch=Path())
+    for number in range(count):
+        bad.add(str(attempt.task.phase), str(attempt), ValueError("wrong"), number=number + 1)
+    return bad.store(backend.objects, Layout(plan.job).bad(attempt))
 
 
 def result_of(plan: Plan, objects: ObjectStore, ledger: Ledger) -> dict[str, int]:
