@@ -215,7 +215,9 @@ def test_what_was_left_out_counts_as_read_and_is_told_in_the_proof() -> None:
     check_map(plan, manifest)
     reduced = manifest_of(plan, Phase.REDUCE, [a_reduce_commit(Numbers(0, 200, 198, 14, 198, records_bad=2, pairs_bad=3))])
     check_reduce(plan, manifest, reduced)
-    line = "2 splits · 100 records read = 99 mapped + 1 left out · 200 groups = 198 reduced + 2 left out · 14 pairs = 11 reduced + 3 left out"
+    line = (
+        "2 splits · 100 records read = 99 mapped + 1 left out · 200 groups = 198 reduced + 2 left out · 14 pairs = 11 reduced + 3 left out"
+    )
     assert proof_line(plan, manifest, reduced) == line
 
 
@@ -239,7 +241,7 @@ def test_a_strict_job_that_left_something_out_has_no_result() -> None:
 
 
 @pytest.mark.parametrize(("told", "on_error", "ends"), [(0, "skip", True), (1, "skip", False), (3, "skip", True), (1, "collect", True)])
-def test_what_was_left_out_must_be_told(told: int, on_error: str, ends: bool) -> None:  # noqa: FBT001 - a table of cases
+def test_what_was_left_out_must_be_told(told: int, on_error: str, ends: bool) -> None:
     plan, manifest = mapped(2, tolerance=Tolerance(OnError(on_error), share=0.5), told=told)
     if ends:
         with pytest.raises(ConservationError, match="left out and told by map task 0"):

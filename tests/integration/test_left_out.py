@@ -1,0 +1,130 @@
+"""Records and groups that fail, through the real service: the result lacks them, the user is told, and too many of them end the job."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import smr_notebook as smr
+from smr_notebook.errors import ConfigError, TaskError, TooManyBadError
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three files of numbers, ten of three thousand of which are none."""
+    folder = tmp_path_factory.mktemp("numbers")
+    for file in range(3):
+        lines = [str(number) for number in range(1_000 * file, 1_000 * (file + 1))]
+        for place in range(file, 1_000, 300):
+            lines[place] = f"no number {place}"
+        (folder / f"{file}.txt").write_text("".join(f"{line}\n" for line in lines))
+    return folder
+
+
+def parse(line: str) -> Iterator[tuple[int, int]]:
+    yield -1, 1  # which does not count where the next line fails
+    number = int(line)
+    yield number % 4, number
+
+
+def total(key: int, values: Iterator[int]) -> int:
+    found = sum(values)
+    if key == 2:
+        raise KeyError("two")
+    return found
+
+
+def good_lines(folder: Path) -> list[int]:
+    lines = [line for path in sorted(folder.iterdir()) for line in path.read_text().splitlines()]
+    return [int(line) for line in lines if line.isdecimal()]
+
+
+@pytest.mark.parametrize("combine", [False, True])
+def test_the_result_is_that_of_what_did_not_fail_and_the_rest_is_told(session: smr.Session, numbers: Path, combine: bool) -> None:
+    job = session.map_reduce(parse, total, numbers, combine=combine, on_error="collect", max_bad=0.5, split_size=2_000, reducers=2)
+    with pytest.warns(smr.LeftOutWarning, match=r"leaves out 12 of 3,000 records and 1 of 5 groups; job.bad shows them. The first: .*"):
+        frame = job.result()
+
+    good = good_lines(numbers)
+    answer = Counter({-1: len(good)})
+    for number in good:
+        answer[number % 4] += number
+    del answer[2]
+    assert dict(zip(frame["key"], frame["value"], strict=True)) == answer
+    assert "3,000 records read = 2,988 mapped + 12 left out · 5 groups = 4 reduced + 1 left out · 5,976 pairs" in job.proof
+
+    bad = job.bad
+    assert list(bad.columns) == ["object", "offset", "record", "error", "number", "function", "task", "line"]
+    lines = bad[bad["function"] == "map"]
+    assert list(lines["record"]) == [f"no number {place}" for file in range(3) for place in range(file, 1_000, 300)]
+    for row in lines.itertuples():
+        assert Path(str(row.object)).read_bytes()[int(str(row.offset)) :].startswith(f"{row.record}\n".encode())
+        assert str(row.error).startswith("ValueError: invalid literal for int()")
+        assert str(row.line).endswith("number = int(line)")
+    (group,) = bad[bad["function"] == "reduce"].itertuples()
+    assert (group.record, group.error, str(group.task)[:7]) == ("2", "KeyError: 'two'", "reduce/")
+    assert group.object == ""
+
+
+def test_only_some_are_told_where_the_others_are_only_counted(session: smr.Session) -> None:
+    def odd(number: int) -> Iterator[tuple[int, int]]:
+        yield number, 1 // (number % 2)
+
+    job = session.map_reduce(odd, None, range(1_000), on_error="skip", max_bad=500, split_size="1GB")
+    with pytest.warns(smr.LeftOutWarning, match="shows some of them"):
+        assert len(job.head(1_000)) == 500
+    with pytest.warns(smr.LeftOutWarning):
+        assert sum(len(frame) for frame in job.scan()) == 500
+    assert "500 mapped + 500 left out" in job.proof
+    tasks = session.plan(odd, None, list(range(1_000)), split_size="1GB").plan.maps
+    assert len(job.bad) == min(500, 100 * tasks)
+
+
+def test_too_many_end_the_job_by_name_with_a_sample(session: smr.Session, numbers: Path) -> None:
+    job = session.map_reduce(parse, None, numbers, on_error="skip", max_bad=0.001)
+    error = job.exception()
+    assert isinstance(error, TooManyBadError)
+    assert "max_bad allows 0.1 %" in str(error)
+    assert "'no number 0'" in str(error)
+    assert ".txt, byte 0)" in str(error)
+    with pytest.raises(TooManyBadError):
+        job.result()
+    assert set(job.bad["record"]) <= {f"no number {place}" for file in range(3) for place in range(file, 1_000, 300)}
+
+
+def test_a_job_without_bad_records_has_neither_a_warning_nor_a_line_of_its_own(session: smr.Session) -> None:
+    job = session.map_reduce(lambda number: [(number % 2, number)], total, range(10), on_error="skip")
+    assert job.result()["value"].tolist() == [20, 25]
+    assert job.proof.endswith("10 records read = mapped · 2 groups · 10 pairs = reduced")
+    assert job.bad.empty
+    assert job.bad.dtypes["offset"] == pd.Int64Dtype()
+
+
+def test_a_strict_job_fails_as_ever_and_left_nothing_out(session: smr.Session) -> None:
+    job = session.map_reduce(lambda number: [(number, 1 // number)], None, range(10))
+    with pytest.raises(TaskError):
+        job.result()
+    assert job.bad.empty
+
+
+def test_a_value_that_cannot_be_summed_costs_its_record(session: smr.Session) -> None:
+    def map(number: int) -> Iterator[tuple[str, object]]:
+        yield "all", number
+        yield "all", "seven" if number == 7 else 1.5
+
+    job = session.map_reduce(map, smr.sum, range(20), on_error="collect")
+    with pytest.warns(smr.LeftOutWarning):
+        frame = job.result()
+    assert frame["value"].tolist() == [sum(range(20)) - 7 + 19 * 1.5]
+    assert job.bad["record"].tolist() == ["7"]
+
+
+def test_what_makes_no_sense_is_refused_before_anything_runs(session: smr.Session) -> None:
+    with pytest.raises(ConfigError, match="on_error must be one of"):
+        session.map_reduce(parse, None, [1], on_error="ignore")
+    with pytest.raises(ConfigError, match="max_bad=3 needs on_error"):
+        session.map_reduce(parse, None, [1], max_bad=3)
