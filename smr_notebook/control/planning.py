@@ -245,7 +245,7 @@ def _planned_input(request: Request, backend: Backend, *, job: str, store: Objec
         split_size=request.split_size,
         slots=slots,
         per_slot=request.program.splits_per_worker,
-        reading=replace(request.reading, tolerant=request.tolerance.tolerant),
+        reading=replace(request.reading, tolerant=request.reading.tolerant or request.tolerance.tolerant),
     )
 
 
