@@ -186,6 +186,8 @@ class Policy:
     """A job that has not ended for so long gives up."""
     margin: float = 30.0
     """Time before the end of its invocation at which an attempt publishes its leg; a quarter of a shorter invocation."""
+    pause: float = 1.0
+    """Time before the second retry of a task, and twice as long before each one after it; the first one comes at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ Rules of this module:
 * What a lease says is written down before it is acted on: an expired attempt is first failed (`Expire`), then replaced.
 * A phase begins when the manifest of the one before stands, and is gathered when each of its tasks has a commit.
 * A job that fails or is cancelled launches nothing, stops what lives, and then ends.
+* What fails again and again is tried later and later (`retrying`).
 * In-flight work is capped, because a call beyond what the service runs and queues would count as lost; it grows as the service does.
 * Nothing is launched that, with all that is in flight, would take the job above its `max_cost`.
 * A job that will leave out more than it may ends as soon as that is clear.
@@ -27,6 +28,7 @@ from itertools import islice
 from types import MappingProxyType
 
 from smr_notebook.control.costs import price_of_attempt, spent
+from smr_notebook.control.retrying import not_yet
 from smr_notebook.control.row_keys import pages_of, tasks_on
 from smr_notebook.control.tolerances import too_many_bad
 from smr_notebook.control.verdicts import cancelled_outcome, failed_outcome, out_of_tries
@@ -136,13 +138,16 @@ def decide(
     if expired:
         return Decision(tuple(Expire(attempt.id, _lost(attempt, now)) for attempt in expired), now)
     free = room(snapshot, phase, live, now=now, capacity=capacity) - len(entrusted)
-    waiting = (task for task in _waiting(plan, snapshot, begun, phase) if task not in entrusted)
+    later = not_yet(begun, plan.policy, now)
+    waiting = (task for task in _waiting(plan, snapshot, begun, phase) if task not in entrusted and task not in later)
     launches = tuple(
         Launch(AttemptId(task, len(begun.get(task, ())) + 1), now + plan.policy.launch + capacity.queue_seconds)
         for task in islice(waiting, max(int(min(free, affordable, plan.tasks(phase))), 0))
     )
     soon = now + _RAMP_SECONDS if free < 1 and in_flight < capacity.concurrency else math.inf
-    return Decision(launches, min([soon, *entrusted.values(), *(one.expires for one in live), *(one.expires for one in launches)]))
+    return Decision(
+        launches, min([soon, *entrusted.values(), *later.values(), *(one.expires for one in live), *(one.expires for one in launches)])
+    )
 
 
 def room(snapshot: Snapshot, phase: Phase, live: Sequence[Attempt], *, now: float, capacity: Capacity) -> float:

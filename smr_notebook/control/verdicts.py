@@ -54,10 +54,18 @@ def out_of_tries(attempts: Sequence[Attempt], policy: Policy) -> bool:
     failures = [attempt.failure for attempt in failed if attempt.failure is not None]
     if any(failure.type in HOPELESS for failure in failures) or _same_error_twice(failures):
         return True
+    launches = sum(map(lost_launch, _since_leg(attempts)))
+    return launches >= policy.lost_launches or len(failed_since_leg(attempts)) > policy.retries
+
+
+def failed_since_leg(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Return the failures of a task since its last leg, lost launches left out, by number."""
+    return [attempt for attempt in _since_leg(attempts) if not lost_launch(attempt)]
+
+
+def _since_leg(attempts: Sequence[Attempt]) -> list[Attempt]:
     leg = max((attempt.id.number for attempt in attempts if attempt.state is AttemptState.PAUSED), default=0)
-    since = [attempt for attempt in failed if attempt.id.number > leg]
-    launches = sum(map(lost_launch, since))
-    return launches >= policy.lost_launches or len(since) - launches > policy.retries
+    return [attempt for attempt in attempts if attempt.state is AttemptState.FAILED and attempt.id.number > leg]
 
 
 def _same_error_twice(failures: Iterable[Failure]) -> bool:

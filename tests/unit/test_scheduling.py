@@ -107,6 +107,14 @@ def outcome(decision: Decision) -> Outcome:
     return end.outcome
 
 
+def test_what_failed_twice_is_tried_again_after_a_pause_and_looked_at_then() -> None:
+    story = look({task(): failed(task(), CRASH, replace(LOST, message="again"))})
+    decision = decided(story, plan(policy=replace(POLICY, pause=3.0)))
+    assert launched(decision) == [AttemptId(task(1), 1), AttemptId(task(2), 1)]
+    assert decision.wake_at == NOW - 1 + 3.0
+    assert AttemptId(task(), 3) in launched(decided(story, plan(policy=replace(POLICY, pause=1.0))))
+
+
 def test_a_new_job_launches_the_first_attempt_of_each_map_task() -> None:
     decision = decided(NOTHING)
     assert launched(decision) == [AttemptId(task(number), 1) for number in range(3)]
