@@ -78,4 +78,4 @@ def sentence(plan: Plan, commits: Iterable[Commit]) -> str:
     if not told:
         return ""
     shown = "shows them" if plan.tolerance.on_error is OnError.COLLECT else "shows some of them"
-    return f"The result of job {plan.job} leaves out {' and '.join(told)}; job.bad {shown}. The first: {sample}"
+    return f"The result leaves out {' and '.join(told)}; job.bad {shown}. The first: {sample}"

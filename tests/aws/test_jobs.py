@@ -109,6 +109,29 @@ def test_a_job_over_objects_of_a_bucket(deploy: Deploy, clients: Clients, bucket
         assert session.attach(job.id[:5]).result().equals(frame)
 
 
+def test_records_and_groups_that_fail_are_left_out_and_told(deploy: Deploy, clients: Clients, bucket: str) -> None:
+    lines = [f"{number if number % 50 else 'none'}" for number in range(1_000)]
+    where = put_lines(clients, bucket, lines, objects=2)
+
+    def total(key: int, values: Iterator[int]) -> int:
+        found = sum(values)
+        if key == 2:
+            raise KeyError(key)
+        return found
+
+    with deploy() as (session, _):
+        job = session.map_reduce(lambda line: [(int(line) % 3, int(line))], total, where, on_error="collect", max_bad=0.5, reducers=2)
+        with pytest.warns(smr.LeftOutWarning, match="leaves out 20 of 1,000 records and 1 of 3 groups"):
+            frame = job.result()
+        good = [number for number in range(1_000) if number % 50]
+        answer = {key: sum(number for number in good if number % 3 == key) for key in (0, 1)}
+        assert dict(zip(frame["key"], frame["value"], strict=True)) == answer
+        assert "1,000 records read = 980 mapped + 20 left out · 3 groups = 2 reduced + 1 left out" in job.proof
+        bad = job.bad
+        assert Counter(bad["function"]) == {"map": 20, "reduce": 1}
+        assert set(bad["object"][:20]) == {f"{bucket}/logs/000.txt"}
+
+
 def test_a_driver_cuts_the_ranges_of_a_sorted_job(deploy: Deploy, clients: Clients, bucket: str) -> None:
     lines = [f"{number * 7_919 % 30_000:06d} line {number}" for number in range(30_000)]
     where = put_lines(clients, bucket, lines, objects=3)

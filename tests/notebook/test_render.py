@@ -84,6 +84,14 @@ def test_final_html_is_a_table_of_numbers() -> None:
     ]  # fmt: skip
 
 
+def test_what_is_left_out_is_told_while_the_job_runs_and_in_the_end() -> None:
+    bad = replace(MAP, numbers=replace(MAP.numbers, records_bad=1_204))
+    assert "1,204 left out" in html(view(replace(RUNNING, map=bad)))
+    ended = replace(DONE, map=replace(MAPPED, numbers=replace(MAPPED.numbers, records_bad=41)))
+    assert "88,120,403 records (41 left out) → 88,120,403 pairs" in html(view(ended))
+    assert "88,120,403 records (41 left out) → 88,120,403 pairs" in text(view(ended))
+
+
 def test_bars_speak_to_a_screen_reader() -> None:
     assert 'role="progressbar" aria-label="map tasks" aria-valuemin="0" aria-valuemax="412" aria-valuenow="188"' in html(view(RUNNING))
 
