@@ -237,6 +237,8 @@ class Session:
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
+        on_error: str = "fail",
+        max_bad: float | None = None,
         wait: Literal[False] = False,
     ) -> Job: ...
 
@@ -257,6 +259,8 @@ class Session:
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
+        on_error: str = "fail",
+        max_bad: float | None = None,
         wait: Literal[True],
     ) -> pd.DataFrame: ...
 
@@ -276,6 +280,8 @@ class Session:
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
+        on_error: str = "fail",
+        max_bad: float | None = None,
         wait: bool = False,
     ) -> Job | pd.DataFrame:
         """Submit a job over frames, whole blocks of rows, and return at once.
@@ -296,12 +302,14 @@ class Session:
             name: Label, shown wherever the job is.
             retries: Further attempts of a task after its first one failed.
             max_cost: US dollars that the job may cost where it costs anything.
+            on_error: As for `map_reduce`. A frame that fails is halved until the rows, or the groups, that are at fault are found.
+            max_bad: As for `map_reduce`.
             wait: Return the DataFrame instead of the job.
 
         Raises:
             InputError, PlanError, EnvironmentMismatchError, JobError: As `map_reduce` does.
         """
-        options = Options(None, format, reducers, split_size, name, retries, max_cost)
+        options = Options(None, format, reducers, split_size, name, retries, max_cost, on_error, max_bad)
         program = program_of_frames(map, reduce, by=by, frame=frame, columns=columns, combine=combine)
         job = self._submit(self._request(program, input, options=options))
         return job.result() if wait else job
@@ -319,6 +327,8 @@ class Session:
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
+        on_error: str = "fail",
+        max_bad: float | None = None,
         wait: Literal[False] = False,
         **aggregations: Aggregation,
     ) -> Job: ...
@@ -336,6 +346,8 @@ class Session:
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
+        on_error: str = "fail",
+        max_bad: float | None = None,
         wait: Literal[True],
         **aggregations: Aggregation,
     ) -> pd.DataFrame: ...
@@ -352,6 +364,8 @@ class Session:
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
+        on_error: str = "fail",
+        max_bad: float | None = None,
         wait: bool = False,
         **aggregations: Aggregation,
     ) -> Job | pd.DataFrame:
@@ -371,13 +385,15 @@ class Session:
             name: Label, shown wherever the job is.
             retries: Further attempts of a task after its first one failed.
             max_cost: US dollars that the job may cost where it costs anything.
+            on_error: As for `map_reduce`; what is left out are records that cannot be read, or that have no columns.
+            max_bad: As for `map_reduce`.
             wait: Return the DataFrame instead of the job.
             aggregations: The result's further columns: `smr.sum(…)`, `smr.count()`, …, each of a column or of an expression.
 
         Raises:
             InputError, PlanError, EnvironmentMismatchError, JobError: As `map_reduce` does.
         """
-        options = Options(None, format, reducers, split_size, name, retries, max_cost)
+        options = Options(None, format, reducers, split_size, name, retries, max_cost, on_error, max_bad)
         refuse_columns(options, wait=wait)
         job = self._submit(self._request(program_of_aggregations(by, where, aggregations), input, options=options))
         return job.result() if wait else job

@@ -44,6 +44,7 @@ from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.passing import key_values
 from smr_notebook.dataflow.programs import Handed, Tried
 from smr_notebook.dataflow.tables import TableBlock, has_columns, require_columns
+from smr_notebook.dataflow.tolerant_tables import leave_out
 from smr_notebook.errors import InputFormatError, PairShapeError, PlanError
 from smr_notebook.model import UNSORTED, Position
 
@@ -180,7 +181,8 @@ class TableEmitter:
             pairs = pairs_of(self._asked, block) if block.rows else []
             meter.bytes_read += block.size
             meter.records_read += block.records
-            meter.records_mapped += block.records
+            meter.records_mapped += block.records - len(block.others)
+            leave_out(meter, block.others, source=block.source, done=block.at.done)
             meter.pairs_in += sum(len(keys) for keys, _ in pairs)
             if pairs:
                 yield pairs

@@ -27,7 +27,8 @@ from smr_notebook.dataflow.formats.jsonl import read_jsonl
 from smr_notebook.dataflow.formats.parquet import ParquetSpan, RowGroup, open_span
 from smr_notebook.dataflow.formats.stored import FRAME, read_items, read_slices
 from smr_notebook.dataflow.positions import walk
-from smr_notebook.dataflow.records import NOWHERE_YET, RecordBlock, SpanBytes
+from smr_notebook.dataflow.records import NOWHERE_YET, Reader, RecordBlock, SpanBytes
+from smr_notebook.dataflow.tolerant_tables import NoRow, behind, columns_of, rows_among
 from smr_notebook.errors import InputFormatError, PlanError
 from smr_notebook.model import PLAINLY, Format, Position, Reading, Span, Split
 from smr_notebook.ports import InputSource
@@ -59,6 +60,7 @@ class TableBlock:
         records: Records that the block accounts for: as many as rows, or those of a row group that was not read for its statistics.
         at: Position of its first record in the split.
         dtypes: Names of the pandas dtypes of columns, where the Arrow type alone does not lead back to them.
+        others: Records that are no rows, where these are left out: they count as records.
     """
 
     source: str
@@ -69,6 +71,7 @@ class TableBlock:
     records: int
     at: Position = NOWHERE_YET
     dtypes: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[NoRow, ...] = ()
 
     @property
     def count(self) -> int:
@@ -79,8 +82,11 @@ class TableBlock:
         """Return the block without its first records, at a position, and accounting for so many bytes."""
         if not dropped:
             return replace(self, size=size, at=at)
-        columns = {name: column[dropped:] for name, column in self.columns.items()}
-        return replace(self, columns=columns, rows=max(0, self.rows - dropped), size=size, records=self.records - dropped, at=at)
+        others = behind(self.others, dropped)
+        rows = dropped - len(self.others) + len(others)
+        columns = {name: column[rows:] for name, column in self.columns.items()}
+        left = replace(self, columns=columns, rows=max(0, self.rows - rows), size=size, records=self.records - dropped, at=at)
+        return replace(left, others=others) if self.others else left
 
 
 def open_tables(
@@ -112,7 +118,8 @@ def open_tables(
         PlanError: The format has no columns.
         InputError: As of `inputs.open_blocks`; a record has no columns; an object lacks a column.
     """
-    read = _READERS.get(format)
+    read = _TOLERANT.get(format) if reading.tolerant else None
+    read = read or _READERS.get(format)
     if read is None:
         raise PlanError(
             f"The input is {format}, whose records have no columns. Columns are read from {_named(_READERS)}; else use a map function."
@@ -228,6 +235,13 @@ def _read_group(span: Span, opened: ParquetSpan, group: RowGroup, *, names: Sequ
         yield TableBlock(span.key, {name: pa.array([], opened.schema.field(name).type) for name in names}, 0, left, begin, 0)
 
 
+def _read_tolerantly(span: Span, source: InputSource, want: _Want, *, read: Reader) -> Iterator[TableBlock]:
+    for block in read(span, source, want.reading):
+        rows, others = rows_among(block)
+        columns: Mapping[str, TableColumn] = columns_of(rows, want.columns)
+        yield TableBlock(block.source, columns, len(rows), block.size, block.begin, len(block.records), others=others)
+
+
 def _read_jsonl(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
     if want.columns is None:
         yield from (_of_dicts(block, span, None) for block in read_jsonl(span, source, want.reading))
@@ -282,6 +296,11 @@ def _of_series(series: pd.Series[Any]) -> TableColumn:
             return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     return series.tolist()
 
+
+_TOLERANT: Mapping[Format, Callable[..., Iterator[TableBlock]]] = MappingProxyType(
+    {format: partial(_read_tolerantly, read=read) for format, read in {Format.JSONL: read_jsonl, Format.ITEMS: read_items}.items()}
+)
+"""The formats in which a record may be no row."""
 
 _READERS: Mapping[Format, Callable[..., Iterator[TableBlock]]] = MappingProxyType(
     {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -128,3 +130,57 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(session: smr.Sessio
         session.map_reduce(parse, None, [1], on_error="ignore")
     with pytest.raises(ConfigError, match="max_bad=3 needs on_error"):
         session.map_reduce(parse, None, [1], max_bad=3)
+
+
+@pytest.fixture(scope="module")
+def sales(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """JSON lines of sales; some are no objects."""
+    path = tmp_path_factory.mktemp("sales") / "sales.jsonl"
+    rows = [json.dumps({"user": f"u{number % 7}", "amount": number}) for number in range(3_000)]
+    for place in (5, 77, 2_999):
+        rows[place] = f"[{place}]"
+    path.write_text("".join(f"{row}\n" for row in rows))
+    return path
+
+
+def test_an_aggregation_leaves_out_lines_without_columns(session: smr.Session, sales: Path) -> None:
+    job = session.aggregate(sales, by="user", total=smr.sum("amount"), on_error="collect", split_size=20_000)
+    with pytest.warns(smr.LeftOutWarning, match="leaves out 3 of 3,000 records"):
+        frame = job.result()
+    answer: Counter[str] = Counter()
+    for number in set(range(3_000)) - {5, 77, 2_999}:
+        answer[f"u{number % 7}"] += number
+    assert dict(zip(frame["user"], frame["total"], strict=True)) == answer
+    bad = job.bad
+    assert list(bad["record"]) == ["[5]", "[77]", "[2999]"]
+    assert set(bad["function"]) == {"read"}
+    assert [sales.read_bytes()[offset:].split(b"\n")[0] for offset in bad["offset"]] == [b"[5]", b"[77]", b"[2999]"]
+
+
+@pytest.mark.parametrize("frame", ["pandas", "polars", "arrow"])
+def test_of_frames_that_fail_only_the_rows_and_the_groups_at_fault_are_left_out(session: smr.Session, sales: Path, frame: str) -> None:
+    def listed(rows: Any, name: str) -> list[Any]:
+        column = rows[name]
+        return list(column.to_pylist() if hasattr(column, "to_pylist") else column.to_list())
+
+    def map(rows: Any) -> Any:
+        if {1_000, 2_000} & set(listed(rows, "amount")):
+            raise ValueError("round")
+        return rows
+
+    def reduce(rows: Any) -> Any:
+        if "u3" in listed(rows, "user"):
+            raise KeyError("u3")
+        return rows
+
+    job = session.map_frames(map, reduce, sales, by="user", frame=frame, on_error="collect", max_bad=0.2, reducers=2)
+    with pytest.warns(smr.LeftOutWarning, match="leaves out 5 of 3,000 records and 1 of 7 groups"):
+        found = job.result()
+    left_out = {5, 77, 2_999, 1_000, 2_000}
+    wanted = [number for number in range(3_000) if number not in left_out and number % 7 != 3]
+    assert sorted(found["amount"]) == wanted
+    bad = job.bad
+    lines = bad[bad["function"] != "reduce"]
+    splits = session.plan(lambda _: None, None, str(sales)).plan.maps
+    assert splits > 1 or list(lines["number"]) == [6, 78, 1_001, 2_001, 3_000]
+    assert [row for row in bad["record"] if "u3" in row] == ["'u3'"]

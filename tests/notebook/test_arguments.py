@@ -17,7 +17,8 @@ def test_options_and_inputs_may_alternate() -> None:
 
 
 def test_all_options() -> None:
-    line = "-i x -o df -r 3 -c -f lines -s 64MB --retries 0 --name 'my job' --map f --reduce g --sort keys,values -q --on-error skip --max-bad 5"
+    line = "-i x -o df -r 3 -c -f lines -s 64MB --retries 0 --name 'my job' --map f --reduce g --sort keys,values -q"
+    line += " --on-error skip --max-bad 5"
     expected = CellOptions(
         inputs=("x",), into="df", reducers=3, combine=True, format="lines", split_size=64_000_000, retries=0,
         name="my job", map="f", reduce="g", sort="keys,values", quiet=True, on_error="skip", max_bad=5,
@@ -32,9 +33,9 @@ def test_max_bad_is_a_share_or_a_whole_number(said: str, means: float) -> None:
 
 
 def test_a_wrong_tolerance_is_refused() -> None:
-    with pytest.raises(ConfigError, match="on_error must be one of 'fail', 'skip', 'collect'; got 'ignore'"):
+    with pytest.raises(ConfigError, match=r"on_error must be one of 'fail', 'skip', 'collect'; got 'ignore'"):
         parse_cell_line("x --on-error ignore", {})
-    with pytest.raises(ConfigError, match="max_bad must be a share of the records such as 0.001"):
+    with pytest.raises(ConfigError, match=r"max_bad must be a share of the records such as 0\.001"):
         parse_cell_line("x --on-error skip --max-bad many", {})
 
 

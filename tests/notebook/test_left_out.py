@@ -12,7 +12,12 @@ import smr_notebook as smr
 from smr_notebook.errors import TooManyBadError
 from smr_notebook.notebook.extension import register_magics
 
-CELL = "%%smr numbers {options}\ndef map(number):\n    yield number % 2, 100 // (number - 3)\ndef reduce(key, values):\n    return sum(values)\n"
+CELL = """%%smr numbers {options}
+def map(number):
+    yield number % 2, 100 // (number - 3)
+def reduce(key, values):
+    return sum(values)
+"""
 
 
 @pytest.fixture
@@ -29,7 +34,10 @@ def test_a_cell_leaves_out_what_fails_and_says_so(shell: Any, session: smr.Sessi
     with pytest.warns(smr.LeftOutWarning, match="leaves out 1 of 10 records; job.bad shows them. The first: ZeroDivisionError"):
         done = shell.run_cell(CELL.format(options="--on-error collect --into df"))
     assert done.success
-    assert shell.user_ns["df"]["value"].tolist() == [sum(100 // (n - 3) for n in range(0, 10, 2)), sum(100 // (n - 3) for n in (1, 5, 7, 9))]
+    assert shell.user_ns["df"]["value"].tolist() == [
+        sum(100 // (n - 3) for n in range(0, 10, 2)),
+        sum(100 // (n - 3) for n in (1, 5, 7, 9)),
+    ]
     assert "map     9 records (1 left out) → 9 pairs" in shown[-1]["data"]["text/plain"]
     (bad,) = session.attach().bad.itertuples()
     assert (bad.record, bad.function) == ("3", "map")

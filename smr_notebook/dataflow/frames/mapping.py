@@ -27,10 +27,21 @@ from smr_notebook.dataflow.grouping import Pairs
 from smr_notebook.dataflow.keys import KeyColumn
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.tables import TableBlock
+from smr_notebook.dataflow.tolerant_tables import NoRow
 from smr_notebook.errors import InputFormatError, PairShapeError
 from smr_notebook.model import Position
 
 MOST_ROWS: Final = 1 << 22
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """One block of a frame: its object, how many records of the split stand in front of it, how many it has, and which are no rows."""
+
+    source: str
+    done: int
+    records: int
+    others: tuple[NoRow, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +54,7 @@ class InputFrame:
         at: Position of the first record.
         records: Records that it accounts for.
         size: Input bytes that it accounts for.
+        origins: Of the blocks that it was made of, where something may be left out.
     """
 
     rows: Rows | None
@@ -50,6 +62,17 @@ class InputFrame:
     at: Position
     records: int
     size: int
+    origins: tuple[Origin, ...] = ()
+
+    def place(self, row: int) -> tuple[str, int]:
+        """Return the object of a row, and its number among the records of the split, from 1."""
+        for origin in self.origins:
+            if row < origin.records - len(origin.others):
+                for other in origin.others:
+                    row += other.index <= row
+                return origin.source, origin.done + row + 1
+            row -= origin.records - len(origin.others)
+        return self.source, self.at.done + row + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +165,8 @@ def _frame(blocks: list[TableBlock]) -> InputFrame:
         rows = concat_rows(pieces) if pieces else None
     except PairShapeError as error:
         raise InputFormatError(f"{first.source}: {error} Or read it with a map function over records.") from error
-    return InputFrame(rows, first.source, first.at, sum(block.records for block in blocks), sum(block.size for block in blocks))
+    origins = tuple(Origin(block.source, block.at.done, block.records, block.others) for block in blocks)
+    return InputFrame(rows, first.source, first.at, sum(block.records for block in blocks), sum(block.size for block in blocks), origins)
 
 
 def _rows(block: TableBlock) -> Rows:
@@ -165,6 +189,9 @@ def _array(name: str, column: Any, source: str) -> Any:
         ) from error
 
 
+MapTolerantly = Callable[[FrameMap, InputFrame, Sequence[str]], Iterator[tuple[Rows, list[Pairs]]]]
+
+
 class FrameEmitter:
     """Implements `programs.Emitter` for a `map` over frames.
 
@@ -173,9 +200,13 @@ class FrameEmitter:
         frames: The input.
         by: The columns that rows are grouped by.
         meter: Counts, and may end or stop the attempt.
+        tolerantly: Maps a frame and leaves out what fails; `None` where nothing is left out.
     """
 
-    def __init__(self, map: FrameMap, frames: Iterable[InputFrame], by: Sequence[str], *, meter: Meter) -> None:
+    def __init__(
+        self, map: FrameMap, frames: Iterable[InputFrame], by: Sequence[str], *, meter: Meter, tolerantly: MapTolerantly | None = None
+    ) -> None:
+        self._tolerantly = tolerantly
         self._map = map
         self._frames = frames
         self._by = by
@@ -196,6 +227,9 @@ class FrameEmitter:
             if meter.ending:
                 self.position = frame.at
                 return
+            if self._tolerantly is not None:
+                yield from self._count(self._tolerantly(self._map, frame, self._by))
+                continue
             given = self._map(frame, self._by)
             meter.bytes_read += frame.size
             meter.records_read += frame.records
@@ -205,6 +239,12 @@ class FrameEmitter:
                 meter.pairs_in += given[0].count
                 yield given
             collect_young()
+
+    def _count(self, given: Iterable[tuple[Rows, list[Pairs]]]) -> Iterator[tuple[Rows, list[Pairs]]]:
+        for rows, pairs in given:
+            self._meter.pairs_in += rows.count
+            yield rows, pairs
+        collect_young()
 
 
 class NoCombiner:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from smr_notebook.dataflow.aggregates import told
@@ -13,6 +14,7 @@ from smr_notebook.dataflow.frames.combining import FrameCombiner, check_frame_co
 from smr_notebook.dataflow.frames.mapping import FrameEmitter, FrameMap, InputFrame, NoCombiner, input_frames
 from smr_notebook.dataflow.frames.reducing import FrameCall, RowSink, reduce_frames
 from smr_notebook.dataflow.frames.rows import library
+from smr_notebook.dataflow.frames.tolerant import TolerantFrameCombiner, map_tolerantly, reduce_frames_tolerantly
 from smr_notebook.dataflow.functions import Pair
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.merging import Blocks
@@ -123,11 +125,14 @@ class FrameProgram:
     def emitter(self, input: SplitInput, *, meter: Meter, batch_bytes: int) -> FrameEmitter:
         """Return what calls `map`."""
         frames = self._frames(input, frame_bytes=min(batch_bytes, MOST_FRAME_BYTES))
-        return FrameEmitter(self._mapped(), frames, self.functions.by if self.reduces else (), meter=meter)
+        tolerantly = partial(map_tolerantly, bad=meter.bad, meter=meter) if meter.bad is not None else None
+        return FrameEmitter(self._mapped(), frames, self.functions.by if self.reduces else (), meter=meter, tolerantly=tolerantly)
 
-    def combiner(self, *, tolerant: bool = False) -> NoCombiner | FrameCombiner:  # noqa: ARG002 - the face of Program
+    def combiner(self, *, tolerant: bool = False) -> NoCombiner | FrameCombiner:
         """Return what calls `combine`, or leaves rows as they are."""
-        return FrameCombiner(self._call("combine")) if self.combines else NoCombiner()
+        if not self.combines:
+            return NoCombiner()
+        return (TolerantFrameCombiner if tolerant else FrameCombiner)(self._call("combine"))
 
     def map_to_rows(self, input: SplitInput, sink: RowSink, *, meter: Meter) -> Position | None:
         """Write the rows that `map` gives."""
@@ -139,6 +144,8 @@ class FrameProgram:
 
     def reduce(self, blocks: Blocks, sink: RowSink, *, meter: Meter, done: int) -> Handed:
         """Call `reduce` for frames of whole groups."""
+        if meter.bad is not None:
+            return reduce_frames_tolerantly(self._call("reduce"), blocks, sink, meter.bad, meter=meter, done=done)
         return reduce_frames(self._call("reduce"), blocks, sink, meter=meter, done=done)
 
     def _call(self, name: str) -> FrameCall:
