@@ -76,7 +76,7 @@ class Layout:
 
     def bad(self, attempt: AttemptId) -> str:
         """What one attempt left out. It stands beside the phases, because it outlives the data of the map phase."""
-        return f"{self.root}bad/{attempt.task.phase}-{attempt.task.number:06d}-{attempt.number:03d}"
+        return f"{self.root}bad/{attempt.task.phase}-{attempt.task.number:06d}-{attempt.number:03d}/records"
 
     def manifest(self, phase: Phase) -> str:
         """The sealed manifest of a phase."""

@@ -96,6 +96,11 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(list[BadRecord])
 
 
+def unknown() -> int:
+    """Return the offset of what has none."""
+    return -1
+
+
 class BadRecords:
     """Takes what one attempt leaves out.
 
@@ -119,16 +124,18 @@ class BadRecords:
         self._crc = 0
         self.sample = ""
 
-    def add(self, function: str, record: object, error: BaseException, *, number: int, source: str = "", offset: int = -1) -> None:
+    def add(
+        self, function: str, record: object, error: BaseException, *, number: int, source: str = "", offset: Callable[[], int] = unknown
+    ) -> None:
         """Tell of one record or group, if it is to be told.
 
         Args:
             function: As of `BadRecord`.
             record: The record, or the key of the group.
             error: What was raised.
-            number: As of `BadRecord`; so are `source` and `offset`.
+            number: As of `BadRecord`; so is `source`.
             source: See above.
-            offset: See above.
+            offset: Finds the offset, as of `BadRecord`: that takes a look at what stands before the record.
         """
         if not self._everything and (self._rows >= SOME or self._spool.tell() + self._held_bytes > SOME_BYTES):
             return
@@ -136,7 +143,7 @@ class BadRecords:
         told = self._tell(error)
         text = isinstance(shown, str)
         raw = shown.encode() if isinstance(shown, str) else shown
-        bad = BadRecord(_writable(source), offset, number, raw, text, _writable(told.error), function, _writable(told.place), cut)
+        bad = BadRecord(_writable(source), offset(), number, raw, text, _writable(told.error), function, _writable(told.place), cut)
         if not self.sample:
             self.sample = sample_of(bad)
         data = _ENCODER.encode(bad)

@@ -32,10 +32,7 @@ from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.programs import Handed
 from smr_notebook.dataflow.reducing import Groups, RowBuffer
-from smr_notebook.dataflow.tolerating import is_fatal
-
-MOST_HELD: Final = 16 << 20
-"""Bytes that the rows of one group may take, because they are held until it is done."""
+from smr_notebook.dataflow.tolerating import MOST_HELD, is_fatal
 
 _STRETCH: Final = 10_000
 

@@ -5,8 +5,9 @@ There the records are read one by one, as `map` would get them: slower than colu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -23,13 +24,13 @@ class NoRow:
         index: Its index among the records of the block.
         record: It, or what stands in its place.
         error: What is wrong with it.
-        offset: Byte offset in the (decompressed) object; -1 if unknown.
+        offset: Finds its byte offset in the (decompressed) object.
     """
 
     index: int
     record: object
     error: InputFormatError
-    offset: int
+    offset: Callable[[], int]
 
 
 def rows_among(block: RecordBlock) -> tuple[list[dict[Any, Any]], tuple[NoRow, ...]]:
@@ -40,10 +41,10 @@ def rows_among(block: RecordBlock) -> tuple[list[dict[Any, Any]], tuple[NoRow, .
         if type(record) is dict:
             rows.append(record)
         elif type(record) is Unreadable:
-            others.append(NoRow(index, record.raw, record.error, block.locate(index)))
+            others.append(NoRow(index, record.raw, record.error, partial(block.locate, index)))
         else:
             error = InputFormatError(f"no JSON object or dict but of type {type(record).__name__}, which has no columns")
-            others.append(NoRow(index, record, error, block.locate(index)))
+            others.append(NoRow(index, record, error, partial(block.locate, index)))
     return rows, tuple(others)
 
 

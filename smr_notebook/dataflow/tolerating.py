@@ -30,6 +30,9 @@ from smr_notebook.errors import PairShapeError
 Check = Callable[[list[Any], list[Any]], object]
 """Raises whatever keys and values cannot be written for, a pair for each row."""
 
+MOST_HELD: Final = 16 << 20
+"""Bytes that the pairs of one record, or the rows of one group, may take at least, because they are held until it is done."""
+
 _STRETCH: Final = 10_000
 """Pairs of one record after which they are weighed."""
 
@@ -60,7 +63,7 @@ class TolerantDrain(Drain):
     """The pairs that `map` emits for the records that do not fail.
 
     Args:
-        functions: As of `Drain`; so are `blocks`, `meter` and `batch_bytes`, which bounds the pairs of one record, too.
+        functions: As of `Drain`; so are `blocks`, `meter` and `batch_bytes`, which bounds the pairs of one record, too, if it is large.
         blocks: See above.
         bad: Takes the others.
         meter: See above.
@@ -81,7 +84,7 @@ class TolerantDrain(Drain):
         super().__init__(functions, blocks, meter=meter, batch_bytes=batch_bytes)
         self._bad = bad
         self._check = check
-        self._most_held = batch_bytes
+        self._most_held = max(batch_bytes, MOST_HELD)
 
     def _flush(self) -> Iterator[Batch]:
         batch = self._batch
@@ -174,7 +177,7 @@ class TolerantDrain(Drain):
             record, function = record.raw, "read"
         self._meter.records_bad += 1
         number = block.at.done + index + 1
-        self._bad.add(function, record, error, number=number, source=block.source, offset=block.locate(index))
+        self._bad.add(function, record, error, number=number, source=block.source, offset=partial(block.locate, index))
 
     def _leave_out_refused(self, batch: Batch) -> None:
         """Take the pairs of those records out of a batch that have one that cannot be written."""

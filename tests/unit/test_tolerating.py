@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ from smr_notebook.dataflow.merging import ORDERS
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.records import Unreadable
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
-from smr_notebook.errors import InputFormatError
+from smr_notebook.errors import CorruptObjectError, InputFormatError
 from smr_notebook.model import AttemptId, Format, Numbers, Part, Phase, Position, Receipt, TaskId
 from smr_notebook.testing.pair_tasks import run_map, run_map_to_part, run_reduce
+from smr_notebook.tolerance import BadFile
 
 # ---------------------------------------------------------------- parts to work with
 
@@ -446,7 +448,7 @@ def test_what_is_told_comes_back(*, texts: list[str], everything: bool) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         bad = BadRecords(told, everything=everything, scratch=Path(scratch), in_memory=100)
         for number, text in enumerate(texts):
-            bad.add("map", text, ValueError(text), number=number + 1, source="s", offset=number)
+            bad.add("map", text, ValueError(text), number=number + 1, source="s", offset=partial(int, number))
         file = bad.store(store, "key")
         bad.close()
     found = list(read_bad(store, file)) if file else []
@@ -464,6 +466,15 @@ def test_only_some_are_told_where_not_all_are_asked_for() -> None:
     assert attempts.numbers[0].records_bad == 1_000
 
 
+def test_where_a_record_stands_is_looked_for_only_where_it_is_told() -> None:
+    asked = count()
+    with tempfile.TemporaryDirectory() as scratch:
+        bad = BadRecords(told, everything=False, scratch=Path(scratch))
+        for number in range(200):
+            bad.add("map", "x", ValueError(), number=number, offset=lambda: next(asked))
+    assert next(asked) == 100
+
+
 def test_bytes_are_told_as_bytes_and_other_records_by_their_repr() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         store = MemoryStore()
@@ -478,3 +489,38 @@ def test_bytes_are_told_as_bytes_and_other_records_by_their_repr() -> None:
 def test_numbers_with_a_sample_pickle() -> None:
     numbers = Numbers(records_bad=1, bad_sample="x") + Numbers(records_bad=2, bad_sample="y", pairs_bad=3)
     assert pickle.loads(pickle.dumps(numbers)) == Numbers(records_bad=3, bad_sample="x", pairs_bad=3)
+
+
+# ---------------------------------------------------------------- the stored form
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "bad-v1.bin"
+
+
+def a_file(store: MemoryStore) -> BadFile:
+    """Store what the golden file holds. A new version of the format gets a new file."""
+    with tempfile.TemporaryDirectory() as scratch:
+        bad = BadRecords(lambda error: Told(str(error), "Cell In[2], line 3: int(line)"), everything=True, scratch=Path(scratch))
+        bad.add("map", "seven", ValueError("no number"), number=3, source="logs/a.txt", offset=lambda: 17)
+        bad.add("read", b"\xff", InputFormatError("not UTF-8"), number=9, source="logs/a.txt", offset=lambda: 60)
+        bad.add("reduce", ("k", 1), KeyError("k"), number=2)
+        file = bad.store(store, "bad")
+        bad.close()
+    assert file is not None
+    return file
+
+
+def test_what_is_stored_is_what_was_stored_by_the_version_before() -> None:
+    store = MemoryStore()
+    a_file(store)
+    assert store.get("bad") == GOLDEN.read_bytes()
+
+
+def test_every_changed_byte_and_every_cut_is_found() -> None:
+    store = MemoryStore()
+    file = a_file(store)
+    data = store.get("bad")
+    for place in range(len(data)):
+        for wrong in (data[:place], data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :]):
+            store.put("bad", wrong)
+            with pytest.raises(CorruptObjectError):
+                list(read_bad(store, file))
