@@ -58,7 +58,7 @@ def check_values_for(fold: Fold, values: list[Any]) -> None:
         return
     prepared = fold.prepare(encode_values(values))
     try:
-        fold.begin(Segments(prepared, np.arange(len(prepared) + 1, dtype=np.int64)))
+        fold.finish(fold.begin(Segments(prepared, np.arange(len(prepared) + 1, dtype=np.int64))))
     except GroupError as error:
         raise error.__cause__ or error from None
 

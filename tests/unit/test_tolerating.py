@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count
+from itertools import count as counter
 from pathlib import Path
 from typing import Any
 
@@ -467,7 +467,7 @@ def test_only_some_are_told_where_not_all_are_asked_for() -> None:
 
 
 def test_where_a_record_stands_is_looked_for_only_where_it_is_told() -> None:
-    asked = count()
+    asked = counter()
     with tempfile.TemporaryDirectory() as scratch:
         bad = BadRecords(told, everything=False, scratch=Path(scratch))
         for number in range(200):
