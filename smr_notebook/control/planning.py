@@ -119,6 +119,8 @@ class PlannedJob:
         ]
         if code.modules:
             lines.insert(2, f"Modules by value: {', '.join(code.modules)}")
+        if plan.tolerance.tolerant:
+            lines.append(f"Errors  what fails is left out and told ({plan.tolerance.on_error}); more than {plan.tolerance} ends the job")
         if plan.estimate is not None and plan.rates is not None:
             thought, rates = plan.estimate, plan.rates
             lines.insert(1, f"Cost    ${thought.low:,.2g} to ${thought.high:,.2g}, at prices of {rates.region}, {rates.date}")

@@ -3,7 +3,7 @@
 Theory. How many records may be left out is a number, or a share of all records, and how many these are is known at the end only. While
 a phase runs, it is estimated from how much of its input has been read: if the rest is as dense, and *twice* as dense to be on the safe
 side, and nothing of it fails, would there be too many even so? Then the job ends now. So a job of which half fails ends early, and
-one whose first file is bad goes on. At the end of the phase nothing is estimated.
+one whose first file is bad goes on. Nothing is estimated from a few records, and nothing at the end of the phase.
 
 Rules of this module:
 
@@ -24,8 +24,11 @@ from smr_notebook.standing import Outcome, Snapshot
 DENSER: Final = 2.0
 """How many times as many records there may be in a byte of what is not read as in what is."""
 
+ENOUGH: Final = 1_000
+"""Records, or groups, that must have been met before anything is estimated from them."""
+
 _UNKNOWN: Final = 1e18
-"""Records of an input of which nothing was read."""
+"""Records of an input of which too little was read."""
 
 _ADVICE: Final = "Mend the input or the function, or raise max_bad; job.bad shows what the tasks that ended have left out."
 
@@ -59,7 +62,7 @@ def _most(plan: Plan, snapshot: Snapshot, phase: Phase, numbers: Numbers) -> flo
     else:
         done, whole = numbers.pairs_in, _counted(snapshot, Phase.MAP).pairs_out
     seen = max(numbers.records_read, numbers.records_bad)
-    if not done:
+    if not done or seen < ENOUGH:
         return _UNKNOWN
     return seen + DENSER * seen / done * max(whole - done, 0)
 

@@ -126,6 +126,13 @@ def test_a_value_that_cannot_be_summed_costs_its_record(session: smr.Session, re
     assert job.bad["record"].tolist() == ["7"]
 
 
+def test_a_plan_says_what_will_be_left_out(session: smr.Session) -> None:
+    planned = session.plan(parse, total, ["1"], on_error="skip", max_bad=0.001)
+    assert "Errors  what fails is left out and told (skip); more than 0.1 % ends the job" in planned.describe()
+    assert planned.plan.reading.tolerant
+    assert "Errors" not in session.plan(parse, total, ["1"]).describe()
+
+
 def test_what_makes_no_sense_is_refused_before_anything_runs(session: smr.Session) -> None:
     with pytest.raises(ConfigError, match="on_error must be one of"):
         session.map_reduce(parse, None, [1], on_error="ignore")

@@ -343,6 +343,17 @@ def test_a_proved_generator_is_drained_likewise() -> None:
     assert [bad.error for bad in attempts.bad] == ["ValueError: 2"]
 
 
+def test_a_map_that_takes_the_source_gets_it() -> None:
+    def map(source: str, line: str) -> list[tuple[str, int]]:
+        return [(source, 1 // int(line))]
+
+    attempts = Attempts()
+    functions = Functions(map, map_takes_source=True, reduce=None, reduce_yields=False, combine=None, combine_yields=False)
+    _, rows = map_all(attempts, functions, [b"1\n0\n", b"0\n1\n"])
+    assert rows == [("object-0", 1), ("object-1", 1)]
+    assert [(bad.source, bad.offset) for bad in attempts.bad] == [("object-0", 2), ("object-1", 0)]
+
+
 @pytest.mark.parametrize("error", [MemoryError(), SystemExit(1), KeyboardInterrupt()])
 def test_what_is_no_fault_of_the_record_ends_the_attempt(error: BaseException) -> None:
     def fails(_: str) -> None:
