@@ -41,6 +41,10 @@ class Format(StrEnum):
     """The whole object as `bytes`: one record."""
     PARQUET = "parquet"
     """A dict for each row, by the names of its columns."""
+    FIXED = "fixed"
+    """`bytes` of one size."""
+    PARSED = "parsed"
+    """What a function of the user's makes of each object."""
     ITEMS = "items"
     """The items of a Python iterable, stored by the session."""
     FRAME = "frame"
@@ -53,9 +57,19 @@ class Reading:
 
     Attributes:
         tolerant: Whether bytes that should be a record and are none are given in its place (`records.Unreadable`), instead of an error.
+        encoding: Of text, by Python's name.
+        errors: What is done about bytes that are no text, by Python's name: `strict`, `replace`, `ignore`, …
+        record_bytes: Of records of one size, the bytes of each.
+        header_bytes: Bytes before the first of them.
+        decompress: Whether what looks compressed is, where that is not plain from the format.
     """
 
     tolerant: bool = False
+    encoding: str = "utf-8"
+    errors: str = "strict"
+    record_bytes: int = 0
+    header_bytes: int = 0
+    decompress: bool = True
 
 
 PLAINLY: Final = Reading()

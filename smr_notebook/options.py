@@ -10,6 +10,7 @@ from smr_notebook.config import Settings, parse_size, read_dollars, read_toleran
 from smr_notebook.control.naming import classify
 from smr_notebook.control.planning import Request
 from smr_notebook.dataflow.aggregates import Aggregation
+from smr_notebook.dataflow.parsed_programs import ParsedProgram
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.errors import ConfigError, PlanError
 from smr_notebook.formats import AUTO, InputFormat, format_of
@@ -51,7 +52,7 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
     _check_count("retries", options.retries, at_least=0)
     told = format_of(options.format)
     return Request(
-        program=program,
+        program=ParsedProgram(program, told.parser) if told and told.parser else program,
         input=classify(input),
         format=told.format if told else AUTO,
         reducers=options.reducers or settings.reducers,

@@ -83,6 +83,8 @@ def _explain_one(failed: FailedAttempt) -> str:
         lines += [f"  {frame.label}, line {frame.line}, in {frame.function}", f"----> {frame.line} {frame.text.strip()}"]
     if failure.record:
         lines.append(f"{'record' if failure.function == 'map' else 'key'}: {failure.record}{_place(failure)}")
+    elif failure.source:
+        lines.append(f"input: {failure.source}" + (f", while record {failure.record_number:,} was made" if failure.record_number else ""))
     if failure.type in _MENDS and failure.kind in {FailureKind.CRASH, FailureKind.LOST}:
         begins, mend = _DID_NOT_START
         lines.append(mend if failure.message.startswith(begins) else _MENDS[failure.type])

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import BoundedSemaphore
 from typing import Final, Self
 
@@ -211,9 +212,8 @@ def plan_input(
     found = find(named, sources)
     chosen = _told_format(format, found, sources)
     split_bytes = choose_split_bytes(sum(item.info.size for item in found), slots=slots, requested=split_size or None, per_slot=per_slot)
-    objects = tuple(
-        PlannedObject(item.scheme, item.info, cuttable=_cuttable(item, chosen, sources[item.scheme], split_bytes)) for item in found
-    )
+    whether = partial(_cuttable, format=chosen, reading=reading, sources=sources, split_bytes=split_bytes)
+    objects = tuple(PlannedObject(item.scheme, item.info, cuttable=whether(item)) for item in found)
     empty = list(empty_objects(found))
     gives = "an empty record each" if chosen is Format.BINARY else "no records"
     warnings = (f"Empty objects give {gives}: {len(empty):,} of {len(found):,}, {empty[0]} first.",) if empty else ()
@@ -236,9 +236,10 @@ def _told_format(requested: str, found: Sequence[FoundObject], sources: Mapping[
     return Format.PARQUET if sources[first.scheme].get(first.info.key, 0, len(MAGIC)) == MAGIC else chosen
 
 
-def _cuttable(item: FoundObject, format: Format, source: InputSource, split_bytes: int) -> bool:
+def _cuttable(item: FoundObject, *, format: Format, reading: Reading, sources: Mapping[str, InputSource], split_bytes: int) -> bool:
     if item.info.size <= split_bytes:
         return False  # nobody needs to know: it is not cut, and its reader looks at its head anyway
+    source = sources[item.scheme]
     if format is Format.PARQUET:
         return is_cuttable(Span(item.scheme, item.info.key, 0, item.info.size, item.info.size, item.info.version), source)
-    return cuttable(source.get(item.info.key, 0, HEAD_BYTES), format)
+    return cuttable(source.get(item.info.key, 0, HEAD_BYTES), format, reading)

@@ -62,7 +62,9 @@ def sample_keys(program: Program, source: PlannedInput, *, ranges: int, sources:
             continue
         with suppress(Exception, SystemExit):
             if planned.info.key not in readable:
-                readable[planned.info.key] = cuttable(sources[planned.scheme].get(planned.info.key, 0, HEAD_BYTES), source.format)
+                readable[planned.info.key] = cuttable(
+                    sources[planned.scheme].get(planned.info.key, 0, HEAD_BYTES), source.format, source.reading
+                )
             if readable[planned.info.key]:
                 found += _keys_at(program, source, spot, sources)
             else:

@@ -85,14 +85,19 @@ class _Head(msgspec.Struct, frozen=True):
     sources: Sources
 
 
-def takes_source(map: Callable[..., Any]) -> bool:
-    """Tell whether `map` has two required parameters, `(source, record)`, or one, `(record)`.
+def takes_source(function: Callable[..., Any], *, name: str = "map", what: str = "record") -> bool:
+    """Tell whether a function has two required parameters, `(source, record)`, or one, `(record)`.
+
+    Args:
+        function: The user's.
+        name: What messages call it.
+        what: What they call its last parameter.
 
     Raises:
         PlanError: It can be called with neither.
     """
     try:
-        signature = inspect.signature(map)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
         return False  # a builtin that does not tell its parameters: called with the record
     for count in (1, 2):
@@ -101,7 +106,7 @@ def takes_source(map: Callable[..., Any]) -> bool:
         except TypeError:
             continue
         return count == 2
-    raise PlanError(f"map must take (record) or (source, record); {_name(map)} takes {signature}")
+    raise PlanError(f"{name} must take ({what}) or (source, {what}); {_name(function)} takes {signature}")
 
 
 def capture(program: Program, *, label_of: Callable[[str], str] = str) -> Bundle:

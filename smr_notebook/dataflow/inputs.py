@@ -9,13 +9,15 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from smr_notebook.dataflow import tables
 from smr_notebook.dataflow.formats.binary import read_binary
+from smr_notebook.dataflow.formats.fixed import read_fixed
 from smr_notebook.dataflow.formats.jsonl import read_jsonl
 from smr_notebook.dataflow.formats.parquet import read_parquet
 from smr_notebook.dataflow.formats.stored import read_frame, read_items
@@ -30,7 +32,7 @@ from smr_notebook.ports import InputSource, ObjectStore
 if TYPE_CHECKING:
     import pyarrow.compute as pc
 
-__all__ = ["JobInput", "RecordBlock", "SplitInput", "open_blocks"]
+__all__ = ["JobInput", "RecordBlock", "SplitInput", "open_blocks", "require_columns"]
 
 _READERS: Mapping[Format, Reader] = MappingProxyType(
     {
@@ -38,6 +40,7 @@ _READERS: Mapping[Format, Reader] = MappingProxyType(
         Format.JSONL: read_jsonl,
         Format.BINARY: read_binary,
         Format.PARQUET: read_parquet,
+        Format.FIXED: read_fixed,
         Format.ITEMS: read_items,
         Format.FRAME: read_frame,
     }
@@ -45,7 +48,13 @@ _READERS: Mapping[Format, Reader] = MappingProxyType(
 
 
 def open_blocks(
-    split: Split, format: Format, sources: Mapping[str, InputSource], *, after: Position | None = None, reading: Reading = PLAINLY
+    split: Split,
+    format: Format,
+    sources: Mapping[str, InputSource],
+    *,
+    after: Position | None = None,
+    reading: Reading = PLAINLY,
+    reader: Reader | None = None,
 ) -> Iterator[RecordBlock]:
     """Yield the records of a split, block by block, in input order.
 
@@ -55,6 +64,7 @@ def open_blocks(
         sources: Input sources by scheme.
         after: The position that another attempt reached: only what follows it is given. `None` for the whole split.
         reading: What is said of the format besides its name.
+        reader: What reads, where that is no format of ours.
 
     Raises:
         CorruptObjectError: An object that the job stored is not what was written.
@@ -63,7 +73,7 @@ def open_blocks(
         InputMissingError: An object is gone.
         InputReadError: An object cannot be read here.
     """
-    return walk(split, partial(_READERS[format], reading=reading), sources, after=after)
+    return walk(split, partial(reader or _READERS[format], reading=reading), sources, after=after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,7 @@ class SplitInput:
         sources: Input sources by scheme.
         after: The position that another attempt reached; `None` for the whole split.
         reading: What is said of the format besides its name.
+        reader: What reads, where that is no format of ours; its program knows it.
     """
 
     split: Split
@@ -83,10 +94,11 @@ class SplitInput:
     sources: Mapping[str, InputSource]
     after: Position | None = None
     reading: Reading = PLAINLY
+    reader: Reader | None = None
 
     def blocks(self) -> Iterator[RecordBlock]:
         """Yield the records. Raises as `open_blocks` does."""
-        return open_blocks(self.split, self.format, self.sources, after=self.after, reading=self.reading)
+        return open_blocks(self.split, self.format, self.sources, after=self.after, reading=self.reading, reader=self.reader)
 
     def tables(
         self, columns: tuple[str, ...] | None = None, *, filter: pc.Expression | None = None, batch_bytes: int = BATCH_BYTES
@@ -101,7 +113,15 @@ class SplitInput:
             after=self.after,
             batch_bytes=batch_bytes,
             reading=self.reading,
+            reader=self.reader,
         )
+
+
+def require_columns(columns: Iterable[str], inputs: Sequence[SplitInput]) -> None:
+    """Refuse a job whose input, at least one split, seems to lack a column. Errors as of `tables.require_columns`."""
+    first = inputs[0]
+    splits = [input.split for input in inputs]
+    tables.require_columns(columns, splits, first.format, first.sources, reading=first.reading, reader=first.reader)
 
 
 class JobInput:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol, Self, TypeVar
 
+from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.errors import InputReadError
 from smr_notebook.model import Position, Span, Split
 from smr_notebook.ports import InputSource
@@ -71,10 +72,10 @@ def walk(
         after: The position that another attempt reached: only what follows it is given. `None` for the whole split.
 
     Raises:
-        InputReadError: No source reads that scheme here; and whatever `read` raises.
+        InputReadError: No source reads that scheme here, or a span gives fewer records than before; and whatever `read` raises.
     """
     begin = after or Position(done=0, offset=split.spans[0].start)
-    done = begin.done
+    done = begin.done - begin.skip
     for number, span in enumerate(split.spans[begin.span :], begin.span):
         here = begin if number == begin.span else Position(done=done, span=number, offset=span.start)
         source = sources.get(span.scheme)
@@ -84,9 +85,18 @@ def walk(
                 "Submit the job to a session whose workers can."
             )
         rest = span if span.start == here.offset else replace(span, start=here.offset)
-        for block in placed(read(rest, source), here):
-            yield block
-            done = block.at.done + block.count
+        try:
+            for block in placed(read(rest, source), here):
+                yield block
+                done = block.at.done + block.count
+        except UserCodeError as failure:  # of a user's own reader, which does not know where in the split it is
+            failure.record_number += done
+            raise
+        if done < here.done:
+            raise InputReadError(
+                f"{span.key} gave {here.done - done:,} records fewer than when it was read before, so that the task cannot go on. "
+                "A function that parses must give the same records each time. Submit the job again."
+            )
 
 
 def placed(blocks: Iterable[_Block], after: Position) -> Iterator[_Block]:

@@ -37,13 +37,13 @@ from smr_notebook.dataflow.frames.reducing import RowSink
 from smr_notebook.dataflow.frames.rows import rows_of_arrays
 from smr_notebook.dataflow.functions import Pair, UserCodeError, short_repr
 from smr_notebook.dataflow.grouping import Pairs
-from smr_notebook.dataflow.inputs import SplitInput
+from smr_notebook.dataflow.inputs import SplitInput, require_columns
 from smr_notebook.dataflow.keys import KeyColumn, KeyKind, decode_keys
 from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.passing import key_values
 from smr_notebook.dataflow.programs import Handed, Tried
-from smr_notebook.dataflow.tables import TableBlock, has_columns, require_columns
+from smr_notebook.dataflow.tables import TableBlock, has_columns
 from smr_notebook.dataflow.tolerant_tables import leave_out
 from smr_notebook.errors import InputFormatError, PairShapeError, PlanError
 from smr_notebook.model import UNSORTED, Position
@@ -116,7 +116,7 @@ class TableProgram:
                 "DataFrame, or use map_reduce."
             )
         if self.asked.columns:
-            require_columns(self.asked.columns, [input.split for input in inputs], first.format, first.sources, reading=first.reading)
+            require_columns(self.asked.columns, inputs)
 
     def try_out(self, input: SplitInput) -> Iterator[Tried]:
         """Take small blocks."""

@@ -99,6 +99,7 @@ def open_tables(
     after: Position | None = None,
     batch_bytes: int = BATCH_BYTES,
     reading: Reading = PLAINLY,
+    reader: Reader | None = None,
 ) -> Iterator[TableBlock]:
     """Yield the rows of a split as columns, block by block, in input order.
 
@@ -113,13 +114,13 @@ def open_tables(
         after: The position that another attempt reached: only what follows it is given. `None` for the whole split.
         batch_bytes: About how many bytes of Arrow columns a block has.
         reading: What is said of the format besides its name.
+        reader: What reads, where that is no format of ours; its records are dicts.
 
     Raises:
         PlanError: The format has no columns.
         InputError: As of `inputs.open_blocks`; a record has no columns; an object lacks a column.
     """
-    read = _TOLERANT.get(format) if reading.tolerant else None
-    read = read or _READERS.get(format)
+    read = _reader_of(format, reading, reader)
     if read is None:
         raise PlanError(
             f"The input is {format}, whose records have no columns. Columns are read from {_named(_READERS)}; else use a map function."
@@ -130,11 +131,16 @@ def open_tables(
 
 def has_columns(format: Format) -> bool:
     """Whether `open_tables` reads a format."""
-    return format in _READERS
+    return format in _READERS or format is Format.PARSED
 
 
 def column_names(
-    splits: Iterable[Split], format: Format, sources: Mapping[str, InputSource], *, reading: Reading = PLAINLY
+    splits: Iterable[Split],
+    format: Format,
+    sources: Mapping[str, InputSource],
+    *,
+    reading: Reading = PLAINLY,
+    reader: Reader | None = None,
 ) -> tuple[str, ...]:
     """Return the names of the columns: all of a typed format, else those of the first records, at least 10,000 of them.
 
@@ -143,6 +149,7 @@ def column_names(
         format: How bytes become records.
         sources: Input sources by scheme.
         reading: What is said of the format besides its name.
+        reader: What reads, where that is no format of ours.
 
     Raises:
         PlanError, InputError: As of `open_tables`.
@@ -151,7 +158,7 @@ def column_names(
         return _parquet_names(splits, sources)
     found: dict[str, None] = {}
     records = 0
-    for block in chain.from_iterable(open_tables(split, format, sources, reading=reading) for split in splits):
+    for block in chain.from_iterable(open_tables(split, format, sources, reading=reading, reader=reader) for split in splits):
         found.update(dict.fromkeys(block.columns))
         records += block.records
         if records >= _LOOKED_AT or (records and format is Format.FRAME):
@@ -169,7 +176,13 @@ def _parquet_names(splits: Iterable[Split], sources: Mapping[str, InputSource]) 
 
 
 def require_columns(
-    columns: Iterable[str], splits: Iterable[Split], format: Format, sources: Mapping[str, InputSource], *, reading: Reading = PLAINLY
+    columns: Iterable[str],
+    splits: Iterable[Split],
+    format: Format,
+    sources: Mapping[str, InputSource],
+    *,
+    reading: Reading = PLAINLY,
+    reader: Reader | None = None,
 ) -> None:
     """Refuse a job whose input seems to lack a column, before it runs. Arguments as of `column_names`.
 
@@ -177,7 +190,7 @@ def require_columns(
         PlanError: There is no such column (in what `column_names` looks at).
         InputError: The input cannot be read.
     """
-    there = column_names(splits, format, sources, reading=reading)
+    there = column_names(splits, format, sources, reading=reading, reader=reader)
     missing = [name for name in columns if name not in there]
     if missing:
         raise PlanError(_lacking("The input", missing, there))
@@ -246,12 +259,16 @@ def _read_jsonl(span: Span, source: InputSource, want: _Want) -> Iterator[TableB
     if want.columns is None:
         yield from (_of_dicts(block, span, None) for block in read_jsonl(span, source, want.reading))
         return
-    for block, columns, rows in read_json_columns(span, source, want.columns):
+    for block, columns, rows in read_json_columns(span, source, want.columns, want.reading):
         yield TableBlock(span.key, columns, rows, block.size, block.begin, rows)
 
 
 def _read_items(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
     return (_of_dicts(block, span, want.columns) for block in read_items(span, source, want.reading))
+
+
+def _read_parsed(span: Span, source: InputSource, want: _Want, *, reader: Reader) -> Iterator[TableBlock]:
+    return (_of_dicts(block, span, want.columns) for block in reader(span, source, want.reading))
 
 
 def _of_dicts(block: RecordBlock, span: Span, names: Sequence[str] | None) -> TableBlock:
@@ -268,7 +285,7 @@ def _refuse_others(block: RecordBlock, span: Span) -> None:
     for index, record in enumerate(block.records):
         if not isinstance(record, dict):
             offset = block.locate(index)
-            place = f"{span.key}, the line at offset {offset:,}," if offset >= 0 else f"An item of the input ({span.key})"
+            place = f"{span.key}, the line at offset {offset:,}," if offset >= 0 else f"A record of the input ({span.key})"
             raise InputFormatError(
                 f"{place} is no JSON object or dict but of type {type(record).__name__}, which has no columns: {str(record)[:80]!r}. "
                 "Give records that are dicts, or use a map function."
@@ -310,6 +327,13 @@ _READERS: Mapping[Format, Callable[..., Iterator[TableBlock]]] = MappingProxyTyp
         Format.ITEMS: _read_items,
     }
 )
+
+
+def _reader_of(format: Format, reading: Reading, own: Reader | None) -> Callable[..., Iterator[TableBlock]] | None:
+    """Return what reads columns; `None` where there are none. `own` reads what is no format of ours."""
+    if own is not None:
+        return partial(_read_tolerantly, read=own) if reading.tolerant else partial(_read_parsed, reader=own)
+    return (_TOLERANT.get(format) if reading.tolerant else None) or _READERS.get(format)
 
 
 def _lacking(name: str, missing: Sequence[str], there: Iterable[str]) -> str:

@@ -126,7 +126,7 @@ def test_a_byte_that_is_not_utf8_is_named_with_its_place(data: bytes, split_byte
         position += 1
     damaged = data[:position] + b"\xff" + data[position:]
 
-    with pytest.raises(InputFormatError, match=rf"key is not UTF-8 text: byte 0xFF at offset {position:,} \(line .*format='binary'"):
+    with pytest.raises(InputFormatError, match=rf"key is not UTF-8 text: byte 0xFF at offset {position:,} \(line .*errors='replace'"):
         read(damaged, split_bytes=split_bytes, block_bytes=block_bytes)
 
 

@@ -16,12 +16,14 @@ import bz2
 import lzma
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
+from smr_notebook.dataflow.formats.text_encodings import encoding_of
 from smr_notebook.errors import InputFormatError
-from smr_notebook.model import Format
+from smr_notebook.model import PLAINLY, Format, Reading
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -111,14 +113,29 @@ def sniff(head: bytes) -> Codec | None:
     return _ZSTD if skippable or head.startswith(b"\x28\xb5\x2f\xfd") else None
 
 
-def cuttable(head: bytes, format: Format) -> bool:
-    """Whether a task may read a part of an object: lines that are not compressed.
+def cuttable(head: bytes, format: Format, reading: Reading = PLAINLY) -> bool:
+    """Whether a task may read a part of an object: lines or records of one size, not compressed.
 
     Args:
         head: The first `HEAD_BYTES` bytes. Only objects larger than a split need this look.
         format: How the object is to be read.
+        reading: What is said of the format besides its name.
     """
-    return format in {Format.TEXT, Format.JSONL} and sniff(head) is None and _archive(head) is None
+    cuts = _CUTS.get(format)
+    return cuts is not None and cuts(head, reading)
+
+
+def _cuts_lines(head: bytes, reading: Reading) -> bool:
+    return encoding_of(reading.encoding).cuttable and sniff(head) is None and _archive(head) is None
+
+
+def _cuts_fixed(head: bytes, reading: Reading) -> bool:
+    return not reading.decompress or sniff(head) is None
+
+
+_CUTS: Mapping[Format, Callable[[bytes, Reading], bool]] = MappingProxyType(
+    {Format.TEXT: _cuts_lines, Format.JSONL: _cuts_lines, Format.FIXED: _cuts_fixed}
+)
 
 
 def refuse_archive(head: bytes, name: str) -> None:

@@ -17,17 +17,17 @@ from typing import Any, Final
 
 import msgspec
 
-from smr_notebook.dataflow.formats.jsonl import BLANKS, FAST_REFUSES, counted_lines, decode_at_once, slowly
+from smr_notebook.dataflow.formats.jsonl import BLANKS, FAST_REFUSES, as_utf8, counted_lines, decode_at_once, slowly
 from smr_notebook.dataflow.formats.lines import BLOCK_BYTES, LineBlock, read_lines, where
 from smr_notebook.errors import InputFormatError
-from smr_notebook.model import Span
+from smr_notebook.model import PLAINLY, Reading, Span
 from smr_notebook.ports import InputSource
 
 Columns = dict[str, list[Any]]
 
 
 def read_json_columns(
-    span: Span, source: InputSource, names: Sequence[str], *, block_bytes: int = BLOCK_BYTES
+    span: Span, source: InputSource, names: Sequence[str], reading: Reading = PLAINLY, *, block_bytes: int = BLOCK_BYTES
 ) -> Iterator[tuple[LineBlock, Columns, int]]:
     """Yield lines, their columns, and how many objects stand on them.
 
@@ -35,6 +35,7 @@ def read_json_columns(
         span: What to read.
         source: Where to read it.
         names: Of the fields, each once.
+        reading: Encoding and error policy.
         block_bytes: About how many bytes are read and decoded at a time.
 
     Raises:
@@ -43,13 +44,14 @@ def read_json_columns(
     fields = {f"f{number}": name for number, name in enumerate(names)}
     decoder = _decoder(fields)
     lines = 0
-    for block in read_lines(span, source, block_bytes=block_bytes):
-        count = counted_lines(block.data)
-        rows = decode_at_once(decoder, block.data) if decoder is not None else None
+    for block in read_lines(span, source, reading, block_bytes=block_bytes):
+        data = as_utf8(block)
+        count = counted_lines(data)
+        rows = decode_at_once(decoder, data) if decoder is not None else None
         if rows is not None:
             yield block, {name: _column(rows, field) for field, name in fields.items()}, len(rows)
         else:
-            found = _one_by_one(block, span, fields, decoder, before=lines)
+            found = _one_by_one(block, data, span, fields, decoder, before=lines)
             columns = list(zip(*found, strict=True)) or [()] * len(fields)
             yield block, dict(zip(names, map(list, columns), strict=True)), len(found)
         lines += count
@@ -65,21 +67,19 @@ def _decoder(fields: dict[str, str]) -> msgspec.json.Decoder[Any] | None:
 
 
 def _one_by_one(
-    block: LineBlock, span: Span, fields: dict[str, str], decoder: msgspec.json.Decoder[Any] | None, *, before: int
+    block: LineBlock, data: bytes, span: Span, fields: dict[str, str], decoder: msgspec.json.Decoder[Any] | None, *, before: int
 ) -> list[tuple[Any, ...]]:
     values_of = _values_of(list(fields))
     rows: list[tuple[Any, ...]] = []
-    offset = block.offset
-    for number, line in enumerate(block.data.split(b"\n"), start=before + 1):
+    for number, (line, (offset, stored)) in enumerate(zip(data.split(b"\n"), block.starts(), strict=True), start=before + 1):
         try:
             if decoder is None:
                 raise msgspec.DecodeError
             rows.append(values_of(decoder.decode(line)))
         except FAST_REFUSES:
             if line.strip(BLANKS):
-                value = object_on(LineBlock(line, offset, 0), span, number=number)
+                value = object_on(stored, block, span, offset=offset, number=number)
                 rows.append(tuple(value.get(name) for name in fields.values()))
-        offset += len(line) + 1
     return rows
 
 
@@ -105,12 +105,12 @@ def _values_of(fields: list[str]) -> Callable[[Any], tuple[Any, ...]]:
     return lambda row: tuple(getattr(row, field) for field in fields)
 
 
-def object_on(line: LineBlock, span: Span, *, number: int) -> dict[str, Any]:
-    """Return the JSON object on a line. `number` is the line's among those of the span, from 1; raises `InputFormatError`."""
-    value = slowly(line, span, number=number)
+def object_on(line: bytes, block: LineBlock, span: Span, *, offset: int, number: int) -> dict[str, Any]:
+    """Return the JSON object on a line. Arguments and errors as of `jsonl.slowly`, or the line holds no object."""
+    value = slowly(line, block, span, offset=offset, number=number)
     if not isinstance(value, dict):
         raise InputFormatError(
-            f"{span.key}, {where(span, number)} (offset {line.offset:,}) is no JSON object but of type {type(value).__name__}, "
+            f"{span.key}, {where(span, number)} (offset {offset:,}) is no JSON object but of type {type(value).__name__}, "
             f"which has no columns: {str(value)[:80]!r}. Give lines that are objects, or use a map function."
         )
     return value

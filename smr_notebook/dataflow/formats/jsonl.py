@@ -21,7 +21,8 @@ import numpy as np
 
 from smr_notebook.dataflow.formats.lines import BLOCK_BYTES, LineBlock, read_lines, where
 from smr_notebook.dataflow.formats.text import decode
-from smr_notebook.dataflow.records import RecordBlock
+from smr_notebook.dataflow.formats.text_encodings import UTF8
+from smr_notebook.dataflow.records import RecordBlock, Unreadable
 from smr_notebook.errors import InputFormatError
 from smr_notebook.model import PLAINLY, Reading, Span
 from smr_notebook.ports import InputSource
@@ -34,31 +35,50 @@ FAST_REFUSES = (msgspec.DecodeError, ValueError, RecursionError)
 
 _decoder = msgspec.json.Decoder()
 _NEWLINE, _CLOSING, _OPENING = b"\n}{"
+_NO_TEXT = b"\xff"
 
 
-def read_jsonl(span: Span, source: InputSource, reading: Reading = PLAINLY, *, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:  # noqa: ARG001 - the face of Reader
+def read_jsonl(span: Span, source: InputSource, reading: Reading = PLAINLY, *, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:
     """Yield the values of the lines that start in a span.
 
     Args:
         span: What to read.
         source: Where to read it.
-        reading: What is said of the format besides its name.
+        reading: Encoding and error policy; tolerant, a line that is not JSON is given as `Unreadable`.
         block_bytes: About how many bytes are read and decoded at a time.
 
     Raises:
         InputChangedError: The object is not the one that was planned.
-        InputFormatError: A line is not JSON; or the object is not UTF-8, an archive, or damaged compressed data.
+        InputFormatError: A line is not JSON, or not text in that encoding; or the object is an archive, or damaged compressed data.
         InputMissingError: It is gone.
         InputReadError: It cannot be read.
     """
     lines = 0
-    for block in read_lines(span, source, block_bytes=block_bytes):
-        count = counted_lines(block.data)
-        records = decode_at_once(_decoder, block.data)
+    for block in read_lines(span, source, reading, block_bytes=block_bytes):
+        data = as_utf8(block)
+        count = counted_lines(data)
+        records = decode_at_once(_decoder, data)
         if records is None:
-            records = _one_by_one(block, span, before=lines)
-        yield RecordBlock(span.key, records, block.size, partial(_locate, block), block.begin)
+            records = _one_by_one(block, data, span, before=lines, tolerant=reading.tolerant)
+        yield RecordBlock(span.key, records, block.size, partial(_locate, block, data), block.begin)
         lines += count
+
+
+def as_utf8(block: LineBlock) -> bytes:
+    """Return lines as UTF-8, as many as there are; what is no text becomes something that is not JSON."""
+    if block.encoding is UTF8:
+        return block.data
+    try:
+        return block.data.decode(block.encoding.name).encode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return b"\n".join(map(partial(_line_as_utf8, block), block.encoding.split(block.data)))
+
+
+def _line_as_utf8(block: LineBlock, line: bytes) -> bytes:
+    try:
+        return line.decode(block.encoding.name).encode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return _NO_TEXT
 
 
 def counted_lines(data: bytes) -> int:
@@ -68,7 +88,7 @@ def counted_lines(data: bytes) -> int:
 
 
 def decode_at_once(decoder: msgspec.json.Decoder[Any], data: bytes) -> list[Any] | None:
-    """Decode lines in one call, or return `None` when only a look at each line can tell."""
+    """Decode lines of UTF-8 in one call, or return `None` when only a look at each line can tell."""
     octets = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(octets[:-1] == _NEWLINE)  # four times as fast as `bytes.count`, and lets us look around each
     if not ((octets[ends - 1] == _CLOSING) & (octets[ends + 1] == _OPENING)).all():
@@ -80,44 +100,45 @@ def decode_at_once(decoder: msgspec.json.Decoder[Any], data: bytes) -> list[Any]
     return records if len(records) == (len(ends) + 1 if data else 0) else None
 
 
-def _one_by_one(block: LineBlock, span: Span, *, before: int) -> list[object]:
+def _one_by_one(block: LineBlock, data: bytes, span: Span, *, before: int, tolerant: bool) -> list[object]:
     records: list[object] = []
-    offset = block.offset
-    for number, line in enumerate(block.data.split(b"\n"), start=before + 1):
+    for number, (line, (offset, stored)) in enumerate(zip(data.split(b"\n"), block.starts(), strict=True), start=before + 1):
         try:
             records.append(_decoder.decode(line))
         except FAST_REFUSES:
             if line.strip(BLANKS):
-                records.append(slowly(LineBlock(line, offset, 0), span, number=number))
-        offset += len(line) + 1
+                try:
+                    records.append(slowly(stored, block, span, offset=offset, number=number))
+                except InputFormatError as error:
+                    if not tolerant:
+                        raise
+                    records.append(Unreadable(stored, error))
     return records
 
 
-def slowly(block: LineBlock, span: Span, *, number: int) -> object:
-    """Return what the one line of a block stands for, as `json.loads` gives it. `number` is the line's in the span, from 1.
+def slowly(line: bytes, block: LineBlock, span: Span, *, offset: int, number: int) -> object:
+    """Return what one line stands for, as `json.loads` gives it. Arguments as of `text.decode`.
 
     Raises:
         InputFormatError: It is not JSON.
     """
-    text = decode(block, span, before=number - 1)
+    text = decode(line, block, span, offset=offset, number=number)
     try:
         value: object = json.loads(text)
     except (ValueError, RecursionError) as error:
         shown = text if len(text) <= 80 else text[:79] + "…"
+        place = f"{span.key}, {where(span, number)}" + (f" (offset {offset:,})" if offset >= 0 else "")
         raise InputFormatError(
-            f"{span.key}, {where(span, number)} (offset {block.offset:,}) is not JSON: {error}. It reads {shown!r}. "
-            "Mend the line, or read the object with format='text' and parse it in map."
+            f"{place} is not JSON: {error}. It reads {shown!r}. Mend the line, or read the object with format='text' and parse it in map."
         ) from error
     return value
 
 
-def _locate(block: LineBlock, index: int) -> int:
+def _locate(block: LineBlock, data: bytes, index: int) -> int:
     """Return the byte offset of record `index` of a block: of the line that is its number among those that are not blank."""
-    offset = block.offset
-    for line in block.data.split(b"\n"):
+    for line, (offset, _) in zip(data.split(b"\n"), block.starts(), strict=True):
         if line.strip(BLANKS):
             if index == 0:
                 return offset
             index -= 1
-        offset += len(line) + 1
     raise IndexError(index)

@@ -2,49 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from smr_notebook.dataflow.formats.lines import BLOCK_BYTES, LineBlock, read_lines, where
-from smr_notebook.dataflow.records import RecordBlock
+from smr_notebook.dataflow.records import RecordBlock, Unreadable
 from smr_notebook.errors import InputFormatError
 from smr_notebook.model import PLAINLY, Reading, Span
 from smr_notebook.ports import InputSource
 
 
-def read_text(span: Span, source: InputSource, reading: Reading = PLAINLY, *, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:  # noqa: ARG001 - the face of Reader
+def read_text(span: Span, source: InputSource, reading: Reading = PLAINLY, *, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:
     """Yield the lines that start in a span. An empty line is an empty record.
 
     Args:
         span: What to read.
         source: Where to read it.
-        reading: What is said of the format besides its name.
+        reading: Encoding and error policy; tolerant, a line that is no text is given as `Unreadable`.
         block_bytes: About how many bytes are read and decoded at a time.
 
     Raises:
         InputChangedError: The object is not the one that was planned.
-        InputFormatError: It is not UTF-8, an archive, or damaged compressed data.
+        InputFormatError: It is not text in that encoding, an archive, or damaged compressed data.
         InputMissingError: It is gone.
         InputReadError: It cannot be read.
     """
     before = 0
-    for block in read_lines(span, source, block_bytes=block_bytes):
-        text = decode(block, span, before=before)
-        if "\r" in text:
-            text = text.replace("\r\n", "\n")
-        records = text.split("\n")
-        if not records[-1]:  # what follows the last line end is no line
-            records.pop()
+    for block in read_lines(span, source, reading, block_bytes=block_bytes):
+        records = _at_once(block)
+        if records is None:
+            records = _one_by_one(block, span, before=before, tolerant=reading.tolerant)
         yield RecordBlock(span.key, records, block.size, block.locate, block.begin)
         before += len(records)
 
 
-def decode(block: LineBlock, span: Span, *, before: int) -> str:
-    """Return lines as text. `before` is the number of lines of the span before them; raises `InputFormatError`."""
+def _at_once(block: LineBlock) -> Sequence[object] | None:
+    """Return the lines of a block, or `None` where it is not clean."""
     try:
-        return block.data.decode("utf-8")
+        text = block.data.decode(block.encoding.name)
+    except UnicodeDecodeError:
+        return None
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+    records = text.split("\n")
+    if not records[-1]:  # what follows the last line end is no line
+        records.pop()
+    return records
+
+
+def _one_by_one(block: LineBlock, span: Span, *, before: int, tolerant: bool) -> list[object]:
+    """Return the lines of a block that is not clean."""
+    records: list[object] = []
+    lines = list(block.starts())
+    for number, (offset, line) in enumerate(lines, start=1):
+        if number == len(lines) and not line:
+            break
+        try:
+            text = decode(line, block, span, offset=offset, number=before + number)
+        except InputFormatError as error:
+            if not tolerant:
+                raise
+            records.append(Unreadable(line, error))
+        else:
+            records.append(text.removesuffix("\r") if number < len(lines) else text)
+    return records
+
+
+def decode(line: bytes, block: LineBlock, span: Span, *, offset: int, number: int) -> str:
+    """Return a line as text.
+
+    Args:
+        line: Its bytes.
+        block: Knows how text stands in them.
+        span: Where it was read.
+        offset: Of the line in the object, -1 unknown.
+        number: Of the line in the span, from 1.
+
+    Raises:
+        InputFormatError: It is no text.
+    """
+    try:
+        return line.decode(block.encoding.name, block.errors)
     except UnicodeDecodeError as error:
-        line = before + block.data.count(b"\n", 0, error.start) + 1
+        place = f"offset {offset + error.start:,} ({where(span, number)})" if offset >= 0 else where(span, number)
         raise InputFormatError(
-            f"{span.key} is not UTF-8 text: byte 0x{block.data[error.start]:02X} at offset {block.offset + error.start:,} "
-            f"({where(span, line)}): {error.reason}. Convert it (`iconv -t utf-8`), or read it with format='binary'."
+            f"{span.key} is not {block.encoding.name.upper()} text: byte 0x{line[error.start]:02X} at {place}: {error.reason}. Name its "
+            "encoding, as with format=smr.formats.text(encoding='cp1252'), or what to do about such bytes, as with errors='replace'."
         ) from error

@@ -16,11 +16,11 @@ from smr_notebook.dataflow.frames.reducing import FrameCall, RowSink, reduce_fra
 from smr_notebook.dataflow.frames.rows import library
 from smr_notebook.dataflow.frames.tolerant import TolerantFrameCombiner, map_tolerantly, reduce_frames_tolerantly
 from smr_notebook.dataflow.functions import Pair
-from smr_notebook.dataflow.inputs import SplitInput
+from smr_notebook.dataflow.inputs import SplitInput, require_columns
 from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.programs import Handed, Tried
-from smr_notebook.dataflow.tables import has_columns, require_columns
+from smr_notebook.dataflow.tables import has_columns
 from smr_notebook.errors import PlanError
 from smr_notebook.model import UNSORTED, Position, Sorting
 
@@ -100,9 +100,9 @@ class FrameProgram:
                 "DataFrame, or use map_reduce."
             )
         if self.functions.columns is not None:
-            require_columns(self.functions.columns, [input.split for input in inputs], first.format, first.sources, reading=first.reading)
+            require_columns(self.functions.columns, inputs)
         elif self.functions.map is None and self.functions.by:
-            require_columns(self.functions.by, [input.split for input in inputs], first.format, first.sources, reading=first.reading)
+            require_columns(self.functions.by, inputs)
 
     def try_out(self, input: SplitInput) -> Iterator[Tried]:
         """Map small frames. A pair is a row: the rows that it is one of, and its number among them."""

@@ -1,0 +1,164 @@
+"""The reader that a user wrote: `parse(stream)` makes records of one whole object.
+
+Rules:
+
+* An object is never cut, and an attempt that goes on behind a leg parses it from its beginning again, and skips what is done. So the same
+  object must give the same records each time.
+* All bytes of the object are accounted for when `parse` has come to its end, also those that it left unread. An object without bytes
+  has no records, and `parse` is not called for it.
+* What goes wrong in the stream is an error of the input, also where `parse` catches it. All else that it raises is the user's.
+* Records are mapped in small blocks, while `parse` waits. A record that may change with the next one (a buffer that is filled again)
+  must not be in a block with others: only values that are plain, and lists and dicts that are not given twice, share one.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from smr_notebook.dataflow.formats.streams import FETCH_BYTES, ObjectStream, open_stream
+from smr_notebook.dataflow.functions import UserCodeError, place_of, short_repr
+from smr_notebook.dataflow.records import RecordBlock, SpanBytes
+from smr_notebook.model import Reading, Span
+from smr_notebook.ports import InputSource
+
+MOST_RECORDS: Final = 64
+"""Of a block: a wish to stop is heard between blocks only, and `parse` may be slow."""
+BLOCK_BYTES: Final = 1 << 20
+"""About how many bytes of records a block has at most, unless one alone has more."""
+
+_PLAIN: Final = frozenset(
+    {str, bytes, int, float, complex, bool, type(None), tuple, frozenset, Decimal, UUID, date, datetime, time, timedelta}
+)
+_CHANGING: Final = frozenset({dict, list, set})
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedReader:
+    """Implements `records.Reader` by a user's function.
+
+    Attributes:
+        parse: Called with a binary file, or with (source, file) if `takes_source`; gives an iterable of records.
+        takes_source: Whether `parse` has two parameters.
+    """
+
+    parse: Callable[..., Any]
+    takes_source: bool
+
+    def __call__(self, span: Span, source: InputSource, reading: Reading) -> Iterator[RecordBlock]:
+        """Yield the records of one whole object.
+
+        Raises:
+            InputError: The object is gone, has changed, cannot be read, or is damaged compressed data.
+            UserCodeError: `parse` raised, or gave no records. Its record number counts in the block that was being made.
+        """
+        planned = SpanBytes(span, source)
+        if span.size:
+            yield from self._parsed(span, open_stream(span, planned, decompress=reading.decompress))
+        planned.verify()
+
+    def _parsed(self, span: Span, stream: ObjectStream) -> Iterator[RecordBlock]:
+        accounted = 0
+        making = _Making(self, span, stream)
+        while True:
+            batch = making.batch()
+            size = (span.size if making.ended else stream.reached) - accounted
+            accounted += size
+            yield RecordBlock(span.key, batch, size, _nowhere, None)
+            if making.ended:
+                return
+
+
+class _Making:
+    """The records of one object as they are made."""
+
+    def __init__(self, reader: ParsedReader, span: Span, stream: ObjectStream) -> None:
+        self._reader = reader
+        self._span = span
+        self._stream = stream
+        self._file = io.BufferedReader(stream, max(min(FETCH_BYTES, span.size), 1))
+        self._records: Iterator[Any] | None = None
+        self._limit = 1
+        self.ended = False
+
+    def batch(self) -> list[Any]:
+        """Return the next records; the last ones, or none, once `ended`."""
+        batch: list[Any] = []
+        try:
+            records = self._records = self._records or self._begun()
+            for record in records:
+                batch.append(record)
+                if len(batch) >= self._limit or type(record) not in _PLAIN | _CHANGING:
+                    break
+            else:
+                self.ended = True
+            _refuse_repeated(batch)
+        except BaseException as error:  # noqa: BLE001 - it is raised again, as whose it is
+            if self._stream.failure is None:
+                raise self._failure(len(batch) + 1, error) from (error.cause if isinstance(error, _NoRecords) else error)
+        if self._stream.failure is not None:
+            raise self._stream.failure from None
+        if batch:
+            self._limit = max(1, min(2 * self._limit, MOST_RECORDS, BLOCK_BYTES // _weight(batch[-1])))
+        return batch
+
+    def _begun(self) -> Iterator[Any]:
+        parse = self._reader.parse
+        made = parse(self._span.key, self._file) if self._reader.takes_source else parse(self._file)
+        if not hasattr(type(made), "__iter__") and not hasattr(type(made), "__getitem__"):
+            raise _NoRecords(
+                TypeError(f"parse must yield records, or return an iterable of them; got {short_repr(made)} ({type(made).__name__})"), made
+            )
+        return iter(made)
+
+    def _failure(self, number: int, error: BaseException) -> UserCodeError:
+        offset = -1 if self._file.closed else self._file.tell()
+        failure = UserCodeError("parse", "", source=self._span.key, offset=offset, record_number=number)
+        if isinstance(error, _NoRecords):
+            failure.place = place_of(self._reader.parse, error.made)
+        return failure
+
+
+class _NoRecords(Exception):  # noqa: N818 - carries the error to where its place is told
+    """`parse` gave something else than records.
+
+    Attributes:
+        cause: What is wrong.
+        made: What `parse` returned.
+    """
+
+    def __init__(self, cause: Exception, made: object) -> None:
+        super().__init__()
+        self.cause = cause
+        self.made = made
+
+
+def _refuse_repeated(batch: list[Any]) -> None:
+    """Refuse a list or dict that stands for several records: all would be what it was last."""
+    seen: set[int] = set()
+    for record in batch:
+        if type(record) in _CHANGING:
+            if id(record) in seen:
+                raise ValueError(
+                    f"parse yielded the same {type(record).__name__} as two records: both would be what it is now, {short_repr(record)}. "
+                    f"Yield a new one each time, such as {type(record).__name__}(record)."
+                )
+            seen.add(id(record))
+
+
+def _weight(record: object) -> int:
+    """Return about how many bytes a record takes, 1 at least."""
+    try:
+        return len(pickle.dumps(record)) or 1
+    except Exception:  # noqa: BLE001 - an object's own __reduce__ may raise anything, and it may be as large as it likes
+        return BLOCK_BYTES
+
+
+def _nowhere(index: int) -> int:  # noqa: ARG001 - the face of RecordBlock.locate
+    return -1

@@ -1,0 +1,99 @@
+"""The program of a job whose input a user's function parses: another program, to which it gives the records.
+
+`parse` travels in the job's code like `map`, so that nothing else needs to know of it: what is planned, stored and told of the input has no
+function in it, and whoever reads the input of such a job does so through its program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from smr_notebook.dataflow.combining import Combiner
+from smr_notebook.dataflow.formats.parsed import ParsedReader
+from smr_notebook.dataflow.functions import Pair
+from smr_notebook.dataflow.inputs import SplitInput
+from smr_notebook.dataflow.merging import Blocks
+from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.outputs import PartWriter
+from smr_notebook.dataflow.programs import Emitter, Handed, Program, Tried
+from smr_notebook.model import Position, Sorting
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedProgram:
+    """Implements `programs.Program`.
+
+    Attributes:
+        inner: What the job computes.
+        reader: Makes the records.
+    """
+
+    inner: Program
+    reader: ParsedReader
+
+    @property
+    def reduces(self) -> bool:
+        """As the inner one."""
+        return self.inner.reduces
+
+    @property
+    def combines(self) -> bool:
+        """As the inner one."""
+        return self.inner.combines
+
+    @property
+    def splits_per_worker(self) -> int:
+        """As the inner one."""
+        return self.inner.splits_per_worker
+
+    @property
+    def grouped_order(self) -> bool:
+        """As the inner one."""
+        return self.inner.grouped_order
+
+    @property
+    def sorting(self) -> Sorting:
+        """As the inner one."""
+        return self.inner.sorting
+
+    @property
+    def has_law(self) -> bool:
+        """As the inner one."""
+        return self.inner.has_law
+
+    def named(self) -> Iterable[tuple[str, Callable[..., Any]]]:
+        """Return `parse`, and the functions of the inner one."""
+        return [("parse", self.reader.parse), *self.inner.named()]
+
+    def check_input(self, inputs: Sequence[SplitInput]) -> None:
+        """As the inner one; it may look at records."""
+        self.inner.check_input(list(map(self._parsed, inputs)))
+
+    def try_out(self, input: SplitInput) -> Iterator[Tried]:
+        """As the inner one."""
+        return self.inner.try_out(self._parsed(input))
+
+    def check(self, pairs: Sequence[Pair]) -> None:
+        """As the inner one."""
+        self.inner.check(pairs)
+
+    def emitter(self, input: SplitInput, *, meter: Meter, batch_bytes: int) -> Emitter:
+        """As the inner one."""
+        return self.inner.emitter(self._parsed(input), meter=meter, batch_bytes=batch_bytes)
+
+    def combiner(self) -> Combiner:
+        """As the inner one."""
+        return self.inner.combiner()
+
+    def map_to_rows(self, input: SplitInput, sink: PartWriter, *, meter: Meter) -> Position | None:
+        """As the inner one."""
+        return self.inner.map_to_rows(self._parsed(input), sink, meter=meter)
+
+    def reduce(self, blocks: Blocks, sink: PartWriter, *, meter: Meter, done: int) -> Handed:
+        """As the inner one."""
+        return self.inner.reduce(blocks, sink, meter=meter, done=done)
+
+    def _parsed(self, input: SplitInput) -> SplitInput:
+        return replace(input, reader=self.reader)
