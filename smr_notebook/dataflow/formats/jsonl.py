@@ -112,8 +112,15 @@ def _one_by_one(block: LineBlock, data: bytes, span: Span, *, before: int, toler
                 except InputFormatError as error:
                     if not tolerant:
                         raise
-                    records.append(Unreadable(stored, error))
+                    records.append(Unreadable(_told(stored, block), error))
     return records
+
+
+def _told(line: bytes, block: LineBlock) -> str | bytes:
+    try:
+        return line.decode(block.encoding.name, block.errors)
+    except UnicodeDecodeError:
+        return line
 
 
 def slowly(line: bytes, block: LineBlock, span: Span, *, offset: int, number: int) -> object:
