@@ -1,5 +1,5 @@
-"""One property for lines, records of one size, whole objects and parsers of one's own: any plan, read in any legs, gives the records of no plan
-at all, each with its object, number and place; and all bytes are counted."""
+"""One property for every format of lines and bytes: any plan, read in any legs, gives the records of no plan at all, each with its object,
+number and place; and all bytes are counted."""
 
 from __future__ import annotations
 

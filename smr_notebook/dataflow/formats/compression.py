@@ -7,7 +7,8 @@ Rules:
   there, a cut or a failed check of the format is an error. (The file objects of `bz2`, `lzma` and `zstd` drop silently all
   that follows the first damaged header, taking it for trailing garbage: so the loop here is our own.)
 * Memory stays bounded whatever the ratio: stored bytes are fed in small pieces, and output is asked for by the megabyte.
-* Archives (zip, tar, also inside a compressed object) hold files, not records: they are refused.
+* Archives (zip, tar, 7z, rar, also inside a compressed object) hold files, not records: they are refused where lines are read. So is what
+  is compressed in ways that are not read here.
 """
 
 from __future__ import annotations
@@ -99,13 +100,29 @@ _XZ = Codec("xz", lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ))
 _ZSTD = Codec("zstd", zstd.ZstdDecompressor)
 
 _BZ2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # a block, or the end of a stream without any
+_BZ2_TOLD = 3  # bytes of that which tell bz2 from text, where the object ends within them
+
+_ARCHIVES: Mapping[bytes, str] = MappingProxyType(
+    {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"PK\x07\x08": "zip", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar"}
+)
+_UNREAD: Mapping[bytes, str] = MappingProxyType(
+    {
+        b"\x04\x22\x4d\x18": "lz4",
+        b"\x02\x21\x4c\x18": "lz4",
+        b"\xff\x06\0\0sNaPpY": "snappy",
+        b"\x1f\x9d": "compress (.Z)",
+        b"\x89LZO\0\r\n\x1a\n": "lzop",
+        b"LZIP\x01": "lzip",
+    }
+)
 
 
 def sniff(head: bytes) -> Codec | None:
     """Return how an object is compressed, from its first `HEAD_BYTES` bytes; `None` when it is not."""
     if head.startswith(b"\x1f\x8b"):
         return _GZIP
-    if head.startswith(b"BZh") and head[3:4].isdigit() and head[4:10] in _BZ2_BLOCKS:
+    told = head[4:10] if head.startswith(b"BZh") and head[3:4].isdigit() else b""
+    if len(told) >= _BZ2_TOLD and any(block.startswith(told) for block in _BZ2_BLOCKS):
         return _BZ2
     if head.startswith(b"\xfd7zXZ\0"):
         return _XZ
@@ -139,13 +156,19 @@ _CUTS: Mapping[Format, Callable[[bytes, Reading], bool]] = MappingProxyType(
 
 
 def refuse_archive(head: bytes, name: str) -> None:
-    """Raise `InputFormatError` when the first `HEAD_BYTES` bytes of lines are those of an archive, or of Parquet."""
-    kind = _archive(head)
+    """Raise `InputFormatError` when the first `HEAD_BYTES` bytes of lines are those of an archive, of Parquet, or of what is not read."""
+    kind, unread = _archive(head), _named(head, _UNREAD)
     if head.startswith(b"PAR1"):
         raise InputFormatError(f"{name} is Parquet: it holds tables, not lines. Read it with format='parquet'.")
     if kind is not None:
         raise InputFormatError(
-            f"{name} is a {kind} archive: it holds files, not records. Unpack it and give the files, or read it with format='binary'."
+            f"{name} is a {kind} archive: it holds files, not records. Unpack it and give the files, or read them out of it with a "
+            "function of your own: format=smr.formats.parse(...)."
+        )
+    if unread is not None:
+        raise InputFormatError(
+            f"{name} is {unread} data, which is not decompressed here. Compress it with zstd or gzip instead, or read it with a "
+            "function of your own: format=smr.formats.parse(...)."
         )
 
 
@@ -186,9 +209,11 @@ def decompress(codec: Codec, stored: Iterable[bytes], *, name: str, block_bytes:
 
 
 def _archive(head: bytes) -> str | None:
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return "zip"
-    return "tar" if head[257:262] == b"ustar" else None
+    return "tar" if head[257:262] == b"ustar" else _named(head, _ARCHIVES)
+
+
+def _named(head: bytes, kinds: Mapping[bytes, str]) -> str | None:
+    return next((kind for magic, kind in kinds.items() if head.startswith(magic)), None)
 
 
 def _broken(name: str, codec: Codec, reason: str) -> str:
