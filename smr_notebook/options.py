@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from smr_notebook.config import Settings, parse_size, read_dollars, read_tolerance
-from smr_notebook.control.naming import classify
+from smr_notebook.control.naming import Files, classify
 from smr_notebook.control.planning import Request
 from smr_notebook.dataflow.aggregates import Aggregation
 from smr_notebook.dataflow.parsed_programs import ParsedProgram
@@ -47,13 +47,16 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
     Raises:
         ConfigError: An option has a value that makes no sense.
         InputError: The input is of no kind that is read.
+        PlanError: A format is named for what has one.
     """
     _check_count("reducers", options.reducers, at_least=1)
     _check_count("retries", options.retries, at_least=0)
-    told = format_of(options.format)
+    told, named = format_of(options.format), classify(input)
+    if told is not None and not isinstance(named, Files):
+        raise PlanError(f"format={told.format} says how objects are read, and the input is in memory already. Leave it out.")
     return Request(
         program=ParsedProgram(program, told.parser) if told and told.parser else program,
-        input=classify(input),
+        input=named,
         format=told.format if told else AUTO,
         reducers=options.reducers or settings.reducers,
         split_size=settings.split_size if options.split_size is None else parse_size(options.split_size),

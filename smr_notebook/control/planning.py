@@ -26,7 +26,7 @@ from smr_notebook.dataflow.programs import Program, Tried
 from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.environment import PACKAGES
 from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, PlanError
-from smr_notebook.model import PLAINLY, Environment, Plan, Policy, Reading, Split
+from smr_notebook.model import PLAINLY, Environment, Format, Plan, Policy, Reading, Split
 from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore, ServiceLimits
 from smr_notebook.tolerance import STRICT, Tolerance
 
@@ -200,7 +200,7 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
 
     Raises:
         InputError: The input is missing, empty, mixed or unreadable.
-        PlanError: The combiner breaks its law, or there would be too many tasks.
+        PlanError: The combiner breaks its law, there would be too many tasks, or an object is too large for a record.
         BudgetExceededError: The job is thought to cost more than it may.
     """
     slots = max(1, backend.functions.limits.concurrency)
@@ -221,7 +221,7 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         grouped_order=program.grouped_order,
         input_bytes=total,
         input_records=source.records,
-        budget=request.budget or _memory_share(backend.functions.limits.memory_bytes),
+        budget=_budget(request, backend),
         policy=request.policy,
         environment=backend.functions.limits.environment,
         warnings=request.warnings + source.warnings + _waves(backend.functions.limits, len(splits)),
@@ -238,7 +238,7 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
 
 def _planned_input(request: Request, backend: Backend, *, job: str, store: ObjectStore, slots: int) -> PlannedInput:
     """List what a job reads; items and rows are stored first. Raises as `stored_input` and `plan_input` do."""
-    return plan_input(
+    planned = plan_input(
         stored_input(request, backend, job=job, store=store),
         backend.sources,
         store=store,
@@ -249,6 +249,25 @@ def _planned_input(request: Request, backend: Backend, *, job: str, store: Objec
         per_slot=request.program.splits_per_worker,
         reading=replace(request.reading, tolerant=request.reading.tolerant or request.tolerance.tolerant),
     )
+    _refuse_beyond_memory(planned, _budget(request, backend))
+    return planned
+
+
+def _refuse_beyond_memory(source: PlannedInput, budget: int) -> None:
+    """Refuse whole objects as records that no worker has room for. Raises `PlanError`."""
+    if source.format is not Format.BINARY:
+        return
+    largest = max((planned.info for planned in source.objects), key=lambda info: info.size)
+    if largest.size > budget:
+        raise PlanError(
+            f"{largest.key} has {largest.size:,} bytes, more than the {budget:,} bytes of memory that a worker may take, and with "
+            "format='binary' map gets it as a whole. Read it piece by piece with format=smr.formats.parse(...) or "
+            "smr.formats.fixed(...), or raise worker_memory where there is more."
+        )
+
+
+def _budget(request: Request, backend: Backend) -> int:
+    return request.budget or _memory_share(backend.functions.limits.memory_bytes)
 
 
 def _check_tasks(tasks: int) -> None:

@@ -22,6 +22,7 @@ from smr_notebook.dataflow.code import modules_by_value
 from smr_notebook.dataflow.formats.compression import HEAD_BYTES, cuttable
 from smr_notebook.dataflow.formats.parquet import MAGIC, is_cuttable
 from smr_notebook.dataflow.formats.stored import frame_ends, is_one_frame, store_frame, store_items
+from smr_notebook.dataflow.formats.text_encodings import encoding_of
 from smr_notebook.dataflow.splits import PlannedObject, choose_split_bytes
 from smr_notebook.errors import InputEmptyError
 from smr_notebook.model import PLAINLY, Format, ObjectInfo, Reading, Span
@@ -217,7 +218,14 @@ def plan_input(
     empty = list(empty_objects(found))
     gives = "an empty record each" if chosen is Format.BINARY else "no records"
     warnings = (f"Empty objects give {gives}: {len(empty):,} of {len(found):,}, {empty[0]} first.",) if empty else ()
-    return PlannedInput(objects, chosen, split_bytes, None, warnings, reading)
+    return PlannedInput(objects, chosen, split_bytes, None, warnings + _whole_text(objects, chosen, reading, split_bytes), reading)
+
+
+def _whole_text(objects: Sequence[PlannedObject], format: Format, reading: Reading, split_bytes: int) -> tuple[str, ...]:
+    large = [planned.info.key for planned in objects if planned.info.size > split_bytes]
+    if not large or format not in {Format.TEXT, Format.JSONL} or encoding_of(reading.encoding).cuttable:
+        return ()
+    return (f"Text in {reading.encoding} is read from its first byte on: {len(large):,} large objects are not cut, {large[0]} first.",)
 
 
 def _stored_object(info: ObjectInfo, store: ObjectStore) -> PlannedObject:

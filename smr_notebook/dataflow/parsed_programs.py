@@ -83,9 +83,9 @@ class ParsedProgram:
         """As the inner one."""
         return self.inner.emitter(self._parsed(input), meter=meter, batch_bytes=batch_bytes)
 
-    def combiner(self) -> Combiner:
+    def combiner(self, *, tolerant: bool = False) -> Combiner:
         """As the inner one."""
-        return self.inner.combiner()
+        return self.inner.combiner(tolerant=tolerant)
 
     def map_to_rows(self, input: SplitInput, sink: PartWriter, *, meter: Meter) -> Position | None:
         """As the inner one."""

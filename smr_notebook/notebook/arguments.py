@@ -12,14 +12,14 @@ import keyword
 import re
 import shlex
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from smr_notebook.config import parse_size, read_bad, read_dollars, read_sorting, read_tolerance
 from smr_notebook.errors import ConfigError
-from smr_notebook.formats import AUTO, NAMES
+from smr_notebook.formats import AUTO, NAMES, InputFormat
 
 FORMATS = (AUTO, *NAMES)
 _RANGE = re.compile(r"\brange\([^()]*\)")
@@ -56,7 +56,7 @@ class CellOptions:
     into: str | None = None
     reducers: int | None = None
     combine: bool = False
-    format: str = "auto"
+    format: str | InputFormat = "auto"
     split_size: int | None = None
     retries: int | None = None
     max_cost: float | None = None
@@ -111,14 +111,16 @@ def parse_cell_line(line: str, namespace: Mapping[str, Any]) -> CellOptions:
 
     Args:
         line: The rest of the first line of the cell.
-        namespace: The notebook's variables, for `{var}` in inputs and option values.
+        namespace: The notebook's variables, for `{var}` in inputs and option values, and for formats with options.
 
     Raises:
         ConfigError: An option or a value is wrong, or a `{var}` is not there.
     """
-    found = _cell_parser().read([expand(word, namespace) for word in split_words(line)])
+    own = {name: value for name, value in namespace.items() if isinstance(value, InputFormat) and not name.startswith("_")}
+    found = _cell_parser((*FORMATS, *own)).read([expand(word, namespace) for word in split_words(line)])
     values = vars(found)
-    return CellOptions(**(values | {"inputs": (*values.pop("inputs"), *values.pop("more_inputs"))}))
+    format = found.format if found.format in FORMATS else own[found.format]
+    return CellOptions(**(values | {"inputs": (*values.pop("inputs"), *values.pop("more_inputs")), "format": format}))
 
 
 def cell_help() -> str:
@@ -225,7 +227,7 @@ def _add_tolerance(parser: MagicParser) -> None:
     parser.add_argument("--max-bad", type=_bad, metavar="N", help=many)
 
 
-def _cell_parser() -> MagicParser:
+def _cell_parser(formats: Sequence[str] = FORMATS) -> MagicParser:
     parser = MagicParser(
         prog="%%smr",
         add_help=False,
@@ -241,14 +243,15 @@ def _cell_parser() -> MagicParser:
             "Without --into the value of the cell is the DataFrame."
         ),
     )
-    parser.choices = FORMATS
+    parser.choices = tuple(formats)
     add = parser.add_argument
     add("inputs", nargs="*", metavar="INPUT", help="path, folder, glob, range(…), or one notebook variable (list, DataFrame, …)")
     add("-i", "--input", dest="more_inputs", action="append", default=[], metavar="INPUT", help="the same, as an option")
     add("-o", "--into", type=variable, metavar="VAR", help="put the result into this variable, and show only the progress")
     add("-r", "--reducers", type=count(1), metavar="N", help="number of partitions (default: by the size of the input)")
     add("-c", "--combine", action="store_true", help="let reduce also combine on the map side (its law is checked first)")
-    add("-f", "--format", choices=FORMATS, default="auto", metavar="F", help="auto, text (lines), jsonl, parquet, binary (bytes)")
+    told = "auto, text (lines), jsonl, parquet, binary (bytes), or a variable that holds one: smr.formats.text(…)"
+    add("-f", "--format", choices=formats, default="auto", metavar="F", help=told)
     add("-s", "--split-size", type=_size, metavar="S", help="input for each map task, such as 64MB")
     add("--retries", type=count(0), metavar="N", help="further attempts of a task that failed")
     add("--max-cost", type=_dollars, metavar="$", help="stop launching before the job costs more than so many dollars")

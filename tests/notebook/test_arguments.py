@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from smr_notebook import formats
 from smr_notebook.errors import ConfigError
 from smr_notebook.notebook.arguments import CellOptions, MagicParser, cell_help, expand, parse_cell_line, split_words
 
@@ -56,6 +57,16 @@ def test_variables_are_filled_in() -> None:
     space = {"day": "01", "n": 4, "at": SimpleNamespace(root="/data"), "names": ["a b"]}
     found = parse_cell_line("{at.root}/{day}/*.gz '{names[0]}' -r {n}", space)
     assert found == CellOptions(inputs=("/data/01/*.gz", "a b"), reducers=4)
+
+
+def test_a_format_with_options_is_named_by_its_variable() -> None:
+    space = {"logs": formats.text(encoding="latin-1"), "other": 1, "_1": formats.binary()}
+    assert parse_cell_line("x -f logs", space) == CellOptions(inputs=("x",), format=formats.text(encoding="latin-1"))
+    assert parse_cell_line("x --format jsonl", space).format == "jsonl"
+    with pytest.raises(ConfigError, match=r"'log' is not known. Did you mean 'logs'\? Known: auto, .*, bytes, logs\."):
+        parse_cell_line("x -f log", space)
+    with pytest.raises(ConfigError, match="'other' is not known"):
+        parse_cell_line("x -f other", space)
 
 
 def test_braces_that_name_nothing_stay() -> None:

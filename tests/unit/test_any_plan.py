@@ -309,7 +309,7 @@ def test_a_parser_of_ones_own(
     bodies: list[bytes], parse: Callable[[Any], Any], plan: tuple[int, int, list[int]], compress: Callable[[bytes], bytes] | None
 ) -> None:
     def wanted(body: bytes) -> list[tuple[object, int]]:
-        return [(record, -1) for record in parse(io.BufferedReader(io.BytesIO(body)))] if body else []  # type: ignore[arg-type]
+        return [(record, -1) for record in parse(io.BufferedReader(io.BytesIO(body)))] if body else []
 
     plain = [body for body in bodies if sniff(body[:512]) is None]
     case = Case(Format.PARSED, Reading(), plain, wanted, ParsedReader(parse, takes_source=False), blocks=False)

@@ -55,6 +55,20 @@ def planned(backend: Backend, input: object, *, reduce: Callable[..., Any] | Non
     return plan_job(request, backend, job="job", here=environment(), store=backend.objects, label_of=str)
 
 
+def test_a_whole_object_that_no_worker_has_room_for_is_refused_with_what_to_do(backend: Backend) -> None:
+    functions = Functions(lambda _: None, map_takes_source=False, reduce=None, reduce_yields=False, combine=None, combine_yields=False)
+
+    def plan(budget: int) -> PlannedJob:
+        request = Request(PairProgram(functions), classify("/large"), "binary", 0, 0, "", budget, Policy())
+        return plan_job(request, backend, job="job", here=environment(), store=backend.objects, label_of=str)
+
+    with pytest.raises(
+        PlanError, match=r"/large has 20,971,520 bytes, more than the 20,971,519 bytes .*smr\.formats\.parse.*worker_memory"
+    ):
+        plan((20 << 20) - 1)
+    assert plan(20 << 20).plan.maps == 1
+
+
 def test_what_is_said_of_the_format_is_in_the_plan(backend: Backend) -> None:
     functions = Functions(lambda _: None, map_takes_source=False, reduce=None, reduce_yields=False, combine=None, combine_yields=False)
     told = Reading(tolerant=True)

@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, Items
-from smr_notebook.control.reading import StoredInput, plan_input, store_input
+from smr_notebook.control.reading import PlannedInput, StoredInput, plan_input, store_input
 from smr_notebook.dataflow.formats.stored import read_items, store_items
 from smr_notebook.dataflow.inputs import JobInput, open_blocks
 from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.errors import CorruptObjectError, InputEmptyError, StoreError
-from smr_notebook.model import Format, Span
+from smr_notebook.model import Format, Reading, Span
 from smr_notebook.ports import Buffer
 
 
@@ -150,3 +151,18 @@ def test_nothing_is_no_input_and_a_location_is_left_alone() -> None:
     with pytest.raises(InputEmptyError, match="no items"):
         stored(MemoryStore(), [], parallel=1)
     assert store_input(Files(("x",)), MemoryStore(), job="job", split_size=0, slots=1, parallel=1) == Files(("x",))
+
+
+def test_text_whose_encoding_has_a_state_is_not_cut_and_the_plan_says_so() -> None:
+    source = MemorySource({"a": "漢字\n".encode("iso2022_jp") * 1000, "b": b"short\n"})
+
+    def plan(encoding: str) -> PlannedInput:
+        told = Reading(encoding=encoding)
+        return plan_input(
+            Files(("m://",)), {"m": source}, store=MemoryStore(), job="j", format="text", split_size=1000, slots=1, reading=told
+        )
+
+    assert plan("iso2022_jp").warnings == ("Text in iso2022_jp is read from its first byte on: 1 large objects are not cut, a first.",)
+    assert [planned.cuttable for planned in plan("iso2022_jp").objects] == [False, False]
+    assert plan("euc_jp").warnings == ()
+    assert [planned.cuttable for planned in plan("euc_jp").objects] == [True, False]
