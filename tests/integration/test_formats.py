@@ -25,9 +25,9 @@ def lines_of(session: smr.Session, path: Path, **options: Any) -> list[Any]:
     return list(frame["key"])
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "cp037", "shift_jis", "iso2022_jp"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "cp037", "shift_jis"])
 def test_text_is_read_in_its_encoding_by_many_tasks(session: smr.Session, tmp_path: Path, encoding: str) -> None:
-    word = {"latin-1": "café", "utf-16": "ਊ😀", "cp037": "naïve", "shift_jis": "表ﾊ", "iso2022_jp": "漢字"}[encoding]
+    word = {"latin-1": "café", "utf-16": "ਊ😀", "cp037": "naïve", "shift_jis": "表ﾊ"}[encoding]
     (tmp_path / "a.txt").write_bytes("".join(f"{word} {number}\n" for number in range(300)).encode(encoding))
 
     job = session.map_reduce(
@@ -36,7 +36,32 @@ def test_text_is_read_in_its_encoding_by_many_tasks(session: smr.Session, tmp_pa
 
     assert job.result().to_dict("list") == {"key": [word], "value": [300]}
     assert "300 records read = mapped" in str(job.proof)
-    assert (job.status().map.tasks == 1) == (encoding == "iso2022_jp")
+    assert job.status().map.tasks > 1
+
+
+def test_text_whose_encoding_has_a_state_is_one_task_and_the_plan_says_so(session: smr.Session, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("漢字\n".encode("iso2022_jp") * 300)
+
+    with pytest.warns(smr.PlanWarning, match="Text in iso2022_jp is read from its first byte on"):
+        job = session.map_reduce(
+            lambda line: [(line, 1)], sum, tmp_path / "a.txt", format=smr.formats.text(encoding="iso2022_jp"), split_size=500
+        )
+    assert job.result().to_dict("list") == {"key": ["漢字"], "value": [300]}
+    assert job.status().map.tasks == 1
+
+
+@pytest.mark.parametrize("format", ["text", "jsonl"])
+def test_lines_that_are_none_may_be_left_out_in_any_encoding(session: smr.Session, tmp_path: Path, format: str) -> None:
+    lines = [b'"\xe9\xe0"', b'"fine"', b"\x81", b'"also"'] * 50
+    (tmp_path / "a.txt").write_bytes(b"\n".join(lines))
+
+    told = getattr(smr.formats, format)(encoding="cp1252")
+    job = session.map_reduce(lambda line: [(line, 1)], sum, tmp_path / "a.txt", format=told, split_size=100, on_error="collect", max_bad=50)
+    with pytest.warns(smr.LeftOutWarning, match="leaves out 50 of 200 records"):
+        frame = job.result()
+    assert sorted(frame["key"].str.strip('"')) == ["also", "fine", "éà"]
+    assert set(frame["value"]) == {50}
+    assert sorted(job.bad["offset"]) == [number * 21 + 12 for number in range(50)]
 
 
 def test_bytes_that_are_no_text_are_replaced_where_that_is_said(session: smr.Session, tmp_path: Path) -> None:

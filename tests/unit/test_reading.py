@@ -159,7 +159,7 @@ def test_text_whose_encoding_has_a_state_is_not_cut_and_the_plan_says_so() -> No
     def plan(encoding: str) -> PlannedInput:
         told = Reading(encoding=encoding)
         return plan_input(
-            Files(("m://",)), {"m": source}, store=MemoryStore(), job="j", format="text", split_size=1000, slots=1, reading=told
+            Files(("m://a", "m://b")), {"m": source}, store=MemoryStore(), job="j", format="text", split_size=1000, slots=1, reading=told
         )
 
     assert plan("iso2022_jp").warnings == ("Text in iso2022_jp is read from its first byte on: 1 large objects are not cut, a first.",)
