@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from smr_notebook import formats
 from smr_notebook.backends.memory.alarms import MemoryAlarms
 from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.memory.objects import MemoryStore
@@ -156,6 +157,15 @@ def test_the_plan_is_that_of_the_request(cloud: Cloud) -> None:
     assert plan.maps > 1
     assert (plan.format, plan.reading) == (told.format, told.reading)
     assert plan.splits == f"{Layout(job.id).splits}000001/"
+
+
+def test_a_parser_of_ones_own_travels_to_whoever_plans_and_reads(cloud: Cloud) -> None:
+    """The combiner's law is looked at on records that it makes, and keys are sampled from them, where code runs."""
+    made = formats.parse(lambda stream: (line.decode().replace("two", "2") for line in stream))
+    job = cloud.submit(format=made, combine=True, sort="keys", reducers=2)
+    cloud.run()
+    assert job.result().to_dict("list") == {"key": ["2", "one", "three"], "value": [3, 1, 1]}
+    assert read_plan(cloud.backend.objects, job.id).format is Format.PARSED
 
 
 def test_items_are_stored_where_they_are_and_planned_where_code_runs(cloud: Cloud) -> None:

@@ -14,11 +14,12 @@ Rules:
 from __future__ import annotations
 
 import io
-import pickle
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
@@ -37,6 +38,8 @@ _PLAIN: Final = frozenset(
     {str, bytes, int, float, complex, bool, type(None), tuple, frozenset, Decimal, UUID, date, datetime, time, timedelta}
 )
 _CHANGING: Final = frozenset({dict, list, set})
+_SHARED: Final = _PLAIN | _CHANGING
+_LOOKED_AT: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ class _Making:
             records = self._records = self._records or self._begun()
             for record in records:
                 batch.append(record)
-                if len(batch) >= self._limit or type(record) not in _PLAIN | _CHANGING:
+                if len(batch) >= self._limit or type(record) not in _SHARED:
                     break
             else:
                 self.ended = True
@@ -152,12 +155,12 @@ def _refuse_repeated(batch: list[Any]) -> None:
             seen.add(id(record))
 
 
-def _weight(record: object) -> int:
-    """Return about how many bytes a record takes, 1 at least."""
-    try:
-        return len(pickle.dumps(record)) or 1
-    except Exception:  # noqa: BLE001 - an object's own __reduce__ may raise anything, and it may be as large as it likes
-        return BLOCK_BYTES
+def _weight(record: object, depth: int = 3) -> int:
+    """Return about how many bytes a record takes, from some of what it holds."""
+    size = sys.getsizeof(record)
+    held = record.values() if isinstance(record, dict) else record if isinstance(record, list | tuple | set | frozenset) else ()
+    some = list(islice(held, _LOOKED_AT)) if depth else []
+    return size + sum(_weight(item, depth - 1) for item in some) * len(held) // max(len(some), 1)
 
 
 def _nowhere(index: int) -> int:  # noqa: ARG001 - the face of RecordBlock.locate
