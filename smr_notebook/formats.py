@@ -89,8 +89,7 @@ def parse(function: Callable[..., Any], *, decompress: bool = True) -> InputForm
 
     Args:
         function: Gets a binary file: `read`, `readinto`, `readline`, and `seek` where the object is not compressed. It travels to the
-            workers like `map`. The same object must give the same records each time, each a value of its own: a buffer that is filled
-            again is to be copied. An object is never cut.
+            workers like `map`. The same object must give the same records each time. An object is never cut.
         decompress: Whether objects that begin like gzip, bz2, xz or zstd are read as such.
 
     Raises:

@@ -7,15 +7,15 @@ Rules:
 * All bytes of the object are accounted for when `parse` has come to its end, also those that it left unread. An object without bytes
   has no records, and `parse` is not called for it.
 * What goes wrong in the stream is an error of the input, also where `parse` catches it. All else that it raises is the user's.
-* Records are mapped in small blocks, while `parse` waits. A record that may change with the next one (a buffer that is filled again)
-  must not be in a block with others: only values that are plain, and lists and dicts that are not given twice, share one.
+* Records are mapped as they were when they were given, though `parse` may fill the same buffer again, or clear what it has given. So plain
+  values, and lists, dicts and tuples of such, are mapped in small blocks, as copies; any other record is mapped before `parse` goes on.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -34,11 +34,10 @@ MOST_RECORDS: Final = 64
 BLOCK_BYTES: Final = 1 << 20
 """About how many bytes of records a block has at most, unless one alone has more."""
 
-_PLAIN: Final = frozenset(
-    {str, bytes, int, float, complex, bool, type(None), tuple, frozenset, Decimal, UUID, date, datetime, time, timedelta}
-)
-_CHANGING: Final = frozenset({dict, list, set})
-_SHARED: Final = _PLAIN | _CHANGING
+_SCALARS: Final = frozenset({str, bytes, int, float, complex, bool, type(None), Decimal, UUID, date, datetime, time, timedelta})
+_CONTAINERS: Final = frozenset({list, tuple, set, frozenset})
+_FOREIGN: Final = object()
+_ONE_RECORD: Final = (str, bytes, bytearray, memoryview, Mapping)
 _LOOKED_AT: Final = 20
 
 
@@ -94,14 +93,15 @@ class _Making:
         """Return the next records; the last ones, or none, once `ended`."""
         batch: list[Any] = []
         try:
-            records = self._records = self._records or self._begun()
-            for record in records:
-                batch.append(record)
-                if len(batch) >= self._limit or type(record) not in _SHARED:
+            if self._records is None:
+                self._records = self._begun()
+            for record in self._records:
+                kept = _as_it_is(record)
+                batch.append(record if kept is _FOREIGN else kept)
+                if len(batch) >= self._limit or kept is _FOREIGN:
                     break
             else:
                 self.ended = True
-            _refuse_repeated(batch)
         except BaseException as error:  # noqa: BLE001 - it is raised again, as whose it is
             if self._stream.failure is None:
                 raise self._failure(len(batch) + 1, error) from (error.cause if isinstance(error, _NoRecords) else error)
@@ -114,9 +114,11 @@ class _Making:
     def _begun(self) -> Iterator[Any]:
         parse = self._reader.parse
         made = parse(self._span.key, self._file) if self._reader.takes_source else parse(self._file)
-        if not hasattr(type(made), "__iter__") and not hasattr(type(made), "__getitem__"):
+        iterable = hasattr(type(made), "__iter__") or hasattr(type(made), "__getitem__")
+        if not iterable or isinstance(made, _ONE_RECORD) or hasattr(type(made), "__dataframe__"):
+            told = f"parse must yield records, or return an iterable of them; got {short_repr(made)} ({type(made).__name__})"
             raise _NoRecords(
-                TypeError(f"parse must yield records, or return an iterable of them; got {short_repr(made)} ({type(made).__name__})"), made
+                TypeError(f"{told}. If that is one record, yield it; if it holds some, yield from them" if iterable else told), made
             )
         return iter(made)
 
@@ -142,17 +144,31 @@ class _NoRecords(Exception):  # noqa: N818 - carries the error to where its plac
         self.made = made
 
 
-def _refuse_repeated(batch: list[Any]) -> None:
-    """Refuse a list or dict that stands for several records: all would be what it was last."""
-    seen: set[int] = set()
-    for record in batch:
-        if type(record) in _CHANGING:
-            if id(record) in seen:
-                raise ValueError(
-                    f"parse yielded the same {type(record).__name__} as two records: both would be what it is now, {short_repr(record)}. "
-                    f"Yield a new one each time, such as {type(record).__name__}(record)."
-                )
-            seen.add(id(record))
+def _as_it_is(record: Any) -> Any:
+    """Return a record that stays as it is now, whatever becomes of what it is made from; `_FOREIGN` where only its maker knows how.
+
+    Raises:
+        RecursionError: It holds itself.
+    """
+    kind = type(record)
+    if kind in _SCALARS:
+        return record
+    if kind is dict:
+        if not _SCALARS.issuperset(map(type, record)):
+            return _FOREIGN
+        values = _all_as_they_are(record.values())
+        return _FOREIGN if values is None else dict(zip(record, values, strict=True))
+    if kind in _CONTAINERS:
+        items = _all_as_they_are(record)
+        return _FOREIGN if items is None else items if kind is list else kind(items)
+    return _FOREIGN
+
+
+def _all_as_they_are(values: Iterable[Any]) -> list[Any] | None:
+    if _SCALARS.issuperset(map(type, values)):
+        return list(values)
+    found = list(map(_as_it_is, values))
+    return None if any(item is _FOREIGN for item in found) else found
 
 
 def _weight(record: object, depth: int = 3) -> int:
