@@ -108,11 +108,12 @@ class PlannedJob:
         """Return the plan as a few lines of text."""
         plan, code = self.plan, self.code
         sizes = [split.bytes for split in self.splits]
+        told = f"{plan.format}{_told(plan.reading)}"
         reduce = f"{plan.reducers:,} reduce" if plan.reducers else "no reduce"
         if plan.sorting.keys:
             reduce += " by ranges of keys"
         lines = [
-            f"Plan    {plan.maps:,} map × {max(sizes):,} bytes at most · {reduce} · {plan.input_bytes:,} bytes of {plan.format}",
+            f"Plan    {plan.maps:,} map × {max(sizes):,} bytes at most · {reduce} · {plan.input_bytes:,} bytes of {told}",
             f"Code    {code.size:,} bytes · captured: "
             + (", ".join(f"{name} ({size:,} bytes)" for name, size in code.captured) or "nothing"),
             "Check   Python and packages match · input found · functions travel",
@@ -125,6 +126,16 @@ class PlannedJob:
             thought, rates = plan.estimate, plan.rates
             lines.insert(1, f"Cost    ${thought.low:,.2g} to ${thought.high:,.2g}, at prices of {rates.region}, {rates.date}")
         return "\n".join(lines + [f"Warning {warning}" for warning in plan.warnings])
+
+
+def _told(reading: Reading) -> str:
+    """Return what there is to say of how input is read, for people."""
+    said = [
+        f"in {reading.encoding}" if reading.encoding != PLAINLY.encoding else "",
+        f"errors: {reading.errors}" if reading.errors != PLAINLY.errors else "",
+        f"{reading.record_bytes:,} bytes a record" if reading.record_bytes else "",
+    ]
+    return f" ({', '.join(filter(None, said))})" if any(said) else ""
 
 
 def plan_job(

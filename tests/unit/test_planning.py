@@ -71,12 +71,13 @@ def test_a_whole_object_that_no_worker_has_room_for_is_refused_with_what_to_do(b
 
 def test_what_is_said_of_the_format_is_in_the_plan(backend: Backend) -> None:
     functions = Functions(lambda _: None, map_takes_source=False, reduce=None, reduce_yields=False, combine=None, combine_yields=False)
-    told = Reading(tolerant=True)
+    told = Reading(tolerant=True, encoding="utf-16", errors="replace")
     request = Request(PairProgram(functions), classify("/logs"), "text", 0, 0, "", 1 << 20, Policy(), reading=told)
 
     planned = plan_job(request, backend, job="job", here=environment(), store=backend.objects, label_of=str)
 
     assert (planned.plan.format, planned.plan.reading) == (Format.TEXT, told)
+    assert "bytes of text (in utf-16, errors: replace)\n" in planned.describe()
 
 
 def test_large_objects_are_cut_and_small_ones_share_a_task(backend: Backend) -> None:

@@ -89,9 +89,9 @@ def read_lines(span: Span, source: InputSource, reading: Reading = PLAINLY, *, b
         InputReadError: It cannot be read.
     """
     planned = SpanBytes(span, source)
-    block_bytes = -(-block_bytes // HEAD_BYTES) * HEAD_BYTES
     if span.start < span.stop:
-        head = planned.read(0, min(span.size, max(_BLOCKS_PER_READ * block_bytes, compression.HEAD_BYTES))) if span.whole else b""
+        wanted = max(_BLOCKS_PER_READ * -(-block_bytes // HEAD_BYTES) * HEAD_BYTES, compression.HEAD_BYTES)  # whole units of any encoding
+        head = planned.read(0, min(span.size, wanted)) if span.whole else b""
         compression.refuse_archive(head, span.key)
         codec = compression.sniff(head)
         if codec is not None:
@@ -112,7 +112,8 @@ def where(span: Span, line: int) -> str:
 def _plain(span: Span, planned: SpanBytes, reading: Reading, *, head: bytes, block_bytes: int) -> Iterator[LineBlock]:
     mark = (head[:HEAD_BYTES] or planned.read(0, min(HEAD_BYTES, span.size))) if needs_head(reading.encoding) else b""
     encoding = encoding_of(reading.encoding, mark)
-    for offset, data in _whole_lines(_span_chunks(span, planned, encoding, head=head, block_bytes=block_bytes), encoding):
+    chunks = _span_chunks(span, planned, encoding, head=head, block_bytes=encoding.aligned(block_bytes))
+    for offset, data in _whole_lines(chunks, encoding):
         yield _without_mark(LineBlock(data, offset, len(data), offset, encoding, reading.errors), span.key)
 
 
