@@ -291,7 +291,8 @@ class Session:
                 columns, or `None` for no rows. `None` for the rows as they are.
             reduce: `reduce(frame)`: gets the rows of whole groups, many groups at once in the order of their keys and never a part of one,
                 and returns a frame, or `None`. So `frame.groupby(by)` inside it is right. `None`: the mapped frames are the result.
-            input: As for `map_reduce`, of a format with columns: Parquet, JSON lines, dicts, a DataFrame (without its index).
+            input: As for `map_reduce`, of a format with columns: Parquet, JSON lines, a parser that yields dicts, a list of dicts,
+                a DataFrame (without its index).
             by: The column or columns whose equal values make a group. The result is sorted by them, if it has them all.
             frame: What the functions take and return: a `pandas` or `polars` DataFrame, or an `arrow` Table.
             columns: Names of the columns that are read; all if not given.
@@ -375,7 +376,8 @@ class Session:
         `user`, `total`, `n` and `best`, a row for each user, sorted by user.
 
         Args:
-            input: As for `map_reduce`, of a format with columns: Parquet, JSON lines, dicts, a DataFrame (without its index).
+            input: As for `map_reduce`, of a format with columns: Parquet, JSON lines, a parser that yields dicts, a list of dicts,
+                a DataFrame (without its index).
             by: The column whose equal values make a group, or several; or a mapping from names of the result's columns to columns or
                 expressions: `{"day": smr.col("time").cast("date32")}`.
             where: An expression; rows for which it is not true are left out: `smr.col("amount") > 10`.

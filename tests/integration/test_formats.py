@@ -108,8 +108,10 @@ def test_a_parser_travels_and_its_errors_are_told_with_line_object_and_record(se
 
     whole = session.map_reduce(map, sum, tmp_path / "a.dat.gz", format=smr.formats.parse(parse), wait=True)
     assert whole.to_dict("list") == {"key": ["a.dat.gz"], "value": [9]}
+    job = session.map_reduce(map, sum, tmp_path, format=smr.formats.parse(parse), retries=9)
     with pytest.raises(errors.TaskError) as caught:
-        session.map_reduce(map, sum, tmp_path, format=smr.formats.parse(parse), wait=True)
+        job.result()
+    assert job.status().map.failed == 2  # the same error at the same record twice ends the task
     text = str(caught.value)
     for part in ("EOFError in parse: record of 2 bytes is cut", "raise EOFError(", "b.dat, while record 5 was made"):
         assert part in text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import io
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +29,7 @@ from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.pair_programs import program_of_pairs
 from smr_notebook.dataflow.parsed_programs import ParsedProgram
 from smr_notebook.dataflow.records import RecordBlock
-from smr_notebook.errors import InputChangedError, InputFormatError, InputReadError, PlanError
+from smr_notebook.errors import InputChangedError, InputFormatError, InputReadError, PlanError, UnpicklableError
 from smr_notebook.model import Format, Position, Reading, Span, Split
 
 Parse = Callable[..., Any]
@@ -256,6 +258,26 @@ def test_parse_travels_with_the_code_and_its_own_modules_are_looked_at() -> None
     assert [name for name, _ in loaded.named()] == ["parse", "map"]
     assert __file__ in sources
     assert [tried.pairs for tried in loaded.try_out(SplitInput(split_of(source), Format.PARSED, {"m": source}))] == [[(3, 1)]]
+
+
+def test_a_module_of_ones_own_inside_parse_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "my_parser.py").write_text("def split(data): return data.split()\n")
+    spec = importlib.util.spec_from_file_location("my_parser", tmp_path / "my_parser.py")
+    assert spec is not None
+    sys.modules["my_parser"] = importlib.util.module_from_spec(spec)
+    try:
+
+        def parse(stream: io.BufferedReader) -> Any:
+            import my_parser  # type: ignore[import-not-found]
+
+            return my_parser.split(stream.read())
+
+        reader = formats.parse(parse).parser
+        assert reader is not None
+        with pytest.raises(UnpicklableError, match="parse imports your own module 'my_parser' inside its body"):
+            capture(ParsedProgram(program_of_pairs(lambda record: [(record, 1)], None, None), reader))
+    finally:
+        del sys.modules["my_parser"]
 
 
 def test_an_attempt_that_is_due_goes_on_behind_what_is_done_and_parses_the_object_again() -> None:
