@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.dataflow.formats.jsonl import read_jsonl
-from smr_notebook.dataflow.records import RecordBlock
+from smr_notebook.dataflow.records import RecordBlock, Unreadable
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
 from smr_notebook.errors import InputFormatError
+from smr_notebook.model import Reading, Span
 
 BOM = b"\xef\xbb\xbf"
 
@@ -155,3 +156,22 @@ def test_lines_of_blanks_account_for_their_bytes() -> None:
 
     assert records(blocks) == []
     assert sum(block.size for block in blocks) == 6
+
+
+def test_bytes_that_are_no_text_are_treated_before_json_looks_at_them() -> None:
+    source = MemorySource({"key": b'"a\xff"\n{"b": "\xe9"}\n'})
+    info = source.stat("key")
+    span = Span("m", "key", 0, info.size, info.size, info.version)
+
+    def values(reading: Reading) -> list[object]:
+        return records(list(read_jsonl(span, source, reading)))
+
+    with pytest.raises(InputFormatError, match=r"key is not UTF-8 text: byte 0xFF at offset 2 \(line 1\)"):
+        values(Reading())
+    assert values(Reading(errors="replace")) == ["a\ufffd", {"b": "\ufffd"}]
+    assert values(Reading(errors="surrogateescape")) == ["a\udcff", {"b": "\udce9"}]
+    assert values(Reading(encoding="cp1252")) == ["aÿ", {"b": "é"}]
+    (first, second) = values(Reading(tolerant=True))
+    assert isinstance(first, Unreadable)
+    assert isinstance(second, Unreadable)
+    assert (first.raw, second.raw) == (b'"a\xff"', b'{"b": "\xe9"}')

@@ -19,7 +19,7 @@ from smr_notebook.dataflow.formats.text import read_text
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
 from smr_notebook.errors import InputChangedError, InputFormatError, InputMissingError, InputReadError
-from smr_notebook.model import ObjectInfo, Span
+from smr_notebook.model import ObjectInfo, Reading, Span
 
 BOM = b"\xef\xbb\xbf"
 COMPRESSORS: list[Callable[[bytes], bytes]] = [gzip.compress, bz2.compress, lzma.compress, zstd.compress]
@@ -214,3 +214,36 @@ def test_a_span_that_lies_inside_one_line_reads_only_itself() -> None:
 
     assert list(read_text(Span("m", "key", 5000, 6000, 10_000, "1"), source)) == []
     assert source.calls == ["get 4999 6000", "stat"]
+
+
+def text_blocks(data: bytes, reading: Reading, *, split_bytes: int = 1 << 30) -> list[RecordBlock]:
+    source = MemorySource({"key": data})
+    objects = [PlannedObject("m", source.stat("key"), cuttable=True)]
+    spans = [span for split in plan_splits(objects, split_bytes=split_bytes) for span in split.spans]
+    return [block for span in spans for block in read_text(span, source, reading)]
+
+
+def test_what_is_no_text_is_named_with_its_place_in_any_encoding() -> None:
+    data = "one\ntwo\n".encode("utf-16-le") + b"\x41\x00\x00\xd8\n\x00last\n"
+    with pytest.raises(InputFormatError, match=r"key is not UTF-16-LE text: byte 0x00 at offset 18 \(line 3\): unexpected end"):
+        text_blocks(data, Reading(encoding="utf-16-le"))
+    with pytest.raises(InputFormatError, match=r"offset 18 \(line 1 of those that start after byte 13\)"):
+        text_blocks(data, Reading(encoding="utf-16-le"), split_bytes=15)
+    with pytest.raises(InputFormatError, match=r"key is not ISO2022_JP text: illegal multibyte sequence, at byte 4\. Name another"):
+        text_blocks(b"abc\n\xff\n", Reading(encoding="iso2022_jp"))
+
+
+@pytest.mark.parametrize("name", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_a_mark_of_another_encoding_says_what_to_say_whatever_the_policy(name: str, order: str) -> None:
+    data = "\ufeffa\n".encode(f"{name}-{order}")
+    for reading in (Reading(), Reading(errors="replace"), Reading(tolerant=True)):
+        with pytest.raises(InputFormatError, match=rf"begins with the byte order mark of {name.upper()}.*text\(encoding='{name}'\)"):
+            text_blocks(data, reading)
+    assert records(text_blocks(data, Reading(encoding=name))) == ["a"]
+
+
+def test_damaged_compressed_data_is_an_error_also_where_lines_may_be_left_out() -> None:
+    packed = gzip.compress(b"line\n" * 1000)
+    with pytest.raises(InputFormatError, match="key is gzip data that is cut or damaged"):
+        text_blocks(packed[:-1], Reading(tolerant=True))
