@@ -134,6 +134,22 @@ def test_columns_are_read_from_what_a_parser_gives(session: smr.Session, tmp_pat
     assert counted["byte"].tolist() == frame["total"].tolist()
 
 
+def test_what_a_parser_gives_may_be_left_out_where_it_is_no_row_or_fails(session: smr.Session, tmp_path: Path) -> None:
+    (tmp_path / "a.dat").write_bytes(bytes(range(200)))
+
+    def parse(stream: io.BufferedReader) -> Iterator[Any]:
+        for byte in stream.read():
+            yield {"low": byte % 4, "byte": byte} if byte % 50 else byte
+
+    format = smr.formats.parse(parse)
+    job = session.aggregate(tmp_path / "a.dat", by="low", n=smr.count(), format=format, on_error="skip", max_bad=4)
+    with pytest.warns(smr.LeftOutWarning, match="leaves out 4 of 200 records"):
+        assert job.result()["n"].tolist() == [48, 50, 48, 50]
+    job = session.map_reduce(lambda row: [(row["low"], 1)], sum, tmp_path / "a.dat", format=format, on_error="skip", max_bad=4)
+    with pytest.warns(smr.LeftOutWarning, match="leaves out 4 of 200 records"):
+        assert job.result()["value"].tolist() == [48, 50, 48, 50]
+
+
 def test_a_format_for_what_is_in_memory_is_refused(session: smr.Session) -> None:
     with pytest.raises(errors.PlanError, match="format=text says how objects are read, and the input is in memory already"):
         session.map_reduce(lambda item: [(item, 1)], None, [1, 2], format="text")
