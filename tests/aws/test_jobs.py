@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import BinaryIO
 from uuid import uuid4
 
 import pandas as pd
@@ -91,6 +92,26 @@ def on_this_machine(lines: list[str], folder: Path, *, objects: int, split_size:
 
 def commits(session: smr.Session, job: Job) -> Counter[Phase]:
     return Counter(task.phase for task in Ledger(session.backend.table, job.id).snapshot().commits)
+
+
+def test_a_format_with_options_and_a_parser_are_what_driver_and_workers_read(deploy: Deploy, clients: Clients, bucket: str) -> None:
+    text = "café ਊ 😀\n" * 2_000
+    clients["s3"].put_object(Bucket=bucket, Key="text/a.txt", Body=text.encode("utf-16"))
+    clients["s3"].put_object(Bucket=bucket, Key="own/a.dat", Body=text.encode())
+
+    def parse(source: str, stream: BinaryIO) -> Iterator[tuple[str, int]]:
+        assert stream.seek(0, os.SEEK_END) == len(text.encode())
+        stream.seek(0)
+        for line in stream:
+            yield source.rpartition("/")[2], len(line)
+
+    with deploy() as (session, _):
+        told = smr.formats.text(encoding="utf-16")
+        counted = session.map_reduce(lambda line: [(line, 1)], sum, f"s3://{bucket}/text/", format=told, split_size=5_000)
+        own = session.map_reduce(lambda record: [record], sum, f"s3://{bucket}/own/", format=smr.formats.parse(parse))
+        assert counted.result().to_dict("list") == {"key": ["café ਊ 😀"], "value": [2_000]}
+        assert counted.status().map.tasks > 5
+        assert own.result().to_dict("list") == {"key": ["a.dat"], "value": [len(text.encode())]}
 
 
 def test_a_job_over_objects_of_a_bucket(deploy: Deploy, clients: Clients, bucket: str) -> None:
