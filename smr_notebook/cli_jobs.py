@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from smr_notebook.cli_console import Console, add_place
 from smr_notebook.errors import ConfigError
+from smr_notebook.job import cancel_and_tell
 from smr_notebook.notebook.render import View, text
 from smr_notebook.session import Session
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 def add_commands(commands: Any) -> None:
     """Add the commands to the subparsers of a parser."""
     jobs = commands.add_parser("jobs", help="list the jobs, the latest first")
+    jobs.add_argument("--everyone", action="store_true", help="those of all users")
     jobs.set_defaults(run=_jobs)
     status = commands.add_parser("status", help="show how far a job is")
     status.set_defaults(run=_status)
@@ -38,9 +40,10 @@ def add_commands(commands: Any) -> None:
 
 
 def _jobs(options: Namespace, console: Console) -> int:
-    for job in _session(options).jobs():
+    for job in _session(options).jobs(everyone=options.everyone):
         created = datetime.fromtimestamp(int(job.created), UTC).strftime("%Y-%m-%d %H:%M:%S")
-        console.tell(f"{job.id}  {created}  {job.state.value:<10} {job.name}".rstrip())
+        owner = f"{job.owner or '-':<12} " if options.everyone else ""
+        console.tell(f"{job.id}  {created}  {job.state.value:<10} {owner}{job.name}".rstrip())
     return 0
 
 
@@ -52,11 +55,7 @@ def _status(options: Namespace, console: Console) -> int:
 
 def _cancel(options: Namespace, console: Console) -> int:
     job = _find(options)
-    if job.done():
-        console.tell(f"{job.id} has ended already: {job.status().state}")
-    else:
-        job.cancel()
-        console.tell(f"{job.id} is being cancelled")
+    console.tell(cancel_and_tell(job))
     return 0
 
 

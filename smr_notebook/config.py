@@ -50,6 +50,7 @@ class Settings:
         lease_seconds: An attempt or a coordinator that is silent for so long counts as lost.
         keep_days: Jobs that ended, or were left alone, longer ago than this are removed from the workspace.
         display: How progress is shown: `auto`, `panel`, `text`, `static` or `quiet`.
+        user: Whose the jobs are that are submitted, and which are found by default; empty for what the platform says.
     """
 
     workspace: Path
@@ -68,6 +69,7 @@ class Settings:
     lease_seconds: float = 15.0
     keep_days: float = 7.0
     display: str = "auto"
+    user: str = ""
 
 
 def parse_size(value: object) -> int:
@@ -106,6 +108,12 @@ def _display(value: object) -> str:
     if value not in _DISPLAYS:
         raise ValueError("one of " + ", ".join(_DISPLAYS))
     return str(value)
+
+
+def _user(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable() or len(value) > 100:
+        raise ValueError("not a name")
+    return value.strip()
 
 
 def _platform(value: object) -> str:
@@ -199,6 +207,7 @@ _READERS: dict[str, tuple[Callable[[object], Any], str]] = {
     "lease_seconds": (_seconds, "a time in seconds above 0"),
     "keep_days": (_seconds, "a number of days above 0"),
     "display": (_display, "one of " + ", ".join(_DISPLAYS)),
+    "user": (_user, "a name on one line, of 100 characters at most"),
 }
 
 

@@ -18,6 +18,7 @@ from smr_notebook.control.coordinator import revive
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.plans import read_plan
+from smr_notebook.control.registering import is_of
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import failures_so_far
 from smr_notebook.errors import JobNotFoundError, ObjectNotFoundError, PlatformError, ServiceError, SmrError, StoreError, ThrottledError
@@ -47,6 +48,7 @@ class JobInfo:
     name: str
     created: float
     state: JobState
+    owner: str = ""
 
 
 class Job:
@@ -61,11 +63,15 @@ class Job:
     Attributes:
         id: Its identifier; any unambiguous beginning of it attaches to it.
         name: Label given at submission, or an empty string.
+        owner: Who submitted it; empty for nobody in particular.
+        foreign: Whether that is somebody else.
     """
 
     def __init__(self, backend: Backend, entry: JobEntry, *, result_limit: int, warned: Collection[str] | None = None) -> None:
         self.id = entry.job
         self.name = entry.name
+        self.owner = entry.owner
+        self.foreign = not is_of(entry, backend.user)
         self._backend = backend
         self._created = entry.created
         self._result_limit = result_limit
@@ -190,10 +196,24 @@ class Job:
         except ObjectNotFoundError:
             return ()
 
-    def cancel(self) -> None:
-        """Ask the job to end. Its running attempts stop within a heartbeat; a job that has ended stays as it is."""
-        self._ledger.request_cancel("cancelled by the user", self._backend.clock.now())
-        self._keep_alive(self.status(), self._backend.clock.now())
+    def cancel(self) -> bool:
+        """Ask the job to end: its attempts stop within a heartbeat, and what they had committed stays for `resume`.
+
+        Returns:
+            Whether there was anything to end: a job that has ended stays as it is.
+
+        Raises:
+            JobNotFoundError: The job was removed.
+        """
+        if self._ledger.outcome() is not None:
+            return False
+        if self._ledger.job() is None:
+            raise self._gone()
+        now = self._backend.clock.now()
+        who = f"{self._backend.user}, who did not submit it" if self.foreign else "the user"
+        self._ledger.request_cancel(f"cancelled by {who}", now)
+        self._keep_alive(self.status(), now)
+        return True
 
     def errors(self) -> tuple[FailedAttempt, ...]:
         """Return a sample of each kind of failure so far, with the number of tasks that failed alike; also while the job runs."""
@@ -289,6 +309,14 @@ class Job:
         seconds = int(progress.updated - progress.started)
         word = progress.state.value if progress.state.ended else "running"
         return f"<Job {self.id}{name}{counts} {word} {seconds // 60:02d}:{seconds % 60:02d}>"
+
+
+def cancel_and_tell(job: Job) -> str:
+    """Cancel a job, and return what a person who said so is told."""
+    whose = f" ({job.owner}'s)" if job.foreign else ""
+    if job.cancel():
+        return f"{job.id}{whose} is being cancelled"
+    return f"{job.id}{whose} has ended already: {job.status().state}"
 
 
 def _frames_of_ours() -> int:

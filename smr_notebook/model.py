@@ -308,6 +308,7 @@ class Plan:
         bounds: Where the keys are cut into ranges when they are sorted: the encoding of the first key of each range but the first.
         reading: What is said of the format besides its name.
         tolerance: What may be left out.
+        base: The job whose tasks this one took over as far as they were done, or an empty string: see `control.deriving`.
     """
 
     job: str
@@ -333,6 +334,7 @@ class Plan:
     bounds: tuple[bytes, ...] = ()
     reading: Reading = PLAINLY
     tolerance: Tolerance = STRICT
+    base: str = ""
 
     def tasks(self, phase: Phase) -> int:
         """Number of tasks of a phase."""

@@ -320,6 +320,7 @@ class Backend:
         expires: Whether objects and rows that nobody needs expire by themselves, so that nobody deletes them.
         tariff: Name of the price list in `control.costs`; empty where nothing costs.
         tally: Counts what this process uses of it; `None` where nothing costs.
+        user: Who submits jobs through it; empty for nobody in particular, and on the workers' side.
     """
 
     name: str
@@ -340,3 +341,4 @@ class Backend:
     expires: bool = False
     tariff: str = ""
     tally: Tally | None = None
+    user: str = ""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.config import Settings, from_machine, read_sorting
 from smr_notebook.control.ledger import list_jobs
 from smr_notebook.control.planning import PlannedJob, Request, plan_job
+from smr_notebook.control.registering import is_of
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.dataflow.aggregates import Aggregation
 from smr_notebook.dataflow.frames.programs import program_of_frames
@@ -22,7 +24,8 @@ from smr_notebook.dataflow.pair_programs import program_of_pairs
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.table_programs import Named, program_of_aggregations
 from smr_notebook.environment import environment
-from smr_notebook.errors import JobNotFoundError, PlanError
+from smr_notebook.errors import PlanError
+from smr_notebook.finding import find_entry
 from smr_notebook.formats import InputFormat
 from smr_notebook.job import Job, JobInfo, PlanWarning
 from smr_notebook.labels import cell_label
@@ -76,7 +79,8 @@ class Session:
             self.settings = from_machine({**(settings or {}), **{name: value for name, value in told.items() if value is not None}})
         self._tidied = -math.inf
         required = read_requirements(requirements)
-        self.backend = backend or OPENERS[self.settings.platform](self.settings, tuple(required))
+        opened = backend or OPENERS[self.settings.platform](self.settings, tuple(required))
+        self.backend = replace(opened, user=self.settings.user or opened.user)
         if required:
             check_requirements(self.backend, required)
 
@@ -422,33 +426,26 @@ class Session:
 
     # ------------------------------------------------------------ finding again
 
-    def jobs(self) -> list[JobInfo]:
-        """Return the jobs of the workspace, latest first."""
-        entries = reversed(list_jobs(self.backend.table))
-        return [JobInfo(entry.job, entry.name, entry.created, self._job(entry).status().state) for entry in entries]
+    def jobs(self, *, everyone: bool = False) -> list[JobInfo]:
+        """Return one's own jobs, latest first.
+
+        Args:
+            everyone: Those of all users of the workspace, or the deployment.
+        """
+        entries = [entry for entry in list_jobs(self.backend.table) if everyone or is_of(entry, self.backend.user)]
+        return [JobInfo(one.job, one.name, one.created, self._job(one).status().state, one.owner) for one in reversed(entries)]
 
     def attach(self, job: str | None = None) -> Job:
         """Return a job that was submitted before, here or elsewhere.
 
         Args:
-            job: Its identifier, an unambiguous beginning of it, or its name; the latest job if not given.
+            job: Its identifier, an unambiguous beginning of it, or its name; the latest job if not given. Only a whole identifier finds
+                the job of somebody else.
 
         Raises:
             JobNotFoundError: No job, or more than one, is meant.
         """
-        entries = list_jobs(self.backend.table)
-        if not entries:
-            raise JobNotFoundError(f"There are no jobs in {self._place}.")
-        if job is None:
-            return self._job(entries[-1])
-        found = [entry for entry in entries if entry.job.startswith(job)] or [entry for entry in entries if entry.name == job][-1:]
-        if len(found) == 1:
-            return self._job(found[0])
-        if not found:
-            latest = ", ".join(entry.job for entry in entries[:-4:-1])
-            raise JobNotFoundError(f"There is no job {job!r} in {self._place}. The latest are {latest}; smr.jobs() lists all.")
-        some = ", ".join(entry.job for entry in found[:5])
-        raise JobNotFoundError(f"{job!r} is the beginning of {len(found)} jobs: {some}. Say more of it.")
+        return self._job(find_entry(list_jobs(self.backend.table), job, user=self.backend.user, place=self._place))
 
     def _job(self, entry: JobEntry, *, warned: tuple[str, ...] | None = None) -> Job:
         return Job(self.backend, entry, result_limit=self.settings.result_limit, warned=warned)

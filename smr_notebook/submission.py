@@ -6,22 +6,19 @@ called. A submission that breaks off leaves no job behind that could run.
 
 from __future__ import annotations
 
-import secrets
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from smr_notebook.control.driving import tell_end
-from smr_notebook.control.expiry import remove_expired, remove_job
+from smr_notebook.control.expiry import remove_expired
 from smr_notebook.control.layout import Layout
-from smr_notebook.control.ledger import Ledger
-from smr_notebook.control.messages import Message, coordinate, drive, encode
+from smr_notebook.control.messages import Message, coordinate, drive
 from smr_notebook.control.naming import Files
 from smr_notebook.control.planning import Request, plan_job, prepare, stored_input
 from smr_notebook.control.plans import StoredRequest, write_code, write_plan, write_request
+from smr_notebook.control.registering import new_job, register, told_of_name
 from smr_notebook.control.rows import JobEntry
-from smr_notebook.control.verdicts import cancelled_outcome
 from smr_notebook.environment import environment
-from smr_notebook.errors import PlatformError, StoreError, ThrottledError
+from smr_notebook.errors import StoreError
 from smr_notebook.labels import cell_label
 from smr_notebook.ports import Backend
 
@@ -54,29 +51,12 @@ def submit(request: Request, backend: Backend) -> Submitted:
         InputError, PlanError, EnvironmentMismatchError: The job cannot be planned.
         PlatformError: It cannot be stored.
     """
-    job = _new_identifier(backend)
-    try:
+    request = replace(request, warnings=request.warnings + told_of_name(backend, request.name))
+    with new_job(backend) as job:
         begin = _store_request if backend.plans else _store_plan
         begun = begin(backend, job, request)
-        entry = Ledger(backend.table, job).create_job(JobEntry(job, request.name, begun.created, Layout(job).plan))
-        with suppress(ThrottledError):  # whoever watches the job calls again
-            backend.functions.invoke(encode(begun.message))
-    except BaseException:
-        with suppress(PlatformError):
-            _withdraw(backend, job)
-        raise
-    return Submitted(entry, begun.warnings)
-
-
-def _withdraw(backend: Backend, job: str) -> None:
-    """Remove a job whose submission broke off; or where nobody removes anything, see to it that it does not run."""
-    if not backend.expires:
-        remove_job(backend.objects, backend.table, job)
-        return
-    ledger, now = Ledger(backend.table, job), backend.clock.now()
-    entry = ledger.job()
-    if entry is not None:
-        tell_end(ledger, entry, cancelled_outcome("The submission of the job broke off.", now=now), now=now)
+        entry = JobEntry(job, request.name, begun.created, Layout(job).plan, owner=backend.user)
+        return Submitted(register(backend, entry, begun.message), begun.warnings)
 
 
 def _store_plan(backend: Backend, job: str, request: Request) -> _Begun:
@@ -102,7 +82,7 @@ def _store_request(backend: Backend, job: str, request: Request) -> _Begun:
         budget=request.budget,
         policy=request.policy,
         max_cost=request.max_cost,
-        warnings=bundle.report.warnings,
+        warnings=request.warnings + bundle.report.warnings,
         reading=request.reading,
         tolerance=request.tolerance,
     )
@@ -117,10 +97,3 @@ def tidy_up(backend: Backend, *, keep_days: float) -> None:
         return
     with suppress(StoreError):  # an old job that cannot be removed is no reason against a new one
         remove_expired(backend.objects, backend.table, now=backend.clock.now(), keep_seconds=keep_days * 86_400)
-
-
-def _new_identifier(backend: Backend) -> str:
-    while True:
-        job = secrets.token_hex(4)
-        if Ledger(backend.table, job).job() is None:
-            return job

@@ -1,14 +1,17 @@
 """Temporary data expires: jobs that ended, or were left alone, long ago are removed with all that they stored.
 
-A job is removed when its last coordinator let go of it longer ago than the workspace keeps jobs. A lease that has just expired is no
-reason: between two coordinators each job has one. Objects go first and rows last, so that an interrupted removal is found and finished
-by the next one.
+A job is removed when its last coordinator let go of it longer ago than the workspace keeps jobs, and no job that is kept stands on it:
+what a job took over of another one (`control.deriving`) lies where that one wrote it. A lease that has just expired is no reason: between
+two coordinators each job has one. Objects go first and rows last, so that an interrupted removal is found and finished by the next one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
 from smr_notebook.control.layout import Layout
-from smr_notebook.control.ledger import Ledger, forget_job, list_jobs
+from smr_notebook.control.ledger import Ledger, forget_job, forget_rows, list_jobs
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.ports import ObjectStore, Table
 
@@ -26,13 +29,26 @@ def remove_expired(objects: ObjectStore, table: Table, *, now: float, keep_secon
         The identifiers of the jobs removed.
     """
     since = now - keep_seconds
-    removed = []
-    for entry in list_jobs(table):
-        if entry.created < since and _left_alone(table, entry) < since:
-            objects.delete_prefix(Layout(entry.job).root)
-            forget_job(table, entry)
-            removed.append(entry.job)
-    return tuple(removed)
+    entries = list_jobs(table)
+    old = [entry for entry in entries if entry.created < since and _left_alone(table, entry) < since]
+    needed = _needed(entries, {entry.job for entry in old})
+    removed = [entry for entry in old if entry.job not in needed]
+    for entry in removed:
+        objects.delete_prefix(Layout(entry.job).root)
+        forget_job(table, entry)
+    return tuple(entry.job for entry in removed)
+
+
+def _needed(entries: Sequence[JobEntry], old: AbstractSet[str]) -> set[str]:
+    """Return the jobs that others stand on which are not old, and those that these stand on."""
+    bases = {entry.job: entry.base for entry in entries}
+    needed: set[str] = set()
+    for job in bases.keys() - old:
+        base = bases[job]
+        while base and base not in needed:
+            needed.add(base)
+            base = bases.get(base, "")
+    return needed
 
 
 def _left_alone(table: Table, entry: JobEntry) -> float:
@@ -46,3 +62,5 @@ def remove_job(objects: ObjectStore, table: Table, job: str) -> None:
     entry = Ledger(table, job).job()
     if entry is not None:
         forget_job(table, entry)
+    else:
+        forget_rows(table, job)

@@ -6,7 +6,7 @@ try was lost. Owner names are unique for each invocation, so "mine" is a compari
 
 Three kinds of rows:
 
-* **Created at most once**: entry, cancel, leg, commit, manifest, outcome. Whoever comes second gets what stands.
+* **Created at most once**: claim, entry, cancel, leg, commit, manifest, outcome. Whoever comes second gets what stands.
 * **Handed on**: an attempt goes `LAUNCHED → RUNNING → PAUSED | FAILED | STOPPED`, and nothing leaves a final state. The
   coordinator launches, expires and stops; the worker that claimed it does the rest. One whose commit stands is `DONE`, whatever
   its row says: that follows from the commit. The lease goes from owner to owner with a growing epoch.
@@ -39,6 +39,7 @@ from smr_notebook.control.row_keys import (
 from smr_notebook.control.rows import (
     ATTEMPT,
     CANCEL,
+    CLAIM,
     COMMIT,
     ENTRY,
     LEASE,
@@ -47,6 +48,7 @@ from smr_notebook.control.rows import (
     OUTCOME,
     PROGRESS,
     CancelRequest,
+    Claim,
     Codec,
     JobEntry,
     ManifestEntry,
@@ -102,10 +104,15 @@ def list_jobs(table: Table) -> list[JobEntry]:
     return list(_readable(row for row in table.query(JOBS) if row.value))
 
 
+def forget_rows(table: Table, job: str) -> None:
+    """Delete the rows of a job but its line in the list of jobs."""
+    for group in groups_of(job):
+        table.delete_group(group)
+
+
 def forget_job(table: Table, entry: JobEntry) -> None:
     """Delete the rows of a job. Its line in the list of jobs stays, emptied: rows of a group go all or none."""
-    for group in groups_of(entry.job):
-        table.delete_group(group)
+    forget_rows(table, entry.job)
     row = table.get(JOBS, _listed(entry))
     if row is not None:
         table.put(JOBS, row.key, b"", expect=row.version)
@@ -129,6 +136,10 @@ class Ledger:
         self._group = job
 
     # ------------------------------------------------------------ the job
+
+    def reserve(self, token: str) -> bool:
+        """Take this identifier for a new job, and return whether it was free. `token` is unique for each submission."""
+        return self._create(job_row("claim"), CLAIM, Claim(token)).token == token and self.job() is None
 
     def create_job(self, entry: JobEntry) -> JobEntry:
         """Register a job, and return the entry that stands."""

@@ -4,7 +4,7 @@ Theory. A table holds about a thousand writes a second for each group, and a loo
 tasks lie in *pages* of a hundred tasks: a page has one prefix of keys, so that one query reads it, and pages are dealt out to groups, so
 that tasks that are at work at the same time write to many. The rows of the job itself stand together in the job's first group::
 
-    group <job>          job/entry  job/lease  job/progress  job/cancel  job/manifest/<phase>  job/outcome
+    group <job>          job/claim  job/entry  job/lease  job/progress  job/cancel  job/manifest/<phase>  job/outcome
     group <job>, <job>/1 … <job>/15, in turn by page:
                          task/<phase>/<task>/attempt/<attempt>   task/<phase>/<task>/leg/<number>   task/<phase>/<task>/commit
 """

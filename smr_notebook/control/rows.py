@@ -35,12 +35,23 @@ class JobEntry:
         name: Label given by the user, or an empty string.
         created: Time of submission.
         plan: Key of the plan in the object store.
+        owner: Who submitted it; empty for nobody in particular.
+        base: The job that it stands on, whose data it needs; empty for none.
     """
 
     job: str
     name: str
     created: float
     plan: str
+    owner: str = ""
+    base: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Somebody is about to submit a job under this identifier. `token` is unique for each submission."""
+
+    token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +109,7 @@ class Codec(Generic[T]):
 
 
 ENTRY: Final = Codec(JobEntry)
+CLAIM: Final = Codec(Claim)
 LEASE: Final = Codec(Lease)
 PROGRESS: Final = Codec(Progress)
 CANCEL: Final = Codec(CancelRequest)

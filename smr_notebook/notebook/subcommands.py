@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from smr_notebook.errors import ConfigError
+from smr_notebook.job import cancel_and_tell
 from smr_notebook.notebook.arguments import MagicParser, count, split_words, suggestion, variable
 from smr_notebook.notebook.deployment import COMMANDS, command_help, run_command
 from smr_notebook.notebook.errors import failure_lines
@@ -72,9 +73,11 @@ class LineMagic:
 
     def jobs(self, options: Namespace) -> object:
         """Return the latest jobs as a table."""
-        latest = sorted(self._session().jobs(), key=lambda job: job.created, reverse=True)[: options.number]
-        rows = [(job.id, job.name, datetime.fromtimestamp(int(job.created), UTC), str(job.state)) for job in latest]
-        return pd.DataFrame(rows, columns=["job", "name", "created", "state"])
+        found = self._session().jobs(everyone=options.everyone)
+        latest = sorted(found, key=lambda job: job.created, reverse=True)[: options.number]
+        rows = [(job.id, job.name, datetime.fromtimestamp(int(job.created), UTC), str(job.state), job.owner) for job in latest]
+        frame = pd.DataFrame(rows, columns=["job", "name", "created", "state", "owner"])
+        return frame if options.everyone else frame.drop(columns="owner")
 
     def attach(self, options: Namespace) -> object:
         """Return the job; with `--into`, wait for its result and put it into a variable."""
@@ -93,10 +96,7 @@ class LineMagic:
     def cancel(self, options: Namespace) -> object:
         """Cancel the job."""
         job = self._session().attach(options.id)
-        if job.done():
-            return Shown(f"{job.id} has ended already: {job.status().state}")
-        job.cancel()
-        return Shown(f"{job.id} is being cancelled")
+        return Shown(cancel_and_tell(job))
 
     def errors(self, options: Namespace) -> object:
         """Return one sample of each kind of error of the job."""
@@ -114,7 +114,7 @@ class LineMagic:
 
 
 _SUBCOMMANDS = {
-    "jobs": _Subcommand("jobs [-n N]", "the latest jobs", LineMagic.jobs),
+    "jobs": _Subcommand("jobs [-n N] [--everyone]", "the latest jobs; of all users", LineMagic.jobs),
     "attach": _Subcommand("attach [ID] [--into VAR]", "the job, live; or its result in a variable", LineMagic.attach),
     "status": _Subcommand("status [ID]", "how far the job is", LineMagic.status),
     "cancel": _Subcommand("cancel [ID]", "stop the job", LineMagic.cancel),
@@ -127,6 +127,7 @@ def _parser(name: str) -> MagicParser:
     parser = MagicParser(prog=f"%smr {name}", add_help=False, allow_abbrev=False)
     if name == "jobs":
         parser.add_argument("-n", "--number", type=count(1), default=20)
+        parser.add_argument("--everyone", action="store_true")
     elif name != "help":
         parser.add_argument("id", nargs="?")
     if name == "attach":

@@ -43,6 +43,8 @@ class ScriptedJob:
     """Has the face of a job, and plays a list of moments. An interrupt among them is raised in `watch`, once."""
 
     id = "3f9a0c21"
+    owner = ""
+    foreign = False
 
     def __init__(self, moments: list[Progress | type[BaseException]], name: str = "", frame: pd.DataFrame | None = None) -> None:
         self.moments = moments
@@ -73,8 +75,9 @@ class ScriptedJob:
             self.watch(lambda _: None)
         return self
 
-    def cancel(self) -> None:
+    def cancel(self) -> bool:
         self.cancelled = True
+        return not self.done()
 
     def errors(self) -> tuple[FailedAttempt, ...]:
         return ()

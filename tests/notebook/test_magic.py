@@ -33,9 +33,12 @@ class ScriptedSession:
         self.asked = {"map": map, "reduce": reduce, "input": input, **options}
         return SimpleNamespace(describe=lambda: "Plan    4 map")
 
-    def jobs(self) -> list[Any]:
+    def jobs(self, *, everyone: bool = False) -> list[Any]:
         state = self.job.status().state
-        return [SimpleNamespace(id=f"job{number}", name="", created=float(number), state=state) for number in range(3)]
+        return [
+            SimpleNamespace(id=f"job{number}", name="", created=float(number), state=state, owner=f"u{number}")
+            for number in range(3 + everyone)
+        ]
 
     def attach(self, job: str | None = None) -> Any:
         if job is not None and not self.job.id.startswith(job):
@@ -162,6 +165,8 @@ def test_a_cancelled_job_shows_how_it_ended(
 
 def test_jobs_are_a_table_of_the_latest(shell: Any, session: ScriptedSession) -> None:
     assert list(run(shell, "%smr jobs -n 2")["job"]) == ["job2", "job1"]
+    everyone = run(shell, "%smr jobs --everyone")
+    assert list(everyone["owner"]) == ["u3", "u2", "u1", "u0"]
 
 
 def test_attach_gives_the_job(shell: Any, session: ScriptedSession) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 import platform
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Final, cast
 
@@ -32,6 +33,9 @@ ROUTE: Final = "smr_notebook.control.messages:route"
 _POLL: Final = (0.2, 3.0)
 _PARALLEL: Final = 32
 _BRANCHING: Final = 32
+_MADE_UP: Final = re.compile(r"(botocore|aws|boto)[-\w]*\d{8,}$")
+"""Names that SDKs give to sessions of roles by themselves."""
+
 _ARCHITECTURES: Final = {"aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -86,7 +90,8 @@ def open_aws(stack: str, *, region: str = "", profile: str = "", extras: tuple[s
         PlatformError: AWS cannot be asked.
     """
     clients = Clients(region, profile)
-    names = find_names(clients, stack)
+    arn = find_caller(clients, stack)
+    names = names_of(arn, clients, stack)
     try:
         deployed = clients["lambda"].get_function_configuration(FunctionName=names.function("driver"))
     except BOTO_ERRORS as error:
@@ -99,7 +104,7 @@ def open_aws(stack: str, *, region: str = "", profile: str = "", extras: tuple[s
     variables = deployed.get("Environment", {}).get("Variables", {})
     architecture = next(iter(deployed.get("Architectures", ())), "x86_64")
     options = _read(variables.get("SMR_LOCATION", "").removeprefix("aws:"), names)
-    return _open(clients, options, architecture, source=S3Source(clients), extras=extras)
+    return replace(_open(clients, options, architecture, source=S3Source(clients), extras=extras), user=user_of(arn))
 
 
 def reopen_aws(place: str) -> Backend:
@@ -125,16 +130,37 @@ def _read(place: str, names: Names) -> AwsOptions:
 
 def find_names(clients: Clients, stack: str) -> Names:
     """Return what the parts of a deployment are called. Raises as `open_aws` does."""
+    return names_of(find_caller(clients, stack), clients, stack)
+
+
+def names_of(arn: str, clients: Clients, stack: str) -> Names:
+    """Return what the parts of a deployment are called, by who asks."""
+    _, partition, _, _, account, *_ = arn.split(":")
+    return Names(stack, account, clients.region, partition)
+
+
+def user_of(arn: str) -> str:
+    """Return what a person calls the one that an ARN names: `alice`, `Analysts/alice@example.com`, `root`.
+
+    Of a role's session that has no name of its own, the role alone: boto3 makes up another one each time.
+    """
+    kind, _, name = arn.split(":", 5)[5].partition("/")
+    role, _, session = name.rpartition("/")
+    if kind == "assumed-role" and _MADE_UP.match(session):
+        return role
+    return name if kind == "assumed-role" else name.rpartition("/")[2] or kind
+
+
+def find_caller(clients: Clients, stack: str) -> str:
+    """Return the ARN of who asks for a deployment. Raises as `open_aws` does."""
     check_stack_name(stack)
     try:
         if not clients.region:
             raise ConfigError('No region is set: pass region="eu-west-1", or set AWS_REGION, or give the profile one (`aws configure`).')
-        arn = str(clients["sts"].get_caller_identity()["Arn"])
+        return str(clients["sts"].get_caller_identity()["Arn"])
     except BOTO_ERRORS as error:
         failed = told(error, "asking who we are", unreachable=ServiceError)
         raise (_unknown_region(clients) or failed if isinstance(failed, ServiceError) else failed) from None
-    _, partition, _, _, account, *_ = arn.split(":")
-    return Names(stack, account, clients.region, partition)
 
 
 def _unknown_region(clients: Clients) -> ConfigError | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import getpass
 import os
 import resource
 import sys
@@ -15,6 +16,17 @@ _STATM = Path("/proc/self/statm")
 def cores() -> int:
     """Return how many processors this process may run on."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def user_name() -> str:
+    """Return who runs this process: a name, or a number where the system knows none.
+
+    The machine is no part of it: a workspace outlives the name of the container in which it is opened.
+    """
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.getuid())
 
 
 def memory_bytes() -> int:

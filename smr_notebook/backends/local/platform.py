@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from smr_notebook.backends.local.client import PRELOAD, LocalFunctions
+from smr_notebook.backends.local.machine import user_name
 from smr_notebook.backends.local.news import NewsClock
 from smr_notebook.backends.local.objects import DirectoryStore
 from smr_notebook.backends.local.source import FileSource
@@ -103,4 +104,5 @@ def _open(options: LocalOptions, *, inside: bool) -> Backend:
         policy=policy,
         poll=_POLL,
         close=close,
+        user="" if inside else user_name(),
     )
