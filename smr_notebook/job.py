@@ -7,21 +7,34 @@ before the job ended, the watcher starts another one.
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from smr_notebook.control.coordinator import revive
+from smr_notebook.control.deriving import Wish, derive
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.plans import read_plan
 from smr_notebook.control.registering import is_of
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import failures_so_far
-from smr_notebook.errors import JobNotFoundError, ObjectNotFoundError, PlatformError, ServiceError, SmrError, StoreError, ThrottledError
+from smr_notebook.dataflow.mending import Mended
+from smr_notebook.errors import (
+    ConfigError,
+    JobNotFoundError,
+    ObjectNotFoundError,
+    PlatformError,
+    ServiceError,
+    SmrError,
+    StoreError,
+    ThrottledError,
+)
+from smr_notebook.labels import cell_label
 from smr_notebook.left_out import LeftOutWarning, bad_records, commits_of, frame_of, sentence
 from smr_notebook.model import JobState, Manifest, Part, Plan
 from smr_notebook.outcome_errors import error_of
@@ -214,6 +227,52 @@ class Job:
         self._ledger.request_cancel(f"cancelled by {who}", now)
         self._keep_alive(self.status(), now)
         return True
+
+    def resume(self, *, max_cost: float | None = None) -> Job:
+        """Submit a job that does what this one left undone when it failed or was cancelled, and return it at once.
+
+        What this job's tasks had committed counts as done, and its checksums and sums are proved anew. The input must be what it was.
+        This job must not be removed as long as the other is wanted, and is not where we remove jobs.
+
+        Args:
+            max_cost: US dollars that the rest may cost where it costs anything; as before if not given.
+
+        Raises:
+            PlanError: This job has not ended, or is done, or what it made is in doubt: the message says what to do.
+            EnvironmentMismatchError: The workers have other packages than they had.
+        """
+        return self._derive(Mended(), max_cost)
+
+    def retry_failed(
+        self,
+        *,
+        map: Callable[..., Any] | None = None,
+        reduce: Callable[..., Any] | None = None,
+        combine: Callable[..., Any] | None = None,
+        max_cost: float | None = None,
+    ) -> Job:
+        """Submit a job that does what this one left undone, with mended functions where they are given, and return it at once.
+
+        Tasks that had ended are not done again: what they gave came from the functions of before.
+
+        Args:
+            map: In place of the job's `map`.
+            reduce: In place of its `reduce`.
+            combine: In place of its `combine`: only where no map task had ended.
+            max_cost: As of `resume`.
+
+        Raises:
+            PlanError: As of `resume`; or a function has no place in this job, or would change what lies between its phases.
+            UnpicklableError: A function cannot travel.
+            EnvironmentMismatchError: As of `resume`.
+        """
+        return self._derive(Mended(map, reduce, combine), max_cost)
+
+    def _derive(self, mended: Mended, max_cost: float | None) -> Job:
+        if max_cost is not None and not 0 <= max_cost < math.inf:
+            raise ConfigError(f"max_cost must be an amount of dollars, 0 for any; got {max_cost!r}.")
+        entry = derive(self._backend, self.id, Wish(mended, max_cost, cell_label))
+        return Job(self._backend, entry, result_limit=self._result_limit)
 
     def errors(self) -> tuple[FailedAttempt, ...]:
         """Return a sample of each kind of failure so far, with the number of tasks that failed alike; also while the job runs."""

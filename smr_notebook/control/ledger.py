@@ -67,6 +67,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_OUTPUTS: Final[dict[str, Codec[Commit] | Codec[Leg]]] = {"commit": COMMIT, "leg": LEG}
+
 JOBS: Final = "jobs"
 """Group with one small row for each job."""
 
@@ -326,6 +328,16 @@ class Ledger:
         """Return the commit of a task, or `None`."""
         row = self._table.get(self._group_of(task), commit_row(task))
         return COMMIT.decode(row.key, row.value) if row else None
+
+    def outputs(self) -> list[Commit | Leg]:
+        """Return all that attempts committed, and the legs that they published, task after task within a group."""
+        found: list[Commit | Leg] = []
+        for group in groups_of(self._group):
+            for row in self._table.query(group, TASK):
+                codec = _OUTPUTS.get(kind_of(row.key))
+                if codec is not None:
+                    found.append(codec.decode(row.key, row.value))
+        return found
 
     # ------------------------------------------------------------ rows
 

@@ -220,7 +220,7 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
     total = sum(planned.info.size for planned in source.objects)
     rates, program = rates_of(backend.tariff), request.program
     inputs = _checked_inputs(program, splits, source, {**backend.sources, "job": JobInput(store)})
-    sample = _tried(code, inputs, backend) if program.has_law or (rates and request.samples) else Sample()
+    sample = try_out(code, inputs, backend) if program.has_law or (rates and request.samples) else Sample()
     plan = Plan(
         job=job,
         name=request.name,
@@ -314,8 +314,8 @@ def _checked_inputs(
     return inputs
 
 
-def _tried(code: bytes, inputs: Sequence[SplitInput], backend: Backend) -> Sample:
-    """Map some records, and check on them what only they can show. Raises `PlanError`."""
+def try_out(code: bytes, inputs: Sequence[SplitInput], backend: Backend) -> Sample:
+    """Map some records with a copy of the functions, check on them what only they can show, and return what it took. Raises `PlanError`."""
     program, _ = load_program(code)
     sample, pairs = take_sample(program, inputs, clock=backend.clock)
     if program.has_law:

@@ -44,7 +44,7 @@ def job_state(plan: Plan, snapshot: Snapshot) -> JobState:
     """Return what the job does now."""
     if snapshot.outcome is not None:
         return snapshot.outcome.state
-    if not snapshot.attempts and not any(settled.tasks for settled in snapshot.settled.values()):
+    if not snapshot.attempts and not snapshot.commits and not any(settled.tasks for settled in snapshot.settled.values()):
         return JobState.SUBMITTED
     return JobState.REDUCING if plan.reducers and Phase.MAP in snapshot.manifests else JobState.MAPPING
 

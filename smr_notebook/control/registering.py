@@ -2,7 +2,7 @@
 
 Theory. Identifiers are short, because people type them, so that two may be drawn alike. Hence an identifier is *reserved* before anything
 is stored under it: by a row that is created at most once, and that says who created it. Who comes second draws again. Where rows and
-objects expire each by themselves, an identifier is free only when no object of an older job stands under it either.
+objects expire each by themselves, an identifier is free only when no plan of an older job stands under it either: the first plan counts.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 
 from smr_notebook.control.driving import tell_end
 from smr_notebook.control.expiry import remove_job
-from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.control.messages import Message, encode
+from smr_notebook.control.plans import is_planned
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import cancelled_outcome
-from smr_notebook.errors import ObjectNotFoundError, PlatformError, ThrottledError
-from smr_notebook.ports import Backend, ObjectStore
+from smr_notebook.errors import PlatformError, ThrottledError
+from smr_notebook.ports import Backend
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def reserve_identifier(backend: Backend, draw: Callable[[], str] = lambda: secre
     token = secrets.token_hex(16)
     while True:
         job = draw()
-        if Ledger(backend.table, job).reserve(token) and not (backend.expires and _stores(backend.objects, job)):
+        if Ledger(backend.table, job).reserve(token) and not (backend.expires and is_planned(backend.objects, job)):
             return job
 
 
@@ -72,14 +72,6 @@ def told_of_name(backend: Backend, name: str) -> tuple[str, ...]:
 def is_of(entry: JobEntry, user: str) -> bool:
     """Whether a job counts as a user's own: it is theirs, it is nobody's in particular, or we do not know who they are."""
     return not entry.owner or not user or entry.owner == user
-
-
-def _stores(objects: ObjectStore, job: str) -> bool:
-    try:
-        objects.get(Layout(job).code, 0, 1)
-    except ObjectNotFoundError:
-        return False
-    return True
 
 
 def _withdraw(backend: Backend, job: str) -> None:

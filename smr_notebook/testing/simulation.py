@@ -73,18 +73,27 @@ class Simulation:
         limits: What the simulated service takes.
         branching: How many calls a worker makes for others, when many are launched.
         watched: Whether somebody watches the job all the time. Else that is only until its first alarm is set.
+        on: A job whose table and objects this one has, too: it stands on that one.
 
     Attributes:
         coordinators_died: How many of them died so far.
     """
 
     def __init__(
-        self, plan: Plan, pairs: Sequence[Pairs], fates: Fates, limits: ServiceLimits, *, branching: int = 0, watched: bool = True
+        self,
+        plan: Plan,
+        pairs: Sequence[Pairs],
+        fates: Fates,
+        limits: ServiceLimits,
+        *,
+        branching: int = 0,
+        watched: bool = True,
+        on: Simulation | None = None,
     ) -> None:
         self.plan = plan
         self.clock = SimulatedClock(plan.created)
-        self.table = MemoryTable()
-        self.objects = MemoryStore()
+        self.table: MemoryTable = on.table if on else MemoryTable()
+        self.objects: MemoryStore = on.objects if on else MemoryStore()
         self.pairs = pairs
         self._fates = fates
         self._limits = limits

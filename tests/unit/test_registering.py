@@ -65,7 +65,7 @@ def test_an_identifier_of_a_job_that_stands_is_drawn_again(backend: Backend) -> 
 
 
 def test_where_rows_expire_before_objects_what_is_left_of_an_old_job_keeps_its_identifier(backend: Backend) -> None:
-    backend.objects.put(Layout("aaaa0000").code, b"old")
+    backend.objects.put(Layout("aaaa0000").plan, b"old")
     drawn = iter(["aaaa0000", "bbbb0000"])
     assert reserve_identifier(replace(backend, expires=True), lambda: next(drawn)) == "bbbb0000"
 

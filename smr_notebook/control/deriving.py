@@ -1,0 +1,304 @@
+"""A job that goes on from what stands of another one: `Job.resume`, `Job.retry_failed`.
+
+Theory. What a task committed is right whatever became of its job: it is pinned by its checksums, it names its objects by their whole keys,
+and the sums of a phase are taken over all commits. So a job that failed or was cancelled is not brought back to life. A *derived* job is
+made, with tries and costs of its own, which takes over the commits and the legs of the other one as if they had been made for it, and lets
+its coordinator do what is missing. Its plan is the other's: the same splits, partitions and ranges of keys, so that what was made for
+one fits the other.
+
+Rules of this module:
+
+* What is taken over has the attempt number 0: nobody in this job made it. Legs count no attempt of this job as in vain.
+* What reduces took over belongs to the very runs that it was made of: they are taken over only where the map phase is as a whole.
+* The entry comes last. Whoever sees the job sees all that it took over; what the job it stands on writes after that, nobody reads.
+* What a job took over stays where it is. So the job that it stands on is kept as long as it is itself, where somebody removes jobs
+  (`control.expiry`); where things expire by their age, what is gone ends the job under its name.
+* Other functions may take the place of those before, but none that change what lies between the phases: see `dataflow.mending`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from smr_notebook.control.costs import rates_of
+from smr_notebook.control.launching import side_by_side
+from smr_notebook.control.layout import Layout
+from smr_notebook.control.ledger import Ledger, list_jobs
+from smr_notebook.control.messages import coordinate, drive
+from smr_notebook.control.planning import check_environment, try_out
+from smr_notebook.control.plans import (
+    is_planned,
+    read_code,
+    read_plan,
+    read_request,
+    read_split_page,
+    write_code,
+    write_plan,
+    write_request,
+)
+from smr_notebook.control.progress import progress
+from smr_notebook.control.registering import new_job, register
+from smr_notebook.control.rows import JobEntry
+from smr_notebook.dataflow.code import capture, load_program
+from smr_notebook.dataflow.inputs import JobInput, SplitInput
+from smr_notebook.dataflow.mending import Mended, changes_combiner, mended
+from smr_notebook.dataflow.programs import Program
+from smr_notebook.environment import environment
+from smr_notebook.errors import (
+    ConservationError,
+    CorruptObjectError,
+    EnvironmentMismatchError,
+    FormatVersionError,
+    JobNotFoundError,
+    PlanError,
+)
+from smr_notebook.model import AttemptId, Commit, Environment, JobState, Leg, Phase, Plan
+from smr_notebook.ports import Backend
+from smr_notebook.standing import Lease, Outcome, Snapshot
+
+_DOUBTED: Final = frozenset(error.__name__ for error in (ConservationError, CorruptObjectError, FormatVersionError))
+"""Ends of a job after which nothing that it made is taken over: it may be what is wrong."""
+
+_TAKEN_OVER: Final = "are taken over from job"
+_WENT_ON: Final = "went on from job"
+"""What sentences say that are true of one derived job only, and not of those that stand on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What shall be otherwise in the derived job.
+
+    Attributes:
+        mended: Functions that run from now on.
+        max_cost: US dollars that it may cost; `None` for as many as the one before might.
+        label_of: Gives the name that a person knows a code file by.
+    """
+
+    mended: Mended
+    max_cost: float | None
+    label_of: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Code:
+    """The functions of the derived job: what is stored, what the user should know of it, and the programs before and now if they differ."""
+
+    data: bytes
+    warnings: tuple[str, ...] = ()
+    before: Program | None = None
+    now: Program | None = None
+
+
+def derive(backend: Backend, base: str, wish: Wish) -> JobEntry:
+    """Submit a job that goes on from what stands of another one, and return its entry; it may not have begun when this returns.
+
+    Args:
+        backend: Where both run.
+        base: Identifier of the other one.
+        wish: What shall be otherwise.
+
+    Raises:
+        PlanError: The other one runs, or is done, or cannot be gone on from; or a function has no place in it.
+        EnvironmentMismatchError: The workers are no longer those that it was planned for.
+        JobNotFoundError: It is gone.
+        PlatformError: The table or the store cannot be reached.
+    """
+    ledger = Ledger(backend.table, base)
+    entry = ledger.job()
+    if entry is None:
+        raise _gone(base)
+    _check_outcome(base, ledger.outcome())
+    with new_job(backend) as job:
+        derived = JobEntry(job, entry.name, backend.clock.now(), Layout(job).plan, owner=backend.user, base=base)
+        message = coordinate(job) if is_planned(backend.objects, base) else drive(job)
+        store = _store_plan if is_planned(backend.objects, base) else _store_request
+        store(backend, derived, wish)
+        standing = register(backend, derived, message)
+        if ledger.job() is None:
+            raise _gone(base)
+    return standing
+
+
+def _gone(job: str) -> JobNotFoundError:
+    return JobNotFoundError(f"The job {job} is gone: it was removed with all that it stored. Submit it again.")
+
+
+def _check_outcome(job: str, outcome: Outcome | None) -> None:
+    """Refuse a job that cannot be gone on from. Raises `PlanError`."""
+    if outcome is None:
+        raise PlanError(f"The job {job} has not ended: it runs, and attach({job!r}) follows it. Cancel it first to go on from where it is.")
+    if outcome.state is JobState.DONE:
+        raise PlanError(f"The job {job} is done: nothing of it is missing. Its result is job.result(); submit it again to run it anew.")
+    if outcome.error in _DOUBTED:
+        raise PlanError(
+            f"The job {job} ended with {outcome.error}: something that it stored is not what it should be, so nothing of it is taken over. "
+            "Submit it again."
+        )
+
+
+# ---------------------------------------------------------------- a job that was planned
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What stands of a job: its plan, the commits of its tasks, and the legs of tasks that have none."""
+
+    plan: Plan
+    outputs: Sequence[Commit | Leg]
+
+    def done(self, phase: Phase | None = None) -> int:
+        """How many tasks are done, of a phase or of both."""
+        return sum(isinstance(output, Commit) and phase in {None, output.id.task.phase} for output in self.outputs)
+
+    def begun(self, phase: Phase) -> bool:
+        """Whether there is anything of a phase."""
+        return any(output.id.task.phase is phase for output in self.outputs)
+
+    def told(self) -> str:
+        """Return the sentence that says what of it is taken over."""
+        plan = self.plan
+        phases = [phase for phase in plan.phases if phase is Phase.MAP or self.done(phase)]
+        parts = [f"{self.done(phase):,} of {plan.tasks(phase):,} {phase} tasks" for phase in phases]
+        begun = len({output.id.task for output in self.outputs if isinstance(output, Leg)})
+        parts += [f"the beginning of {begun:,} more"] if begun else []
+        return f"{' and '.join(parts)} {_TAKEN_OVER} {plan.job}."
+
+
+def _store_plan(backend: Backend, derived: JobEntry, wish: Wish) -> None:
+    """Store the plan and the code of the derived job, and write down what it takes over."""
+    plan = read_plan(backend.objects, derived.base)
+    _check_workers(plan, backend.functions.limits.environment)
+    standing = _look(Ledger(backend.table, derived.base), plan)
+    code = _code(backend, derived.base, wish)
+    _check_fit(standing, code, wish.mended)
+    _check_law(backend, plan, code)
+    write_code(backend.objects, derived.job, code.data)
+    made = replace(
+        _plan(backend, standing, derived, code),
+        max_cost=plan.max_cost if wish.max_cost is None else wish.max_cost,
+    )
+    write_plan(backend.objects, made, ())
+    _take_over(backend, made, standing.outputs)
+
+
+def _look(ledger: Ledger, plan: Plan) -> _Standing:
+    """Return what stands of a job, as far as it can be taken over. Raises `CorruptObjectError` where a commit is gone."""
+    mapped = ledger.manifest(Phase.MAP) is not None
+    outputs = [output for output in ledger.outputs() if mapped or output.id.task.phase is Phase.MAP]
+    committed = {output.id.task for output in outputs if isinstance(output, Commit)}
+    standing = _Standing(plan, [output for output in outputs if isinstance(output, Commit) or output.id.task not in committed])
+    gone = plan.maps - standing.done(Phase.MAP)
+    if mapped and gone:
+        raise CorruptObjectError(f"The map phase of job {plan.job} has ended, and {gone:,} of its commits are gone. Submit it again.")
+    return standing
+
+
+def _code(backend: Backend, base: str, wish: Wish) -> _Code:
+    """Return the functions of the derived job: as they were stored, or captured anew with those that were mended."""
+    stored = read_code(backend.objects, base)
+    if not wish.mended.named():
+        return _Code(stored)
+    limits = backend.functions.limits
+    check_environment(environment(), limits.environment, mend=limits.advice.environment)
+    before, _ = load_program(stored)
+    now = mended(before, wish.mended)
+    bundle = capture(now, label_of=wish.label_of)
+    return _Code(bundle.data, bundle.report.warnings, before, now)
+
+
+def _check_fit(standing: _Standing, code: _Code, given: Mended) -> None:
+    """Refuse functions that do not fit what is taken over, or would not run. Raises `PlanError`."""
+    if code.before is None or code.now is None:
+        return
+    plan, mapped = standing.plan, standing.begun(Phase.MAP)
+    if given.map is not None and standing.done(Phase.MAP) == plan.maps:
+        raise PlanError(f"map= would not run: all map tasks of job {plan.job} are done. Submit it again to map everything anew.")
+    if mapped and changes_combiner(code.before, given):
+        raise PlanError(
+            f"The combiner would be another one than that of what {standing.done(Phase.MAP):,} map tasks of job {plan.job} did: their "
+            "pairs are combined already. Submit it again with all its functions."
+        )
+    if (standing.begun(Phase.REDUCE) or (mapped and not plan.reducers)) and code.now.grouped_order != plan.grouped_order:
+        raise PlanError(
+            f"Parts of job {plan.job} are written already, by a reduce that {'yields rows' if plan.grouped_order else 'returns a value'}; "
+            "the one that mends it must do so, too. Submit it again with all its functions."
+        )
+
+
+def _check_law(backend: Backend, plan: Plan, code: _Code) -> None:
+    """Try functions whose combiner has a law to keep, on a sample, as planning does. Raises `CombinerLawError`."""
+    if code.now is None or not code.now.has_law:
+        return
+    splits = read_split_page(backend.objects, plan.splits or Layout(plan.job).splits, 0)
+    sources = {**backend.sources, "job": JobInput(backend.objects)}
+    try_out(code.data, [SplitInput(split, plan.format, sources, reading=plan.reading) for split in splits], backend)
+
+
+def _plan(backend: Backend, standing: _Standing, derived: JobEntry, code: _Code) -> Plan:
+    """Return the plan of the derived job: the other's, but for what is its own."""
+    plan, thought = standing.plan, standing.plan.estimate
+    left = 1 - standing.done() / max(plan.maps + plan.reducers, 1)
+    return replace(
+        plan,
+        job=derived.job,
+        created=derived.created,
+        base=plan.job,
+        splits=plan.splits or Layout(plan.job).splits,
+        grouped_order=code.now.grouped_order if code.now else plan.grouped_order,
+        combine=code.now.combines if code.now else plan.combine,
+        warnings=(
+            standing.told(),
+            *_others(backend, derived),
+            *(warning for warning in plan.warnings if _TAKEN_OVER not in warning and _WENT_ON not in warning),
+            *code.warnings,
+        ),
+        policy=replace(backend.policy, retries=plan.policy.retries),
+        rates=rates_of(backend.tariff),
+        memory_bytes=backend.functions.limits.memory_bytes,
+        estimate=replace(thought, low=thought.low * left, high=thought.high * left) if thought else None,
+    )
+
+
+def _others(backend: Backend, derived: JobEntry) -> tuple[str, ...]:
+    """Return a sentence about the jobs that went on from the same one before, if there are any."""
+    others = [entry.job for entry in list_jobs(backend.table) if entry.base == derived.base]
+    return (f"{', '.join(others)} {_WENT_ON} {derived.base} before, and may do the same.",) if others else ()
+
+
+def _take_over(backend: Backend, plan: Plan, outputs: Sequence[Commit | Leg]) -> None:
+    """Write down what the derived job takes over, and how far it is with that."""
+    ledger = Ledger(backend.table, plan.job)
+
+    def write(output: Commit | Leg) -> Commit | Leg:
+        nobody = AttemptId(output.id.task, 0)
+        if isinstance(output, Commit):
+            return ledger.commit(replace(output, id=nobody))
+        return ledger.put_leg(replace(output, id=nobody))
+
+    commits = {output.id.task: output for output in side_by_side(write, outputs, threads=backend.parallel) if isinstance(output, Commit)}
+    ledger.put_progress(progress(plan, Snapshot({}, commits, {}), plan.created, lease=Lease("", 0, 0.0)))
+
+
+def _check_workers(plan: Plan, there: Environment) -> None:
+    """Refuse workers that could not run what the job was planned for. Raises `EnvironmentMismatchError`."""
+    ours, theirs = dict(plan.environment.packages), dict(there.packages)
+    differing = [f"{name} {ours[name]}, now {theirs[name]}" for name in sorted(ours.keys() & theirs.keys()) if ours[name] != theirs[name]]
+    if plan.environment.python != there.python:
+        differing.insert(0, f"Python {plan.environment.python}, now {there.python}")
+    if differing:
+        raise EnvironmentMismatchError(f"The workers of job {plan.job} had {'; '.join(differing)}. Submit it again to run it with these.")
+
+
+# ---------------------------------------------------------------- a job that was never planned
+
+
+def _store_request(backend: Backend, derived: JobEntry, wish: Wish) -> None:
+    """Have a job planned anew whose planning came to nothing: there is nothing to take over but what was stored for it."""
+    request = read_request(backend.objects, derived.base)
+    code = _code(backend, derived.base, wish)
+    max_cost = request.max_cost if wish.max_cost is None else wish.max_cost
+    write_code(backend.objects, derived.job, code.data)
+    request = replace(request, created=derived.created, max_cost=max_cost, warnings=request.warnings + code.warnings)
+    write_request(backend.objects, derived.job, request)

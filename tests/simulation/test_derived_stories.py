@@ -1,0 +1,151 @@
+"""Jobs that fail or are cancelled at any moment, and the jobs that go on from them: the plain answer, and nothing done twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from smr_notebook.backends.memory.clock import SimulatedClock
+from smr_notebook.control.deriving import Wish, derive
+from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.plans import read_plan, write_code
+from smr_notebook.dataflow.mending import Mended
+from smr_notebook.environment import environment
+from smr_notebook.errors import PlanError
+from smr_notebook.model import Commit, Format, JobState, Leg, Phase, Plan, Policy
+from smr_notebook.ports import Backend, ServiceLimits
+from smr_notebook.testing.fates import CALM, ROUGH, STORM, Fates, Odds
+from smr_notebook.testing.simulation import Simulation, Story
+from smr_notebook.testing.tinyplane import Pairs, expected, split_bytes
+
+POLICY = Policy(retries=1, lost_launches=8, heartbeat=1.0, lease=15.0, launch=60.0, coordinator_lease=10.0)
+AS_BEFORE = Wish(Mended(), None, str)
+
+
+def drawn(seed: int, odds: Odds) -> Simulation:
+    """Return a job of some twenty tasks."""
+    random = Random(f"job {seed}")
+    words = [f"word{number}" for number in range(random.randint(1, 12))]
+    pairs: list[Pairs] = [[(random.choice(words), random.randint(0, 9)) for _ in range(random.randint(0, 8))] for _ in range(20)]
+    plan = Plan(
+        job="job",
+        name="",
+        created=1_000_000.0,
+        format=Format.TEXT,
+        maps=len(pairs),
+        reducers=random.randint(0, 3),
+        combine=random.random() < 0.3,
+        grouped_order=False,
+        input_bytes=sum(map(split_bytes, pairs)),
+        input_records=sum(map(len, pairs)),
+        budget=1 << 20,
+        policy=POLICY,
+        environment=environment(),
+    )
+    limits = ServiceLimits(1 << 20, 900.0, random.randint(1, 4), 0.0, 1 << 30, environment())
+    job = Simulation(plan, pairs, Fates(seed, odds), limits)
+    write_code(job.objects, "job", b"code")
+    return job
+
+
+class _Quiet:
+    """Takes calls and makes none: the simulation makes them."""
+
+    def __init__(self, limits: ServiceLimits) -> None:
+        self.limits = limits
+
+    def invoke(self, payload: bytes) -> None:
+        """Drop it."""
+
+
+def derived(job: Simulation, odds: Odds, seed: int) -> Simulation:
+    """Return the job that goes on from one that has ended."""
+    clock = SimulatedClock(job.clock.now() + 100)
+    service = _Quiet(job.limits)
+    backend = Backend("simulated", "simulated:", job.objects, job.table, service, clock, {}, POLICY, (0.1, 4.0))
+    entry = derive(backend, job.plan.job, AS_BEFORE)
+    plan = read_plan(job.objects, entry.job)
+    assert (plan.base, entry.base) == (job.plan.job, job.plan.job)
+    return Simulation(plan, job.pairs, Fates(seed, odds), job.limits, on=job)
+
+
+def outputs(job: Simulation) -> list[Commit | Leg]:
+    return Ledger(job.table, job.plan.job).outputs()
+
+
+def check_that_nothing_is_done_twice(before: Simulation, after: Simulation) -> None:
+    """What was committed is taken over as it was, and has no attempt; map tasks are all there where the map phase had ended."""
+    mapped = Ledger(before.table, before.plan.job).manifest(Phase.MAP) is not None
+    committed = {one.id.task: one for one in outputs(before) if isinstance(one, Commit) and (mapped or one.id.task.phase is Phase.MAP)}
+    snapshot = Ledger(after.table, after.plan.job).snapshot()
+    assert not set(committed) & set(snapshot.attempts)
+    for task, commit in committed.items():
+        assert snapshot.commits[task] == replace(commit, id=replace(commit.id, number=0))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_job_that_failed_is_gone_on_from_until_it_is_done(seed: int) -> None:
+    """A storm, another one on what that left, then calm."""
+    job, told = drawn(seed, STORM), 0
+    story = job.run()
+    for again, odds in enumerate((STORM, ROUGH, CALM)):
+        if story.outcome.state is JobState.DONE:
+            break
+        before, job = job, derived(job, odds, seed + 1_000 * (again + 1))
+        done = Ledger(job.table, job.plan.job).progress()
+        assert done is not None
+        story, told = job.run(), told + 1
+        assert done.map.done + done.reduce.done >= sum(isinstance(one, Commit) for one in outputs(before) if one.id.task.phase is Phase.MAP)
+        check_that_nothing_is_done_twice(before, job)
+    assert story.outcome.state is JobState.DONE
+    assert story.result == expected(job.pairs)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_job_that_was_cancelled_at_any_moment_is_gone_on_from(seed: int) -> None:
+    """Also while zombies of it still commit, which nobody reads."""
+    job = drawn(seed, Odds(silence=0.1, late=0.2, pauses=0.3, doubled=0.1))
+    when = Random(seed).uniform(0, 60)
+    job.at(when, lambda: Ledger(job.table, "job").request_cancel("enough", job.clock.now()))
+    story = job.run()
+    if story.outcome.state is JobState.DONE:
+        with pytest.raises(PlanError, match="is done"):
+            derived(job, CALM, seed)
+        return
+    after = derived(job, CALM, seed)
+    assert check(after.run(), after)
+    check_that_nothing_is_done_twice(job, after)
+
+
+def check(story: Story, job: Simulation) -> bool:
+    return story.outcome.state is JobState.DONE and story.result == expected(job.pairs)
+
+
+def test_legs_are_gone_on_from_and_not_begun_anew() -> None:
+    """The stories above have some of them; here it is looked at."""
+    taken = 0
+    for seed in range(30):
+        job = drawn(seed, Odds(pauses=0.8))
+        job.at(Random(seed).uniform(1, 20), lambda job=job: Ledger(job.table, "job").request_cancel("enough", job.clock.now()))  # type: ignore[misc]
+        if job.run().outcome.state is JobState.DONE:
+            continue
+        after = derived(job, CALM, seed)
+        legs = [one for one in outputs(after) if isinstance(one, Leg)]
+        taken += len(legs)
+        assert after.run().result == expected(job.pairs)
+        commits = Ledger(after.table, after.plan.job).snapshot().commits
+        for leg in legs:
+            receipts, part = commits[leg.id.task].receipts, commits[leg.id.task].part
+            assert leg.receipt in receipts or (leg.part and part and set(leg.part.files) <= set(part.files))
+    assert taken > 20
+
+
+def test_a_job_whose_sums_differ_is_no_base() -> None:
+    job = drawn(3, CALM)
+    assert job.plan.input_records is not None
+    wrong = Simulation(replace(job.plan, input_records=job.plan.input_records + 1), job.pairs, Fates(3, CALM), job.limits)
+    assert wrong.run().outcome.error == "ConservationError"
+    with pytest.raises(PlanError, match=r"ended with ConservationError: .* nothing of it is taken over"):
+        derived(wrong, CALM, 3)
