@@ -320,6 +320,8 @@ class Backend:
         expires: Whether objects and rows that nobody needs expire by themselves, so that nobody deletes them.
         tariff: Name of the price list in `control.costs`; empty where nothing costs.
         tally: Counts what this process uses of it; `None` where nothing costs.
+        evict: Ends what still runs of a job after so many seconds, which are enough for whatever ends by itself; `None` where the platform
+            can end nothing. Best effort: it never fails.
         user: Who submits jobs through it; empty for nobody in particular, and on the workers' side.
     """
 
@@ -342,3 +344,4 @@ class Backend:
     tariff: str = ""
     tally: Tally | None = None
     user: str = ""
+    evict: Callable[[str, float], None] | None = None

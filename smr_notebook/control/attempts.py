@@ -7,6 +7,7 @@ Rules of this module:
 * An output is dropped only when another attempt's commit was seen to stand, because a commit whose reply was lost
   stands too.
 * A table that cannot be reached is tried again some times. A heartbeat is not: the next one follows anyway.
+* A heartbeat brings back whether the job is wanted at all: also where nobody coordinates, and where an attempt began after its end.
 * An attempt whose time is up publishes a *leg*, and the next one begins where it ended. Of two attempts that began at the same place,
   the first to publish or to commit is the one that counts; a commit says what all legs before it gave, so that nobody adds them up again.
 """
@@ -99,7 +100,7 @@ class Claim:
         standing = self._ledger.heartbeat(self._held, self._report(numbers), now=self._clock.now(), lease=lease)
         if standing.by(self._owner):
             self._held = standing
-            return None
+            return self._ledger.unwanted()
         return f"attempt {self.id} is {standing.attempt.state}"
 
     def commit(self, output: Output, numbers: Numbers) -> bool:

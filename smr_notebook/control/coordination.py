@@ -11,6 +11,8 @@ Rules of this module:
   else is launched until it is taken. A coordinator that follows another makes all calls again that nobody answered, for it
   cannot know whether they were made, or are still queued somewhere: a doubled call is claimed once.
 * A job that is to end makes no more calls, whoever refused them before.
+* Of a job that failed or was cancelled nothing goes on: attempts notice at their next heartbeat, and what does not end then is ended by the
+  platform, where that can be done.
 * Data that only a running job needs is deleted when the job is done: after the outcome stands, and as far as the store can.
 * Where a platform has alarms, one is set for the case that everybody who could notice the end of this coordinator ends too: before
   anything else, because whoever dies between two lines leaves no other trace.
@@ -49,6 +51,9 @@ from smr_notebook.usage import Usage
 
 PUBLISH_EVERY = 0.1
 """Seconds between two progress rows, as long as the job's state is the same; where looks are rare, each look has one."""
+
+_EVICT_SECONDS = 4.0
+"""Seconds after the heartbeat that tells an attempt to end: more than it takes to end by itself, or to be ended by its own process."""
 
 _BACKOFF = (0.1, 5.0)
 """Seconds: first and longest wait after a call that was refused, or a port that could not be reached."""
@@ -231,6 +236,8 @@ class Coordinator:
         if standing != told and standing.epoch <= told.epoch:
             return False
         self._watchdog.call_off()
+        if outcome.state is not JobState.DONE and self._backend.evict is not None:
+            self._backend.evict(self._plan.job, self._plan.policy.heartbeat + _EVICT_SECONDS)
         if outcome.state is JobState.DONE and not self._backend.expires:
             layout = Layout(self._plan.job)
             for prefix in [layout.input, layout.splits] + ([layout.phase(Phase.MAP), layout.index] if self._plan.reducers else []):

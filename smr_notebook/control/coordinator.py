@@ -24,6 +24,7 @@ from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import Message, coordinate, drive, encode
 from smr_notebook.control.plans import read_plan
 from smr_notebook.control.verdicts import broken_outcome
+from smr_notebook.control.watchdog import Watchdog
 from smr_notebook.errors import CorruptObjectError, JobNotFoundError, ObjectNotFoundError, PlatformError, StoreError
 from smr_notebook.ports import Backend, Clock, Context
 
@@ -141,6 +142,7 @@ def _open(backend: Backend, job: str, owner: str, *, until: float) -> Coordinato
             backend.functions.invoke(encode(drive(job)))
         else:
             tell_end(ledger, entry, outcome, now=now)
+            Watchdog(backend, job, seconds=backend.policy.watchdog).call_off()
         return None
     return Coordinator(backend, plan, owner, until=until)
 

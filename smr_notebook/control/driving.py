@@ -8,11 +8,14 @@ Rules of this module:
   of that: the lease expires, or the service tells that the driver ended without an answer, and another one tries again.
 * The plan that is written first stands, and names its own splits: a driver that was replaced, or called late, changes nothing, and
   what it could not plan is no reason to end a job that has a plan.
+* Whoever cancels a job while it is planned need not wait for that: the driver tells the end, and its process ends in the middle of it.
 * A driver that follows another one maps no records for an estimate: they may be what the one before died of.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -37,13 +40,21 @@ MOST_DRIVERS: Final = 30
 """Drivers of one job, one after the other, before it gives up: more than die where the service tells of it (`worker.handle_death`)."""
 
 
-def run_driver(backend: Backend, message: Message, context: Context) -> None:
+Abandon = Callable[[int], object]
+"""Ends the process with an exit status. For a driver that shares its process, something that does not."""
+
+GIVEN_UP: Final = 75
+"""Exit status of a driver whose job was cancelled while it planned."""
+
+
+def run_driver(backend: Backend, message: Message, context: Context, *, abandon: Abandon = os._exit) -> None:
     """Plan a job, and call its coordinator.
 
     Args:
         backend: The platform.
         message: Names the job.
         context: Name and clock of the invocation.
+        abandon: Ends the process of a driver whose job is cancelled while it plans.
 
     Raises:
         StoreError, ServiceError, ThrottledError: A port cannot be reached, or refuses.
@@ -55,7 +66,16 @@ def run_driver(backend: Backend, message: Message, context: Context) -> None:
         return
     watchdog = Watchdog(backend, message.job, seconds=backend.policy.watchdog)
     watchdog.arm_until(context.deadline + backend.policy.coordinator_lease)  # should it vanish, and nobody watch
-    keeper = Keeper(ledger, context.invocation, clock, seconds=backend.policy.coordinator_lease, spending=spending)
+
+    def give_up() -> None:
+        outcome = end_without_plan(ledger, entry, longest=backend.policy.longest, now=clock.now())
+        if outcome is not None and not is_planned(backend.objects, entry.job):  # else the coordinator sees to it
+            tell_end(ledger, entry, outcome, now=clock.now())
+            watchdog.call_off()
+            abandon(GIVEN_UP)
+
+    seconds = backend.policy.coordinator_lease
+    keeper = Keeper(ledger, context.invocation, clock, seconds=seconds, spending=spending, unwanted=give_up)
     if not keeper.take():
         return
     outcome = _end_or_plan(backend, ledger, entry, keeper)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from typing import Self
 
 from smr_notebook.control.ledger import Ledger
@@ -32,17 +33,28 @@ class Keeper:
         clock: What time it is.
         seconds: How long the lease holds each time.
         spending: What the invocation uses.
+        unwanted: Called, once, when somebody has asked for the end of the job meanwhile; `None` where the block ends soon anyway.
 
     Attributes:
         lease: The lease that stood last.
     """
 
-    def __init__(self, ledger: Ledger, owner: str, clock: Clock, *, seconds: float, spending: Spending) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        owner: str,
+        clock: Clock,
+        *,
+        seconds: float,
+        spending: Spending,
+        unwanted: Callable[[], object] | None = None,
+    ) -> None:
         self._ledger = ledger
         self._owner = owner
         self._clock = clock
         self._seconds = seconds
         self._spending = spending
+        self._unwanted = unwanted
         self.lease = Lease("", 0, 0.0)
         self.watch: Watch | None = None
         self.patience = 0.0
@@ -65,6 +77,9 @@ class Keeper:
         try:
             held = self._ledger.lease()
             if held is None or held.owner != self._owner or not self.take():
+                return math.inf
+            if self._unwanted is not None and self._ledger.cancelled() is not None:
+                self._unwanted()
                 return math.inf
         except PlatformError:
             return _AGAIN

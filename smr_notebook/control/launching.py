@@ -102,10 +102,16 @@ def _write(backend: Backend, ledger: Ledger, expires: Mapping[AttemptId, float])
 
 
 def launch_rest(backend: Backend, ledger: Ledger, message: Message) -> None:
-    """Launch what a message entrusts to its worker; what fails is launched again by whoever coordinates."""
+    """Launch what a message entrusts to its worker, unless the job is to end; what fails is launched again by whoever coordinates.
+
+    Raises:
+        StoreError: The table cannot be reached.
+    """
     rest = [
         AttemptId(TaskId(message.phase, number), found.attempt) for found in message.then for number in range(found.first, found.last + 1)
     ]
+    if not rest or ledger.unwanted() is not None:
+        return
     now = backend.clock.now()
 
     def pass_on(branch: Sequence[AttemptId]) -> None:

@@ -161,6 +161,16 @@ class Ledger:
         """Return the request to end the job, or `None`."""
         return self._read(job_row("cancel"), CANCEL)
 
+    def unwanted(self) -> str | None:
+        """Return why nothing of the job is wanted any more: somebody asked for its end, or it has ended; `None` while it goes on."""
+        for row in self._table.query(self._group, JOB):
+            kind = kind_of(row.key)
+            if kind == "cancel":
+                return CANCEL.decode(row.key, row.value).reason
+            if kind == "outcome":
+                return f"the job is {OUTCOME.decode(row.key, row.value).state}"
+        return None
+
     def put_manifest(self, phase: Phase, entry: ManifestEntry) -> ManifestEntry:
         """Declare a phase ended, and return the entry that stands."""
         return self._create(manifest_row(phase), MANIFEST, entry)

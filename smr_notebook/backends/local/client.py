@@ -28,7 +28,7 @@ import msgspec
 
 from smr_notebook.backends.local.address import Address, find_address
 from smr_notebook.backends.local.machine import cores, memory_bytes
-from smr_notebook.backends.local.wire import Kind, Settings, Status, pack, read_frame
+from smr_notebook.backends.local.wire import EVICT_HEADER, Kind, Settings, Status, pack, read_frame
 from smr_notebook.environment import environment
 from smr_notebook.errors import PayloadTooLargeError, ServiceError
 from smr_notebook.ports import ServiceLimits
@@ -178,6 +178,15 @@ class LocalFunctions:
                     pass  # the end of the connection is the answer
                 finally:
                     line.close()
+
+    def evict(self, tenant: str, seconds: float) -> None:
+        """Have the service end what still runs of a tenant after so many seconds. Nothing happens when it does not run."""
+        with self._own_line() as line:
+            try:
+                if line.open or line.try_connect(self._address().socket):
+                    line.tell(Kind.EVICT, EVICT_HEADER.pack(seconds) + tenant.encode())
+            except OSError:
+                line.close()
 
     def close(self) -> None:
         """Close the connection. The service goes on."""

@@ -105,4 +105,5 @@ def _open(options: LocalOptions, *, inside: bool) -> Backend:
         poll=_POLL,
         close=close,
         user="" if inside else user_name(),
+        evict=functions.evict,
     )

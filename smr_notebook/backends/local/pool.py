@@ -90,6 +90,8 @@ class _Invocation:
     asleep: bool = False
     woken: bool = False
     overdue: bool = False
+    evicted: bool = False
+    """Whether nobody wants it any more, nor to know how it ended."""
     rests_until: float = 0.0
     taken: bool = False
     """Whether it was handed ahead, and then given to somebody else as well."""
@@ -220,7 +222,8 @@ class Pool:
             held.handed.clear()
         if held.handed:
             following = held.handed[0]
-            following.started, following.expires, following.seen = now, now + self._seconds, self.ended
+            following.started, following.seen = now, self.ended
+            following.expires = min(following.expires, now + self._seconds) if following.evicted else now + self._seconds
             return
         del self._busy[worker]
         if not retires:
@@ -243,6 +246,15 @@ class Pool:
             overdue = held.handed[0].overdue
             self._end(held, f"ran longer than {self._seconds:g} seconds" if overdue else reason)
             self._take_back(held.handed)
+
+    def evict(self, tenant: str, until: float) -> None:
+        """Let nothing of a tenant run beyond a time: what waits is dropped, and what runs is overdue then. Nobody is told of it."""
+        self.queue = deque(call for call in self.queue if call.notice or call.tenant != tenant)
+        for held in self._busy.values():
+            if held.tenant == tenant:
+                for invocation in held.handed:
+                    invocation.evicted = True
+                    invocation.expires = min(invocation.expires, until)
 
     def overdue(self, now: float) -> list[int]:
         """Return the workers whose invocations have newly run too long: they are to be killed."""
@@ -311,7 +323,7 @@ class Pool:
 
     def _take_back(self, waiting: Iterable[_Invocation]) -> None:
         """Queue again, at its head, what was handed ahead."""
-        again = [behind for behind in waiting if not behind.taken]
+        again = [behind for behind in waiting if not (behind.taken or behind.evicted)]
         for behind in reversed(again):
             behind.taken = True
             self.queue.appendleft(behind.call)
@@ -321,7 +333,7 @@ class Pool:
         invocation = held.handed.popleft()
         self.ended += 1
         self.ended_of_nobody += not held.tenant
-        if reason is not None and not invocation.call.notice:
+        if reason is not None and not (invocation.call.notice or invocation.evicted):
             self.queue.append(Call(death_notice(invocation.call.payload, invocation.name, reason), notice=True))
 
 

@@ -30,7 +30,19 @@ import msgspec
 from smr_notebook.backends.local.address import same_user, sweep, take_lock
 from smr_notebook.backends.local.pool import Action, Fork, Pool, Retire, Run
 from smr_notebook.backends.local.process import run_zygote
-from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, RUN_HEADER, SLEEP_BODY, Channel, Kind, Settings, Status, named, pack
+from smr_notebook.backends.local.wire import (
+    CHILD_BODY,
+    EVICT_HEADER,
+    FORK_BODY,
+    RUN_HEADER,
+    SLEEP_BODY,
+    Channel,
+    Kind,
+    Settings,
+    Status,
+    named,
+    pack,
+)
 
 _STILLBORN_ZYGOTES = 3
 _MOST_SPARES = 8
@@ -126,6 +138,9 @@ class Service:
                 self._send(channel, pack(Kind.STATUS, msgspec.json.encode(self._status())))
             elif kind is Kind.WATCH:
                 self._watchers.add(channel)
+            elif kind is Kind.EVICT:
+                (seconds,) = EVICT_HEADER.unpack_from(body)
+                self._pool.evict(body[EVICT_HEADER.size :].decode(), time.monotonic() + seconds)
             elif kind is Kind.SHUTDOWN:
                 self._stopped = True
         if channel.closed:

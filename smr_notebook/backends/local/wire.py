@@ -2,7 +2,7 @@
 
 A frame is its kind (one byte), the length of its body (four bytes, big endian) and the body. Who sends what::
 
-    client → service    INVOKE payload   POST payload   STATUS   SHUTDOWN   WATCH
+    client → service    INVOKE payload   POST payload   STATUS   SHUTDOWN   WATCH   EVICT seconds, tenant
     service → client    ACCEPTED                        STATUS Status as JSON    WAKE, again and again
     service → worker    RUN deadline, name, payload     WAKE
     worker → service    SLEEP seconds    AWAKE          ENDED retire     FAILED retire, reason
@@ -14,7 +14,7 @@ Rules of this module:
 * Both ends of a connection are the same version of this package in the same environment (the address makes sure of it), so that
   frames carry no version. The frames of the zygote have a fixed length, because a passed socket belongs to a place in the stream.
 * A POST is an INVOKE that nobody answers: whoever runs inside the service ends with it anyway. A SLEEP says for how long it wants no news.
-  Who sent WATCH is told whenever a call of no tenant has ended.
+  Who sent WATCH is told whenever a call of no tenant has ended. An EVICT is not answered either.
 * A worker may find several RUNs in its connection, and runs one after the other.
 * Nothing here waits except `read_frame`, which single-purpose ends use. The service's ends are `Channel`s, as are those that read ahead.
 """
@@ -37,6 +37,7 @@ RUN_HEADER = struct.Struct(">dH")
 FORK_BODY = struct.Struct(">I")
 CHILD_BODY = struct.Struct(">IIi")
 SLEEP_BODY = struct.Struct(">d")
+EVICT_HEADER = struct.Struct(">d")
 _READ_BYTES = 65_536  # more than that would be mapped and unmapped for each read
 
 
@@ -59,6 +60,7 @@ class Kind(IntEnum):
     EXITED = 14
     POST = 15
     WATCH = 16
+    EVICT = 17
 
 
 @dataclass(frozen=True, slots=True)
