@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +17,7 @@ from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.config import resolve
 from smr_notebook.control.coordinator import revive, run_coordinator
-from smr_notebook.control.driving import MOST_DRIVERS, run_driver
+from smr_notebook.control.driving import GIVEN_UP, MOST_DRIVERS, run_driver
 from smr_notebook.control.keeping import Keeper
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
@@ -586,3 +587,53 @@ def befall(cloud: Cloud, job: Job, fates: Fates) -> None:
         except (Died, PlatformError):
             if fate.noticed:
                 handle_death(calm, DeathNotice(message, name, "killed by signal 9"))
+
+
+def test_a_job_that_is_cancelled_while_it_is_planned_ends_then_and_its_driver_with_it(cloud: Cloud) -> None:
+    """A driver may list for minutes. What it would have planned, and whoever it would have called, is not wanted."""
+    alarms = MemoryAlarms(cloud.clock, cloud.service.invoke)
+    cloud.backend = replace(cloud.backend, alarms=alarms, policy=replace(cloud.backend.policy, coordinator_lease=0.3))
+    job = cloud.submit()
+    cloud.service.calls.clear()
+    ended = threading.Event()
+    lists = _Listing(cloud.input, ended, job)
+
+    def abandon(status: int) -> None:
+        assert status == GIVEN_UP
+        ended.set()
+
+    backend = replace(cloud.backend, sources={"s3": lists})
+    driver = threading.Thread(target=run_driver, args=(backend, drive(job.id), cloud.context()), kwargs={"abandon": abandon})
+    driver.start()
+    assert ended.wait(20)  # the process of the driver would be gone here
+    assert job.status().state is JobState.CANCELLED
+    assert alarms.next_at is None
+    driver.join()
+    assert isinstance(job.exception(), JobCancelled)
+
+
+class _Listing(MemorySource):
+    """Takes until an event, and the job is cancelled meanwhile."""
+
+    def __init__(self, objects: dict[str, bytes], until: threading.Event, job: Job) -> None:
+        super().__init__(objects)
+        self._until = until
+        self._job = job
+
+    def find(self, pattern: str) -> Iterator[ObjectInfo]:
+        self._job.cancel()
+        self._until.wait(20)
+        return super().find(pattern)
+
+
+def test_the_alarm_of_a_job_that_is_cancelled_before_it_has_a_plan_is_called_off(cloud: Cloud) -> None:
+    """Its driver had set it, and vanished."""
+    alarms = MemoryAlarms(cloud.clock, cloud.service.invoke)
+    cloud.backend = replace(cloud.backend, alarms=alarms)
+    job = cloud.submit()
+    cloud.service.calls.clear()
+    alarms.set(f"job-{job.id}", cloud.clock.now() + 1_000, b"")
+    job.cancel()
+    run_coordinator(cloud.backend, coordinate(job.id), cloud.context("coordinator"))
+    assert job.status().state is JobState.CANCELLED
+    assert alarms.next_at is None

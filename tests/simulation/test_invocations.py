@@ -265,6 +265,16 @@ def test_a_worker_launches_others_before_its_own_work_if_that_is_its_own(job: Jo
     assert [(call.task, call.then) for call in called] == ([] if claimed else both)
 
 
+def test_a_worker_launches_no_others_for_a_job_that_is_to_end(job: Job) -> None:
+    """Nobody would stop them: their rows would come after the last look of the coordinator."""
+    next(job.looking())
+    (message, *_), job.service.calls = job.service.calls, []
+    job.backend = replace(job.backend, branching=2)
+    job.ledger.request_cancel("enough", job.clock.now())
+    run_attempt(job.backend, replace(message, then=(AttemptRange(4, 7, 1),)), job.context(), abandon=survive)
+    assert [call for call in job.service.calls if call.works] == []
+
+
 def test_what_loses_is_stopped_and_leaves_nothing(job: Job) -> None:
     """Be it an output or a leg: another attempt's stands."""
     next(job.looking())

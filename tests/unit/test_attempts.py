@@ -10,8 +10,9 @@ from smr_notebook.control.attempts import Claim, Output, claim
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.errors import StoreError
-from smr_notebook.model import AttemptId, Numbers, Part, PartFile, Phase, Position, Receipt, TaskId
+from smr_notebook.model import AttemptId, JobState, Numbers, Part, PartFile, Phase, Position, Receipt, TaskId
 from smr_notebook.ports import Row
+from smr_notebook.standing import Outcome
 from smr_notebook.usage import Tally, Usage
 
 TASK = TaskId(Phase.MAP, 3)
@@ -110,3 +111,18 @@ def test_an_attempt_tells_what_it_used_with_the_rows_that_tell_it(ledger: Ledger
     commit = ledger.committed(TASK)
     assert commit is not None
     assert commit.usage == Usage(seconds=7.0, gets=3, row_writes=1)
+
+
+def test_a_heartbeat_brings_back_that_somebody_asked_for_the_end(ledger: Ledger) -> None:
+    """Though nobody coordinates the job."""
+    clock = SimulatedClock(100.0)
+    mine = claimed(ledger, 1, clock)
+    assert mine.beat(Numbers(), lease=15) is None
+    ledger.request_cancel("enough", clock.now())
+    assert mine.beat(Numbers(), lease=15) == "enough"
+
+
+def test_an_attempt_that_began_after_the_end_of_its_job_ends_at_its_first_heartbeat(ledger: Ledger) -> None:
+    clock = SimulatedClock(100.0)
+    ledger.put_outcome(Outcome(JobState.FAILED, 90.0))
+    assert claimed(ledger, 1, clock).beat(Numbers(), lease=15) == "the job is failed"

@@ -338,3 +338,35 @@ class AnyHistory(RuleBasedStateMachine):
 
 TestAnyHistory = AnyHistory.TestCase
 TestAnyHistory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_a_tenant_that_is_evicted_is_dropped_from_the_queue_ended_in_time_and_told_to_nobody() -> None:
+    pool = pool_of(2)
+    for payload, tenant in ((b"a1", "a"), (b"b1", "b"), (b"a2", "a"), (b"b2", "b")):
+        pool.submit(payload, tenant)
+    assert runs(pool.decide(0.0)) == [b"a1", b"b1"]
+    pool.evict("a", 5.0)
+    assert [call.payload for call in pool.queue] == [b"b2"]
+    assert pool.overdue(4.0) == []
+    assert pool.next_time == 5.0
+    assert pool.overdue(5.0) == [1]
+    pool.lost(1, "killed")
+    assert runs(pool.decide(5.0)) == [b"b2"]  # and no notice of a death
+    pool.submit(b"a3", "a")  # whoever calls it again is run again
+    pool.finished(2, 6.0)
+    assert runs(pool.decide(6.0)) == [b"a3"]
+
+
+def test_what_was_handed_ahead_to_an_evicted_worker_has_no_more_time_than_what_it_ran() -> None:
+    pool = pool_of(1)
+    pool.submit(b"first", "a")
+    pool.decide(0.0)
+    pool.finished(1, 0.001)  # so short that the next ones are handed ahead
+    for payload in (b"second", b"third"):
+        pool.submit(payload, "a")
+    assert runs(pool.decide(0.001)) == [b"second", b"third"]
+    pool.evict("a", 5.0)
+    pool.finished(1, 1.0)
+    assert pool.overdue(5.0) == [1]
+    pool.lost(1, "killed")
+    assert pool.empty
