@@ -1,4 +1,4 @@
-"""`smr jobs`, `smr status`, `smr cancel`, `smr result`: the jobs of a platform, from a shell."""
+"""`smr jobs`, `smr status`, `smr cancel`, `smr resume`, `smr result`: the jobs of a platform, from a shell."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ def add_commands(commands: Any) -> None:
     status.set_defaults(run=_status)
     cancel = commands.add_parser("cancel", help="stop a job")
     cancel.set_defaults(run=_cancel)
+    resume = commands.add_parser("resume", help="go on from a job that failed or was cancelled")
+    resume.set_defaults(run=_resume)
     result = commands.add_parser("result", help="wait for a job, and print or save its result")
     result.add_argument("--to", type=Path, metavar="FILE", help="save it there: .parquet or .csv")
     result.set_defaults(run=_result)
-    for command in (status, cancel, result):
+    for command in (status, cancel, resume, result):
         command.add_argument("id", metavar="ID", help="identifier of the job, or its beginning")
-    for command in (jobs, status, cancel, result):
+    for command in (jobs, status, cancel, resume, result):
         command.add_argument("--platform", metavar="P", help="local (the default) or aws")
         add_place(command)
 
@@ -56,6 +58,12 @@ def _status(options: Namespace, console: Console) -> int:
 def _cancel(options: Namespace, console: Console) -> int:
     job = _find(options)
     console.tell(cancel_and_tell(job))
+    return 0
+
+
+def _resume(options: Namespace, console: Console) -> int:
+    job = _find(options).resume()
+    console.tell("\n".join([f"{job.id} goes on from where {options.id} was", *job.warnings]))
     return 0
 
 

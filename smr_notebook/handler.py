@@ -29,7 +29,7 @@ _OPENERS: Final[Mapping[str, str]] = {
 
 _ATTEMPT: Final = functools.partial(run_attempt, watch=end_unless_alive)
 _ROLES: Final[Mapping[Role, Callable[[Backend, Message, Context], None]]] = {
-    Role.DRIVER: run_driver,
+    Role.DRIVER: functools.partial(run_driver, watch=end_unless_alive),
     Role.COORDINATOR: run_coordinator,
     Role.MAP: _ATTEMPT,
     Role.REDUCE: _ATTEMPT,

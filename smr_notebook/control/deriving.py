@@ -300,5 +300,7 @@ def _store_request(backend: Backend, derived: JobEntry, wish: Wish) -> None:
     code = _code(backend, derived.base, wish)
     max_cost = request.max_cost if wish.max_cost is None else wish.max_cost
     write_code(backend.objects, derived.job, code.data)
-    request = replace(request, created=derived.created, max_cost=max_cost, warnings=request.warnings + code.warnings)
-    write_request(backend.objects, derived.job, request)
+    stored = replace(request.stored, job=request.stored.job or derived.base) if request.stored else None
+    warnings = request.warnings + code.warnings
+    wanted = replace(request, created=derived.created, max_cost=max_cost, warnings=warnings, stored=stored)
+    write_request(backend.objects, derived.job, wanted)

@@ -27,6 +27,7 @@ from smr_notebook.control.metering import Spending
 from smr_notebook.control.naming import Files
 from smr_notebook.control.planning import Request, plan_captured
 from smr_notebook.control.plans import StoredRequest, is_planned, read_code, read_request, write_plan
+from smr_notebook.control.pulse import Watch
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import broken_outcome, cancelled_outcome
 from smr_notebook.control.watchdog import Watchdog
@@ -43,11 +44,14 @@ MOST_DRIVERS: Final = 30
 Abandon = Callable[[int], object]
 """Ends the process with an exit status. For a driver that shares its process, something that does not."""
 
+_PATIENCE: Final = 1.5
+"""How many leases a driver may be held up before the watchdog ends its process: as long as an attempt may."""
+
 GIVEN_UP: Final = 75
 """Exit status of a driver whose job was cancelled while it planned."""
 
 
-def run_driver(backend: Backend, message: Message, context: Context, *, abandon: Abandon = os._exit) -> None:
+def run_driver(backend: Backend, message: Message, context: Context, *, abandon: Abandon = os._exit, watch: Watch | None = None) -> None:
     """Plan a job, and call its coordinator.
 
     Args:
@@ -55,6 +59,7 @@ def run_driver(backend: Backend, message: Message, context: Context, *, abandon:
         message: Names the job.
         context: Name and clock of the invocation.
         abandon: Ends the process of a driver whose job is cancelled while it plans.
+        watch: Called while it plans; ends the process when one call of the user's code, in C, lets no other thread run.
 
     Raises:
         StoreError, ServiceError, ThrottledError: A port cannot be reached, or refuses.
@@ -76,6 +81,7 @@ def run_driver(backend: Backend, message: Message, context: Context, *, abandon:
 
     seconds = backend.policy.coordinator_lease
     keeper = Keeper(ledger, context.invocation, clock, seconds=seconds, spending=spending, unwanted=give_up)
+    keeper.watch, keeper.patience = watch, _PATIENCE * seconds
     if not keeper.take():
         return
     outcome = _end_or_plan(backend, ledger, entry, keeper)

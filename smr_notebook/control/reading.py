@@ -50,17 +50,19 @@ _SMALL: Final = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class StoredInput:
-    """Items or rows that stand beside the job.
+    """Items or rows that stand beside a job.
 
     Attributes:
         format: Which of the two.
         records: How many.
         split_bytes: Bytes of them for each map task at most.
+        job: Beside which job; empty for the one that is planned.
     """
 
     format: Format
     records: int
     split_bytes: int
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,7 @@ def plan_input(
         ConfigError, PlanError: The format is none, or is not read.
     """
     if isinstance(named, StoredInput):
-        objects = tuple(_stored_object(info, store) for info in store.list_prefix(Layout(job).input))
+        objects = tuple(_stored_object(info, store) for info in store.list_prefix(Layout(named.job or job).input))
         return PlannedInput(objects, named.format, named.split_bytes, named.records, reading=reading)
     found = find(named, sources)
     chosen = _told_format(format, found, sources)

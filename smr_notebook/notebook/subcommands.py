@@ -1,4 +1,4 @@
-"""`%smr`: what can be asked about jobs from any notebook: `jobs`, `attach`, `status`, `cancel`, `errors`. And the commands of `deployment`.
+"""`%smr`: what can be asked about jobs from any notebook, from `jobs` to `errors`, and the commands of `deployment`.
 
 A job is named by its identifier, the beginning of it, or its name; without one the latest is meant.
 """
@@ -98,6 +98,21 @@ class LineMagic:
         job = self._session().attach(options.id)
         return Shown(cancel_and_tell(job))
 
+    def resume(self, options: Namespace) -> object:
+        """Return a job that does what another one left undone."""
+        return self._session().attach(options.id).resume()
+
+    def retry(self, options: Namespace) -> object:
+        """Return the same, with functions of the notebook in place of those that failed."""
+        given = {name: getattr(options, name) for name in ("map", "reduce", "combine")}
+        functions = {name: self._function(name, word) for name, word in given.items() if word is not None}
+        return self._session().attach(options.id).retry_failed(**functions)
+
+    def _function(self, name: str, word: str) -> Any:
+        if word not in self._shell.user_ns:
+            raise ConfigError(f"%smr retry --{name} {word}: the notebook has no {word!r}.{suggestion(word, self._shell.user_ns)}")
+        return self._shell.user_ns[word]
+
     def errors(self, options: Namespace) -> object:
         """Return one sample of each kind of error of the job."""
         job = self._session().attach(options.id)
@@ -118,6 +133,8 @@ _SUBCOMMANDS = {
     "attach": _Subcommand("attach [ID] [--into VAR]", "the job, live; or its result in a variable", LineMagic.attach),
     "status": _Subcommand("status [ID]", "how far the job is", LineMagic.status),
     "cancel": _Subcommand("cancel [ID]", "stop the job", LineMagic.cancel),
+    "resume": _Subcommand("resume [ID]", "go on from a job that failed or was cancelled", LineMagic.resume),
+    "retry": _Subcommand("retry [ID] [--map F] [--reduce F] [--combine F]", "the same, with mended functions", LineMagic.retry),
     "errors": _Subcommand("errors [ID]", "one sample of each kind of error", LineMagic.errors),
     "help": _Subcommand("help", "this", LineMagic.help),
 }
@@ -130,6 +147,9 @@ def _parser(name: str) -> MagicParser:
         parser.add_argument("--everyone", action="store_true")
     elif name != "help":
         parser.add_argument("id", nargs="?")
+    if name == "retry":
+        for function in ("map", "reduce", "combine"):
+            parser.add_argument(f"--{function}", metavar="F")
     if name == "attach":
         parser.add_argument("-o", "--into", type=variable)
     return parser

@@ -75,6 +75,37 @@ def test_a_job_is_cancelled_once(session: Session, capsys: pytest.CaptureFixture
     assert "cancelled" in capsys.readouterr().err
 
 
+def test_a_job_is_resumed_and_told_what_it_takes_over(session: Session, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def brittle(word: str) -> list[tuple[str, int]]:
+        return [(word, 1 // (word != "two" or (tmp_path / "mended").exists()))]
+
+    job = session.map_reduce(brittle, sum, ["one", "two", "one"], split_size=1)
+    assert job.exception() is not None
+    (tmp_path / "mended").touch()
+    assert main(["resume", job.id]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    again = session.attach(first.split()[0])
+    assert first == f"{again.id} goes on from where {job.id} was"
+    assert second.endswith(f"of 3 map tasks are taken over from job {job.id}.")
+    assert again.result()["value"].tolist() == [2, 1]
+
+
+def test_jobs_of_everyone_are_listed_with_whose_they_are(
+    session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMR_USER", "ann")
+    anns = Session().map_reduce(lambda word: [(word, 1)], sum, ["one"]).wait()
+    monkeypatch.setenv("SMR_USER", "bob")
+    assert main(["jobs"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["jobs", "--everyone"]) == 0
+    assert capsys.readouterr().out.split()[4] == "ann"
+    assert main(["status", anns.id[:7]]) == 1
+    assert f"is a job of ann, and you are bob. Say its whole identifier, {anns.id}" in capsys.readouterr().err
+    assert main(["cancel", anns.id]) == 0
+    assert capsys.readouterr().out == f"{anns.id} (ann's) has ended already: done\n"
+
+
 def test_a_job_that_is_not_there_is_one_sentence(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "ffff"]) == 1
     told = capsys.readouterr().err

@@ -51,6 +51,7 @@ class ScriptedJob:
         self.name = name
         self.frame = frame
         self.cancelled = False
+        self.mended: dict[str, object] | None = None
 
     def status(self) -> Progress:
         return next(moment for moment in self.moments if isinstance(moment, Progress))
@@ -78,6 +79,13 @@ class ScriptedJob:
     def cancel(self) -> bool:
         self.cancelled = True
         return not self.done()
+
+    def resume(self) -> ScriptedJob:
+        return self.retry_failed()
+
+    def retry_failed(self, **functions: object) -> ScriptedJob:
+        self.mended = functions
+        return self
 
     def errors(self) -> tuple[FailedAttempt, ...]:
         return ()

@@ -195,6 +195,16 @@ def test_cancel(shell: Any, session: ScriptedSession, moment: Callable[..., Prog
     assert repr(run(shell, "%smr cancel")) == "3f9a0c21 has ended already: done"
 
 
+def test_a_job_is_gone_on_from_with_functions_of_the_notebook(shell: Any, session: ScriptedSession) -> None:
+    assert run(shell, "%smr resume 3f") is session.job
+    assert session.job.mended == {}
+    shell.user_ns["sound"] = len
+    assert run(shell, "%smr retry 3f --map sound") is session.job
+    assert session.job.mended == {"map": len}
+    with pytest.raises(ConfigError, match=r"the notebook has no 'sond'\. Did you mean 'sound'"):
+        run(shell, "%smr retry --reduce sond")
+
+
 def test_errors_of_a_job_without_any(shell: Any, session: ScriptedSession) -> None:
     assert repr(run(shell, "%smr errors")) == "3f9a0c21: no task has failed"
 
@@ -202,7 +212,7 @@ def test_errors_of_a_job_without_any(shell: Any, session: ScriptedSession) -> No
 @pytest.mark.parametrize("line", ["%smr", "%smr help", "%smr --help", "%smr jobs --help", "%smr attach -h"])
 def test_help_lists_the_subcommands(shell: Any, session: ScriptedSession, line: str) -> None:
     text = repr(run(shell, line))
-    assert {word for word in ("jobs", "attach", "status", "cancel", "errors") if f"%smr {word}" not in text} == set()
+    assert {word for word in ("jobs", "attach", "status", "cancel", "resume", "retry", "errors") if f"%smr {word}" not in text} == set()
 
 
 def test_loading_twice_is_harmless(shell: Any, session: ScriptedSession) -> None:
