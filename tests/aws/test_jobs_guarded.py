@@ -360,6 +360,18 @@ def test_a_job_that_is_cancelled_ends(guarded: Guarded, opened: Open) -> None:
     assert guarded.guard.refused == set()
 
 
+def test_a_job_that_failed_is_gone_on_from(guarded: Guarded, opened: Open) -> None:
+    with opened() as (session, _):
+        job = session.map_reduce(lambda item: [(item % 2, 1 // (item != 7))], len, range(10), split_size=1)
+        with pytest.raises(smr.errors.TaskError):
+            job.result()
+        again = job.retry_failed(map=lambda item: [(item % 2, 1)])
+        assert again.result()["value"].tolist() == [5, 5]
+        assert "are taken over" in again.warnings[0]
+        assert job.resume().exception() is not None
+    assert guarded.guard.refused == set()
+
+
 def everything_kept(root: Clients, service: Service) -> bytes:
     """Return all that the deployment holds: objects, rows, and what the functions printed."""
     listed = root["s3"].get_paginator("list_objects_v2").paginate(Bucket=NAMES.bucket)

@@ -20,11 +20,11 @@ NAMES = st.builds(Names, STACKS, st.from_regex(r"[0-9]{12}", fullmatch=True), st
 MAY_DELETE = {"coordinator": {"scheduler:DeleteSchedule", "sqs:DeleteMessage"}, "driver": {"scheduler:DeleteSchedule"}}
 LAYOUT = Layout("09af09af")
 KEYS = {
-    LAYOUT.code: ("user", {"driver", "mapper", "reducer"}),
-    LAYOUT.request: ("user", {"driver"}),
+    LAYOUT.code: ("user", {"driver", "mapper", "reducer", "user"}),
+    LAYOUT.request: ("user", {"driver", "user"}),
     f"{LAYOUT.input}000001": ("user", {"driver", "mapper"}),
-    LAYOUT.plan: ("driver", {"driver", "coordinator", "mapper", "reducer", "user"}),
-    split_page(LAYOUT.splits_of("000001"), 0): ("driver", {"mapper"}),
+    LAYOUT.plan: ("driver or user", {"driver", "coordinator", "mapper", "reducer", "user"}),
+    split_page(LAYOUT.splits_of("000001"), 0): ("driver", {"mapper", "user"}),
     f"{LAYOUT.attempt(AttemptId(TaskId(Phase.MAP, 7), 2))}/run": ("mapper", {"coordinator", "reducer", "user"}),
     f"{LAYOUT.attempt(AttemptId(TaskId(Phase.REDUCE, 7), 2))}/part-0.parquet": ("reducer", {"user"}),
     LAYOUT.bad(AttemptId(TaskId(Phase.MAP, 7), 2)): ("mapper", {"user"}),
@@ -33,7 +33,7 @@ KEYS = {
     LAYOUT.manifest(Phase.MAP): ("coordinator", {"coordinator", "reducer", "user"}),
     LAYOUT.manifest(Phase.REDUCE): ("coordinator", {"coordinator", "reducer", "user"}),
 }
-"""The objects of a job, who writes each, and who reads it."""
+"""The objects of a job, who writes each, and who reads it. A notebook that goes on from a job reads what it was, and writes the next plan."""
 
 
 def every_policy(names: Names, inputs: list[str], outputs: list[str]) -> dict[str, dict[str, Any]]:
@@ -115,7 +115,7 @@ def test_only_whom_the_work_asks_for_is_called(names: Names, inputs: list[str], 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_each_object_of_a_job_is_written_by_one_and_read_by_whom_it_is_for(key: str) -> None:
-    writer, readers = KEYS[key]
+    writers, readers = KEYS[key]
     names = Names("smr", "123456789012", "eu-west-1")
     may = {
         (who, action)
@@ -124,7 +124,7 @@ def test_each_object_of_a_job_is_written_by_one_and_read_by_whom_it_is_for(key: 
         for action in statement["Action"]
         if action.startswith("s3:") and any(fnmatchcase(f"{names.bucket_arn}/{key}", pattern) for pattern in statement["Resource"])
     }
-    assert may == {(writer, "s3:PutObject"), *((who, "s3:GetObject") for who in readers)}
+    assert may == {*((who, "s3:PutObject") for who in writers.split(" or ")), *((who, "s3:GetObject") for who in readers)}
 
 
 @given(NAMES, BUCKETS, BUCKETS)

@@ -7,6 +7,7 @@
 * Each reads and writes what its work asks for of a job's objects: no worker can change the code or the plan of a job, be it another's,
   and none can read results. Rows cannot be told apart like that, and what mappers write is unpickled by reducers, what both write by the
   notebook: whoever may submit jobs to a deployment trusts the others who may.
+* Somebody with a notebook writes what a job is planned from, and the plan of a job that goes on from another one.
 * A resource is always named. The one exception is an action that knows no resources.
 """
 
