@@ -241,7 +241,7 @@ class Job:
             PlanError: This job has not ended, or is done, or what it made is in doubt: the message says what to do.
             EnvironmentMismatchError: The workers have other packages than they had.
         """
-        return self._derive(Mended(), max_cost)
+        return self._derive(Mended(), max_cost, again=False)
 
     def retry_failed(
         self,
@@ -253,7 +253,8 @@ class Job:
     ) -> Job:
         """Submit a job that does what this one left undone, with mended functions where they are given, and return it at once.
 
-        Tasks that had ended are not done again: what they gave came from the functions of before.
+        Tasks that had ended are not done again: what they gave came from the functions of before. But those that left out records, or
+        groups, are, as a whole: also of a job that is done.
 
         Args:
             map: In place of the job's `map`.
@@ -266,12 +267,12 @@ class Job:
             UnpicklableError: A function cannot travel.
             EnvironmentMismatchError: As of `resume`.
         """
-        return self._derive(Mended(map, reduce, combine), max_cost)
+        return self._derive(Mended(map, reduce, combine), max_cost, again=True)
 
-    def _derive(self, mended: Mended, max_cost: float | None) -> Job:
+    def _derive(self, mended: Mended, max_cost: float | None, *, again: bool) -> Job:
         if max_cost is not None and not 0 <= max_cost < math.inf:
             raise ConfigError(f"max_cost must be an amount of dollars, 0 for any; got {max_cost!r}.")
-        entry = derive(self._backend, self.id, Wish(mended, max_cost, cell_label))
+        entry = derive(self._backend, self.id, Wish(mended, again, max_cost, cell_label))
         return Job(self._backend, entry, result_limit=self._result_limit)
 
     def errors(self) -> tuple[FailedAttempt, ...]:

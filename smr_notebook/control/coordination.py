@@ -13,7 +13,8 @@ Rules of this module:
 * A job that is to end makes no more calls, whoever refused them before.
 * Of a job that failed or was cancelled nothing goes on: attempts notice at their next heartbeat, and what does not end then is ended by the
   platform, where that can be done.
-* Data that only a running job needs is deleted when the job is done: after the outcome stands, and as far as the store can.
+* Data that only a running job needs is deleted when the job is done and left nothing out, which another job may go on from: after the
+  outcome stands, and as far as the store can.
 * Where a platform has alarms, one is set for the case that everybody who could notice the end of this coordinator ends too: before
   anything else, because whoever dies between two lines leaves no other trace.
 """
@@ -238,7 +239,8 @@ class Coordinator:
         self._watchdog.call_off()
         if outcome.state is not JobState.DONE and self._backend.evict is not None:
             self._backend.evict(self._plan.job, self._plan.policy.heartbeat + _EVICT_SECONDS)
-        if outcome.state is JobState.DONE and not self._backend.expires:
+        complete = not (told.map.numbers.records_bad or told.reduce.numbers.records_bad)
+        if outcome.state is JobState.DONE and complete and not self._backend.expires:
             layout = Layout(self._plan.job)
             for prefix in [layout.input, layout.splits] + ([layout.phase(Phase.MAP), layout.index] if self._plan.reducers else []):
                 with suppress(StoreError):  # what is left goes when the job expires

@@ -13,6 +13,7 @@ Rules of this module:
 * The entry comes last. Whoever sees the job sees all that it took over; what the job it stands on writes after that, nobody reads.
 * What a job took over stays where it is. So the job that it stands on is kept as long as it is itself, where somebody removes jobs
   (`control.expiry`); where things expire by their age, what is gone ends the job under its name.
+* A task that left something out is done again whole, where that is wished for: its values stay in the order of the input.
 * Other functions may take the place of those before, but none that change what lies between the phases: see `dataflow.mending`.
 """
 
@@ -53,6 +54,7 @@ from smr_notebook.errors import (
     FormatVersionError,
     JobNotFoundError,
     PlanError,
+    TooManyBadError,
 )
 from smr_notebook.model import AttemptId, Commit, Environment, JobState, Leg, Phase, Plan
 from smr_notebook.ports import Backend
@@ -72,13 +74,20 @@ class Wish:
 
     Attributes:
         mended: Functions that run from now on.
+        again: Whether tasks that left something out are done again, whole: so values stay in the order of the input.
         max_cost: US dollars that it may cost; `None` for as many as the one before might.
         label_of: Gives the name that a person knows a code file by.
     """
 
     mended: Mended
+    again: bool
     max_cost: float | None
     label_of: Callable[[str], str]
+
+    def does_again(self, output: Commit | Leg) -> bool:
+        """Whether a task that gave this is done again: it left something out that another function, or another try, may not."""
+        given = dict(self.mended.named())
+        return self.again and output.numbers.records_bad > 0 and (not given or str(output.id.task.phase) in given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +118,7 @@ def derive(backend: Backend, base: str, wish: Wish) -> JobEntry:
     entry = ledger.job()
     if entry is None:
         raise _gone(base)
-    _check_outcome(base, ledger.outcome())
+    _check_outcome(base, ledger.outcome(), again=wish.again)
     with new_job(backend) as job:
         derived = JobEntry(job, entry.name, backend.clock.now(), Layout(job).plan, owner=backend.user, base=base)
         message = coordinate(job) if is_planned(backend.objects, base) else drive(job)
@@ -125,12 +134,20 @@ def _gone(job: str) -> JobNotFoundError:
     return JobNotFoundError(f"The job {job} is gone: it was removed with all that it stored. Submit it again.")
 
 
-def _check_outcome(job: str, outcome: Outcome | None) -> None:
+def _check_outcome(job: str, outcome: Outcome | None, *, again: bool) -> None:
     """Refuse a job that cannot be gone on from. Raises `PlanError`."""
     if outcome is None:
         raise PlanError(f"The job {job} has not ended: it runs, and attach({job!r}) follows it. Cancel it first to go on from where it is.")
-    if outcome.state is JobState.DONE:
-        raise PlanError(f"The job {job} is done: nothing of it is missing. Its result is job.result(); submit it again to run it anew.")
+    if outcome.state is JobState.DONE and not again:
+        raise PlanError(
+            f"The job {job} is done: nothing of it is missing, and its result is job.result(). What it left out, if it did, "
+            "job.retry_failed(map=…) does again with mended code; submit it again to run all of it anew."
+        )
+    if outcome.error == TooManyBadError.__name__ and not again:
+        raise PlanError(
+            f"The job {job} left out more than it may, and would do so again. job.retry_failed(map=…) goes on from it with mended code: all "
+            "tasks that left something out are done again."
+        )
     if outcome.error in _DOUBTED:
         raise PlanError(
             f"The job {job} ended with {outcome.error}: something that it stored is not what it should be, so nothing of it is taken over. "
@@ -143,10 +160,11 @@ def _check_outcome(job: str, outcome: Outcome | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """What stands of a job: its plan, the commits of its tasks, and the legs of tasks that have none."""
+    """What stands of a job: its plan, the commits of its tasks, the legs of tasks that have none, and how many tasks are done again."""
 
     plan: Plan
     outputs: Sequence[Commit | Leg]
+    again: int
 
     def done(self, phase: Phase | None = None) -> int:
         """How many tasks are done, of a phase or of both."""
@@ -163,14 +181,15 @@ class _Standing:
         parts = [f"{self.done(phase):,} of {plan.tasks(phase):,} {phase} tasks" for phase in phases]
         begun = len({output.id.task for output in self.outputs if isinstance(output, Leg)})
         parts += [f"the beginning of {begun:,} more"] if begun else []
-        return f"{' and '.join(parts)} {_TAKEN_OVER} {plan.job}."
+        again = f"; {self.again:,} that left something out {'is' if self.again == 1 else 'are'} done again" if self.again else ""
+        return f"{' and '.join(parts)} {_TAKEN_OVER} {plan.job}{again}."
 
 
 def _store_plan(backend: Backend, derived: JobEntry, wish: Wish) -> None:
     """Store the plan and the code of the derived job, and write down what it takes over."""
     plan = read_plan(backend.objects, derived.base)
     _check_workers(plan, backend.functions.limits.environment)
-    standing = _look(Ledger(backend.table, derived.base), plan)
+    standing = _look(Ledger(backend.table, derived.base), plan, wish)
     code = _code(backend, derived.base, wish)
     _check_fit(standing, code, wish.mended)
     _check_law(backend, plan, code)
@@ -183,12 +202,23 @@ def _store_plan(backend: Backend, derived: JobEntry, wish: Wish) -> None:
     _take_over(backend, made, standing.outputs)
 
 
-def _look(ledger: Ledger, plan: Plan) -> _Standing:
-    """Return what stands of a job, as far as it can be taken over. Raises `CorruptObjectError` where a commit is gone."""
-    mapped = ledger.manifest(Phase.MAP) is not None
-    outputs = [output for output in ledger.outputs() if mapped or output.id.task.phase is Phase.MAP]
+def _look(ledger: Ledger, plan: Plan, wish: Wish) -> _Standing:
+    """Return what stands of a job, as far as it can and shall be taken over.
+
+    Raises:
+        PlanError: The job is done, and there is nothing to do again.
+        CorruptObjectError: A commit is gone.
+    """
+    found = ledger.outputs()
+    again = {output.id.task for output in found if wish.does_again(output)}
+    outcome = ledger.outcome()
+    if outcome is not None and outcome.state is JobState.DONE and not again:
+        raise PlanError(f"The job {plan.job} is done, and left out nothing that would be done again: its result is job.result().")
+    mapped = ledger.manifest(Phase.MAP) is not None and not any(task.phase is Phase.MAP for task in again)
+    outputs = [output for output in found if output.id.task not in again and (mapped or output.id.task.phase is Phase.MAP)]
     committed = {output.id.task for output in outputs if isinstance(output, Commit)}
-    standing = _Standing(plan, [output for output in outputs if isinstance(output, Commit) or output.id.task not in committed])
+    left = [output for output in outputs if isinstance(output, Commit) or output.id.task not in committed]
+    standing = _Standing(plan, left, again=len(again))
     gone = plan.maps - standing.done(Phase.MAP)
     if mapped and gone:
         raise CorruptObjectError(f"The map phase of job {plan.job} has ended, and {gone:,} of its commits are gone. Submit it again.")

@@ -33,7 +33,7 @@ KEYS = {
     LAYOUT.manifest(Phase.MAP): ("coordinator", {"coordinator", "reducer", "user"}),
     LAYOUT.manifest(Phase.REDUCE): ("coordinator", {"coordinator", "reducer", "user"}),
 }
-"""The objects of a job, who writes each, and who reads it. A notebook that goes on from a job reads what it was, and writes the next plan."""
+"""The objects of a job, who writes each, and who reads it. A notebook that goes on from a job reads it, and writes the next plan."""
 
 
 def every_policy(names: Names, inputs: list[str], outputs: list[str]) -> dict[str, dict[str, Any]]:

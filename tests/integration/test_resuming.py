@@ -233,3 +233,58 @@ def test_a_job_is_kept_as_long_as_one_that_stands_on_it(own_session: OpenSession
     other.map_reduce(lambda item: [(item, 1)], None, [1], wait=True)
     assert len(rows(again)) == 10
     assert job.status().state is JobState.FAILED
+
+
+@pytest.mark.parametrize("on_error", ["collect", "skip"])
+@pytest.mark.filterwarnings("ignore:The result of job .* leaves out")
+def test_what_a_job_left_out_is_done_again_with_mended_code(session: smr.Session, calls: Calls, on_error: str) -> None:
+    """The tasks that left records out, whole, so that values stay in the order of the input; the others not at all."""
+
+    def brittle(item: int) -> Iterator[tuple[int, int]]:
+        yield item % 2, item // (item not in {17, 63})
+
+    def sound(item: int) -> Iterator[tuple[int, int]]:
+        calls.note(item)
+        yield item % 2, item
+
+    job = session.map_reduce(brittle, lambda key, values: list(values), range(100), on_error=on_error, max_bad=5, split_size=25)
+    assert [len(values) for _, values in rows(job)] == [50, 48]
+    tasks = job.status().map.tasks
+    with pytest.raises(PlanError, match=r"What it left out, if it did, job.retry_failed\(map=…\) does again"):
+        job.resume()
+    again = job.retry_failed(map=sound)
+    assert rows(again) == [(0, list(range(0, 100, 2))), (1, list(range(1, 100, 2)))]
+    assert again.bad.empty
+    assert (
+        again.warnings[0] == f"{tasks - 2} of {tasks} map tasks are taken over from job {job.id}; 2 that left something out are done again."
+    )
+    mapped = set(map(int, calls.take()))
+    assert {17, 63} < mapped
+    assert len(mapped) < 100
+    with pytest.raises(PlanError, match="is done, and left out nothing that would be done again"):
+        again.retry_failed(map=sound)
+
+
+@pytest.mark.filterwarnings("ignore:The result of job .* leaves out")
+def test_groups_that_a_job_left_out_are_reduced_again_and_nothing_is_mapped(session: smr.Session, calls: Calls) -> None:
+    def mapped(item: int) -> Iterator[tuple[int, int]]:
+        calls.note(item)
+        yield item % 3, item
+
+    job = session.map_reduce(mapped, lambda key, values: sum(values) // (key != 2), range(40), reducers=2, on_error="collect", max_bad=3)
+    assert rows(job) == SUMS[:2]
+    calls.take()
+    with pytest.raises(PlanError, match="left out nothing that would be done again"):
+        job.retry_failed(map=mapped)
+    again = job.retry_failed(reduce=total)
+    assert rows(again) == SUMS
+    assert calls.take() == []
+
+
+def test_a_job_that_left_out_too_much_is_gone_on_from_with_mended_code_only(session: smr.Session) -> None:
+    job = session.map_reduce(lambda item: [(item % 3, item // (item % 2))], total, range(40), on_error="skip", max_bad=3, split_size=1)
+    with pytest.raises(smr.errors.TooManyBadError):
+        job.wait()
+    with pytest.raises(PlanError, match="left out more than it may, and would do so again"):
+        job.resume()
+    assert rows(job.retry_failed(map=lambda item: [(item % 3, item)])) == SUMS

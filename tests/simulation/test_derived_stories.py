@@ -21,7 +21,7 @@ from smr_notebook.testing.simulation import Simulation, Story
 from smr_notebook.testing.tinyplane import Pairs, expected, split_bytes
 
 POLICY = Policy(retries=1, lost_launches=8, heartbeat=1.0, lease=15.0, launch=60.0, coordinator_lease=10.0)
-AS_BEFORE = Wish(Mended(), None, str)
+AS_BEFORE = Wish(Mended(), again=False, max_cost=None, label_of=str)
 
 
 def drawn(seed: int, odds: Odds) -> Simulation:
