@@ -44,8 +44,8 @@ def add_commands(commands: Any) -> None:
 def _jobs(options: Namespace, console: Console) -> int:
     for job in _session(options).jobs(everyone=options.everyone):
         created = datetime.fromtimestamp(int(job.created), UTC).strftime("%Y-%m-%d %H:%M:%S")
-        owner = f"{job.owner or '-':<12} " if options.everyone else ""
-        console.tell(f"{job.id}  {created}  {job.state.value:<10} {owner}{job.name}".rstrip())
+        user = f"{job.user or '-':<12} " if options.everyone else ""
+        console.tell(f"{job.id}  {created}  {job.state.value:<10} {user}{job.name}".rstrip())
     return 0
 
 

@@ -43,11 +43,11 @@ def _missing(entries: Sequence[JobEntry], own: Sequence[JobEntry], wanted: str |
     others = [entry for entry in entries if wanted and (entry.job.startswith(wanted) or entry.name == wanted)]
     if others:
         last = others[-1]
-        return f"{wanted!r} is a job of {last.owner}, and you are {user}. Say its whole identifier, {last.job}, to have it all the same."
+        return f"{wanted!r} is a job of {last.user}, and you are {user}. Say its whole identifier, {last.job}, to have it all the same."
     if not entries:
         return f"There are no jobs in {place}."
     if not own:
-        theirs = ", ".join(sorted({entry.owner for entry in entries})[:5])
+        theirs = ", ".join(sorted({entry.user for entry in entries})[:5])
         wish = f"no job {wanted!r}" if wanted else "no job of yours"
         told = f"There is {wish} in {place}: you are {user}, and those that are there belong to {theirs}."
         return f"{told} smr.jobs(everyone=True) lists them."

@@ -61,7 +61,7 @@ class JobInfo:
     name: str
     created: float
     state: JobState
-    owner: str = ""
+    user: str = ""
 
 
 class Job:
@@ -76,14 +76,14 @@ class Job:
     Attributes:
         id: Its identifier; any unambiguous beginning of it attaches to it.
         name: Label given at submission, or an empty string.
-        owner: Who submitted it; empty for nobody in particular.
+        user: Who submitted it; empty for nobody in particular.
         foreign: Whether that is somebody else.
     """
 
     def __init__(self, backend: Backend, entry: JobEntry, *, result_limit: int, warned: Collection[str] | None = None) -> None:
         self.id = entry.job
         self.name = entry.name
-        self.owner = entry.owner
+        self.user = entry.user
         self.foreign = not is_of(entry, backend.user)
         self._backend = backend
         self._created = entry.created
@@ -373,7 +373,7 @@ class Job:
 
 def cancel_and_tell(job: Job) -> str:
     """Cancel a job, and return what a person who said so is told."""
-    whose = f" ({job.owner}'s)" if job.foreign else ""
+    whose = f" ({job.user}'s)" if job.foreign else ""
     if job.cancel():
         return f"{job.id}{whose} is being cancelled"
     return f"{job.id}{whose} has ended already: {job.status().state}"

@@ -433,7 +433,7 @@ class Session:
             everyone: Those of all users of the workspace, or the deployment.
         """
         entries = [entry for entry in list_jobs(self.backend.table) if everyone or is_of(entry, self.backend.user)]
-        return [JobInfo(one.job, one.name, one.created, self._job(one).status().state, one.owner) for one in reversed(entries)]
+        return [JobInfo(one.job, one.name, one.created, self._job(one).status().state, one.user) for one in reversed(entries)]
 
     def attach(self, job: str | None = None) -> Job:
         """Return a job that was submitted before, here or elsewhere.

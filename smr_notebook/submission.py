@@ -55,7 +55,7 @@ def submit(request: Request, backend: Backend) -> Submitted:
     with new_job(backend) as job:
         begin = _store_request if backend.plans else _store_plan
         begun = begin(backend, job, request)
-        entry = JobEntry(job, request.name, begun.created, Layout(job).plan, owner=backend.user)
+        entry = JobEntry(job, request.name, begun.created, Layout(job).plan, user=backend.user)
         return Submitted(register(backend, entry, begun.message), begun.warnings)
 
 

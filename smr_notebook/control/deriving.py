@@ -120,7 +120,7 @@ def derive(backend: Backend, base: str, wish: Wish) -> JobEntry:
         raise _gone(base)
     _check_outcome(base, ledger.outcome(), again=wish.again)
     with new_job(backend) as job:
-        derived = JobEntry(job, entry.name, backend.clock.now(), Layout(job).plan, owner=backend.user, base=base)
+        derived = JobEntry(job, entry.name, backend.clock.now(), Layout(job).plan, user=backend.user, base=base)
         message = coordinate(job) if is_planned(backend.objects, base) else drive(job)
         store = _store_plan if is_planned(backend.objects, base) else _store_request
         store(backend, derived, wish)
@@ -145,8 +145,8 @@ def _check_outcome(job: str, outcome: Outcome | None, *, again: bool) -> None:
         )
     if outcome.error == TooManyBadError.__name__ and not again:
         raise PlanError(
-            f"The job {job} left out more than it may, and would do so again. job.retry_failed(map=…) goes on from it with mended code: all "
-            "tasks that left something out are done again."
+            f"The job {job} left out more than it may, and would do so again. job.retry_failed(map=…) goes on from it with mended code: "
+            "all tasks that left something out are done again."
         )
     if outcome.error in _DOUBTED:
         raise PlanError(

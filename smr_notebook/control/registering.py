@@ -71,7 +71,7 @@ def told_of_name(backend: Backend, name: str) -> tuple[str, ...]:
 
 def is_of(entry: JobEntry, user: str) -> bool:
     """Whether a job counts as a user's own: it is theirs, it is nobody's in particular, or we do not know who they are."""
-    return not entry.owner or not user or entry.owner == user
+    return not entry.user or not user or entry.user == user
 
 
 def _withdraw(backend: Backend, job: str) -> None:

@@ -35,7 +35,7 @@ class JobEntry:
         name: Label given by the user, or an empty string.
         created: Time of submission.
         plan: Key of the plan in the object store.
-        owner: Who submitted it; empty for nobody in particular.
+        user: Who submitted it; empty for nobody in particular.
         base: The job that it stands on, whose data it needs; empty for none.
     """
 
@@ -43,7 +43,7 @@ class JobEntry:
     name: str
     created: float
     plan: str
-    owner: str = ""
+    user: str = ""
     base: str = ""
 
 

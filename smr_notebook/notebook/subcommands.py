@@ -75,9 +75,9 @@ class LineMagic:
         """Return the latest jobs as a table."""
         found = self._session().jobs(everyone=options.everyone)
         latest = sorted(found, key=lambda job: job.created, reverse=True)[: options.number]
-        rows = [(job.id, job.name, datetime.fromtimestamp(int(job.created), UTC), str(job.state), job.owner) for job in latest]
-        frame = pd.DataFrame(rows, columns=["job", "name", "created", "state", "owner"])
-        return frame if options.everyone else frame.drop(columns="owner")
+        rows = [(job.id, job.name, datetime.fromtimestamp(int(job.created), UTC), str(job.state), job.user) for job in latest]
+        frame = pd.DataFrame(rows, columns=["job", "name", "created", "state", "user"])
+        return frame if options.everyone else frame.drop(columns="user")
 
     def attach(self, options: Namespace) -> object:
         """Return the job; with `--into`, wait for its result and put it into a variable."""

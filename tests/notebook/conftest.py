@@ -43,7 +43,7 @@ class ScriptedJob:
     """Has the face of a job, and plays a list of moments. An interrupt among them is raised in `watch`, once."""
 
     id = "3f9a0c21"
-    owner = ""
+    user = ""
     foreign = False
 
     def __init__(self, moments: list[Progress | type[BaseException]], name: str = "", frame: pd.DataFrame | None = None) -> None:

@@ -36,7 +36,7 @@ class ScriptedSession:
     def jobs(self, *, everyone: bool = False) -> list[Any]:
         state = self.job.status().state
         return [
-            SimpleNamespace(id=f"job{number}", name="", created=float(number), state=state, owner=f"u{number}")
+            SimpleNamespace(id=f"job{number}", name="", created=float(number), state=state, user=f"u{number}")
             for number in range(3 + everyone)
         ]
 
@@ -166,7 +166,7 @@ def test_a_cancelled_job_shows_how_it_ended(
 def test_jobs_are_a_table_of_the_latest(shell: Any, session: ScriptedSession) -> None:
     assert list(run(shell, "%smr jobs -n 2")["job"]) == ["job2", "job1"]
     everyone = run(shell, "%smr jobs --everyone")
-    assert list(everyone["owner"]) == ["u3", "u2", "u1", "u0"]
+    assert list(everyone["user"]) == ["u3", "u2", "u1", "u0"]
 
 
 def test_attach_gives_the_job(shell: Any, session: ScriptedSession) -> None:

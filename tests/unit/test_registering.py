@@ -40,8 +40,8 @@ def backend() -> Backend:
     return Backend("memory", "memory:", MemoryStore(), MemoryTable(), Nowhere(), SimulatedClock(1_000.0), {}, Policy(), (0.1, 1.0))
 
 
-def entry(job: str, *, owner: str = "", name: str = "", created: float = 0.0, base: str = "") -> JobEntry:
-    return JobEntry(job, name, created, Layout(job).plan, owner, base)
+def entry(job: str, *, user: str = "", name: str = "", created: float = 0.0, base: str = "") -> JobEntry:
+    return JobEntry(job, name, created, Layout(job).plan, user, base)
 
 
 def test_of_many_that_draw_the_same_identifiers_each_gets_its_own(backend: Backend) -> None:
@@ -87,7 +87,7 @@ def test_a_submission_that_breaks_off_gives_its_identifier_back(backend: Backend
 def test_a_name_that_is_used_again_says_so_to_those_whose_it_is(backend: Backend) -> None:
     ann, bob = replace(backend, user="ann"), replace(backend, user="bob")
     for job, created in (("aaaa0000", 1.0), ("bbbb0000", 2.0)):
-        register(ann, entry(job, owner="ann", name="clicks", created=created), coordinate(job))
+        register(ann, entry(job, user="ann", name="clicks", created=created), coordinate(job))
     assert told_of_name(ann, "clicks")[0].startswith(
         "The name 'clicks' was used before, by job bbbb0000: attach('clicks') finds the latest"
     )
@@ -97,10 +97,10 @@ def test_a_name_that_is_used_again_says_so_to_those_whose_it_is(backend: Backend
 
 
 JOBS = [
-    entry("aaaa1111", owner="ann", name="clicks"),
-    entry("aabb2222", owner="bob", name="clicks"),
-    entry("cccc3333", owner="ann", name="clicks"),
-    entry("dddd4444", owner="bob"),
+    entry("aaaa1111", user="ann", name="clicks"),
+    entry("aabb2222", user="bob", name="clicks"),
+    entry("cccc3333", user="ann", name="clicks"),
+    entry("dddd4444", user="bob"),
     entry("eeee5555"),
 ]
 
