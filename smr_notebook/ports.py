@@ -320,8 +320,8 @@ class Backend:
         expires: Whether objects and rows that nobody needs expire by themselves, so that nobody deletes them.
         tariff: Name of the price list in `control.costs`; empty where nothing costs.
         tally: Counts what this process uses of it; `None` where nothing costs.
-        evict: Ends what still runs of a job after so many seconds, which are enough for whatever ends by itself; `None` where the platform
-            can end nothing. Best effort: it never fails.
+        evict: Drops the calls of a tenant that wait, and ends those that still run after so many seconds; `None` where the platform can
+            end nothing. Best effort: it never fails.
         user: Who submits jobs through it; empty for nobody in particular, and on the workers' side.
     """
 

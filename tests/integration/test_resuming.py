@@ -13,7 +13,8 @@ import pytest
 
 import smr_notebook as smr
 from smr_notebook.control.ledger import Ledger
-from smr_notebook.errors import InputChangedError, JobCancelled, PlanError, TaskError
+from smr_notebook.control.plans import read_plan
+from smr_notebook.errors import ConfigError, InputChangedError, JobCancelled, PlanError, TaskError
 from smr_notebook.model import JobState, Phase
 from smr_notebook.testing.waiting import wait_until
 
@@ -215,6 +216,15 @@ def test_functions_that_do_not_fit_are_refused(session: smr.Session) -> None:
         parted.retry_failed(reduce=yields)
 
 
+def test_a_limit_of_cost_holds_anew_and_can_be_another_one(session: smr.Session) -> None:
+    job = failed(session.map_reduce(lambda item: [(item, 1 // (item != 7))], None, range(10), max_cost=2.5))
+    limits = [read_plan(session.backend.objects, again.id).max_cost for again in (job.resume(), job.resume(max_cost=0.5))]
+    assert limits == [2.5, 0.5]
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="max_cost must be an amount of dollars"):
+            job.resume(max_cost=wrong)
+
+
 def test_an_input_that_changed_meanwhile_is_told(session: smr.Session, tmp_path: Path) -> None:
     for number in range(4):
         (tmp_path / f"{number}.txt").write_text(f"{number}\n")
@@ -236,7 +246,7 @@ def test_a_job_is_kept_as_long_as_one_that_stands_on_it(own_session: OpenSession
 
 
 @pytest.mark.parametrize("on_error", ["collect", "skip"])
-@pytest.mark.filterwarnings("ignore:The result of job .* leaves out")
+@pytest.mark.filterwarnings("ignore::smr_notebook.left_out.LeftOutWarning")
 def test_what_a_job_left_out_is_done_again_with_mended_code(session: smr.Session, calls: Calls, on_error: str) -> None:
     """The tasks that left records out, whole, so that values stay in the order of the input; the others not at all."""
 
@@ -265,7 +275,7 @@ def test_what_a_job_left_out_is_done_again_with_mended_code(session: smr.Session
         again.retry_failed(map=sound)
 
 
-@pytest.mark.filterwarnings("ignore:The result of job .* leaves out")
+@pytest.mark.filterwarnings("ignore::smr_notebook.left_out.LeftOutWarning")
 def test_groups_that_a_job_left_out_are_reduced_again_and_nothing_is_mapped(session: smr.Session, calls: Calls) -> None:
     def mapped(item: int) -> Iterator[tuple[int, int]]:
         calls.note(item)
