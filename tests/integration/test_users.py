@@ -90,6 +90,15 @@ def test_two_users_of_a_workspace_do_not_meet_by_accident(own_session: OpenSessi
         bob.leave()
 
 
+def test_a_name_that_is_used_again_says_so(own_session: OpenSession) -> None:
+    session = own_session()
+    first = session.map_reduce(lambda item: [(item, 1)], None, [1], name="again").wait()
+    with pytest.warns(smr.PlanWarning, match=f"The name 'again' was used before, by job {first.id}"):
+        second = session.map_reduce(lambda item: [(item, 1)], None, [1], name="again").wait()
+    assert session.attach("again").id == second.id
+    assert [info.id for info in session.jobs()] == [second.id, first.id]
+
+
 def test_a_job_that_follows_a_long_one_is_not_held_up_until_that_has_ended(own_session: OpenSession) -> None:
     """What is queued is a second's work at most, and calls are taken in turn."""
 

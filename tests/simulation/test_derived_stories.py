@@ -18,16 +18,18 @@ from smr_notebook.model import Commit, Format, JobState, Leg, Phase, Plan, Polic
 from smr_notebook.ports import Backend, ServiceLimits
 from smr_notebook.testing.fates import CALM, ROUGH, STORM, Fates, Odds
 from smr_notebook.testing.simulation import Simulation, Story
-from smr_notebook.testing.tinyplane import Pairs, expected, split_bytes
+from smr_notebook.testing.tinyplane import BITTER, POISON, Pairs, expected, split_bytes
+from smr_notebook.tolerance import STRICT, OnError, Tolerance
 
 POLICY = Policy(retries=1, lost_launches=8, heartbeat=1.0, lease=15.0, launch=60.0, coordinator_lease=10.0)
 AS_BEFORE = Wish(Mended(), again=False, max_cost=None, label_of=str)
 
 
-def drawn(seed: int, odds: Odds) -> Simulation:
-    """Return a job of some twenty tasks."""
+def drawn(seed: int, odds: Odds, *, tolerance: Tolerance = STRICT) -> Simulation:
+    """Return a job of some twenty tasks; where it is tolerant, of some words that fail."""
     random = Random(f"job {seed}")
     words = [f"word{number}" for number in range(random.randint(1, 12))]
+    words += [POISON, BITTER] if tolerance.tolerant else []
     pairs: list[Pairs] = [[(random.choice(words), random.randint(0, 9)) for _ in range(random.randint(0, 8))] for _ in range(20)]
     plan = Plan(
         job="job",
@@ -36,13 +38,14 @@ def drawn(seed: int, odds: Odds) -> Simulation:
         format=Format.TEXT,
         maps=len(pairs),
         reducers=random.randint(0, 3),
-        combine=random.random() < 0.3,
+        combine=random.random() < 0.3 and not tolerance.tolerant,
         grouped_order=False,
         input_bytes=sum(map(split_bytes, pairs)),
         input_records=sum(map(len, pairs)),
         budget=1 << 20,
         policy=POLICY,
         environment=environment(),
+        tolerance=tolerance,
     )
     limits = ServiceLimits(1 << 20, 900.0, random.randint(1, 4), 0.0, 1 << 30, environment())
     job = Simulation(plan, pairs, Fates(seed, odds), limits)
@@ -60,12 +63,12 @@ class _Quiet:
         """Drop it."""
 
 
-def derived(job: Simulation, odds: Odds, seed: int) -> Simulation:
+def derived(job: Simulation, odds: Odds, seed: int, *, wish: Wish = AS_BEFORE) -> Simulation:
     """Return the job that goes on from one that has ended."""
     clock = SimulatedClock(job.clock.now() + 100)
     service = _Quiet(job.limits)
     backend = Backend("simulated", "simulated:", job.objects, job.table, service, clock, {}, POLICY, (0.1, 4.0))
-    entry = derive(backend, job.plan.job, AS_BEFORE)
+    entry = derive(backend, job.plan.job, wish)
     plan = read_plan(job.objects, entry.job)
     assert (plan.base, entry.base) == (job.plan.job, job.plan.job)
     return Simulation(plan, job.pairs, Fates(seed, odds), job.limits, on=job)
@@ -140,6 +143,22 @@ def test_legs_are_gone_on_from_and_not_begun_anew() -> None:
             receipts, part = commits[leg.id.task].receipts, commits[leg.id.task].part
             assert leg.receipt in receipts or (leg.part and part and set(leg.part.files) <= set(part.files))
     assert taken > 20
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_was_left_out_is_done_again_by_tasks_and_nothing_else_is(seed: int) -> None:
+    """The functions are mended: nothing is left out any more. The job before was done, or failed, or was cancelled."""
+    job = drawn(seed, ROUGH, tolerance=Tolerance(OnError.COLLECT, share=1.0))
+    if seed % 3 == 0:
+        job.at(Random(seed).uniform(0, 30), lambda: Ledger(job.table, "job").request_cancel("enough", job.clock.now()))
+    job.run()
+    left_out = {one.id.task for one in outputs(job) if one.numbers.records_bad}
+    mended = derived(job, CALM, seed, wish=replace(AS_BEFORE, again=True))
+    after = Simulation(replace(mended.plan, tolerance=STRICT), job.pairs, Fates(seed, CALM), job.limits, on=job)
+    assert check(after.run(), after)
+    tried = {task for task in Ledger(after.table, after.plan.job).snapshot().attempts if task.phase is Phase.MAP}
+    committed = {one.id.task for one in outputs(job) if isinstance(one, Commit)}
+    assert tried & committed == {task for task in left_out & committed if task.phase is Phase.MAP}
 
 
 def test_a_job_whose_sums_differ_is_no_base() -> None:
