@@ -224,9 +224,8 @@ class Capacity:
 
     def grown(self, seconds: float) -> float:
         """Return how many it can run so long after it was first asked for any, the account's limit aside."""
-        if math.isinf(self.ramp):
-            return math.inf
-        return self.burst + self.ramp * (seconds // self.step * self.step if self.step else seconds)
+        steps = seconds // self.step * self.step if self.step else seconds
+        return math.inf if math.isinf(self.ramp) else self.burst + self.ramp * steps
 
 
 @dataclass(frozen=True, slots=True)
