@@ -11,8 +11,10 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
 from types import FunctionType, MappingProxyType
 from typing import Any, Final
 
@@ -20,9 +22,9 @@ from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.formats.parsed import ParsedReader
 from smr_notebook.dataflow.formats.text_encodings import check_encoding
 from smr_notebook.errors import ConfigError, PlanError
-from smr_notebook.model import PLAINLY, Format, Reading
+from smr_notebook.model import PLAINLY, Dialect, Format, Reading
 
-__all__ = ["InputFormat", "binary", "fixed", "jsonl", "parquet", "parse", "text"]
+__all__ = ["InputFormat", "arrow", "binary", "csv", "fixed", "jsonl", "parquet", "parse", "text", "tsv"]
 
 AUTO: Final = "auto"
 """The format that the names and beginnings of the objects tell."""
@@ -101,9 +103,120 @@ def parse(function: Callable[..., Any], *, decompress: bool = True) -> InputForm
     return InputFormat(Format.PARSED, Reading(decompress=_flag("decompress", decompress)), reader)
 
 
-def parquet() -> InputFormat:
-    """Parquet: a dict for each row."""
-    return InputFormat(Format.PARQUET)
+def parquet(*, columns: Sequence[str] | None = None) -> InputFormat:
+    """Parquet: a dict for each row.
+
+    Args:
+        columns: Names of those that are read, and that records have; all that an object has if not given.
+
+    Raises:
+        ConfigError: `columns` is no list of distinct names.
+    """
+    return InputFormat(Format.PARQUET, Reading(columns=_names("columns", columns)))
+
+
+def arrow(*, columns: Sequence[str] | None = None) -> InputFormat:
+    """Arrow IPC, files (Feather) and streams: a dict for each row. Arguments and errors as of `parquet`."""
+    return InputFormat(Format.ARROW, Reading(columns=_names("columns", columns)))
+
+
+def csv(
+    *,
+    delimiter: str | None = None,
+    quotechar: str = '"',
+    escapechar: str = "",
+    doublequote: bool = True,
+    header: bool = True,
+    skip: int = 0,
+    names: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    types: Mapping[str, type] | None = None,
+    infer: bool = False,
+    newlines: bool = True,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+) -> InputFormat:
+    """CSV: a dict for each row, of text unless types are given; a list for each row where columns have no names.
+
+    Args:
+        delimiter: What stands between fields; told by a sample (and shown in the plan) if not given.
+        quotechar: What stands around a field that holds delimiters, quotes or line ends; empty for nothing.
+        escapechar: What makes the sign behind it an ordinary one; empty for nothing.
+        doublequote: Whether a quote inside quotes is written twice.
+        header: Whether each object begins with the names of its columns.
+        skip: How many rows of each object stand before that, and are left out.
+        names: What the header must be, or with `header=False` what the columns are called.
+        columns: Names of those that are read, and that records have; all if not given. Objects may have others besides, in any order.
+        types: Of columns, by name: `int`, `float`, `bool`, `str`, `datetime.date`, `datetime.datetime` or `decimal.Decimal`. An empty
+            field is `None` then, except of `str`. A field that is nothing of its type is an error.
+        infer: Whether a sample is to tell the types of all columns that `types` does not name. The plan shows them.
+        newlines: Whether a field in quotes may hold line ends. `False` lets each line stand alone: an object can be cut anywhere, and a
+            line with a broken quote passed over.
+        encoding: As of `text`.
+        errors: As of `text`.
+
+    Raises:
+        ConfigError: An argument makes no sense, or two do not together.
+    """
+    named = _names("names", names)
+    dialect = Dialect(
+        "" if delimiter is None else _sign("delimiter", delimiter),
+        quotechar and _sign("quotechar", quotechar),
+        escapechar and _sign("escapechar", escapechar),
+        doublequote,
+        skip,
+        header,
+        named,
+        _types(types),
+        infer,
+        newlines and bool(quotechar or escapechar),
+    )
+    signs = [sign for sign in (dialect.delimiter, dialect.quote, dialect.escape) if sign]
+    if len(set(signs)) < len(signs):
+        raise ConfigError(f"delimiter, quotechar and escapechar must differ; given are {', '.join(map(repr, signs))}.")
+    if skip < 0:
+        raise ConfigError(f"skip is {skip}: it counts rows, from 0.")
+    if not header and not named and (columns or types or infer):
+        raise ConfigError(
+            "Without a header, columns have names only where names=[…] gives them. Give them, or leave columns, types and infer out."
+        )
+    return InputFormat(Format.CSV, replace(_text(encoding, errors), columns=_names("columns", columns), dialect=dialect))
+
+
+def tsv(
+    *,
+    header: bool = True,
+    names: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    types: Mapping[str, type] | None = None,
+    infer: bool = False,
+    newlines: bool = True,
+) -> InputFormat:
+    """CSV whose fields stand between tabs. Arguments and errors as of `csv`, which takes more."""
+    return csv(delimiter="\t", header=header, names=names, columns=columns, types=types, infer=infer, newlines=newlines)
+
+
+def _sign(name: str, sign: str) -> str:
+    if len(sign) != 1 or sign in "\r\n\0":
+        raise ConfigError(f"{name} is {sign!r}: it must be one sign, and no line end.")
+    return sign
+
+
+def _names(name: str, names: Sequence[str] | None) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    found = () if isinstance(names, str) else tuple(names)
+    if not found or not all(found) or len(set(found)) < len(found):
+        raise ConfigError(f"{name} is {names!r}: give a list of distinct names, or leave it out.")
+    return found
+
+
+def _types(types: Mapping[str, type] | None) -> tuple[tuple[str, str], ...]:
+    known = {str: "str", int: "int", float: "float", bool: "bool", date: "date", datetime: "datetime", Decimal: "decimal"}
+    for name, type_ in (types or {}).items():
+        if type_ not in known:
+            raise ConfigError(f"types says {type_!r} of {name!r}. Use {', '.join(item.__name__ for item in known)}.")
+    return tuple((name, known[type_]) for name, type_ in (types or {}).items())
 
 
 NAMES: Final[Mapping[str, InputFormat]] = MappingProxyType(
@@ -112,7 +225,11 @@ NAMES: Final[Mapping[str, InputFormat]] = MappingProxyType(
         "lines": InputFormat(Format.TEXT),
         "jsonl": InputFormat(Format.JSONL),
         "json": InputFormat(Format.JSONL),
+        "csv": InputFormat(Format.CSV),
+        "tsv": InputFormat(Format.CSV, Reading(dialect=Dialect(delimiter="\t"))),
         "parquet": InputFormat(Format.PARQUET),
+        "arrow": InputFormat(Format.ARROW),
+        "feather": InputFormat(Format.ARROW),
         "binary": InputFormat(Format.BINARY),
         "bytes": InputFormat(Format.BINARY),
     }

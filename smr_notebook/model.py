@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from smr_notebook import readings
 from smr_notebook.tolerance import STRICT, BadFile, Tolerance
 from smr_notebook.usage import Cost, Rates, Usage
 
@@ -30,50 +31,10 @@ class Phase(StrEnum):
     REDUCE = "reduce"
 
 
-class Format(StrEnum):
-    """How the bytes of an input object become records."""
-
-    TEXT = "text"
-    """A `str` for each line, without its line end (LF or CRLF)."""
-    JSONL = "jsonl"
-    """What the JSON text on each line stands for; empty lines are no records."""
-    BINARY = "binary"
-    """The whole object as `bytes`: one record."""
-    PARQUET = "parquet"
-    """A dict for each row, by the names of its columns."""
-    FIXED = "fixed"
-    """`bytes` of one size."""
-    PARSED = "parsed"
-    """What a function of the user's makes of each object."""
-    ITEMS = "items"
-    """The items of a Python iterable, stored by the session."""
-    FRAME = "frame"
-    """The rows of a DataFrame as dicts, stored by the session."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What is said of a format besides its name. What does not concern a format is left as it is.
-
-    Attributes:
-        tolerant: Whether bytes that should be a record and are none are given in its place (`records.Unreadable`), instead of an error.
-        encoding: Of text, by Python's name.
-        errors: What is done about bytes that are no text, by Python's name: `strict`, `replace`, `ignore`, …
-        record_bytes: Of records of one size, the bytes of each.
-        header_bytes: Bytes before the first of them.
-        decompress: Whether what looks compressed is, where that is not plain from the format.
-    """
-
-    tolerant: bool = False
-    encoding: str = "utf-8"
-    errors: str = "strict"
-    record_bytes: int = 0
-    header_bytes: int = 0
-    decompress: bool = True
-
-
-PLAINLY: Final = Reading()
-"""Each format as it is read where nothing else is said."""
+Format = readings.Format
+Dialect = readings.Dialect
+Reading = readings.Reading
+PLAINLY: Final = readings.PLAINLY
 
 
 class AttemptState(StrEnum):
@@ -116,11 +77,13 @@ class ObjectInfo:
         key: Name inside the store (for the local file source: the absolute path).
         size: Bytes.
         version: Changes whenever the content does (ETag on S3; inode, size, mtime and ctime for a file).
+        identity: What two keys have in common that name one and the same object, as links do; empty where no two keys can.
     """
 
     key: str
     size: int
     version: str
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)

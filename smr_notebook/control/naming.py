@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,14 @@ from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource
 
 _STORED = (Format.ITEMS, Format.FRAME)
-_CALLED = {Format.TEXT: "text", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet"}
-_SUFFIXES = {".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".parquet": Format.PARQUET, ".pq": Format.PARQUET}
-_SUFFIXES_LATER = {".csv": "CSV", ".tsv": "CSV", ".arrow": "Arrow", ".feather": "Arrow"}
+_CALLED = {Format.TEXT: "text", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet", Format.CSV: "CSV", Format.ARROW: "Arrow"}
+_SUFFIXES = {
+    **dict.fromkeys((".jsonl", ".ndjson"), Format.JSONL),
+    **dict.fromkeys((".parquet", ".pq"), Format.PARQUET),
+    **dict.fromkeys((".csv", ".tsv", ".tab"), Format.CSV),
+    **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), Format.ARROW),
+}
+_TABS = frozenset({".tsv", ".tab"})
 _COMPRESSED_SUFFIXES = {".gz", ".bz2", ".zst", ".zstd", ".xz"}
 
 
@@ -122,7 +128,7 @@ def find(named: Files, sources: Mapping[str, InputSource]) -> list[FoundObject]:
         before = len(found)
         found.extend(FoundObject(scheme, info) for info in sources[scheme].find(location))
         if len(found) == before:
-            raise _nothing(pattern, scheme, location)
+            raise _nothing(pattern, scheme, location, sources[scheme])
     _refuse_repeated(found)
     _refuse_unwritable_names(found)
     if not any(item.info.size for item in found):
@@ -135,7 +141,7 @@ def peek(named: Files, sources: Mapping[str, InputSource]) -> None:
     for pattern in named.patterns:
         scheme, location = _scheme(pattern, sources)
         if next(iter(sources[scheme].find(location)), None) is None:
-            raise _nothing(pattern, scheme, location)
+            raise _nothing(pattern, scheme, location, sources[scheme])
 
 
 def choose_format(requested: str, found: Iterable[FoundObject]) -> Format:
@@ -144,7 +150,6 @@ def choose_format(requested: str, found: Iterable[FoundObject]) -> Format:
     Raises:
         ConfigError: There is no such format.
         InputMixedError: The names tell different formats.
-        PlanError: The names tell a format that this version does not read.
     """
     if requested != "auto":
         known = {str(item): item for item in Format if item not in _STORED}
@@ -154,12 +159,6 @@ def choose_format(requested: str, found: Iterable[FoundObject]) -> Format:
     objects = list(found)
     full = [item for item in objects if item.info.size] or objects  # a mark without bytes, such as _SUCCESS, says nothing of the others
     told = {_told(item.info.key): item.info.key for item in full}
-    for suffix, key in told.items():
-        if suffix in _SUFFIXES_LATER:
-            raise PlanError(
-                f"{key} looks like {_SUFFIXES_LATER[suffix]}, which is not read by its columns yet. "
-                f'Pass format="text" to map over its lines, or read it with pandas and pass the DataFrame.'
-            )
     formats = {_SUFFIXES.get(suffix, Format.TEXT): key for suffix, key in told.items()}
     if len(formats) > 1:
         (first, key), (second, other), *_ = sorted(formats.items())
@@ -167,7 +166,18 @@ def choose_format(requested: str, found: Iterable[FoundObject]) -> Format:
             f"The input mixes formats: {key} is {_CALLED[first]}, {other} is {_CALLED[second]}. "
             f'Name them in two jobs, or say format="{first}" or format="{second}".'
         )
-    return next(iter(formats))
+    return _alike(next(iter(formats)), told)
+
+
+def _alike(format: Format, told: Mapping[str, str]) -> Format:
+    """Return a format, unless the names tell two dialects of it. Raises `InputMixedError`."""
+    tabs, others = sorted(told.keys() & _TABS), sorted(told.keys() - _TABS)
+    if tabs and others:
+        raise InputMixedError(
+            f"The input mixes dialects: {told[others[0]]} is {_CALLED[format]}, {told[tabs[0]]} holds tabs. "
+            "Name them in two jobs, or say what stands between fields: format=smr.formats.csv(delimiter=…)."
+        )
+    return format
 
 
 def _told(key: str) -> str:
@@ -229,11 +239,20 @@ def _scheme(pattern: str, sources: Mapping[str, InputSource]) -> tuple[str, str]
     return scheme, rest
 
 
-def _nothing(pattern: str, scheme: str, location: str) -> InputMissingError:
-    advice = f"Check the name, or the glob: `aws s3 ls {scheme}://{location.partition('/')[0]}/` lists what is there."
-    return InputMissingError(
-        f"Nothing found under {pattern!r}{_place(scheme, location)}. {advice if scheme == 's3' else 'Check the path, or the glob.'}"
-    )
+def _nothing(pattern: str, scheme: str, location: str, source: InputSource) -> InputMissingError:
+    what = f"Nothing found under {pattern!r}{_place(scheme, location)}"
+    for form in ("NFC", "NFD"):
+        other = unicodedata.normalize(form, location)
+        if other != location and next(iter(source.find(other)), None) is not None:
+            return InputMissingError(
+                f"{what}. There is something whose name looks the same and is written with other signs (Unicode {form}): name it by a "
+                f"glob, or as unicodedata.normalize({form!r}, name)."
+            )
+    if scheme == "s3":
+        return InputMissingError(
+            f"{what}. Check the name, or the glob: `aws s3 ls s3://{location.partition('/')[0]}/` lists what is there."
+        )
+    return InputMissingError(f"{what}: no such file, and no folder with a file in it. Check the path, or the glob.")
 
 
 def _place(scheme: str, location: str) -> str:
@@ -247,12 +266,19 @@ def _patterns(named: Files) -> str:
 
 
 def _refuse_repeated(found: list[FoundObject]) -> None:
-    seen: set[tuple[str, str]] = set()
+    seen: dict[tuple[str, str], str] = {}
     for item in found:
-        name = (item.scheme, item.info.key)
-        if name in seen:
+        name = (item.scheme, item.info.identity or item.info.key)
+        before = seen.get(name)
+        seen[name] = item.info.key
+        if before is None:
+            continue
+        if before == item.info.key:
             raise InputMixedError(f"{item.info.key} is named twice: its records would count twice. Name it once.")
-        seen.add(name)
+        raise InputMixedError(
+            f"{before} and {item.info.key} are one file, under two names that are links: its records would count twice. Leave one out by a "
+            "narrower pattern, or remove the link."
+        )
 
 
 def _refuse_unwritable_names(found: list[FoundObject]) -> None:
@@ -263,8 +289,3 @@ def _refuse_unwritable_names(found: list[FoundObject]) -> None:
             raise InputReadError(
                 f"{item.info.key!r}: the name of this file is not UTF-8, so that no plan can name it. Rename it."
             ) from None
-
-
-def empty_objects(found: list[FoundObject]) -> Iterator[str]:
-    """Yield the names of the objects without bytes, for a warning."""
-    return (item.info.key for item in found if not item.info.size)

@@ -19,6 +19,7 @@ from smr_notebook.control.reading import PlannedInput, StoredInput, plan_input, 
 from smr_notebook.control.row_keys import MOST_TASKS
 from smr_notebook.control.sampling import sample_keys
 from smr_notebook.dataflow.code import Bundle, CodeReport, capture, load_program
+from smr_notebook.dataflow.formats.csv_sniffing import described
 from smr_notebook.dataflow.functions import Pair
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.partitioning import choose_bounds
@@ -118,6 +119,8 @@ class PlannedJob:
             + (", ".join(f"{name} ({size:,} bytes)" for name, size in code.captured) or "nothing"),
             "Check   Python and packages match · input found · functions travel",
         ]
+        if plan.format is Format.CSV:
+            lines.insert(1, f"Read    {described(plan.reading)}")
         if code.modules:
             lines.insert(2, f"Modules by value: {', '.join(code.modules)}")
         if plan.tolerance.tolerant:

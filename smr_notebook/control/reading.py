@@ -9,20 +9,23 @@ object of their frames, one behind the other, under the key of the first and `.p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from threading import BoundedSemaphore
+from types import MappingProxyType
 from typing import Final, Self
 
+from smr_notebook.control.input_warnings import warnings_of
 from smr_notebook.control.layout import Layout
-from smr_notebook.control.naming import Files, FoundObject, Items, NamedInput, choose_format, empty_objects, find
+from smr_notebook.control.naming import Files, FoundObject, Items, NamedInput, choose_format, find
 from smr_notebook.dataflow.code import modules_by_value
-from smr_notebook.dataflow.formats.compression import HEAD_BYTES, cuttable
+from smr_notebook.dataflow.formats.arrow_ipc import FILE_MAGIC, has_batches
+from smr_notebook.dataflow.formats.compression import HEAD_BYTES, cuttable, plain
+from smr_notebook.dataflow.formats.csv_cuts import csv_cuts
+from smr_notebook.dataflow.formats.csv_sniffing import settle
 from smr_notebook.dataflow.formats.parquet import MAGIC, is_cuttable
 from smr_notebook.dataflow.formats.stored import frame_ends, is_one_frame, store_frame, store_items
-from smr_notebook.dataflow.formats.text_encodings import encoding_of
 from smr_notebook.dataflow.splits import PlannedObject, choose_split_bytes
 from smr_notebook.errors import InputEmptyError
 from smr_notebook.model import PLAINLY, Format, ObjectInfo, Reading, Span
@@ -215,19 +218,12 @@ def plan_input(
     found = find(named, sources)
     chosen = _told_format(format, found, sources)
     split_bytes = choose_split_bytes(sum(item.info.size for item in found), slots=slots, requested=split_size or None, per_slot=per_slot)
-    whether = partial(_cuttable, format=chosen, reading=reading, sources=sources, split_bytes=split_bytes)
-    objects = tuple(PlannedObject(item.scheme, item.info, cuttable=whether(item)) for item in found)
-    empty = list(empty_objects(found))
-    gives = "an empty record each" if chosen is Format.BINARY else "no records"
-    warnings = (f"Empty objects give {gives}: {len(empty):,} of {len(found):,}, {empty[0]} first.",) if empty else ()
-    return PlannedInput(objects, chosen, split_bytes, None, warnings + _whole_text(objects, chosen, reading, split_bytes), reading)
-
-
-def _whole_text(objects: Sequence[PlannedObject], format: Format, reading: Reading, split_bytes: int) -> tuple[str, ...]:
-    large = [planned.info.key for planned in objects if planned.info.size > split_bytes]
-    if not large or format not in {Format.TEXT, Format.JSONL} or encoding_of(reading.encoding).cuttable:
-        return ()
-    return (f"Text in {reading.encoding} is read from its first byte on: {len(large):,} large objects are not cut, {large[0]} first.",)
+    if chosen is Format.CSV:
+        first = _first(found)
+        reading = settle(reading, _whole(first), sources[first.scheme])
+    objects = tuple(_planned_object(item, chosen, sources[item.scheme], split_bytes, reading) for item in found)
+    warnings = warnings_of(named, objects, chosen, reading, split_bytes=split_bytes)
+    return PlannedInput(objects, chosen, split_bytes, None, warnings, reading)
 
 
 def _stored_object(info: ObjectInfo, store: ObjectStore) -> PlannedObject:
@@ -240,16 +236,36 @@ def _told_format(requested: str, found: Sequence[FoundObject], sources: Mapping[
     chosen = choose_format(requested, found)
     if chosen is not Format.TEXT or requested != "auto":
         return chosen
-    first = next(item for item in found if item.info.size)
+    first = _first(found)
     if "." in first.info.key.rpartition("/")[2]:
         return chosen
-    return Format.PARQUET if sources[first.scheme].get(first.info.key, 0, len(MAGIC)) == MAGIC else chosen
+    head = sources[first.scheme].get(first.info.key, 0, max(map(len, _BEGINNINGS)))
+    return next((format for magic, format in _BEGINNINGS.items() if head.startswith(magic)), chosen)
 
 
-def _cuttable(item: FoundObject, *, format: Format, reading: Reading, sources: Mapping[str, InputSource], split_bytes: int) -> bool:
-    if item.info.size <= split_bytes:
-        return False  # nobody needs to know: it is not cut, and its reader looks at its head anyway
-    source = sources[item.scheme]
-    if format is Format.PARQUET:
-        return is_cuttable(Span(item.scheme, item.info.key, 0, item.info.size, item.info.size, item.info.version), source)
-    return cuttable(source.get(item.info.key, 0, HEAD_BYTES), format, reading)
+_BEGINNINGS: Final[Mapping[bytes, Format]] = MappingProxyType({MAGIC: Format.PARQUET, FILE_MAGIC: Format.ARROW})
+
+
+def _first(found: Sequence[FoundObject]) -> FoundObject:
+    """Return the first object that holds something; there is one."""
+    return next(item for item in found if item.info.size)
+
+
+def _planned_object(item: FoundObject, format: Format, source: InputSource, split_bytes: int, reading: Reading) -> PlannedObject:
+    if item.info.size <= split_bytes:  # nobody needs to know: it is not cut, and its reader looks at its head anyway
+        return PlannedObject(item.scheme, item.info, cuttable=False)
+    whole = _whole(item)
+    if format in _HAS_PARTS:
+        return PlannedObject(item.scheme, item.info, cuttable=_HAS_PARTS[format](whole, source))
+    head = source.get(item.info.key, 0, HEAD_BYTES)
+    cuts = csv_cuts(whole, source, reading, split_bytes=split_bytes) if format is Format.CSV and plain(head) else ()
+    return PlannedObject(item.scheme, item.info, cuttable=cuttable(head, format, reading), cuts=cuts)
+
+
+_HAS_PARTS: Final[Mapping[Format, Callable[[Span, InputSource], bool]]] = MappingProxyType(
+    {Format.PARQUET: is_cuttable, Format.ARROW: has_batches}
+)
+
+
+def _whole(item: FoundObject) -> Span:
+    return Span(item.scheme, item.info.key, 0, item.info.size, item.info.size, item.info.version)

@@ -16,7 +16,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from smr_notebook.dataflow import tables
+from smr_notebook.dataflow.formats.arrow_ipc import read_arrow
 from smr_notebook.dataflow.formats.binary import read_binary
+from smr_notebook.dataflow.formats.csv_records import read_csv
 from smr_notebook.dataflow.formats.fixed import read_fixed
 from smr_notebook.dataflow.formats.jsonl import read_jsonl
 from smr_notebook.dataflow.formats.parquet import read_parquet
@@ -41,6 +43,8 @@ _READERS: Mapping[Format, Reader] = MappingProxyType(
         Format.BINARY: read_binary,
         Format.PARQUET: read_parquet,
         Format.FIXED: read_fixed,
+        Format.CSV: read_csv,
+        Format.ARROW: read_arrow,
         Format.ITEMS: read_items,
         Format.FRAME: read_frame,
     }

@@ -22,9 +22,13 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import pyarrow as pa
 
+from smr_notebook.dataflow.formats.arrow_ipc import open_arrow
+from smr_notebook.dataflow.formats.arrow_objects import OpenedSpan, Opener, RowGroup, lacking, listed, wanted_columns
+from smr_notebook.dataflow.formats.csv_columns import read_csv_columns, refuse_unnamed
+from smr_notebook.dataflow.formats.csv_records import read_csv
 from smr_notebook.dataflow.formats.json_columns import read_json_columns
 from smr_notebook.dataflow.formats.jsonl import read_jsonl
-from smr_notebook.dataflow.formats.parquet import ParquetSpan, RowGroup, open_span
+from smr_notebook.dataflow.formats.parquet import open_span
 from smr_notebook.dataflow.formats.stored import FRAME, read_items, read_slices
 from smr_notebook.dataflow.positions import walk
 from smr_notebook.dataflow.records import NOWHERE_YET, Reader, RecordBlock, SpanBytes
@@ -123,7 +127,7 @@ def open_tables(
     read = _reader_of(format, reading, reader)
     if read is None:
         raise PlanError(
-            f"The input is {format}, whose records have no columns. Columns are read from {_named(_READERS)}; else use a map function."
+            f"The input is {format}, whose records have no columns. Columns are read from {listed(_READERS)}; else use a map function."
         )
     names = None if columns is None else tuple(dict.fromkeys(columns))
     return walk(split, partial(read, want=_Want(names, filter, batch_bytes, reading)), sources, after=after)
@@ -154,23 +158,25 @@ def column_names(
     Raises:
         PlanError, InputError: As of `open_tables`.
     """
-    if format is Format.PARQUET:
-        return _parquet_names(splits, sources)
+    if reading.columns:
+        return reading.columns
+    if format in _OPENERS:
+        return _footer_names(splits, sources, _OPENERS[format])
     found: dict[str, None] = {}
     records = 0
     for block in chain.from_iterable(open_tables(split, format, sources, reading=reading, reader=reader) for split in splits):
         found.update(dict.fromkeys(block.columns))
         records += block.records
-        if records >= _LOOKED_AT or (records and format is Format.FRAME):
+        if records >= _LOOKED_AT or (records and format in {Format.FRAME, Format.CSV}):
             break
     return tuple(found)
 
 
-def _parquet_names(splits: Iterable[Split], sources: Mapping[str, InputSource]) -> tuple[str, ...]:
+def _footer_names(splits: Iterable[Split], sources: Mapping[str, InputSource], opener: Opener) -> tuple[str, ...]:
     """Return the names that the first footer tells."""
     for span in chain.from_iterable(split.spans for split in splits):
         if span.size and span.scheme in sources:
-            with open_span(span, sources[span.scheme]) as opened:
+            with opener(span, sources[span.scheme]) as opened:
                 return tuple(opened.names)
     return ()
 
@@ -193,7 +199,7 @@ def require_columns(
     there = column_names(splits, format, sources, reading=reading, reader=reader)
     missing = [name for name in columns if name not in there]
     if missing:
-        raise PlanError(_lacking("The input", missing, there))
+        raise PlanError(lacking("The input", missing, there))
 
 
 # ---------------------------------------------------------------- readers
@@ -211,18 +217,15 @@ class _Want:
     def of(self, there: Sequence[str], name: str) -> Sequence[str]:
         """Return the names to read of an object that has these. Raises `InputFormatError`."""
         if self.columns is None:
-            return there
-        missing = [column for column in self.columns if column not in there]
-        if missing:
-            raise InputFormatError(_lacking(name, missing, there))
-        return self.columns
+            return wanted_columns(there, self.reading.columns, name)
+        return wanted_columns(there, self.columns, name) if self.columns else ()
 
 
-def _read_parquet(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
+def _read_groups(span: Span, source: InputSource, want: _Want, *, opener: Opener) -> Iterator[TableBlock]:
     if span.start == span.stop:
         SpanBytes(span, source).verify()
         return
-    with open_span(span, source) as opened:
+    with opener(span, source) as opened:
         names = want.of(opened.names, span.key)
         kept = opened.kept(want.filter)
         for group in opened.groups:
@@ -235,7 +238,7 @@ def _read_parquet(span: Span, source: InputSource, want: _Want) -> Iterator[Tabl
             yield TableBlock(span.key, {}, 0, opened.rest(), None, 0)
 
 
-def _read_group(span: Span, opened: ParquetSpan, group: RowGroup, *, names: Sequence[str], batch_bytes: int) -> Iterator[TableBlock]:
+def _read_group(span: Span, opened: OpenedSpan, group: RowGroup, *, names: Sequence[str], batch_bytes: int) -> Iterator[TableBlock]:
     left, begin, done = group.size, group.begin, 0
     for batch in opened.batches(group, columns=names, batch_bytes=batch_bytes):
         rows = batch.num_rows
@@ -253,6 +256,17 @@ def _read_tolerantly(span: Span, source: InputSource, want: _Want, *, read: Read
         rows, others = rows_among(block)
         columns: Mapping[str, TableColumn] = columns_of(rows, want.columns)
         yield TableBlock(block.source, columns, len(rows), block.size, block.begin, len(block.records), others=others)
+
+
+def _read_csv(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
+    for found in read_csv_columns(span, source, want.reading, want.columns):
+        yield TableBlock(span.key, found.columns, found.rows, found.lines.size, found.lines.begin, found.rows)
+
+
+def _read_csv_tolerantly(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
+    refuse_unnamed(want.reading, span.key)
+    named = replace(want.reading, columns=want.columns or want.reading.columns)  # one that is not there is no fault of a row
+    return _read_tolerantly(span, source, replace(want, reading=named), read=read_csv)
 
 
 def _read_jsonl(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
@@ -315,14 +329,21 @@ def _of_series(series: pd.Series[Any]) -> TableColumn:
 
 
 _TOLERANT: Mapping[Format, Callable[..., Iterator[TableBlock]]] = MappingProxyType(
-    {format: partial(_read_tolerantly, read=read) for format, read in {Format.JSONL: read_jsonl, Format.ITEMS: read_items}.items()}
+    {
+        Format.JSONL: partial(_read_tolerantly, read=read_jsonl),
+        Format.ITEMS: partial(_read_tolerantly, read=read_items),
+        Format.CSV: _read_csv_tolerantly,
+    }
 )
 """The formats in which a record may be no row."""
 
+_OPENERS: Mapping[Format, Opener] = MappingProxyType({Format.PARQUET: open_span, Format.ARROW: open_arrow})
+
 _READERS: Mapping[Format, Callable[..., Iterator[TableBlock]]] = MappingProxyType(
     {
-        Format.PARQUET: _read_parquet,
+        **{format: partial(_read_groups, opener=opener) for format, opener in _OPENERS.items()},
         Format.FRAME: _read_frame,
+        Format.CSV: _read_csv,
         Format.JSONL: _read_jsonl,
         Format.ITEMS: _read_items,
     }
@@ -334,13 +355,3 @@ def _reader_of(format: Format, reading: Reading, own: Reader | None) -> Callable
     if own is not None:
         return partial(_read_tolerantly, read=own) if reading.tolerant else partial(_read_parsed, reader=own)
     return (_TOLERANT.get(format) if reading.tolerant else None) or _READERS.get(format)
-
-
-def _lacking(name: str, missing: Sequence[str], there: Iterable[str]) -> str:
-    columns = "no columns" if not there else "the columns " + _named(there)
-    return f"{name} has no column {_named(missing)}; it has {columns}. Check the spelling."
-
-
-def _named(names: Iterable[object]) -> str:
-    shown = [repr(name) if isinstance(name, str) else str(name) for name in names]
-    return ", ".join(shown[:50]) + (f" and {len(shown) - 50:,} more" if len(shown) > 50 else "")

@@ -23,6 +23,10 @@ NAMES = (
     "a.txt", "b.txt", "b.csv", ".hidden.txt", "z/a.txt", "z/b.csv", "z/.h", "z/y/a.txt", "z/y/x/a.txt", ".git/a.txt", ".git/b", "z.txt",
     "z-1", "é.txt", "10", "1", "with space/a #1.txt", "100%+/a?.txt",
 )  # fmt: skip
+ODD = (
+    "a b", "a+b", "a%20b", "100%", "%", "a#1", "a?b=c&d", "new\nline", "cr\r", "tab\t", "\x7f", "é", "e\u0301", "\u200b", "😀", "quote'\"",
+    "back\\slash", "x" * 200, "-r", "~", ".dot", " ", "*", "[a]", "{a,b}", "$HOME", "a:b", "a;b", "<a>&amp;", "|",
+)  # fmt: skip
 TREE = {name: name.encode() for name in NAMES}
 
 
@@ -76,6 +80,15 @@ class InputSourceTests:
         root = place({name: b"odd", "a1.txt": b"", "b1.txt": b"", "d1/x.txt": b"", "whatx": b""})
         assert [info.key for info in source.find(root + name)] == [root + name]
         assert source.get(root + name) == b"odd"
+
+    @pytest.mark.parametrize("pattern", ["", "**"])
+    def test_odd_names_come_back_as_they_are(self, source: InputSource, place: Place, pattern: str) -> None:
+        """Blanks, signs of URLs and of shells, line ends, names that only look alike, long ones: none is another, none is left out."""
+        root = place({f"odd/{name}": name.encode() for name in ODD})
+        found = {info.key.removeprefix(f"{root}odd/"): source.get(info.key) for info in source.find(f"{root}odd/{pattern}")}
+        assert found == {name: name.encode() for name in ODD if not pattern or not name.startswith(".")}
+        for name in ODD:
+            assert [info.key for info in source.find(f"{root}odd/{name}")] == [f"{root}odd/{name}"]
 
     def test_what_is_found_can_be_read(self, source: InputSource, place: Place) -> None:
         """Size, version and content."""

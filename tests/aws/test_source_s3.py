@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -14,8 +15,22 @@ from moto import mock_aws
 
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.source import S3Source
+from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.source import MemorySource
-from smr_notebook.errors import AccessDeniedError, ConfigError, CredentialsError, InputMissingError, InputReadError
+from smr_notebook.control.naming import files
+from smr_notebook.control.reading import PlannedInput, plan_input
+from smr_notebook.dataflow.inputs import RecordBlock, open_blocks
+from smr_notebook.dataflow.splits import plan_splits
+from smr_notebook.errors import (
+    AccessDeniedError,
+    ConfigError,
+    CredentialsError,
+    InputChangedError,
+    InputEmptyError,
+    InputMissingError,
+    InputMixedError,
+    InputReadError,
+)
 from smr_notebook.testing.emulators import FaultProxy
 from smr_notebook.testing.source import InputSourceTests, Place
 
@@ -121,6 +136,73 @@ def test_what_no_bucket_can_be_called_is_told(source: S3Source, pattern: str) ->
 def test_what_is_no_text_is_nowhere(source: S3Source, bucket: str) -> None:
     with pytest.raises(InputMissingError, match="UTF-8"):
         found(source, f"{bucket}/\udc80")
+
+
+# ---------------------------------------------------------------- from the plan to the last byte
+
+
+def planned(source: S3Source, *patterns: str, split_size: int = 0) -> PlannedInput:
+    named = files(*(f"s3://{pattern}" for pattern in patterns))
+    return plan_input(named, {"s3": source}, store=MemoryStore(), job="j", format="auto", split_size=split_size, slots=2)
+
+
+def blocks(source: S3Source, plan: PlannedInput) -> Iterator[RecordBlock]:
+    for split in plan_splits(plan.objects, split_bytes=plan.split_bytes):
+        yield from open_blocks(split, plan.format, {"s3": source}, reading=plan.reading)
+
+
+def records(source: S3Source, plan: PlannedInput) -> list[Any]:
+    return [record for block in blocks(source, plan) for record in block.records]
+
+
+def test_a_listing_goes_on_behind_a_thousand_keys(source: S3Source, clients: Clients, bucket: str) -> None:
+    """16, Serverless-MR and AWS Labs' reference: `list_objects` without paging ignores what comes after 1,000."""
+    keys = [f"many/{number:05d}" for number in range(1_050)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: put(clients, bucket, key), keys))
+    for pattern in ("many", "many/*", "**/0*"):
+        assert found(source, f"{bucket}/{pattern}") == keys
+    assert records(source, planned(source, f"{bucket}/many/")) == ["x"] * 1_050
+
+
+def test_what_is_missing_empty_or_named_twice_is_an_error(source: S3Source, clients: Clients, bucket: str) -> None:
+    put(clients, bucket, "in/a b", "in/a%20b")
+    clients["s3"].put_object(Bucket=bucket, Key="none/_SUCCESS", Body=b"")
+    with pytest.raises(InputMissingError, match=f"Nothing found under 's3://{bucket}/in/a[+]b'.*aws s3 ls s3://{bucket}/"):
+        planned(source, f"{bucket}/in/a+b")
+    with pytest.raises(InputEmptyError, match="1 objects found, and all of them are empty"):
+        planned(source, f"{bucket}/none")
+    with pytest.raises(InputMixedError, match="in/a b is named twice"):
+        planned(source, f"{bucket}/in/a b", f"{bucket}/in/*")
+    assert len(records(source, planned(source, f"{bucket}/in/a b", f"{bucket}/in/a%20b"))) == 2
+    (warning,) = planned(source, f"{bucket}/").warnings
+    assert warning == f"Empty objects give no records: 1 of 3, {bucket}/none/_SUCCESS first."
+
+
+@pytest.mark.parametrize("body", [b"b" * (3 << 20), b"longer" * (1 << 20), b""])
+def test_what_changed_since_the_plan_or_while_it_is_read_is_an_error(source: S3Source, clients: Clients, bucket: str, body: bytes) -> None:
+    def write(body: bytes) -> None:
+        clients["s3"].put_object(Bucket=bucket, Key="in/a", Body=body)
+
+    write(b"a line\n" * (3 << 20))
+    plan = planned(source, f"{bucket}/in/a")
+    reading = blocks(source, plan)
+    next(reading)
+    write(body)
+    for attempt in (reading, blocks(source, plan)):
+        with pytest.raises(InputChangedError, match="in/a has changed since the job was planned"):
+            list(attempt)
+    clients["s3"].delete_object(Bucket=bucket, Key="in/a")
+    with pytest.raises(InputMissingError, match=r"in/a'. If a job was to read it, it has been moved or deleted since"):
+        list(blocks(source, plan))
+
+
+def test_csv_is_cut_in_a_bucket_as_it_is_in_a_folder(source: S3Source, clients: Clients, bucket: str) -> None:
+    body = "id,text\n" + "".join(f'{number},"a ""quoted"" word, or\ntwo"\n' for number in range(5_000))
+    clients["s3"].put_object(Bucket=bucket, Key="in/a.csv", Body=body.encode())
+    plan = planned(source, f"{bucket}/in/*.csv", split_size=10_000)
+    assert len(plan.objects[0].cuts) > 10
+    assert [row["id"] for row in records(source, plan)] == [str(number) for number in range(5_000)]
 
 
 # ---------------------------------------------------------------- who may not

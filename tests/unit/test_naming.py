@@ -98,7 +98,10 @@ def test_the_names_tell_the_format() -> None:
         choose_format("auto", found("/a.jsonl", "/b.txt"))
     with pytest.raises(InputMixedError, match=r"/a.parquet is Parquet, /b is text"):
         choose_format("auto", found("/a.parquet", "/b"))
-    with pytest.raises(PlanError, match="looks like CSV"):
-        choose_format("auto", found("/a.csv"))
+    assert choose_format("auto", found("/a.csv", "/b.CSV.gz")) is Format.CSV
+    assert choose_format("auto", found("/a.tsv")) is Format.CSV
+    assert choose_format("auto", found("/a.feather", "/b.arrow", "/c.ipc")) is Format.ARROW
+    with pytest.raises(InputMixedError, match=r"/a.csv is CSV, /b.tsv holds tabs"):
+        choose_format("auto", found("/a.csv", "/b.tsv"))
     with pytest.raises(ConfigError, match="not known"):
         choose_format("xml", found("/a"))

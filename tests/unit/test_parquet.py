@@ -24,7 +24,7 @@ from smr_notebook.dataflow.inputs import open_blocks
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
 from smr_notebook.dataflow.tables import TableBlock, column_names, open_tables
 from smr_notebook.errors import InputChangedError, InputFormatError
-from smr_notebook.model import Format, ObjectInfo, Position, Span, Split
+from smr_notebook.model import Format, ObjectInfo, Position, Reading, Span, Split
 
 
 def parquet(table: pa.Table, *, group_rows: int = 3, **options: Any) -> bytes:
@@ -383,3 +383,27 @@ def test_a_span_without_row_groups_accounts_for_its_bytes() -> None:
     [block] = open_tables(split, Format.PARQUET, {"m": source})
 
     assert (block.rows, block.records, block.size) == (0, 0, 5)
+
+
+def test_records_have_the_columns_that_are_named_in_that_order() -> None:
+    table = pa.table({"a": [1, 2], "b": [[{"x": 1}], None], "c": ["x", "y"]})
+    source = MemorySource({"key": parquet(table)})
+    blocks = open_blocks(whole(source), Format.PARQUET, {"m": source}, reading=Reading(columns=("c", "b")))
+    assert [record for block in blocks for record in block.records] == [{"c": "x", "b": [{"x": 1}]}, {"c": "y", "b": None}]
+    with pytest.raises(InputFormatError, match="key has no column 'z'; it has the columns 'a', 'b', 'c'"):
+        list(open_blocks(whole(source), Format.PARQUET, {"m": source}, reading=Reading(columns=("a", "z"))))
+
+
+def test_objects_with_other_columns_give_their_own_unless_columns_are_named() -> None:
+    source = MemorySource({"1": parquet(pa.table({"a": [1], "b": [2]})), "2": parquet(pa.table({"b": [0.5], "c": ["x"]}))})
+    (split,) = splits_of(source, ["1", "2"], split_bytes=1 << 30)
+
+    def records(*columns: str) -> list[object]:
+        return [
+            row for block in open_blocks(split, Format.PARQUET, {"m": source}, reading=Reading(columns=columns)) for row in block.records
+        ]
+
+    assert records() == [{"a": 1, "b": 2}, {"b": 0.5, "c": "x"}]
+    assert records("b") == [{"b": 2}, {"b": 0.5}]
+    with pytest.raises(InputFormatError, match="2 has no column 'a'; it has the columns 'b', 'c'"):
+        records("a")

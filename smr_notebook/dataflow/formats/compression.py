@@ -31,7 +31,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ["HEAD_BYTES", "Codec", "cuttable", "decompress", "refuse_archive", "sniff", "zstd"]
+__all__ = ["HEAD_BYTES", "Codec", "cuttable", "decompress", "plain", "refuse_archive", "sniff", "zstd"]
 
 HEAD_BYTES = 512
 """How much of an object `sniff`, `cuttable` and `refuse_archive` want to see of its beginning."""
@@ -153,6 +153,11 @@ def _cuts_fixed(head: bytes, reading: Reading) -> bool:
 _CUTS: Mapping[Format, Callable[[bytes, Reading], bool]] = MappingProxyType(
     {Format.TEXT: _cuts_lines, Format.JSONL: _cuts_lines, Format.FIXED: _cuts_fixed}
 )
+
+
+def plain(head: bytes) -> bool:
+    """Whether an object that begins so is neither compressed nor an archive."""
+    return sniff(head) is None and _archive(head) is None
 
 
 def refuse_archive(head: bytes, name: str) -> None:

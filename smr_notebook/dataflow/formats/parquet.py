@@ -14,19 +14,26 @@ Rules:
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from smr_notebook.dataflow.formats.arrow_objects import (
+    RECORDS_BYTES,
+    ObjectFile,
+    RowGroup,
+    dtypes_of,
+    read_groups,
+    refuse_repeated,
+    told_of,
+)
 from smr_notebook.dataflow.records import RecordBlock, SpanBytes
-from smr_notebook.errors import InputError, InputFormatError
+from smr_notebook.errors import InputFormatError
 from smr_notebook.model import PLAINLY, Reading, Span
 from smr_notebook.ports import InputSource
 
@@ -36,32 +43,11 @@ if TYPE_CHECKING:
 MAGIC: Final = b"PAR1"
 """First and last bytes of an object."""
 
-RECORDS_BYTES: Final = 1 << 20
-"""About how many bytes of columns become dicts at a time."""
-
 _ENCRYPTED = b"PARE"
 _END = 8
-_TAIL_BYTES = 256 << 10
 _PREFETCH_BYTES = 64 << 20
 _STREAM_BYTES = 4 << 20
 _MOST_ROWS = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class RowGroup:
-    """A row group of a span.
-
-    Attributes:
-        number: Index in the footer.
-        rows: How many it has.
-        size: Input bytes that it accounts for.
-        begin: Byte at which a span can begin with it; `None` where it shares that byte with the group before it.
-    """
-
-    number: int
-    rows: int
-    size: int
-    begin: int | None
 
 
 class ParquetSpan:
@@ -74,17 +60,15 @@ class ParquetSpan:
         groups: Those of the span, in order.
     """
 
-    def __init__(self, span: Span, file: _ObjectFile) -> None:
+    def __init__(self, span: Span, file: ObjectFile) -> None:
         self._span = span
         self._file = file
         self._opened = pq.ParquetFile(pa.PythonFile(file, mode="r"), pre_buffer=True, page_checksum_verification=True)
         self._metadata = self._opened.metadata
         self.schema: pa.Schema = self._opened.schema_arrow
         self.names: list[str] = self.schema.names
-        self.dtypes = _dtypes(self.schema)
-        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
-        if repeated:
-            raise InputFormatError(f"{span.key} has more than one column named {repeated[0]!r}. Write it anew with distinct names.")
+        self.dtypes = dtypes_of(self.schema)
+        refuse_repeated(self.names, span.key)
         self.groups: list[RowGroup] = list(self._groups())
 
     def _groups(self) -> Iterator[RowGroup]:
@@ -177,53 +161,36 @@ def open_span(span: Span, source: InputSource) -> Iterator[ParquetSpan]:
         InputReadError: It cannot be read.
     """
     planned = SpanBytes(span, source)
-    file = _ObjectFile(span, planned)
-    try:
+    file = ObjectFile(span, planned)
+    _refuse_others(span, file.tail)
+    with told_of(span, file, "Parquet"):
         yield ParquetSpan(span, file)
-    except InputError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        if file.failure is not None:
-            raise file.failure from None
-        if isinstance(error, MemoryError):
-            raise
-        raise InputFormatError(
-            f"{span.key} cannot be read as Parquet: {str(error) or type(error).__name__}. "
-            "It is damaged, or holds what this version of pyarrow does not read. Write it anew."
-        ) from error
     planned.verify()
 
 
-def read_parquet(span: Span, source: InputSource, reading: Reading = PLAINLY, *, block_bytes: int = RECORDS_BYTES) -> Iterator[RecordBlock]:  # noqa: ARG001 - the face of Reader
+def _refuse_others(span: Span, tail: bytes) -> None:
+    end = tail[-len(MAGIC) :]
+    if end == _ENCRYPTED:
+        raise InputFormatError(f"{span.key} is encrypted Parquet, which is not read here. Give an object that is not encrypted.")
+    if end != MAGIC or span.size < len(MAGIC) + _END:
+        raise InputFormatError(
+            f"{span.key} is not Parquet, or is cut: it does not end as Parquet does. Copy it anew, or name its format (format=…)."
+        )
+
+
+def read_parquet(span: Span, source: InputSource, reading: Reading = PLAINLY, *, block_bytes: int = RECORDS_BYTES) -> Iterator[RecordBlock]:
     """Yield the rows of the row groups that begin in a span, as dicts.
 
     Args:
         span: What to read.
         source: Where to read it.
-        reading: What is said of the format besides its name.
+        reading: Which columns.
         block_bytes: About how many bytes of columns become dicts at a time.
 
     Raises:
-        InputError: As of `open_span`; of a value that no Python type holds as well.
+        InputError: As of `open_span`; of a value that no Python type holds, or a column that is not there, as well.
     """
-    if span.start == span.stop:
-        SpanBytes(span, source).verify()
-        return
-    with open_span(span, source) as opened:
-        for group in opened.groups:
-            left, begin = group.size, group.begin
-            done = 0
-            for batch in opened.batches(group, columns=opened.names, batch_bytes=block_bytes):
-                records = _dicts(batch)
-                done += len(records)
-                size = left if done >= group.rows else group.size * len(records) // group.rows
-                left -= size
-                yield RecordBlock(span.key, records, size, _nowhere, begin)
-                begin = None
-            if left:
-                yield RecordBlock(span.key, [], left, _nowhere, begin)
-        if opened.rest():
-            yield RecordBlock(span.key, [], opened.rest(), _nowhere, None)
+    return read_groups(open_span, span, source, columns=reading.columns, block_bytes=block_bytes)
 
 
 def is_cuttable(span: Span, source: InputSource) -> bool:
@@ -233,90 +200,6 @@ def is_cuttable(span: Span, source: InputSource) -> bool:
             return len(opened.groups) > 1
     except InputFormatError:
         return False
-
-
-# ---------------------------------------------------------------- the object as a file
-
-
-class _ObjectFile(io.RawIOBase):
-    """One planned object as the file that pyarrow reads, its last bytes read once.
-
-    Attributes:
-        failure: Why reading failed, where that was no fault of the bytes.
-    """
-
-    def __init__(self, span: Span, planned: SpanBytes) -> None:
-        self.failure: InputError | None = None
-        self._planned = planned
-        self._size = span.size
-        self._position = 0
-        self._tail_start = max(0, span.size - _TAIL_BYTES)
-        self._tail = planned.read(self._tail_start, span.size)
-        end = self._tail[-len(MAGIC) :]
-        if end == _ENCRYPTED:
-            raise InputFormatError(f"{span.key} is encrypted Parquet, which is not read here. Give an object that is not encrypted.")
-        if end != MAGIC or span.size < len(MAGIC) + _END:
-            raise InputFormatError(
-                f"{span.key} is not Parquet, or is cut: it does not end as Parquet does. Copy it anew, or name its format (format=…)."
-            )
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}
-        self._position = max(0, origin[whence] + offset)
-        return self._position
-
-    def read(self, size: int = -1, /) -> bytes:
-        start = min(self._position, self._size)
-        stop = self._size if size < 0 else min(start + size, self._size)
-        if start >= self._tail_start:
-            data = self._tail[start - self._tail_start : stop - self._tail_start]
-        else:
-            try:
-                data = self._planned.read(start, stop)
-            except InputError as error:
-                self.failure = error
-                raise
-        self._position = stop
-        return data
-
-
-# ---------------------------------------------------------------- values
-
-
-def _dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    names = batch.schema.names
-    if not names:
-        return [{} for _ in range(batch.num_rows)]
-    columns = [_exact(array).to_pylist() for array in batch.columns]
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def _exact(array: Any) -> Any:
-    """Return an array whose values Python can hold: `datetime.time` knows microseconds, and `to_pylist` cuts what is finer."""
-    return array.cast(pa.time64("us")) if array.type == pa.time64("ns") else array
-
-
-def _dtypes(schema: pa.Schema) -> dict[str, str]:
-    columns = (schema.pandas_metadata or {}).get("columns", [])
-    found = {column.get("field_name"): str(column.get("numpy_type")) for column in columns}
-    marks = {name: "pyarrow" if dtype.endswith("[pyarrow]") else dtype for name, dtype in found.items()}
-    return {name: dtype for name, dtype in marks.items() if name in schema.names and _MARKED.fullmatch(dtype)}
-
-
-_MARKED = re.compile(r"U?Int(8|16|32|64)|Float(32|64)|boolean|string|pyarrow")
-
-
-def _nowhere(index: int) -> int:  # noqa: ARG001 - the face of RecordBlock.locate
-    return -1
 
 
 # ---------------------------------------------------------------- filters
