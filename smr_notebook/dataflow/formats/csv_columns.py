@@ -75,11 +75,7 @@ def read_csv_columns(
     refuse_unnamed(reading, span.key)
     strict = replace(reading, tolerant=False)
     for found in named_rows(span, source, strict, block_bytes=block_bytes, passes=well_formed):
-        if not found.names:
-            if found.rows or not found.block.parsed:
-                raise InputFormatError(
-                    f"{span.key} is CSV without names for its columns. Give them: smr.formats.csv(names=[…], header=False)."
-                )
+        if not found.names:  # the header is still to come
             yield CsvColumns(found.block.lines, {}, 0)
             continue
         wanted = () if columns == () else wanted_columns(found.names, reading.columns if columns is None else columns, span.key)

@@ -29,8 +29,8 @@ from smr_notebook.dataflow.records import SpanBytes
 from smr_notebook.model import Dialect, Reading, Span
 from smr_notebook.ports import InputSource
 
-WINDOWS: Final = (64 << 10, 1 << 20)
-"""Bytes that are looked at to find a row: first, and where they do not tell."""
+WINDOWS: Final = (16 << 10, 128 << 10, 1 << 20)
+"""Bytes that are looked at to find a row: first, and where those before do not tell."""
 
 _BESIDES: Final = 2
 """Rows that must be as wide as the header, where the other way of reading is not refuted."""

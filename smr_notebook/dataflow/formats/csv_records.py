@@ -153,7 +153,8 @@ def records_of(found: NamedRows, span: Span, reading: Reading) -> list[Any]:
     types = types_of(wanted, reading.dialect)
     plain = tuple(wanted) == found.names and not any(type_name != "str" for type_name in types)
     width = len(found.names)
-    if {len(row) if type(row) is list else -1 for row in rows} - {width}:
+    clean = not reading.tolerant or not any(type(row) is Unreadable for row in rows)
+    if not clean or set(map(len, rows)) - {width}:
         return [_record(found, index, span, reading) for index in range(len(rows))]
     if plain:
         return [dict(zip(wanted, row, strict=True)) for row in rows]
