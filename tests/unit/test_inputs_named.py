@@ -26,13 +26,14 @@ from smr_notebook.errors import (
     InputMixedError,
     InputReadError,
 )
+from smr_notebook.model import PLAINLY, Dialect, Reading
 
 SOURCES = {"file": FileSource()}
 
 
-def planned(*patterns: object, format: str = "auto", split_size: int = 0) -> PlannedInput:
+def planned(*patterns: object, format: str = "auto", split_size: int = 0, reading: Reading = PLAINLY) -> PlannedInput:
     named = files(*map(str, patterns))
-    return plan_input(named, SOURCES, store=MemoryStore(), job="j", format=format, split_size=split_size, slots=2)
+    return plan_input(named, SOURCES, store=MemoryStore(), job="j", format=format, split_size=split_size, slots=2, reading=reading)
 
 
 def blocks(plan: PlannedInput) -> Iterator[RecordBlock]:
@@ -221,3 +222,12 @@ def test_a_listing_is_as_long_as_it_is(tmp_path: Path) -> None:
     for number in range(3_000):
         (tmp_path / f"{number:05d}.txt").write_text(f"{number}\n")
     assert records(planned(tmp_path)) == records(planned(tmp_path / "*.txt")) == [str(number) for number in range(3_000)]
+
+
+def test_csv_that_nothing_tells_where_to_cut_is_read_whole_with_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('",\n,"\n' * 10_000)
+    plan = planned(tmp_path / "a.csv", split_size=10_000, reading=Reading(dialect=Dialect(delimiter=",", header=False)))
+    assert plan.objects[0].cuts == ()
+    (warning,) = plan.warnings
+    assert f"1 large objects of CSV are not cut, {tmp_path}/a.csv first: no bytes in their middle tell for sure where a row" in warning
+    assert records(plan) == [[",\n,"]] * 10_000

@@ -62,7 +62,8 @@ class FileSource:
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
             raise InputReadError(f"Cannot read {key!r}: it is {kind}, and not a file. Name files, or leave it out by a narrower pattern.")
-        return ObjectInfo(key, status.st_size, file_version(status), f"{status.st_dev:x}-{status.st_ino:x}")
+        identity = f"{status.st_dev:x}-{status.st_ino:x}" if status.st_ino else ""  # some network file systems have no inodes
+        return ObjectInfo(key, status.st_size, file_version(status), identity)
 
 
 def _absolute(pattern: str) -> str:
