@@ -15,7 +15,7 @@ import pyarrow.feather
 import pytest
 
 import smr_notebook as smr
-from smr_notebook.errors import ConfigError, InputFormatError, InputMixedError, TaskError
+from smr_notebook.errors import ConfigError, InputFormatError, InputMixedError, PlanError, TaskError
 
 CHANCE = random.Random(7)
 TEXTS = ["plain", "with, comma", 'with "quotes"', "with\nline end", "", "é€"]
@@ -154,3 +154,28 @@ def test_rows_that_are_none_may_be_left_out_and_are_counted(
         found = job.result()
     assert found.value.tolist() == [sum(number for number in range(2_000) if number not in wrong)]
     assert job.status().map.numbers.records_bad == len(wrong)
+
+
+def test_rows_that_are_none_may_be_left_out_of_columns_as_well(session: smr.Session, tmp_path: Path) -> None:
+    wrong = {50: "1", 150: "1,2,3", 250: "x,y"}
+    rows = [wrong.get(number, f"{number},n{number % 3}") for number in range(1_000)]
+    (tmp_path / "a.csv").write_text("id,name\n" + "\n".join(rows) + "\n")
+    format = smr.formats.csv(types={"id": int})
+    kept = [number for number in range(1_000) if number not in wrong]
+
+    with pytest.raises(InputFormatError, match=r"a\.csv, line 52 .*has 1 fields where the header has 2"):
+        session.aggregate(tmp_path / "a.csv", by="name", total=smr.sum("id"), format=format).result()
+    job = session.aggregate(tmp_path / "a.csv", by="name", total=smr.sum("id"), format=format, split_size=2_000, on_error="skip", max_bad=3)
+    with pytest.warns(UserWarning, match="leaves out 3 of 1,000 records"):
+        found = job.result()
+    assert found.total.tolist() == [sum(number for number in kept if number % 3 == rest) for rest in range(3)]
+
+    job = session.map_frames(
+        lambda frame: frame, None, tmp_path / "a.csv", columns=["id"], format=format, split_size=2_000, on_error="skip", max_bad=3
+    )
+    with pytest.warns(UserWarning, match="leaves out 3 of 1,000 records"):
+        assert job.result().id.tolist() == kept
+    with pytest.raises((PlanError, InputFormatError), match="no column 'z'"):
+        session.map_frames(
+            lambda frame: frame, None, tmp_path / "a.csv", columns=["z"], format=format, on_error="skip", max_bad=9_999
+        ).result()
