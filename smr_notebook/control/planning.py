@@ -137,6 +137,7 @@ def _told(reading: Reading) -> str:
         f"in {reading.encoding}" if reading.encoding != PLAINLY.encoding else "",
         f"errors: {reading.errors}" if reading.errors != PLAINLY.errors else "",
         f"{reading.record_bytes:,} bytes a record" if reading.record_bytes else "",
+        f"columns {', '.join(reading.columns)}" if reading.columns else "",
     ]
     return f" ({', '.join(filter(None, said))})" if any(said) else ""
 

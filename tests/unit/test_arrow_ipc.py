@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any, cast
@@ -180,3 +181,16 @@ def test_an_object_without_bytes_has_no_rows_and_a_changed_one_is_an_error() -> 
     changed = Split(0, (Span("m", info.key, 0, info.size, info.size, info.version),))
     with pytest.raises(InputChangedError):
         list(open_blocks(changed, Format.ARROW, {"m": MemorySource({"key": data})}))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_a_flipped_bit_is_an_error_or_another_value_and_nothing_else(stream: bool, compression: str | None) -> None:
+    """Arrow has no checksums; what pyarrow does not notice is a value. Never is it a crash, memory without end, or another error."""
+    row = {"i": 1, "s": "x", "t": None, "l": [{"x": 0.5}], "d": Decimal("1.10")}
+    data = written([[row], [row, row]], stream=stream, compression=compression)
+    for place in range(0, len(data), 3):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << place % 8
+        with suppress(InputFormatError):
+            assert all(isinstance(record, dict) for record in records_of(bytes(damaged)))

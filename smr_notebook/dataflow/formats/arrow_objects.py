@@ -31,6 +31,9 @@ RECORDS_BYTES: Final = 1 << 20
 """About how many bytes of columns become dicts at a time."""
 
 _TAIL_BYTES: Final = 256 << 10
+_ASKED: Final = re.compile(r"of size (\d+) failed")
+_PLAUSIBLE_BYTES: Final = 1 << 30
+_PLAUSIBLE_RATIO: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +141,21 @@ def told_of(span: Span, file: ObjectFile, kind: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+    except (pa.ArrowException, OSError, ValueError, ArithmeticError, LookupError, TypeError) as error:
         if file.failure is not None:
             raise file.failure from None
-        if isinstance(error, MemoryError):
+        if isinstance(error, MemoryError) and not _is_absurd(str(error), span.size):
             raise
         raise InputFormatError(
             f"{span.key} cannot be read as {kind}: {str(error) or type(error).__name__}. "
             "It is damaged, or holds what this version of pyarrow does not read. Write it anew."
         ) from error
+
+
+def _is_absurd(message: str, size: int) -> bool:
+    """Whether memory was asked for that no rows of an object of so many bytes take: a length is damaged."""
+    asked = _ASKED.search(message)
+    return asked is not None and int(asked[1]) > max(_PLAUSIBLE_BYTES, _PLAUSIBLE_RATIO * size)
 
 
 def refuse_repeated(names: list[str], key: str) -> None:
