@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import signal
@@ -185,6 +187,23 @@ def test_aggregations_and_frames_give_what_they_give_on_this_machine(deploy: Dep
     session.close()
     for one, other in zip(there, here, strict=True):
         pd.testing.assert_frame_equal(one, other)
+
+
+def test_a_driver_tells_how_csv_is_written_and_where_it_is_cut(deploy: Deploy, clients: Clients, bucket: str) -> None:
+    rows = [(f"u{number % 7}", "two\nlines; and more" if number % 3 else 'a "word"', number) for number in range(3_000)]
+    for number in range(2):
+        body = io.StringIO(newline="")
+        csv.writer(body, delimiter=";").writerows([("user", "note", "n"), *rows[number::2]])
+        clients["s3"].put_object(Bucket=bucket, Key=f"in/{number}.csv", Body=body.getvalue().encode())
+    with deploy() as (session, _):
+        job = session.map_reduce(
+            lambda row: [(row["user"], row["n"])], sum, f"s3://{bucket}/in/", format=smr.formats.csv(infer=True), split_size=9_000
+        )
+        frame = job.result()
+        assert dict(zip(frame["key"], frame["value"], strict=True)) == {f"u{key}": sum(range(key, 3_000, 7)) for key in range(7)}
+        assert job.status().map.tasks > 8
+        job = session.map_reduce(lambda row: [(row["note"], 1)], sum, f"s3://{bucket}/in/*.csv", format=smr.formats.csv(columns=["note"]))
+        assert sorted(job.result()["value"]) == [1_000, 2_000]
 
 
 def test_items_and_frames_travel_too(deploy: Deploy) -> None:
