@@ -165,8 +165,8 @@ class Session:
                 the mapped pairs are the result.
             input: A path, folder or glob, `smr.files(...)`, an iterable, a DataFrame of pandas or polars, or an Arrow table.
             combine: Run on parts of a group before they travel: a function like `reduce`, or `True` for `reduce` itself.
-            format: `text`, `jsonl`, `parquet`, `binary`; one with options, such as `smr.formats.text(...)`; or `auto`: by the names of the
-                objects.
+            format: `text`, `jsonl`, `csv`, `parquet`, `arrow`, `binary`; one with options: `smr.formats.csv(...)`; or `auto`: by the names
+                of the objects.
             reducers: Number of partitions; by the size of the input if not given.
             split_size: Bytes of input for each map task, as a number or as text (`64MB`).
             name: Label, shown wherever the job is.
@@ -301,7 +301,7 @@ class Session:
             frame: What the functions take and return: a `pandas` or `polars` DataFrame, or an `arrow` Table.
             columns: Names of the columns that are read; all if not given.
             combine: Run on rows before they travel: a function like `reduce` that returns the columns that it got, or `True` for `reduce`.
-            format: `parquet`, `jsonl`; one with options, `smr.formats.…`; or `auto`: by the names of the objects.
+            format: `parquet`, `arrow`, `csv`, `jsonl`; one with options, `smr.formats.…`; or `auto`: by the names of the objects.
             reducers: Number of partitions; by the size of the input if not given.
             split_size: Bytes of input for each map task, as a number or as text (`64MB`). A Parquet row group is never cut.
             name: Label, shown wherever the job is.
@@ -385,7 +385,7 @@ class Session:
             by: The column whose equal values make a group, or several; or a mapping from names of the result's columns to columns or
                 expressions: `{"day": smr.col("time").cast("date32")}`.
             where: An expression; rows for which it is not true are left out: `smr.col("amount") > 10`.
-            format: `parquet`, `jsonl`; one with options, `smr.formats.…`; or `auto`: by the names of the objects.
+            format: `parquet`, `arrow`, `csv`, `jsonl`; one with options, `smr.formats.…`; or `auto`: by the names of the objects.
             reducers: Number of partitions; by the size of the input if not given.
             split_size: Bytes of input for each map task, as a number or as text (`64MB`). A Parquet row group is never cut.
             name: Label, shown wherever the job is.

@@ -1,7 +1,7 @@
 """Tables: from a split to blocks of columns, for whoever works on columns and needs no record of its own.
 
 The rows of a split are its records in the same order, whatever the plan, with the same positions. A column is an Arrow array where
-the format has types (Parquet, the rows of a DataFrame), and a list of exact Python values where it has not (JSON lines, items).
+the format has types (Parquet, Arrow, CSV, the rows of a DataFrame), and a list of exact Python values where it has not (JSON lines, items).
 
 Rules:
 

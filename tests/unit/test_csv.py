@@ -533,5 +533,7 @@ def test_bytes_that_are_no_text_are_told_or_stand_in_the_place_of_their_row() ->
             b"2,\xff",
             {"a": "3", "b": "é"},
         ]
-    policy = Reading(dialect=COMMA, errors="replace")
-    assert [record for block in blocks_of(data, policy) for record in block.records][1] == {"a": "2", "b": "\ufffd"}
+    for policy, kept in (("replace", "\ufffd"), ("surrogateescape", "\udcff")):
+        for tolerant in (False, True):
+            reading = Reading(dialect=COMMA, errors=policy, tolerant=tolerant)
+            assert [record for block in blocks_of(data, reading) for record in block.records][1] == {"a": "2", "b": kept}

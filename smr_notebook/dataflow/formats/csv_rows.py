@@ -155,7 +155,7 @@ def rows_of(
 
 def _only_text(block: RowBlock, span: Span, dialect: Dialect) -> RowBlock:
     """Return a block with what is no text in the place of rows that are none."""
-    if block.text.isascii() or block.text.isprintable() or not _SURROGATE.search(block.text):
+    if block.lines.errors != "strict" or block.text.isascii() or not _SURROGATE.search(block.text):
         return block
     rows: list[Row] = []
     for index, row in enumerate(block.rows):
@@ -183,13 +183,13 @@ def _joined(first: LineBlock, second: LineBlock) -> LineBlock:
 def text_of(block: LineBlock, span: Span, *, before: int, tolerant: bool = False) -> str:
     """Return lines as text, `before` being how many lines of the span are before them. Raises as `rows_of` does.
 
-    Where the reading is tolerant, bytes that are no text become lone surrogates.
+    Where the reading is tolerant, and nothing is said of bytes that are no text, they become lone surrogates.
     """
     try:
         text = block.data.decode(block.encoding.name)
     except UnicodeDecodeError:
         lines = block.starts()
-        if tolerant:
+        if tolerant and block.errors == "strict":
             text = block.data.decode(block.encoding.name, "surrogateescape")
         else:
             text = "\n".join(decode(line, block, span, offset=at, number=before + number) for number, (at, line) in enumerate(lines, 1))
