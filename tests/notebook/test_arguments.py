@@ -84,7 +84,7 @@ def test_braces_that_name_nothing_stay() -> None:
             "x -f josnl",
             (
                 "%%smr: argument -f/--format: 'josnl' is not known. Did you mean 'jsonl'? "
-                "Known: auto, text, lines, jsonl, json, parquet, binary, bytes."
+                "Known: auto, text, lines, jsonl, json, csv, tsv, parquet, arrow, feather, binary, bytes."
             ),
         ),
         ("x --reducers x", "%%smr: argument -r/--reducers: 'x' is not a whole number. All options: %%smr --help"),
