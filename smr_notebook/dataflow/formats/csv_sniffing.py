@@ -73,7 +73,10 @@ def described(reading: Reading) -> str:
     """Return how CSV is read, as the line of a plan."""
     dialect = reading.dialect
     types = dict(dialect.types)
-    names = [f"{name} ({types[name]})" if name in types else name for name in reading.columns or dialect.names]
+    names = [
+        (name if name.isprintable() else repr(name)) + (f" ({types[name]})" if name in types else "")
+        for name in reading.columns or dialect.names
+    ]
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
     quote = f"quote {dialect.quote!r}" if dialect.quote else "no quotes"
     lines = "fields may hold line ends" if dialect.newlines else "no field holds line ends"
