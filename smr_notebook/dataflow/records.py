@@ -67,6 +67,28 @@ class RecordBlock:
         return replace(self, records=self.records[dropped:], size=size, locate=_behind(self.locate, dropped), at=at)
 
 
+class Offsets:
+    """Where the records of a block stand: as `RecordBlock.locate`, for a reader that must go through the block to tell.
+
+    It does so once, when somebody asks for the first time: where many records are left out, each is asked for.
+
+    Args:
+        find: Returns the offset of each record.
+    """
+
+    __slots__ = ("_find", "_found")
+
+    def __init__(self, find: Callable[[], Sequence[int]]) -> None:
+        self._find = find
+        self._found: Sequence[int] | None = None
+
+    def __call__(self, index: int) -> int:
+        """Return the offset of one record."""
+        if self._found is None:
+            self._found = self._find()
+        return self._found[index]
+
+
 def _behind(locate: Callable[[int], int], dropped: int) -> Callable[[int], int]:
     return lambda index: locate(index + dropped)
 

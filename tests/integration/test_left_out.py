@@ -126,6 +126,25 @@ def test_a_value_that_cannot_be_summed_costs_its_record(session: smr.Session, re
     assert job.bad["record"].tolist() == ["7"]
 
 
+@pytest.mark.filterwarnings("ignore:.*large objects of CSV are not cut")
+@pytest.mark.parametrize("split_size", [None, 3_000])
+def test_what_is_no_record_is_left_out_and_told_as_it_stands(session: smr.Session, tmp_path: Path, split_size: int | None) -> None:
+    jsonl = [json.dumps({"n": number}).encode() if number % 97 else b'{"n": ' for number in range(1_000)]
+    text = [f"caf\u00e9 {number}".encode("utf-8" if number % 97 else "cp1252") for number in range(1_000)]
+    rows = [b"%d,x" % number if number % 97 else b"%d,x,more" % number for number in range(1_000)]
+    for name, lines, head in (("a.jsonl", jsonl, b""), ("b.txt", text, b""), ("c.csv", rows, b"n,x\n")):
+        path = tmp_path / name
+        path.write_bytes(head + b"".join(line + b"\n" for line in lines))
+        job = session.map_reduce(lambda record: [(len(record), 1)], sum, path, on_error="collect", max_bad=0.1, split_size=split_size)
+        with pytest.warns(smr.LeftOutWarning, match="leaves out 11 of 1,000 records"):
+            assert sum(job.result()["value"]) == 989
+        bad = job.bad
+        assert set(bad["function"]) == {"read"}
+        stands = [record if isinstance(record, bytes) else record.encode() for record in bad["record"]]
+        assert stands == lines[::97]
+        assert [path.read_bytes()[offset:].split(b"\n")[0] for offset in bad["offset"]] == lines[::97]
+
+
 def test_a_plan_says_what_will_be_left_out(session: smr.Session) -> None:
     planned = session.plan(parse, total, ["1"], on_error="skip", max_bad=0.001)
     assert "Errors  what fails is left out and told (skip); more than 0.1 % ends the job" in planned.describe()

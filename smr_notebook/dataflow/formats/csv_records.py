@@ -22,7 +22,7 @@ from smr_notebook.dataflow.formats.csv_rows import Row, RowBlock, rows_of, short
 from smr_notebook.dataflow.formats.csv_types import parse_column, parse_field, wrong_column
 from smr_notebook.dataflow.formats.lines import BLOCK_BYTES, read_lines
 from smr_notebook.dataflow.formats.text_encodings import UTF8
-from smr_notebook.dataflow.records import RecordBlock, Unreadable
+from smr_notebook.dataflow.records import Offsets, RecordBlock, Unreadable
 from smr_notebook.errors import InputFormatError, InputMixedError
 from smr_notebook.model import PLAINLY, Dialect, Reading, Span
 from smr_notebook.ports import InputSource
@@ -67,7 +67,8 @@ def read_csv(span: Span, source: InputSource, reading: Reading = PLAINLY, *, blo
     for found in named_rows(span, source, reading, block_bytes=block_bytes):
         records = records_of(found, span, reading)
         block, skipped = found.block, found.skipped
-        yield RecordBlock(span.key, records, block.lines.size, partial(_locate, block, reading.dialect, skipped), block.lines.begin)
+        offsets = Offsets(partial(_offsets, block, reading.dialect, skipped))
+        yield RecordBlock(span.key, records, block.lines.size, offsets, block.lines.begin)
 
 
 def named_rows(
@@ -195,6 +196,7 @@ def _wrong(found: NamedRows, row: list[str], reading: Reading) -> str:
     return f"has {shortened(fields[wanted[wrong]])} in the column {wanted[wrong]!r}, which is no {types[wrong]}." if wrong >= 0 else ""
 
 
-def _locate(block: RowBlock, dialect: Dialect, skipped: int, index: int) -> int:
-    """Return the byte offset of a record."""
-    return block.lines.locate(block.place(dialect, skipped + index)[0])
+def _offsets(block: RowBlock, dialect: Dialect, skipped: int) -> list[int]:
+    """Return the byte offset of each record."""
+    starts = [offset for offset, _ in block.lines.starts()]
+    return [starts[start] for start, _ in block.places(dialect)[skipped:]]

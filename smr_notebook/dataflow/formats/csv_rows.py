@@ -62,10 +62,14 @@ class RowBlock:
 
     def place(self, dialect: Dialect, index: int) -> tuple[int, int]:
         """Return the first line of a row and the one behind its last, counted from 0 in the block."""
+        return self.places(dialect)[index]
+
+    def places(self, dialect: Dialect) -> list[tuple[int, int]]:
+        """Return the same for all rows."""
         lines = text_lines(self.text)
         if dialect.newlines:
-            return [(start, stop) for row, start, stop in _one_by_one(lines, dialect) if row][index]
-        return [(number, number + 1) for number, line in enumerate(lines) if line.rstrip("\r\n")][index]
+            return [(start, stop) for row, start, stop in _one_by_one(lines, dialect) if row]
+        return [(number, number + 1) for number, line in enumerate(lines) if line.rstrip("\r\n")]
 
     def told(self, span: Span, dialect: Dialect, index: int) -> tuple[str, str]:
         """Return how a message names the place of a row, and the text of the row."""

@@ -22,7 +22,7 @@ import numpy as np
 from smr_notebook.dataflow.formats.lines import BLOCK_BYTES, LineBlock, read_lines, where
 from smr_notebook.dataflow.formats.text import decode
 from smr_notebook.dataflow.formats.text_encodings import UTF8
-from smr_notebook.dataflow.records import RecordBlock, Unreadable
+from smr_notebook.dataflow.records import Offsets, RecordBlock, Unreadable
 from smr_notebook.errors import InputFormatError
 from smr_notebook.model import PLAINLY, Reading, Span
 from smr_notebook.ports import InputSource
@@ -60,7 +60,7 @@ def read_jsonl(span: Span, source: InputSource, reading: Reading = PLAINLY, *, b
         records = decode_at_once(_decoder, data)
         if records is None:
             records = _one_by_one(block, data, span, before=lines, tolerant=reading.tolerant)
-        yield RecordBlock(span.key, records, block.size, partial(_locate, block, data), block.begin)
+        yield RecordBlock(span.key, records, block.size, Offsets(partial(_offsets, block, data)), block.begin)
         lines += count
 
 
@@ -141,11 +141,7 @@ def slowly(line: bytes, block: LineBlock, span: Span, *, offset: int, number: in
     return value
 
 
-def _locate(block: LineBlock, data: bytes, index: int) -> int:
-    """Return the byte offset of record `index` of a block: of the line that is its number among those that are not blank."""
-    for line, (offset, _) in zip(data.split(b"\n"), block.starts(), strict=True):
-        if line.strip(BLANKS):
-            if index == 0:
-                return offset
-            index -= 1
-    raise IndexError(index)
+def _offsets(block: LineBlock, data: bytes) -> list[int]:
+    """Return the byte offset of each record of a block: of the lines that are not blank."""
+    lines = zip(data.split(b"\n"), block.starts(), strict=True)
+    return [offset for line, (offset, _) in lines if line.strip(BLANKS)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from smr_notebook.dataflow.formats.lines import BLOCK_BYTES, LineBlock, read_lines, where
-from smr_notebook.dataflow.records import RecordBlock, Unreadable
+from smr_notebook.dataflow.records import Offsets, RecordBlock, Unreadable
 from smr_notebook.errors import InputFormatError
 from smr_notebook.model import PLAINLY, Reading, Span
 from smr_notebook.ports import InputSource
@@ -31,8 +32,12 @@ def read_text(span: Span, source: InputSource, reading: Reading = PLAINLY, *, bl
         records = _at_once(block)
         if records is None:
             records = _one_by_one(block, span, before=before, tolerant=reading.tolerant)
-        yield RecordBlock(span.key, records, block.size, block.locate, block.begin)
+        yield RecordBlock(span.key, records, block.size, Offsets(partial(_offsets, block)), block.begin)
         before += len(records)
+
+
+def _offsets(block: LineBlock) -> Sequence[int]:
+    return [offset for offset, _ in block.starts()]
 
 
 def _at_once(block: LineBlock) -> Sequence[object] | None:
