@@ -26,6 +26,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", re.IGNORECASE)
 PLATFORMS = ("local", "aws")
 """Where jobs can run."""
 
+_SWITCHES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _DISPLAYS = ("auto", "panel", "text", "static", "quiet")
 
 
@@ -44,6 +45,7 @@ class Settings:
         worker_memory: Resident bytes that one worker may take before it spills to disk; 0 means by what the platform gives it.
         result_limit: Largest result, in bytes, that `Job.result` loads into memory.
         retries: Further attempts of a task after its first one failed.
+        speculate: Whether a task that takes far longer than the others gets a second attempt beside its first one.
         reducers: Partitions of a job; 0 means by the size of the input.
         split_size: Bytes of input for each map task; 0 means by the size of the input and the workers.
         idle_seconds: The local service ends after so long without work.
@@ -70,6 +72,7 @@ class Settings:
     keep_days: float = 7.0
     display: str = "auto"
     user: str = ""
+    speculate: bool = True
 
 
 def parse_size(value: object) -> int:
@@ -102,6 +105,13 @@ def _seconds(value: object) -> float:
     if not 0 < number < float("inf"):
         raise ValueError("not above zero")
     return number
+
+
+def _switch(value: object) -> bool:
+    text = str(value).strip().lower()
+    if text not in _SWITCHES:
+        raise ValueError("neither true nor false")
+    return _SWITCHES[text]
 
 
 def _display(value: object) -> str:
@@ -208,6 +218,7 @@ _READERS: dict[str, tuple[Callable[[object], Any], str]] = {
     "keep_days": (_seconds, "a number of days above 0"),
     "display": (_display, "one of " + ", ".join(_DISPLAYS)),
     "user": (_user, "a name on one line, of 100 characters at most"),
+    "speculate": (_switch, "true or false"),
 }
 
 

@@ -140,6 +140,25 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Speculation:
+    """When an attempt that takes long gets a *backup*: a second attempt of its task beside it.
+
+    Attributes:
+        tasks: A phase of fewer tasks has no backups.
+        done: Part of its tasks that must be done before, between 0 and 1.
+        factor: An attempt takes long when it runs so many times as long as is usual among those that are done, ...
+        seconds: ... and longer than this.
+        share: Part of the tasks of a phase that may have one at the same time, between 0 and 1; one task always may.
+    """
+
+    tasks: int = 10
+    done: float = 0.5
+    factor: float = 3.0
+    seconds: float = 5.0
+    share: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """How hard to try, and how long to wait before something counts as lost. All times in seconds."""
 
@@ -165,6 +184,8 @@ class Policy:
     """Time before the end of its invocation at which an attempt publishes its leg; a quarter of a shorter invocation."""
     pause: float = 1.0
     """Time before the second retry of a task, and twice as long before each one after it; the first one comes at once."""
+    speculation: Speculation | None = Speculation()
+    """When attempts that take long get a backup; `None` for never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,6 +470,7 @@ class Attempt:
         failure: Set when `FAILED`.
         claimed: Time of the claim; 0 before.
         usage: What it used until the last write.
+        speculative: Whether it was launched as a backup, while another attempt of its task was at work.
     """
 
     id: AttemptId
@@ -461,6 +483,7 @@ class Attempt:
     failure: Failure | None = None
     claimed: float = 0.0
     usage: Usage = field(default_factory=Usage)
+    speculative: bool = False
 
     def expired(self, now: float) -> bool:
         """Whether it still should be at work, but its lease has ended."""

@@ -54,6 +54,7 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
     told, named = format_of(options.format), classify(input)
     if told is not None and not isinstance(named, Files):
         raise PlanError(f"format={told.format} says how objects are read, and the input is in memory already. Leave it out.")
+    policy = policy if settings.speculate else replace(policy, speculation=None)
     return Request(
         program=ParsedProgram(program, told.parser) if told and told.parser else program,
         input=named,

@@ -69,7 +69,7 @@ class FailedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class PhaseProgress:
-    """How far one phase is. `slowest` is the longest committed attempt, in seconds."""
+    """How far one phase is. `slowest` is the longest committed attempt, in seconds; `speculative` counts the backups of slow attempts."""
 
     tasks: int = 0
     done: int = 0
@@ -79,6 +79,7 @@ class PhaseProgress:
     failed: int = 0
     numbers: Numbers = field(default_factory=Numbers)
     slowest: float = 0.0
+    speculative: int = 0
 
     @property
     def bad(self) -> int:

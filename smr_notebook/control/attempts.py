@@ -63,6 +63,7 @@ class Claim:
         self._ledger = ledger
         self._held = claimed.held
         self._legs = claimed.legs
+        self._in_vain = claimed.in_vain
         self._clock = clock
         self._spending = spending
         self._owner = claimed.held.attempt.owner
@@ -85,8 +86,8 @@ class Claim:
 
     @property
     def in_vain(self) -> int:
-        """How many attempts before it brought the task no further than it was."""
-        return max(self.id.number - 1 - (self._legs[-1].id.number if self._legs else 0), 0)
+        """How many attempts before it brought the task no further than it was. One that works beside it may still do so."""
+        return self._in_vain
 
     def beat(self, numbers: Numbers, *, lease: float) -> str | None:
         """Prolong the lease by `lease` seconds and report the counts.

@@ -100,7 +100,7 @@ class Coordinator:
         self._watchdog.arm()
         if not self._holds_lease():
             return None
-        snapshot = self._looks.look(self._now())
+        snapshot = self._looks.look()
         decision = self._decide(snapshot)
         if snapshot.outcome is not None:
             return None if self._conclude(snapshot, snapshot.outcome) else self._now()
@@ -113,7 +113,7 @@ class Coordinator:
         """End the job with an error that repetition cannot heal, and return whether the end is told. Raises `StoreError` as `step` does."""
         outcome = self._ledger.put_outcome(broken_outcome(error, who="coordinator", now=self._now()))
         try:
-            snapshot = self._looks.look(self._now())
+            snapshot = self._looks.look()
         except CorruptObjectError:  # the rows themselves are what cannot be read
             snapshot = Snapshot({}, {}, {})
         for attempt in (attempt for of_task in with_done(snapshot).attempts.values() for attempt in of_task if attempt.live):
@@ -164,7 +164,8 @@ class Coordinator:
         if now < self._quiet_until or any(isinstance(action, Stop) for action in decision.actions):
             return []
         expires = now + self._plan.policy.launch + self._backend.functions.limits.queue_seconds
-        return [Launch(attempt, expires) for attempt in sorted(self._unanswered)]
+        backups = {attempt.id for of_task in snapshot.attempts.values() for attempt in of_task if attempt.speculative}
+        return [Launch(attempt, expires, speculative=attempt in backups) for attempt in sorted(self._unanswered)]
 
     # ------------------------------------------------------------ act
 

@@ -15,7 +15,7 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import AttemptRange, Message, attempt_message, encode
 from smr_notebook.control.scheduling import Launch
 from smr_notebook.errors import PlatformError, ServiceError, ThrottledError
-from smr_notebook.model import AttemptId, AttemptState, Failure, FailureKind, TaskId
+from smr_notebook.model import Attempt, AttemptId, AttemptState, Failure, FailureKind, TaskId
 from smr_notebook.ports import Backend
 
 T = TypeVar("T")
@@ -67,16 +67,18 @@ def launch(backend: Backend, ledger: Ledger, job: str, launches: Sequence[Launch
         StoreError: A row cannot be written; what was not called is called again later.
         PlatformError: The service cannot be called, and trying again does not help.
     """
-    expires = {wanted.attempt: wanted.expires for wanted in launches}
+    wanted = {launched.attempt: launched for launched in launches}
     answered: set[AttemptId] = set()
     entrusted: set[AttemptId] = set()
     refused = False
-    branches, width = plan_branches(list(expires), branching=backend.branching), max(backend.parallel, 1)
+    branches = plan_branches([attempt for attempt in wanted if not wanted[attempt].speculative], branching=backend.branching)
+    branches += [[attempt] for attempt in wanted if wanted[attempt].speculative]
+    width = max(backend.parallel, 1)
     for start in range(0, len(branches), width):
         if refused or not proceed():
             break
         together = branches[start : start + width]
-        ours = _write(backend, ledger, {first: expires[first] for first, *_ in together})
+        ours = _write(backend, ledger, [wanted[first] for first, *_ in together])
         answered.update(first for first, *_ in together if first not in ours)
         called = [branch for branch in together if branch[0] in ours]
         for branch, error in zip(called, side_by_side(lambda branch: _call(backend, job, branch), called, threads=width), strict=True):
@@ -92,12 +94,14 @@ def launch(backend: Backend, ledger: Ledger, job: str, launches: Sequence[Launch
     return Launched(frozenset(answered), frozenset(entrusted), refused)
 
 
-def _write(backend: Backend, ledger: Ledger, expires: Mapping[AttemptId, float]) -> set[AttemptId]:
+def _write(backend: Backend, ledger: Ledger, launches: Sequence[Launch]) -> set[AttemptId]:
     """Write launches down, and return those that wait for a call."""
     now = backend.clock.now()
-    standing = side_by_side(
-        lambda attempt: ledger.launch(attempt, now=now, expires=expires[attempt]), list(expires), threads=backend.parallel
-    )
+
+    def write(wanted: Launch) -> Attempt:
+        return ledger.launch(wanted.attempt, now=now, expires=wanted.expires, speculative=wanted.speculative)
+
+    standing = side_by_side(write, launches, threads=backend.parallel)
     return {found.id for found in standing if found.state is AttemptState.LAUNCHED}
 
 

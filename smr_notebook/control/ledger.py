@@ -95,10 +95,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An attempt that is one's own, and the legs of its task that stand already, in order."""
+    """An attempt that is one's own, the legs of its task that stand already, in order, and how many attempts behind them were in vain."""
 
     held: Held
     legs: tuple[Leg, ...]
+    in_vain: int = 0
 
 
 def list_jobs(table: Table) -> list[JobEntry]:
@@ -256,13 +257,13 @@ class Ledger:
 
     # ------------------------------------------------------------ attempts, as the coordinator sees them
 
-    def launch(self, attempt: AttemptId, *, now: float, expires: float) -> Attempt:
+    def launch(self, attempt: AttemptId, *, now: float, expires: float, speculative: bool = False) -> Attempt:
         """Write down that an attempt is about to be invoked, or that it is again if nobody claimed it; return what stands."""
-        wanted = Attempt(attempt, AttemptState.LAUNCHED, "", expires, now, now)
+        wanted = Attempt(attempt, AttemptState.LAUNCHED, "", expires, now, now, speculative=speculative)
         held = self._swap(wanted, expect=0)
         if held.attempt == wanted or held.attempt.state is not AttemptState.LAUNCHED:
             return held.attempt
-        return self._swap(replace(wanted, started=held.attempt.started), expect=held.version).attempt
+        return self._swap(replace(held.attempt, expires=expires, changed=now), expect=held.version).attempt
 
     def expire(self, attempt: AttemptId, failure: Failure, now: float) -> Attempt | None:
         """Fail an attempt whose lease has passed; one that came back to life in the meantime stays. Return what stands."""
@@ -307,7 +308,10 @@ class Ledger:
         if not held.by(owner):
             return None
         legs = tuple(LEG.decode(key, found.value) for key, found in rows.items() if kind_of(key) == "leg")
-        return Claimed(held, legs)
+        after = legs[-1].id.number if legs else 0
+        others = [ATTEMPT.decode(key, found.value) for key, found in rows.items() if kind_of(key) == "attempt" and key < row.key]
+        before = sum(not other.speculative for other in others if other.id.number > after)
+        return Claimed(held, legs, max(before - held.attempt.speculative, 0))
 
     def heartbeat(self, held: Held, report: Report, *, now: float, lease: float) -> Held:
         """Prolong the lease and report the counts; return the row that stands, and ask it `by(owner)`."""

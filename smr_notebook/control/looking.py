@@ -43,7 +43,7 @@ class Looks:
         self._settled: dict[Phase, Settled] = {}
         self._commits: dict[TaskId, Commit] = {}
 
-    def look(self, now: float) -> Snapshot:
+    def look(self) -> Snapshot:
         """Return what stands.
 
         Raises:
@@ -57,7 +57,7 @@ class Looks:
         if self._begun is None:
             self._begun = {(task.phase, page_of(task)) for task in (*found.attempts, *found.commits)}
         for page in sorted(self._begun):
-            if is_settled(self._plan, found, *page, now=now):
+            if is_settled(self._plan, found, *page):
                 self._settle(page, found)
         return Snapshot(found.attempts, found.commits, found.manifests, found.cancel, found.outcome, found.lease, dict(self._settled))
 

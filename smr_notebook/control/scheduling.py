@@ -11,6 +11,7 @@ Rules of this module:
 * A phase begins when the manifest of the one before stands, and is gathered when each of its tasks has a commit.
 * A job that fails or is cancelled launches nothing, stops what lives, and then ends.
 * What fails again and again is tried later and later (`retrying`).
+* What is at work for a task that has a commit is stopped, and nobody waits for it.
 * In-flight work is capped, because a call beyond what the service runs and queues would count as lost; it grows as the service does.
 * Nothing is launched that, with all that is in flight, would take the job above its `max_cost`.
 * A job that will leave out more than it may ends as soon as that is clear.
@@ -31,6 +32,8 @@ from smr_notebook.control.costs import price_of_attempt, spent
 from smr_notebook.control.retrying import not_yet
 from smr_notebook.control.row_keys import pages_of, tasks_on
 from smr_notebook.control.tolerances import too_many_bad
+from smr_notebook.control.snapshots import losers
+from smr_notebook.control.speculation import at_rest, slow_tasks
 from smr_notebook.control.verdicts import cancelled_outcome, failed_outcome, out_of_tries
 from smr_notebook.errors import BudgetExceededError, JobTimeoutError
 from smr_notebook.model import Attempt, AttemptId, AttemptState, Capacity, Failure, FailureKind, JobState, Phase, Plan, TaskId
@@ -63,6 +66,7 @@ class Launch:
 
     attempt: AttemptId
     expires: float
+    speculative: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Expire:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Stop a live attempt of a job that ends."""
+    """Stop a live attempt of a job that ends, or of a task that has a commit."""
 
     attempt: AttemptId
 
@@ -119,9 +123,10 @@ def decide(
     """
     if snapshot.outcome is not None:
         return Decision((), math.inf)
+    stops = tuple(Stop(attempt.id) for attempt in losers(snapshot))
     phase = next((phase for phase in plan.phases if phase not in snapshot.manifests), None)
     if phase is None:
-        return Decision((End(Outcome(JobState.DONE, now, manifest=snapshot.manifests[plan.phases[-1]])),), now)
+        return Decision((*stops, End(Outcome(JobState.DONE, now, manifest=snapshot.manifests[plan.phases[-1]]))), now)
     begun = {task: of_task for task, of_task in snapshot.attempts.items() if task.phase is phase and task not in snapshot.commits}
     live = [attempt for of_task in begun.values() for attempt in of_task if attempt.live]
     expired = [attempt for attempt in live if attempt.expired(now)]
@@ -132,22 +137,26 @@ def decide(
     if ending is None and not in_flight and affordable < 1:
         ending = _too_dear(plan, snapshot, phase, now)
     if ending is not None:
-        return _wind_down(live, ending, now)
+        return _wind_down(stops, live, ending, now)
     if complete:
-        return Decision((Gather(phase),), now)
+        return Decision((*stops, Gather(phase)), now)
     if expired:
-        return Decision(tuple(Expire(attempt.id, _lost(attempt, now)) for attempt in expired), now)
+        return Decision((*stops, *(Expire(attempt.id, _lost(attempt, now)) for attempt in expired)), now)
     free = room(snapshot, phase, live, now=now, capacity=capacity) - len(entrusted)
     later = not_yet(begun, plan.policy, now)
-    waiting = (task for task in _waiting(plan, snapshot, begun, phase) if task not in entrusted and task not in later)
-    launches = tuple(
-        Launch(AttemptId(task, len(begun.get(task, ())) + 1), now + plan.policy.launch + capacity.queue_seconds)
-        for task in islice(waiting, max(int(min(free, affordable, plan.tasks(phase))), 0))
-    )
+    most = int(min(max(free, 0), max(affordable, 0), plan.tasks(phase)))
+    chosen = list(islice((task for task in _waiting(plan, snapshot, begun, phase) if task not in entrusted and task not in later), most))
+    slow: Sequence[TaskId] = ()
+    slow_at = math.inf
+    if most and not chosen and not entrusted and not later:
+        slow, slow_at = slow_tasks(plan, snapshot, begun, now=now, most=min(most, capacity.concurrency - in_flight))
+    until = now + plan.policy.launch + capacity.queue_seconds
+    launches = [Launch(_next(task, begun), until) for task in chosen] + [
+        Launch(_next(task, begun), until, speculative=True) for task in slow
+    ]
     soon = now + _RAMP_SECONDS if free < 1 and in_flight < capacity.concurrency else math.inf
-    return Decision(
-        launches, min([soon, *entrusted.values(), *later.values(), *(one.expires for one in live), *(one.expires for one in launches)])
-    )
+    wake_at = min([soon, slow_at, *later.values(), *entrusted.values(), *(one.expires for one in live), *(one.expires for one in launches)])
+    return Decision((*stops, *launches), wake_at)
 
 
 def room(snapshot: Snapshot, phase: Phase, live: Sequence[Attempt], *, now: float, capacity: Capacity) -> float:
@@ -182,6 +191,10 @@ def cap(snapshot: Snapshot, phase: Phase, *, concurrency: int, queue_seconds: fl
     return int(concurrency * min(max(waves, 1.0), 64.0))
 
 
+def _next(task: TaskId, begun: _Tasks) -> AttemptId:
+    return AttemptId(task, len(begun.get(task, ())) + 1)
+
+
 def _done(snapshot: Snapshot, phase: Phase) -> int:
     return snapshot.settled_in(phase).tasks + sum(task.phase is phase for task in snapshot.commits)
 
@@ -191,8 +204,8 @@ def _of_phase(snapshot: Snapshot, phase: Phase) -> Iterator[Attempt]:
 
 
 def _waiting(plan: Plan, snapshot: Snapshot, begun: _Tasks, phase: Phase) -> Iterator[TaskId]:
-    """Yield the tasks that want an attempt, in order: those whose attempts ended without a commit, and those that have none."""
-    again = sorted(task for task, of_task in begun.items() if not any(attempt.live for attempt in of_task))
+    """Yield the tasks that want an attempt, in order: those that no attempt brings on, and those that have none."""
+    again = sorted(task for task, of_task in begun.items() if at_rest(of_task))
     return merge(again, _untouched(plan, snapshot, phase))
 
 
@@ -242,9 +255,9 @@ def _too_dear(plan: Plan, snapshot: Snapshot, phase: Phase, now: float) -> Outco
     return Outcome(JobState.FAILED, now, error=BudgetExceededError.__name__, message=text)
 
 
-def _wind_down(live: Sequence[Attempt], outcome: Outcome, now: float) -> Decision:
-    if live:
-        return Decision(tuple(Stop(attempt.id) for attempt in live), now)
+def _wind_down(stops: Sequence[Stop], live: Sequence[Attempt], outcome: Outcome, now: float) -> Decision:
+    if stops or live:
+        return Decision((*stops, *(Stop(attempt.id) for attempt in live)), now)
     return Decision((End(outcome),), now)
 
 

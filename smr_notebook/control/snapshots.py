@@ -3,7 +3,7 @@
 Rules of this module:
 
 * A snapshot says nothing that the rows do not: it is made anew from them at each look.
-* A page of tasks is *settled* when each of its tasks has a commit and none of its other attempts may still be at work. Nothing of it
+* A page of tasks is *settled* when each of its tasks has a commit and none of its other attempts lives. Nothing of it
   can change any more, so it is added up, and neither read nor listed again.
 """
 
@@ -62,15 +62,24 @@ def with_done(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, attempts=attempts)
 
 
-def is_settled(plan: Plan, snapshot: Snapshot, phase: Phase, page: int, *, now: float) -> bool:
+def losers(snapshot: Snapshot) -> list[Attempt]:
+    """Return the attempts that live although another one of their task was committed: nobody waits for them."""
+    return [
+        attempt
+        for task, commit in snapshot.commits.items()
+        for attempt in snapshot.attempts.get(task, ())
+        if attempt.live and attempt.id != commit.id
+    ]
+
+
+def is_settled(plan: Plan, snapshot: Snapshot, phase: Phase, page: int) -> bool:
     """Whether nothing of a page can change any more."""
     for number in tasks_on(plan, phase, page):
         task = TaskId(phase, number)
         commit = snapshot.commits.get(task)
         if commit is None:
             return False
-        others = [attempt for attempt in snapshot.attempts.get(task, ()) if attempt.id != commit.id]
-        if any(attempt.live and not attempt.expired(now) for attempt in others):
+        if any(attempt.live and attempt.id != commit.id for attempt in snapshot.attempts.get(task, ())):
             return False
     return True
 
@@ -111,7 +120,8 @@ def phase_progress(attempts: Iterable[Sequence[Attempt]], commits: Mapping[TaskI
         launched=sum(attempt.state is AttemptState.LAUNCHED for attempt in live),
         retried=sum(_retries(of_task) for of_task in found),
         failed=sum(attempt.state is AttemptState.FAILED for of_task in found for attempt in of_task),
-        numbers=_total([commit.numbers for commit in commits.values()], [attempt.numbers for attempt in (*paused, *live)]),
+        numbers=_total([commit.numbers for commit in commits.values()], [attempt.numbers for attempt in (*paused, *_foremost(open_tasks))]),
+        speculative=sum(attempt.speculative for of_task in found for attempt in of_task),
         slowest=max((commit.seconds for commit in commits.values()), default=0.0),
     )
 
@@ -127,6 +137,7 @@ def add(first: PhaseProgress, second: PhaseProgress) -> PhaseProgress:
         failed=first.failed + second.failed,
         numbers=first.numbers + second.numbers,
         slowest=max(first.slowest, second.slowest),
+        speculative=first.speculative + second.speculative,
     )
 
 
@@ -137,7 +148,7 @@ def used(attempts: Iterable[Sequence[Attempt]], commits: Mapping[TaskId, Commit]
         for attempt in of_task:
             commit = commits.get(attempt.id.task)
             usage = commit.usage if commit is not None and commit.id == attempt.id else attempt.usage
-            silent = attempt.claimed and (attempt.live or attempt.state is AttemptState.FAILED)
+            silent = attempt.claimed and (attempt.live or attempt.state in {AttemptState.FAILED, AttemptState.STOPPED})
             seconds += max(usage.seconds, attempt.changed - attempt.claimed) if silent else usage.seconds
             invocations += 1
             told.append(usage)
@@ -152,7 +163,14 @@ def used(attempts: Iterable[Sequence[Attempt]], commits: Mapping[TaskId, Commit]
 
 
 def _retries(of_task: Sequence[Attempt]) -> int:
-    return len(of_task) - 1 - sum(attempt.state is AttemptState.PAUSED for attempt in of_task)
+    others = sum(attempt.state is AttemptState.PAUSED or attempt.speculative for attempt in of_task)
+    return max(len(of_task) - 1 - others, 0)
+
+
+def _foremost(open_tasks: Iterable[Sequence[Attempt]]) -> list[Attempt]:
+    """Return the attempt of each task that lives and is the furthest: what two of them read is read once."""
+    alive = ([attempt for attempt in of_task if attempt.live] for of_task in open_tasks)
+    return [max(of_task, key=lambda attempt: attempt.numbers.records_read) for of_task in alive if of_task]
 
 
 def _total(committed: Sequence[Numbers], others: Sequence[Numbers]) -> Numbers:

@@ -6,6 +6,7 @@ Rules of this module:
   ends the task.
 * A *lost launch* is a call that the service swallowed: nobody claimed it. It says nothing of the task, so it is counted
   on its own, up to `lost_launches`.
+* A task is judged when none of its attempts lives. A *backup* that failed is no failure of the task: the attempt beside it may be well.
 * A stopped attempt, and one that was paused with its leg published, count as neither. Behind a leg, counting begins anew: the task has
   come on, and one of many hours may lose an attempt now and then.
 * What trying again cannot heal is not tried again: input that changed or is not what its format says, workers of another
@@ -49,7 +50,7 @@ def lost_launch(attempt: Attempt) -> bool:
 def out_of_tries(attempts: Sequence[Attempt], policy: Policy) -> bool:
     """Whether a task without a commit must not be tried again, given all its attempts."""
     failed = [attempt for attempt in attempts if attempt.state is AttemptState.FAILED]
-    if not failed:
+    if not failed or any(attempt.live for attempt in attempts):
         return False
     failures = [attempt.failure for attempt in failed if attempt.failure is not None]
     if any(failure.type in HOPELESS for failure in failures) or _same_error_twice(failures):
@@ -65,7 +66,8 @@ def failed_since_leg(attempts: Sequence[Attempt]) -> list[Attempt]:
 
 def _since_leg(attempts: Sequence[Attempt]) -> list[Attempt]:
     leg = max((attempt.id.number for attempt in attempts if attempt.state is AttemptState.PAUSED), default=0)
-    return [attempt for attempt in attempts if attempt.state is AttemptState.FAILED and attempt.id.number > leg]
+    failed = (attempt for attempt in attempts if attempt.state is AttemptState.FAILED and not attempt.speculative)
+    return [attempt for attempt in failed if attempt.id.number > leg]
 
 
 def _same_error_twice(failures: Iterable[Failure]) -> bool:

@@ -44,7 +44,7 @@ from smr_notebook.dataflow.memory import room_of
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.environment import environment
 from smr_notebook.errors import EnvironmentMismatchError, PlatformError, StoreError, TaskTimeoutError, WorkerLostError
-from smr_notebook.model import AttemptState, Environment, Failure, FailureKind, JobState, Numbers, Plan, Policy
+from smr_notebook.model import AttemptId, AttemptState, Environment, Failure, FailureKind, JobState, Numbers, Plan, Policy
 from smr_notebook.ports import Backend, Clock, Context
 from smr_notebook.standing import Outcome
 
@@ -96,6 +96,7 @@ def run_attempt(backend: Backend, message: Message, context: Context, *, abandon
         _work(backend, message.job, mine, meter=meter, sources=sources, ends=ends)
     except AttemptStopped:
         mine.end(AttemptState.STOPPED, meter.numbers(resident_bytes()))
+        drop(backend, message.job, mine.id)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the row must tell it
         mine.end(AttemptState.FAILED, meter.numbers(resident_bytes()), describe(error, sources))
     with suppress(PlatformError):
@@ -121,6 +122,8 @@ def handle_death(backend: Backend, notice: DeathNotice) -> None:
         began = notice.invocation  # else the service dropped the call, which says nothing of the task
         kind, type = (FailureKind.CRASH, "WorkerDied") if began else (FailureKind.LOST, "LaunchDropped")
         ledger.bury(notice.message.attempt_id, owner=notice.invocation, failure=Failure(kind, type, notice.reason), now=now)
+        if committed is not None:
+            drop(backend, notice.message.job, notice.message.attempt_id)
         return
     lease = ledger.expire_lease(notice.invocation, now)
     entry = ledger.job()
@@ -305,11 +308,16 @@ def deliver(backend: Backend, job: str, mine: Claim, output: Output, *, numbers:
     else:
         state = AttemptState.PAUSED if mine.publish(output, output.position, numbers) else AttemptState.STOPPED
     mine.end(state, numbers)
-    if state is AttemptState.STOPPED and not backend.expires:
+    if state is AttemptState.STOPPED:
+        drop(backend, job, mine.id)
+
+
+def drop(backend: Backend, job: str, attempt: AttemptId) -> None:
+    """Delete what an attempt wrote that was stopped and has ended: nobody will read it. Where objects expire, they do so by themselves."""
+    if not backend.expires:
         with suppress(PlatformError):
-            backend.objects.delete_prefix(Layout(job).attempt(mine.id) + "/")
-            if output.bad is not None:
-                backend.objects.delete_prefix(output.bad.key)
+            backend.objects.delete_prefix(Layout(job).attempt(attempt) + "/")
+            backend.objects.delete_prefix(Layout(job).bad(attempt))
 
 
 def _check_environment(plan: Plan, here: Environment) -> None:

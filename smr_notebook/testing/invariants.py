@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.speculation import MOST_ALIVE
 from smr_notebook.model import Attempt, AttemptState, Phase, Plan, TaskId
 from smr_notebook.ports import Table
 from smr_notebook.standing import Lease, Snapshot
@@ -56,7 +57,10 @@ class Laws:
         for old, new in zip(before, attempts, strict=False):
             assert old.live or old == new, f"attempt {old.id} left a final state"
             assert not old.owner or old.owner == new.owner, f"attempt {old.id} changed hands"
-        assert sum(attempt.live for attempt in attempts) <= 1, f"{task} has several live attempts"
+        backups = sum(attempt.speculative for attempt in attempts)
+        most = MOST_ALIVE if backups else 1
+        assert sum(attempt.live for attempt in attempts) <= most, f"{task} has more than {most} live attempts"
+        assert 2 * backups <= len(attempts), f"an attempt of {task} had several backups"
 
     def _check_lease(self) -> None:
         lease, before = self._ledger.lease(), self._lease

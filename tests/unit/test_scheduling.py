@@ -399,8 +399,20 @@ services = {"concurrency": st.integers(1, 4), "queue_seconds": st.sampled_from([
 def test_a_committed_task_is_never_touched(situation: tuple[Plan, Snapshot], concurrency: int, queue_seconds: float) -> None:
     of, snapshot = situation
     decision = decided(snapshot, of, concurrency=concurrency, queue_seconds=queue_seconds)
-    touched = [action.attempt.task for action in decision.actions if isinstance(action, Launch | Expire | Stop)]
+    touched = [action.attempt.task for action in decision.actions if isinstance(action, Launch | Expire)]
     assert not set(touched) & snapshot.commits.keys()
+
+
+@given(situation=situations(), **services)
+def test_whoever_works_for_a_task_that_is_committed_is_stopped_and_the_committed_one_never(
+    situation: tuple[Plan, Snapshot], concurrency: int, queue_seconds: float
+) -> None:
+    of, snapshot = situation
+    decision = decided(snapshot, of, concurrency=concurrency, queue_seconds=queue_seconds)
+    stopped = {action.attempt for action in decision.actions if isinstance(action, Stop)}
+    live = {one.id for of_task in snapshot.attempts.values() for one in of_task if one.live}
+    chosen = {commit.id for commit in snapshot.commits.values()}
+    assert {one for one in live - chosen if one.task in snapshot.commits} <= stopped <= live - chosen
 
 
 @given(situation=situations(), **services)
@@ -422,6 +434,8 @@ def test_there_is_always_something_to_do_or_to_wait_for(situation: tuple[Plan, S
     of, snapshot = situation
     decision = decided(snapshot, of, concurrency=concurrency, queue_seconds=queue_seconds)
     assert decision.actions or NOW < decision.wake_at < math.inf
+    ended = any(isinstance(action, Gather | End) for action in decision.actions)
+    assert not ended or not any(isinstance(action, Launch) for action in decision.actions)
 
 
 @given(situation=situations(), **services)
