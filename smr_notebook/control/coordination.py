@@ -10,6 +10,8 @@ Rules of this module:
 * A call that the service refuses is made again, later and later, under the same attempt with a new launch lease; nothing
   else is launched until it is taken. A coordinator that follows another makes all calls again that nobody answered, for it
   cannot know whether they were made, or are still queued somewhere: a doubled call is claimed once.
+* A look is acted on, and told of, under the lease that it was made under. Who lost the lease since, and gets it back, looks again: another
+  one coordinated meanwhile, and may have ended the job.
 * A job that is to end makes no more calls, whoever refused them before.
 * Of a job that failed or was cancelled nothing goes on: attempts notice at their next heartbeat, and what does not end then is ended by the
   platform, where that can be done.
@@ -80,6 +82,7 @@ class Coordinator:
         self._watchdog = Watchdog(backend, plan.job, seconds=plan.policy.watchdog)
         self._spending = Spending(backend.tally, backend.clock.now())
         self._lease: Lease | None = None
+        self._looked_in = 0
         self._published: Progress | None = None
         self._unanswered: set[AttemptId] | None = None
         self._entrusted: dict[AttemptId, float] = {}
@@ -100,12 +103,13 @@ class Coordinator:
         self._watchdog.arm()
         if not self._holds_lease():
             return None
+        self._looked_in = self._epoch
         snapshot = self._looks.look()
         decision = self._decide(snapshot)
         if snapshot.outcome is not None:
             return None if self._conclude(snapshot, snapshot.outcome) else self._now()
         if not self._act([*self._calls_again(snapshot, decision), *decision.actions], snapshot):
-            return None
+            return self._now() if self._holds_lease() else None
         changed = self._publish(snapshot)
         return self._next_look(decision, changed=changed)
 
@@ -132,6 +136,13 @@ class Coordinator:
         if self._lease is None or self._lease.expires - now < seconds * 2 / 3:
             self._lease = self._ledger.take_lease(self._owner, now=now, seconds=seconds, usage=self._usage())
         return self._lease.owner == self._owner and not self._lease.expired(now)
+
+    @property
+    def _epoch(self) -> int:
+        return self._lease.epoch if self._lease else 0
+
+    def _may_act(self) -> bool:
+        return self._holds_lease() and self._epoch == self._looked_in
 
     def _keeper(self) -> Keeper:
         seconds = self._plan.policy.coordinator_lease
@@ -170,14 +181,14 @@ class Coordinator:
     # ------------------------------------------------------------ act
 
     def _act(self, actions: list[Action], snapshot: Snapshot) -> bool:
-        """Carry out what was decided, as far as there is time, and return whether the lease is still held."""
+        """Carry out what was decided, as far as there is time, and return whether nobody else coordinated since the look."""
         launches = [action for action in actions if isinstance(action, Launch)]
-        if not self._holds_lease():
+        if not self._may_act():
             return False
         if launches and self._may_launch():
             self._launch(launches)
         for action in actions:
-            if not self._holds_lease():
+            if not self._may_act():
                 return False
             if self._now() >= self._until:
                 break
@@ -202,7 +213,7 @@ class Coordinator:
                 self._ledger.put_outcome(replace(outcome, proof=proof))
 
     def _may_launch(self) -> bool:
-        return self._quiet_until <= self._now() < self._until and self._holds_lease()
+        return self._quiet_until <= self._now() < self._until and self._may_act()
 
     def _launch(self, launches: list[Launch]) -> None:
         attempts = {launched.attempt for launched in launches}

@@ -53,8 +53,7 @@ def with_done(snapshot: Snapshot) -> Snapshot:
     """Return a snapshot whose attempts say that they are done where their commit stands. Decisions need not know."""
     attempts = {
         task: tuple(
-            replace(attempt, state=AttemptState.DONE) if commit is not None and commit.id == attempt.id and attempt.live else attempt
-            for attempt in of_task
+            replace(attempt, state=AttemptState.DONE) if commit is not None and commit.id == attempt.id else attempt for attempt in of_task
         )
         for task, of_task in snapshot.attempts.items()
         for commit in (snapshot.commits.get(task),)
@@ -110,6 +109,7 @@ def phase_progress(attempts: Iterable[Sequence[Attempt]], commits: Mapping[TaskI
         attempts: The attempts of each task that has any.
         commits: The commits of those that have one.
     """
+    chosen = {commit.id for commit in commits.values()}
     found = [of_task for of_task in attempts if of_task]
     open_tasks = [of_task for of_task in found if of_task[0].id.task not in commits]
     live = [attempt for of_task in open_tasks for attempt in of_task if attempt.live]
@@ -119,7 +119,7 @@ def phase_progress(attempts: Iterable[Sequence[Attempt]], commits: Mapping[TaskI
         running=sum(attempt.state is AttemptState.RUNNING for attempt in live),
         launched=sum(attempt.state is AttemptState.LAUNCHED for attempt in live),
         retried=sum(_retries(of_task) for of_task in found),
-        failed=sum(attempt.state is AttemptState.FAILED for of_task in found for attempt in of_task),
+        failed=sum(attempt.state is AttemptState.FAILED and attempt.id not in chosen for of_task in found for attempt in of_task),
         numbers=_total([commit.numbers for commit in commits.values()], [attempt.numbers for attempt in (*paused, *_foremost(open_tasks))]),
         speculative=sum(attempt.speculative for of_task in found for attempt in of_task),
         slowest=max((commit.seconds for commit in commits.values()), default=0.0),
