@@ -46,6 +46,7 @@ class LocalOptions:
         idle_seconds: The service ends after so long without work.
         lease_seconds: Silence after which an attempt or a coordinator counts as lost.
         retries: Further attempts of a task after its first one failed.
+        call_seconds: Longest time that one invocation may run: a task that takes longer goes on in the next one.
     """
 
     workspace: str
@@ -53,6 +54,7 @@ class LocalOptions:
     idle_seconds: float = 300.0
     lease_seconds: float = 15.0
     retries: int = 2
+    call_seconds: float = 86_400.0
 
 
 def open_local(options: LocalOptions) -> Backend:
@@ -74,6 +76,7 @@ def _open(options: LocalOptions, *, inside: bool) -> Backend:
         location=location,
         workers=options.workers or None,
         idle_seconds=options.idle_seconds,
+        seconds=options.call_seconds,
         preload=(*PRELOAD, *_DATAFLOW),
         tenant=TENANT,
         warm=WARM,
