@@ -70,16 +70,17 @@ class Coordinator:
         plan: The plan of the job.
         owner: Unique name of the invocation: the lease is held under it.
         until: Time at which it must have handed over.
+        watchdog: The alarm of the job.
     """
 
-    def __init__(self, backend: Backend, plan: Plan, owner: str, *, until: float = math.inf) -> None:
+    def __init__(self, backend: Backend, plan: Plan, owner: str, *, until: float, watchdog: Watchdog) -> None:
         self._backend = backend
         self._plan = plan
         self._owner = owner
         self._until = until
         self._ledger = Ledger(backend.table, plan.job)
         self._looks = Looks(backend.table, plan, parallel=backend.parallel)
-        self._watchdog = Watchdog(backend, plan.job, seconds=plan.policy.watchdog)
+        self._watchdog = watchdog
         self._spending = Spending(backend.tally, backend.clock.now())
         self._lease: Lease | None = None
         self._looked_in = 0

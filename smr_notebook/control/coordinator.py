@@ -9,6 +9,8 @@ Rules of this module:
   that a hop is nothing but a new lease.
 * A sleep may be cut short by whoever has news, but looks take at most a quarter of the time: many tasks that end at once
   are one look, not many.
+* Its alarm is set before it opens the job: it may be the last one that looks after it, and a table that answers nobody until its time is
+  up must not be the end of the job.
 * Whoever notices an expired lease may call `revive`: a coordinator too many finds the lease taken and ends.
 """
 
@@ -62,9 +64,11 @@ def looks(backend: Backend, message: Message, context: Context) -> Iterator[floa
     clock, trouble, well = context.clock, Backoff(*_BACKOFF), context.clock.now()
     until = context.deadline - min(HOP_MARGIN, (context.deadline - clock.now()) / 4)
     coordinator: Coordinator | None = None
+    watchdog = Watchdog(backend, message.job, seconds=backend.policy.watchdog)
+    watchdog.arm()
     while clock.now() < until:
         try:
-            coordinator = coordinator or _open(backend, message.job, context.invocation, until=until)
+            coordinator = coordinator or _open(backend, message.job, context.invocation, until=until, watchdog=watchdog)
             wake_at = _turn(coordinator, clock) if coordinator else None
             trouble.reset()
             well = clock.now()
@@ -123,11 +127,12 @@ def _rest(clock: Clock, shortest: float, *, began: float, wake_at: float) -> Non
         clock.sleep(rested - clock.now())
 
 
-def _open(backend: Backend, job: str, owner: str, *, until: float) -> Coordinator | None:
+def _open(backend: Backend, job: str, owner: str, *, until: float, watchdog: Watchdog) -> Coordinator | None:
     """Return the coordinator of a job; `None` where nobody can coordinate: there is no such job, no plan yet, or none that can be read."""
     ledger = Ledger(backend.table, job)
     entry = ledger.job()
     if entry is None:
+        watchdog.call_off()
         return None
     try:
         plan = read_plan(backend.objects, job)
@@ -142,9 +147,9 @@ def _open(backend: Backend, job: str, owner: str, *, until: float) -> Coordinato
             backend.functions.invoke(encode(drive(job)))
         else:
             tell_end(ledger, entry, outcome, now=now)
-            Watchdog(backend, job, seconds=backend.policy.watchdog).call_off()
+            watchdog.call_off()
         return None
-    return Coordinator(backend, plan, owner, until=until)
+    return Coordinator(backend, plan, owner, until=until, watchdog=watchdog)
 
 
 def _failed(coordinator: Coordinator, error: PlatformError) -> bool:

@@ -49,6 +49,9 @@ _CALM = {"driver", _ALARM}
 _TICK = 1e-6
 """Seconds that any sleep takes at least, so that nobody waits for ever for what rounding ate."""
 
+_MEDDLES = 3600.0
+"""Seconds for which somebody calls coordinators that nobody needs."""
+
 _LONGEST = 24 * 3600.0
 
 
@@ -202,7 +205,7 @@ class Simulation:
 
     def _meddle(self) -> None:
         """Call a coordinator that nobody needs, or say of the one that works that it died."""
-        if self._laws.told:
+        if self._laws.told or self.clock.now() > self.plan.created + _MEDDLES:
             return
         now, lease = self.clock.now(), Ledger(self.table, self.plan.job).lease()
         if self._fates.happens(f"a rival comes at {now}", self._fates.odds.rivals):

@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -55,6 +55,8 @@ from smr_notebook.model import (
 )
 from smr_notebook.ports import Backend, Buffer, Context, Row, ServiceLimits, Table
 from smr_notebook.standing import Outcome, PhaseProgress, Progress
+from smr_notebook.testing.fates import Fates, Odds
+from smr_notebook.testing.faults import FaultyTable, Mischief
 from smr_notebook.testing.pair_tasks import run_map_to_part
 from smr_notebook.testing.waiting import wait_until
 
@@ -466,6 +468,59 @@ class MeddledTable(MemoryTable):
             assert standing is not None
             super().put(group, key, standing.value, expect=standing.version)
         return super().put(group, key, value, expect=expect)
+
+
+class InterruptedTable(MemoryTable):
+    """Once, something happens between a look at the tasks of a job and what follows from it."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def query(self, group: str, prefix: str = "") -> list[Row]:
+        found = super().query(group, prefix)
+        meanwhile = self.meanwhile
+        if meanwhile is not None and prefix.startswith("task/"):
+            self.meanwhile = None
+            meanwhile()
+        return found
+
+
+def test_who_stood_still_with_an_old_look_takes_no_end_back(job: Job) -> None:
+    """Another one coordinated to the end meanwhile, and nobody holds the lease: it is taken, and then everything is looked at anew."""
+    table = InterruptedTable()
+    for group in ("3f9a", "jobs"):
+        for row in job.backend.table.query(group):
+            table.put(group, row.key, row.value, expect=0)
+    job.backend, job.ledger = replace(job.backend, table=table), Ledger(table, "3f9a")
+    first = job.looking("first")
+    next(first)
+
+    def meanwhile() -> None:
+        job.clock.sleep(60)
+        assert job.run() is JobState.DONE
+
+    table.meanwhile = meanwhile
+    next(first, None)
+    told = job.ledger.progress()
+    assert told is not None
+    assert (told.state, next(first, None)) == (JobState.DONE, None)
+
+
+def test_a_coordinator_that_cannot_open_its_job_before_its_time_is_up_leaves_an_alarm(job: Job) -> None:
+    """It may have been called by the last one."""
+    alarms = MemoryAlarms(job.clock, lambda _: None)
+    silent = FaultyTable(job.backend.table, Mischief(Fates(0, Odds(flaky=1.0)), "coordinator"))
+    job.backend = replace(job.backend, alarms=alarms, table=silent)
+    for wake_at in looks(job.backend, coordinate("3f9a"), job.context(seconds=60.0)):
+        job.clock.sleep(wake_at - job.clock.now())
+    assert alarms.next_at is not None
+    assert alarms.next_at > job.clock.now()
+
+
+def test_a_coordinator_of_a_job_that_is_gone_leaves_no_alarm(job: Job) -> None:
+    alarms = MemoryAlarms(job.clock, lambda _: None)
+    job.backend = replace(job.backend, alarms=alarms, table=MemoryTable())
+    assert list(job.looking()) == []
+    assert alarms.next_at is None
 
 
 def test_a_following_coordinator_makes_the_calls_again_that_nobody_answered(job: Job) -> None:
