@@ -6,6 +6,8 @@
 #   make test-aws       the AWS platform against emulators; part of `make test`
 #   make test-browser   what a person sees in JupyterLab; needs a chromium
 #   make chaos      200 jobs while processes are killed, disks fill up and stored bytes rot; a quarter of an hour
+#   make stories        thousands of simulated jobs under any troubles: SEEDS=5000
+#   make mutants        plant some dozen bugs, one at a time: the tests must catch each
 #   make bench-quick    this package beside code written by hand, in two minutes
 #   make bench          beside its peers too, in more than an hour
 #   make bench-profile  where the time of a workload goes: W=W1
@@ -39,7 +41,7 @@ IN_WORKSPACE = export SMR_WORKSPACE=$$(mktemp -d); \
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test test-fast chaos test-aws test-browser test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench bench-quick bench-peers bench-profile pytest lint format wheel install constraints clean
+.PHONY: demo test test-fast stories mutants chaos test-aws test-browser test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench bench-quick bench-peers bench-profile pytest lint format wheel install constraints clean
 
 demo: install
 	@$(IN_WORKSPACE); $(BIN)/python notebooks/show.py notebooks/quickstart.ipynb
@@ -60,6 +62,14 @@ test-fast: install
 # OPTIONS="--seed 7 --trials 20 --verbose" and more: python -m smr_notebook.testing.chaos --help
 chaos: install $(MINISTACK)
 	@$(AWS) $(BIN)/python -m smr_notebook.testing.chaos $(OPTIONS)
+
+# Whole jobs in simulated time; a tenth of a second each.
+stories: install
+	@SMR_TEST_INSTALLED=1 SMR_TEST_STORIES=$(or $(SEEDS),5000) $(BIN)/pytest -q tests/simulation/test_many_stories.py
+
+# The tests of each mutant run against a copy of the package: MUTANT="words of its name" for one.
+mutants: install
+	@$(BIN)/python tests/mutants/run.py $(MUTANT)
 
 # JupyterLab in a real browser: not part of `make test`, because not every machine has one.
 test-browser: install

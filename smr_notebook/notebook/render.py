@@ -174,7 +174,7 @@ def _live_bar(name: str, phase: PhaseProgress, seconds: float) -> str:
     total = max(1, phase.tasks)
     done, running = 100 * phase.done / total, 100 * min(phase.running, phase.tasks - phase.done) / total
     count = f"{phase.done:,}/{phase.tasks:,}"
-    counts = ((phase.running, "running"), (phase.retried, "retried"), (phase.bad, "left out"))
+    counts = ((phase.running, "running"), (phase.retried, "retried"), (phase.speculative, "speculative"), (phase.bad, "left out"))
     facts = [f"{number:,} {what}" for number, what in counts if number]
     if phase.numbers.records_mapped and phase.done < phase.tasks:
         facts.append(f"{quantity(phase.numbers.records_mapped / max(seconds, 0.1))} {'rec' if name == 'map' else 'groups'}/s")

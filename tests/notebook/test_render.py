@@ -73,6 +73,11 @@ def test_running_html_says_how_far_each_phase_is() -> None:
     ]  # fmt: skip
 
 
+def test_running_html_tells_of_backups() -> None:
+    told = " ".join(Words(html(view(replace(RUNNING, map=replace(MAP, speculative=4))))).words)
+    assert "96 running · 2 retried · 4 speculative" in told
+
+
 def test_final_html_is_a_table_of_numbers() -> None:
     words = Words(html(view(DONE, note="df: 61 rows", hint="■ interrupt to cancel"))).words
     assert [word for word in words if word not in {"", "·"}] == [
