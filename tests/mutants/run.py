@@ -2,7 +2,8 @@
 
     python tests/mutants/run.py [words of a name ...]
 
-Prints a line for each mutant, and a sum. Ends with an error when one survives, or cannot be planted, or when the tests fail without it.
+Prints a line for each mutant, and a sum. Ends with an error when one survives, or cannot be planted.
+That the tests pass without mutants, `make test` says.
 """
 
 from __future__ import annotations
@@ -93,9 +94,6 @@ def main(words: list[str]) -> int:
     began, survivors = time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="smr-mutants-") as folder:
         laboratory = Laboratory(Path(folder))
-        sound = [tests for tests in sorted({tests for mutant in mutants for tests in mutant.tests}) if laboratory.status(tests)]
-        for tests in sound:
-            print(f"FAILS    {tests}: without any mutant", flush=True)
         for mutant in mutants:
             try:
                 told = laboratory.kills(mutant)
@@ -106,7 +104,7 @@ def main(words: list[str]) -> int:
             survivors += not told
             print(f"caught   {mutant.name}: {told}" if told else f"SURVIVES {mutant.name}", flush=True)
     print(f"{len(mutants)} mutants, {len(mutants) - survivors} caught, {survivors} not, in {time.monotonic() - began:.0f} seconds")
-    return bool(survivors or sound or not mutants)
+    return int(survivors > 0 or not mutants)
 
 
 if __name__ == "__main__":

@@ -173,6 +173,8 @@ def test_lost_launches_are_counted_apart_from_failures() -> None:
     assert launched(decided(look({task(): failed(task(), swallowed, swallowed, owner="")}), plan(maps=1))) == [AttemptId(task(), 3)]
     end = outcome(decided(look({task(): failed(task(), *[swallowed] * 3, owner="")}), plan(maps=1)))
     assert end.error == "WorkerLostError"
+    patient = plan(maps=1, policy=replace(POLICY, lost_launches=8))
+    assert launched(decided(look({task(): failed(task(), *[swallowed] * 7, owner="")}), patient)) == [AttemptId(task(), 8)]
 
 
 def test_the_same_error_at_the_same_record_ends_the_task_the_second_time() -> None:

@@ -166,13 +166,19 @@ def test_a_part_of_the_tasks_has_backups_at_once_the_slowest_first() -> None:
 
 
 def test_a_task_never_has_two_backups() -> None:
-    assert backups(decided(look(attempt(9), attempt(9, 2, backup=True)))) == []
-    assert backups(decided(look(attempt(9), attempt(9, 2, backup=True, state=LAUNCHED)))) == []
-    assert backups(decided(look(attempt(9), attempt(9, 2, backup=True, state=FAILED)))) == [], "nor after the first one failed"
+    for second in (RUNNING, LAUNCHED, FAILED, AttemptState.STOPPED):
+        both = look(attempt(39), attempt(39, 2, backup=True, state=second), done=commits(39))
+        assert backups(decided(both, plan(40), concurrency=99)) == [], "nor after the first one failed"
+
+
+def test_an_attempt_behind_a_leg_has_no_backup_while_one_from_before_still_works() -> None:
+    three = (attempt(39), attempt(39, 2, backup=True, state=AttemptState.PAUSED), attempt(39, 3))
+    assert backups(decided(look(*three, done=commits(39)), plan(40), concurrency=99)) == []
 
 
 def test_a_backup_has_no_backup() -> None:
-    assert backups(decided(look(attempt(9, state=FAILED), attempt(9, 2, backup=True)))) == []
+    left = look(attempt(39, state=FAILED), attempt(39, 2, backup=True), done=commits(39))
+    assert backups(decided(left, plan(40), concurrency=99)) == []
 
 
 def test_a_launch_that_nobody_began_needs_no_backup() -> None:
