@@ -31,9 +31,9 @@ from types import MappingProxyType
 from smr_notebook.control.costs import price_of_attempt, spent
 from smr_notebook.control.retrying import not_yet
 from smr_notebook.control.row_keys import pages_of, tasks_on
-from smr_notebook.control.tolerances import too_many_bad
 from smr_notebook.control.snapshots import losers
 from smr_notebook.control.speculation import at_rest, slow_tasks
+from smr_notebook.control.tolerances import too_many_bad
 from smr_notebook.control.verdicts import cancelled_outcome, failed_outcome, out_of_tries
 from smr_notebook.errors import BudgetExceededError, JobTimeoutError
 from smr_notebook.model import Attempt, AttemptId, AttemptState, Capacity, Failure, FailureKind, JobState, Phase, Plan, TaskId

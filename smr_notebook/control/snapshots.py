@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from smr_notebook.control.row_keys import tasks_on
 from smr_notebook.control.rows import CancelRequest, JobEntry, ManifestEntry
+from smr_notebook.control.speculation import left_behind
 from smr_notebook.model import Attempt, AttemptState, Commit, Numbers, Phase, Plan, TaskId
 from smr_notebook.standing import Lease, Outcome, PhaseProgress, Settled, Snapshot
 from smr_notebook.usage import Usage
@@ -169,7 +170,7 @@ def _retries(of_task: Sequence[Attempt]) -> int:
 
 def _foremost(open_tasks: Iterable[Sequence[Attempt]]) -> list[Attempt]:
     """Return the attempt of each task that lives and is the furthest: what two of them read is read once."""
-    alive = ([attempt for attempt in of_task if attempt.live] for of_task in open_tasks)
+    alive = ([attempt for attempt in of_task if attempt.live and not left_behind(attempt, of_task)] for of_task in open_tasks)
     return [max(of_task, key=lambda attempt: attempt.numbers.records_read) for of_task in alive if of_task]
 
 

@@ -54,7 +54,16 @@ def slow_tasks(
 def at_rest(of_task: Sequence[Attempt]) -> bool:
     """Whether no attempt of a task brings it on, so that it wants another one."""
     live = [attempt for attempt in of_task if attempt.live]
-    return len(live) < MOST_ALIVE and all(_left_behind(attempt, of_task) for attempt in live)
+    return len(live) < MOST_ALIVE and all(left_behind(attempt, of_task) for attempt in live)
+
+
+def left_behind(attempt: Attempt, of_task: Sequence[Attempt]) -> bool:
+    """Whether a leg stands that a live attempt does not go on from: what it counts, the leg counted too."""
+    return any(
+        other.id.number > attempt.id.number or (attempt.speculative and 0 < attempt.claimed < other.changed)
+        for other in of_task
+        if other.state is AttemptState.PAUSED
+    )
 
 
 def _long(plan: Plan, snapshot: Snapshot, phase: Phase) -> float:
@@ -73,12 +82,3 @@ def _may_have_one(of_task: Sequence[Attempt]) -> bool:
     """Whether the last attempt of a task runs alone, and is no backup itself."""
     last = of_task[-1]
     return last.state is AttemptState.RUNNING and not last.speculative and sum(attempt.live for attempt in of_task) == 1
-
-
-def _left_behind(attempt: Attempt, of_task: Sequence[Attempt]) -> bool:
-    """Whether a leg stands that a live attempt does not go on from."""
-    return any(
-        other.id.number > attempt.id.number or (attempt.speculative and 0 < attempt.claimed < other.changed)
-        for other in of_task
-        if other.state is AttemptState.PAUSED
-    )

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from smr_notebook.control.speculation import left_behind
 from smr_notebook.errors import TooManyBadError
 from smr_notebook.model import Attempt, AttemptState, JobState, Numbers, Phase, Plan
 from smr_notebook.standing import Outcome, Snapshot
@@ -81,7 +82,7 @@ def _counted(snapshot: Snapshot, phase: Phase) -> Numbers:
 
 def _of_open(attempts: Sequence[Attempt]) -> Numbers:
     legs = [attempt.numbers for attempt in attempts if attempt.state is AttemptState.PAUSED]
-    live = [attempt.numbers for attempt in attempts if attempt.live]
+    live = [attempt.numbers for attempt in attempts if attempt.live and not left_behind(attempt, attempts)]
     least = min(live, key=lambda numbers: numbers.records_bad, default=Numbers())
     return sum(legs, start=least)
 

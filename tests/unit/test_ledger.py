@@ -298,13 +298,6 @@ def test_rows_are_what_they_were_in_version_2(name: str) -> None:
     assert still_says(codec.encode(noun), stored)
 
 
-def test_an_attempt_from_before_there_were_backups_is_none() -> None:
-    stored = (GOLDEN / "attempt-v2.json").read_bytes()
-    older = stored.replace(b',"speculative":false', b"")
-    assert older != stored
-    assert Codec(Attempt).decode("attempt", older) == ROWS["attempt"]
-
-
 def test_a_row_of_another_version_is_refused_by_its_name(table: MemoryTable, ledger: Ledger) -> None:
     table.put(ENTRY.job, "job/outcome", b'{"v":1,"row":{"something":"else"}}', expect=0)
     with pytest.raises(FormatVersionError, match="'job/outcome' was written in version 1"):

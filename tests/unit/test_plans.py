@@ -142,12 +142,6 @@ def test_the_plan_is_what_it_was_in_version_1() -> None:
     assert still_says(msgspec.json.encode(PLAN), stored)
 
 
-def test_a_plan_from_before_there_were_backups_has_them() -> None:
-    older = msgspec.json.decode((GOLDEN / "plan-v1.json").read_bytes())
-    del older["policy"]["speculation"]
-    assert msgspec.json.decode(msgspec.json.encode(older), type=Plan) == PLAN
-
-
 def test_a_plan_from_before_there_was_sorting_sorts_nothing() -> None:
     older = msgspec.json.decode((GOLDEN / "plan-v1.json").read_bytes())
     del older["sorting"], older["bounds"]

@@ -287,6 +287,14 @@ def test_two_attempts_of_a_task_are_counted_and_what_they_read_is_read_once() ->
     assert found.numbers.records_read == 30
 
 
+def test_what_an_attempt_reads_that_began_before_the_newest_leg_is_counted_with_the_leg() -> None:
+    paused = replace(attempt(9, state=AttemptState.PAUSED), changed=NOW - 10, numbers=Numbers(records_read=10))
+    before = replace(attempt(9, 2, backup=True), claimed=NOW - 20, numbers=Numbers(records_read=8))
+    assert progress(plan(), look(paused, before), NOW, lease=LEASE).map.numbers.records_read == 10
+    behind = replace(attempt(9, 3), numbers=Numbers(records_read=1))
+    assert progress(plan(), look(paused, before, behind), NOW, lease=LEASE).map.numbers.records_read == 11
+
+
 def test_backups_of_settled_tasks_stay_counted() -> None:
     done = {TaskId(Phase.MAP, 0): Commit(backup_of(0), "w2", NOW, 2.0, Numbers())}
     both = [(attempt(0, state=AttemptState.STOPPED), attempt(0, 2, backup=True))]
