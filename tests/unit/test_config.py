@@ -26,6 +26,15 @@ def test_sizes_have_units(text: object, size: int) -> None:
     assert parse_size(text) == size
 
 
+@pytest.mark.parametrize(
+    ("told", "meant"), [(True, True), (False, False), ("on", True), ("Off", False), ("1", True), ("0", False), (" no ", False)]
+)
+def test_a_switch_is_on_or_off(told: object, *, meant: bool) -> None:
+    assert resolve({"speculate": told}, {}, {}, default_workspace=HERE).speculate is meant
+    assert resolve({}, {}, {"speculate": told}, default_workspace=HERE).speculate is meant
+    assert resolve({}, {"SMR_SPECULATE": str(told)}, {}, default_workspace=HERE).speculate is meant
+
+
 @pytest.mark.parametrize("wrong", ["", "MB", "-1", "1 potato", None, True, -5, [1], float("inf")])
 def test_what_is_no_size_is_refused(wrong: object) -> None:
     with pytest.raises(ConfigError, match="is not a size"):
@@ -40,6 +49,7 @@ def test_what_is_no_size_is_refused(wrong: object) -> None:
         ({}, {}, {"display": "loud"}, r"pyproject.toml \[tool.smr_notebook\]: display must be one of auto"),
         ({"worker": 1}, {}, {}, "there is no setting 'worker'. Did you mean 'workers'"),
         ({}, {}, {"retries": -1}, "retries must be a whole number, 0 or more"),
+        ({"speculate": "perhaps"}, {}, {}, "argument: speculate must be true or false; got 'perhaps'"),
     ],
 )
 def test_a_wrong_setting_says_where_it_stands(
