@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,11 +17,12 @@ MUTANTS = tomllib.loads((ROOT / "tests" / "mutants" / "mutants.toml").read_text(
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant["name"] for mutant in MUTANTS])
-def test_a_mutant_can_be_planted_in_exactly_one_place_and_makes_a_difference(mutant: dict[str, str]) -> None:
-    text = (PACKAGE / mutant["file"]).read_text(encoding="utf-8")
-    assert text.count(mutant["old"]) == 1
-    compile(text.replace(mutant["old"], mutant["new"]), mutant["file"], "exec")
-    assert mutant["old"] != mutant["new"]
+def test_a_mutant_can_be_planted_in_exactly_one_place_and_makes_a_difference(mutant: dict[str, Any]) -> None:
+    for edit in (mutant, *mutant.get("also", ())):
+        text = (PACKAGE / edit["file"]).read_text(encoding="utf-8")
+        assert text.count(edit["old"]) == 1
+        compile(text.replace(edit["old"], edit["new"]), edit["file"], "exec")
+        assert edit["old"] != edit["new"]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant["name"] for mutant in MUTANTS])

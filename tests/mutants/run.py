@@ -26,25 +26,39 @@ FAILED = 1
 
 @dataclass(frozen=True)
 class Mutant:
-    """One bug: `old` in `file` becomes `new`; each of `tests` is what pytest is called with."""
+    """One bug: in each of `edits`, a text of a file becomes another one; each of `tests` is what pytest is called with."""
 
     name: str
-    file: str
-    old: str
-    new: str
+    edits: tuple[tuple[str, str, str], ...]
     tests: tuple[str, ...]
 
-    def planted(self, text: str) -> str:
-        """Return the text of the file with the bug in it. Raises `ValueError` unless its place is found exactly once."""
-        if text.count(self.old) != 1:
-            raise ValueError(f"{self.name}: its text is found {text.count(self.old)} times in {self.file}")
-        return text.replace(self.old, self.new)
+    def planted(self) -> dict[str, str]:
+        """Return the files that it changes, with the bug in them. Raises `ValueError` unless each place is found exactly once."""
+        files: dict[str, str] = {}
+        for file, old, new in self.edits:
+            text = files.get(file) or original(file)
+            if text.count(old) != 1:
+                raise ValueError(f"{self.name}: a text is found {text.count(old)} times in {file}")
+            files[file] = text.replace(old, new)
+        return files
+
+
+def original(file: str) -> str:
+    """Return a module of the package as it is."""
+    return (ROOT / "smr_notebook" / file).read_text(encoding="utf-8")
 
 
 def read_mutants() -> list[Mutant]:
     """Return all mutants."""
     table = tomllib.loads((Path(__file__).parent / "mutants.toml").read_text(encoding="utf-8"))
-    return [Mutant(**{**found, "tests": tuple(found["tests"])}) for found in table["mutant"]]
+    return [
+        Mutant(
+            found["name"],
+            tuple((edit["file"], edit["old"], edit["new"]) for edit in (found, *found.get("also", ()))),
+            tuple(found["tests"]),
+        )
+        for found in table["mutant"]
+    ]
 
 
 class Laboratory:
@@ -74,8 +88,9 @@ class Laboratory:
 
     def kills(self, mutant: Mutant) -> str:
         """Return which of its tests fail with a mutant; an empty string when it survives. Raises `ValueError`."""
-        original = (ROOT / "smr_notebook" / mutant.file).read_text(encoding="utf-8")
-        self.write(mutant.file, mutant.planted(original))
+        planted = mutant.planted()
+        for file, text in planted.items():
+            self.write(file, text)
         try:
             for tests in mutant.tests:
                 status = self.status(tests)
@@ -85,7 +100,8 @@ class Laboratory:
                     raise ValueError(f"{mutant.name}: {tests} cannot run (pytest ends with {status})")
             return ""
         finally:
-            self.write(mutant.file, original)
+            for file in planted:
+                self.write(file, original(file))
 
 
 def main(words: list[str]) -> int:

@@ -185,6 +185,22 @@ def test_a_job_without_reduce_keeps_the_parts_of_its_map_tasks() -> None:
     assert all(job.backend.objects.get(file.key) for part in parts if part for file in part.files)
 
 
+def test_a_part_that_no_manifest_names_is_never_read() -> None:
+    """An attempt that died before its commit left one, say, or one that committed too late."""
+    job = Job(functions(remainders), ITEMS, reducers=1)
+    assert job.run() is JobState.DONE
+    entry = job.ledger.job()
+    assert entry is not None
+    result = smr.Job(job.backend, entry, result_limit=1 << 30)
+    ((file,),) = (part.files for part in result.parts())
+    before = result.result()
+    other = file.key.replace("/001/", "/002/")
+    assert other != file.key
+    job.backend.objects.put(other, job.backend.objects.get(file.key))
+    assert smr.Job(job.backend, entry, result_limit=1 << 30).result().equals(before)
+    assert len(before) == 3
+
+
 def test_what_only_a_running_job_needs_is_gone_at_its_end(job: Job) -> None:
     job.run()
     left = {info.key.split("/")[2] for info in job.backend.objects.list_prefix("jobs/3f9a/")}
