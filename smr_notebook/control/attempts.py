@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from smr_notebook.control.backoff import Backoff
+from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Claimed, Ledger, Report
 from smr_notebook.control.metering import Spending
 from smr_notebook.errors import StoreError
@@ -186,6 +187,14 @@ def claim(ledger: Ledger, attempt: AttemptId, *, owner: str, clock: Clock, lease
     spending = Spending(tally, clock.now())
     claimed = persist(clock, lambda: ledger.claim(attempt, owner=owner, now=clock.now(), lease=lease))
     return Claim(ledger, claimed, clock, spending) if claimed is not None else None
+
+
+def rests_on(commit: Commit, attempt: AttemptId, *, job: str) -> bool:
+    """Whether a commit names anything that an attempt wrote: it chose that attempt, or goes on from its leg."""
+    layout, files = Layout(job), commit.part.files if commit.part else ()
+    written = (f"{layout.attempt(attempt)}/", layout.bad(attempt))
+    named = [*(receipt.key for receipt in commit.receipts), *(file.key for file in files), *(bad.key for bad in commit.bad)]
+    return any(key.startswith(written) for key in named)
 
 
 def persist(clock: Clock, action: Callable[[], T]) -> T:

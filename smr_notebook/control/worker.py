@@ -29,7 +29,7 @@ from typing import Final, Self
 
 import psutil
 
-from smr_notebook.control.attempts import Claim, Output, claim
+from smr_notebook.control.attempts import Claim, Output, claim, rests_on
 from smr_notebook.control.coordinator import end_is_told, revive
 from smr_notebook.control.driving import tell_end
 from smr_notebook.control.failures import describe
@@ -122,7 +122,7 @@ def handle_death(backend: Backend, notice: DeathNotice) -> None:
         began = notice.invocation  # else the service dropped the call, which says nothing of the task
         kind, type = (FailureKind.CRASH, "WorkerDied") if began else (FailureKind.LOST, "LaunchDropped")
         ledger.bury(notice.message.attempt_id, owner=notice.invocation, failure=Failure(kind, type, notice.reason), now=now)
-        if committed is not None:
+        if committed is not None and not rests_on(committed, notice.message.attempt_id, job=notice.message.job):
             drop(backend, notice.message.job, notice.message.attempt_id)
         return
     lease = ledger.expire_lease(notice.invocation, now)

@@ -17,11 +17,11 @@ from smr_notebook.backends.memory.alarms import MemoryAlarms
 from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
-from smr_notebook.control.attempts import Output, claim
+from smr_notebook.control.attempts import Claim, Output, claim
 from smr_notebook.control.coordinator import looks, revive, run_coordinator
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
-from smr_notebook.control.messages import AttemptRange, DeathNotice, Message, Role, coordinate, decode
+from smr_notebook.control.messages import AttemptRange, DeathNotice, Message, Role, attempt_message, coordinate, decode
 from smr_notebook.control.plans import write_code, write_plan
 from smr_notebook.control.pulse import pulse_of
 from smr_notebook.control.rows import JobEntry
@@ -49,6 +49,7 @@ from smr_notebook.model import (
     Plan,
     Policy,
     Position,
+    Receipt,
     Span,
     Split,
     TaskId,
@@ -291,6 +292,30 @@ def test_a_worker_launches_no_others_for_a_job_that_is_to_end(job: Job) -> None:
     job.ledger.request_cancel("enough", job.clock.now())
     run_attempt(job.backend, replace(message, then=(AttemptRange(4, 7, 1),)), job.context(), abandon=survive)
     assert [call for call in job.service.calls if call.works] == []
+
+
+def test_a_loser_that_dies_leaves_nothing_but_a_leg_that_the_commit_goes_on_from(job: Job) -> None:
+    """Whoever publishes a leg may be stopped as a loser before it can say so, and die after the continuation has committed."""
+    next(job.looking())
+    task = job.service.calls[0].attempt_id.task
+    held: list[Claim] = []
+    for number in (1, 2, 3):
+        attempt = AttemptId(task, number)
+        job.ledger.launch(attempt, now=job.clock.now(), expires=job.clock.now() + 60, speculative=number > 1)
+        job.backend.objects.put(f"{Layout('3f9a').attempt(attempt)}/run", b"")
+        if number == 3:
+            leg = Output(receipt=Receipt(held[0].id, f"{Layout('3f9a').attempt(held[0].id)}/run", 0, 0, 0, 0))
+            assert held[0].publish(leg, Position(3), Numbers())
+        claimed = claim(job.ledger, attempt, owner=f"w{number}", clock=job.clock, lease=15)
+        assert claimed is not None
+        held.append(claimed)
+    assert held[2].commit(Output(), Numbers())
+    for number in (1, 2):
+        job.ledger.stop(AttemptId(task, number), job.clock.now())
+        message = attempt_message("3f9a", AttemptId(task, number))
+        handle_death(job.backend, DeathNotice(message, f"w{number}", "killed by signal 9"))
+    left = [info.key for info in job.backend.objects.list_prefix(f"jobs/3f9a/{task}/")]
+    assert left == [f"jobs/3f9a/{task}/001/run", f"jobs/3f9a/{task}/003/run"]
 
 
 def test_what_loses_is_stopped_and_leaves_nothing(job: Job) -> None:
