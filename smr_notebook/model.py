@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Final
 
 from smr_notebook import readings
+from smr_notebook.stragglers import USUAL, Speculation
 from smr_notebook.tolerance import STRICT, BadFile, Tolerance
 from smr_notebook.usage import Cost, Rates, Usage
 
@@ -140,25 +141,6 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Speculation:
-    """When an attempt that takes long gets a *backup*: a second attempt of its task beside it.
-
-    Attributes:
-        tasks: A phase of fewer tasks has no backups.
-        done: Part of its tasks that must be done before, between 0 and 1.
-        factor: An attempt takes long when it runs so many times as long as is usual among those that are done, ...
-        seconds: ... and longer than this.
-        share: Part of the tasks of a phase that may have one at the same time, between 0 and 1; one task always may.
-    """
-
-    tasks: int = 10
-    done: float = 0.5
-    factor: float = 3.0
-    seconds: float = 5.0
-    share: float = 0.1
-
-
-@dataclass(frozen=True, slots=True)
 class Policy:
     """How hard to try, and how long to wait before something counts as lost. All times in seconds."""
 
@@ -184,7 +166,7 @@ class Policy:
     """Time before the end of its invocation at which an attempt publishes its leg; a quarter of a shorter invocation."""
     pause: float = 1.0
     """Time before the second retry of a task, and twice as long before each one after it; the first one comes at once."""
-    speculation: Speculation | None = Speculation()
+    speculation: Speculation | None = USUAL
     """When attempts that take long get a backup; `None` for never."""
 
 

@@ -31,10 +31,10 @@ from smr_notebook.model import (
     Phase,
     Plan,
     Policy,
-    Speculation,
     TaskId,
 )
 from smr_notebook.standing import Lease, Settled, Snapshot
+from smr_notebook.stragglers import Speculation
 from smr_notebook.usage import Rates, Usage
 
 NOW = 1_000.0
