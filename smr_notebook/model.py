@@ -481,27 +481,6 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """What a run holds of one partition.
-
-    Attributes:
-        offset: First byte in the run object.
-        length: Bytes; 0 for an empty partition.
-        groups: Rows stored: (key, values) groups, the same key possibly in several rows.
-        pairs: Pairs in them.
-        checksum: Sum over the pairs of the hash of their key, modulo 2**64 (see `dataflow.hashing`).
-        crc: CRC-32 of the bytes.
-    """
-
-    offset: int
-    length: int
-    groups: int
-    pairs: int
-    checksum: int
-    crc: int
-
-
-@dataclass(frozen=True, slots=True)
 class Receipt:
     """What an exchange writer gives back for one map attempt: all that a reader needs to find the pairs.
 

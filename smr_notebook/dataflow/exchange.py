@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from smr_notebook.dataflow.fetching import fetch_ahead
-from smr_notebook.dataflow.runs import ROW, STEP, Rows, RunWriter, as_slice, read_rows, read_slice
+from smr_notebook.dataflow.runs import ROW, STEP, Rows, RunWriter, Slice, as_slice, read_rows, read_slice
 from smr_notebook.dataflow.spooling import IN_MEMORY, Spool
 from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
-from smr_notebook.model import AttemptId, Receipt, Slice
+from smr_notebook.model import AttemptId, Receipt
 
 if TYPE_CHECKING:
     from pathlib import Path

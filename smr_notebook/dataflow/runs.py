@@ -28,7 +28,6 @@ import numpy as np
 import numpy.typing as npt
 
 from smr_notebook.errors import CorruptObjectError, FormatVersionError
-from smr_notebook.model import Slice
 
 MAGIC = b"SMRrun\r\n"
 VERSION = 1
@@ -47,6 +46,27 @@ Get = Callable[[int, int], bytes]
 _LENGTH = struct.Struct("<Q")
 _TAIL = struct.Struct("<QIII8s")  # offset of the index, partitions, CRC of the rows, version, magic
 _TAIL_BYTES = _TAIL.size + 4  # … and the CRC of these
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What a run holds of one partition.
+
+    Attributes:
+        offset: First byte in the run object.
+        length: Bytes; 0 for an empty partition.
+        groups: Rows stored: (key, values) groups, the same key possibly in several rows.
+        pairs: Pairs in them.
+        checksum: Sum over the pairs of the hash of their key, modulo 2**64 (see `dataflow.hashing`).
+        crc: CRC-32 of the bytes.
+    """
+
+    offset: int
+    length: int
+    groups: int
+    pairs: int
+    checksum: int
+    crc: int
 
 
 @dataclass(frozen=True, slots=True)
