@@ -27,7 +27,7 @@ _OPENERS: Final[Mapping[str, str]] = {
 }
 """By name, because a worker needs one of them, and pays for what it imports."""
 
-_ATTEMPT: Final = functools.partial(run_attempt, watch=end_unless_alive)
+_ATTEMPT: Final = functools.partial(run_attempt, watch=end_unless_alive, alone=True)
 _ROLES: Final[Mapping[Role, Callable[[Backend, Message, Context], None]]] = {
     Role.DRIVER: functools.partial(run_driver, watch=end_unless_alive),
     Role.COORDINATOR: run_coordinator,

@@ -350,6 +350,7 @@ class Numbers:
         records_bad: Records left out (map); groups left out (reduce).
         pairs_bad: For a reduce task, pairs of the groups left out.
         bad_sample: What is said of the first record or group left out, at most 300 characters; empty if none was.
+        lines_written: Lines that the user's functions wrote to standard output and error.
     """
 
     bytes_read: int = 0
@@ -361,6 +362,7 @@ class Numbers:
     records_bad: int = 0
     pairs_bad: int = 0
     bad_sample: str = ""
+    lines_written: int = 0
 
     def __add__(self, other: Numbers) -> Numbers:
         return Numbers(
@@ -373,6 +375,7 @@ class Numbers:
             self.records_bad + other.records_bad,
             self.pairs_bad + other.pairs_bad,
             self.bad_sample or other.bad_sample,
+            self.lines_written + other.lines_written,
         )
 
 

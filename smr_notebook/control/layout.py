@@ -78,6 +78,19 @@ class Layout:
         """What one attempt left out. It stands beside the phases, because it outlives the data of the map phase."""
         return f"{self.root}bad/{attempt.task.phase}-{attempt.task.number:06d}-{attempt.number:03d}/records"
 
+    @property
+    def logs(self) -> str:
+        """Prefix of what the attempts wrote to standard output and error."""
+        return f"{self.root}logs/"
+
+    def logs_of(self, phase: Phase) -> str:
+        """Prefix of what the attempts of a phase wrote there."""
+        return f"{self.logs}{phase}/"
+
+    def log_piece(self, attempt: AttemptId, number: int) -> str:
+        """A piece of what one attempt wrote there, counted from 1."""
+        return f"{self.logs}{attempt}/{number:06d}"
+
     def manifest(self, phase: Phase) -> str:
         """The sealed manifest of a phase."""
         return f"{self.root}manifest/{phase}"

@@ -11,6 +11,7 @@ Rules of this module:
 * Near the end of its invocation an attempt is asked to wind up: it publishes what it has, and a continuation goes on from there. That is
   while there is still as much time as its longest record, or group, took. Where attempts before it came to nothing, it is sooner.
 * An attempt that has done nothing for most of its time when that is up tells so, before it is ended without a word.
+* What the user's functions write to standard output and error goes into the logs of the job before the attempt's end is told (`logs`).
 * Who ends an attempt also looks whether the job still has a coordinator.
 """
 
@@ -36,6 +37,7 @@ from smr_notebook.control.failures import describe
 from smr_notebook.control.launching import launch_rest
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.logs import Caught, Outlet, Uncaught, bury_output
 from smr_notebook.control.messages import DeathNotice, Message, encode
 from smr_notebook.control.pulse import Watch, pulse_of
 from smr_notebook.control.work import Task, load_job, perform
@@ -47,6 +49,7 @@ from smr_notebook.errors import EnvironmentMismatchError, PlatformError, StoreEr
 from smr_notebook.model import AttemptId, AttemptState, Environment, Failure, FailureKind, JobState, Numbers, Plan, Policy
 from smr_notebook.ports import Backend, Clock, Context
 from smr_notebook.standing import Outcome
+from smr_notebook.streams import streams_of
 
 ABANDONED = 75
 """Exit status of a process that was asked to end its attempt and did not."""
@@ -71,7 +74,15 @@ def end_unless_alive(seconds: float) -> None:
         faulthandler.cancel_dump_traceback_later()
 
 
-def run_attempt(backend: Backend, message: Message, context: Context, *, abandon: Abandon = os._exit, watch: Watch | None = None) -> None:
+def run_attempt(
+    backend: Backend,
+    message: Message,
+    context: Context,
+    *,
+    abandon: Abandon = os._exit,
+    watch: Watch | None = None,
+    alone: bool = False,
+) -> None:
     """Make one attempt, unless another invocation does or did.
 
     Args:
@@ -80,6 +91,7 @@ def run_attempt(backend: Backend, message: Message, context: Context, *, abandon
         context: Name and clock of the invocation.
         abandon: Called when the attempt should end and does not.
         watch: Called at each beat of the heart; ends the process when the beats stay out.
+        alone: Whether nothing else is done in this process meanwhile, so that all that it writes is the attempt's.
 
     Raises:
         StoreError: The table cannot be reached, in spite of repetition. The attempt will expire.
@@ -91,9 +103,11 @@ def run_attempt(backend: Backend, message: Message, context: Context, *, abandon
         return
     meter, sources = Meter(), Sources()
     ends = ends_of(context, backend.policy, now=clock.now(), in_vain=mine.in_vain, abandon=abandon, watch=watch)
+    streams = streams_of(os.getpid()) if alone else None
+    output = Caught(streams, backend, message.job, mine.id, invocation=context.invocation, meter=meter) if streams else Uncaught()
     try:
         launch_rest(backend, ledger, message)
-        _work(backend, message.job, mine, meter=meter, sources=sources, ends=ends)
+        _work(backend, message.job, mine, meter=meter, sources=sources, ends=ends, output=output)
     except AttemptStopped:
         mine.end(AttemptState.STOPPED, meter.numbers(resident_bytes()))
         drop(backend, message.job, mine.id)
@@ -121,7 +135,9 @@ def handle_death(backend: Backend, notice: DeathNotice) -> None:
             return  # it had done its work
         began = notice.invocation  # else the service dropped the call, which says nothing of the task
         kind, type = (FailureKind.CRASH, "WorkerDied") if began else (FailureKind.LOST, "LaunchDropped")
-        ledger.bury(notice.message.attempt_id, owner=notice.invocation, failure=Failure(kind, type, notice.reason), now=now)
+        words = bury_output(backend, notice)
+        told = f"{notice.reason}. Its last words were:\n{words}" if words else notice.reason
+        ledger.bury(notice.message.attempt_id, owner=notice.invocation, failure=Failure(kind, type, told), now=now)
         if committed is not None and not rests_on(committed, notice.message.attempt_id, job=notice.message.job):
             drop(backend, notice.message.job, notice.message.attempt_id)
         return
@@ -180,10 +196,14 @@ class Heart:
         ends: What may end it besides.
         clock: What time it is.
         grace: How much time a block has that was asked to end, in seconds.
+        output: What it writes.
     """
 
-    def __init__(self, claim: Claim, meter: Meter, policy: Policy, *, ends: Ends, clock: Clock, grace: float = GRACE) -> None:
+    def __init__(
+        self, claim: Claim, meter: Meter, policy: Policy, *, ends: Ends, clock: Clock, grace: float = GRACE, output: Outlet | None = None
+    ) -> None:
         self._claim = claim
+        self._output = output
         self._meter = meter
         self._policy = policy
         self._ends = ends
@@ -209,6 +229,8 @@ class Heart:
             return math.inf
         winds_up = self._winds_up()
         reason = self._look() or self._too_late()
+        if self._output is not None:
+            self._output.beat()
         if reason is not None:
             self._meter.stop(reason)
             return self._grace
@@ -279,18 +301,18 @@ def _bare_bytes(job: str) -> int:  # noqa: ARG001 - remembered by it
     return resident_bytes()
 
 
-def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sources, ends: Ends) -> None:
+def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sources, ends: Ends, output: Outlet) -> None:
     loaded = load_job(backend.objects, job)  # type: ignore[arg-type]  # hashed by identity
     here = environment()
     if here != loaded.plan.environment:  # it may name further packages, which take a moment to look for
         here = environment(tuple(name for name, _ in loaded.plan.environment.packages))
     _check_environment(loaded.plan, here)
-    with Heart(mine, meter, loaded.plan.policy, ends=ends, clock=backend.clock):
+    with output, Heart(mine, meter, loaded.plan.policy, ends=ends, clock=backend.clock, output=output):
         program, texts = load_program(loaded.code)
         sources.update(texts)
         room = room_of(loaded.plan.budget, bare=_bare_bytes(job), resident=resident_bytes)
-        output = perform(Task(backend, loaded.plan, program, mine.id, meter, Path(gettempdir()), room, mine.after, sources))
-    deliver(backend, job, mine, output, numbers=meter.numbers(resident_bytes()))
+        done = perform(Task(backend, loaded.plan, program, mine.id, meter, Path(gettempdir()), room, mine.after, sources))
+    deliver(backend, job, mine, done, numbers=meter.numbers(resident_bytes()))
 
 
 def deliver(backend: Backend, job: str, mine: Claim, output: Output, *, numbers: Numbers) -> None:

@@ -40,7 +40,7 @@ class Meter:
         stopped: Why it should end and drop everything; `None` when it should not.
         bad: Takes what is left out; `None` where nothing may be.
 
-    The others are those of `model.Numbers`; only the record stream writes them.
+    The others are those of `model.Numbers`; only the record stream writes them, and `lines_written` who catches what is written.
     """
 
     __slots__ = (
@@ -49,6 +49,7 @@ class Meter:
         "bytes_read",
         "due",
         "ends",
+        "lines_written",
         "pairs_bad",
         "pairs_in",
         "pairs_out",
@@ -67,6 +68,7 @@ class Meter:
         self.records_bad = 0
         self.pairs_bad = 0
         self.bad: BadRecords | None = None
+        self.lines_written = 0
         self.ahead: list[Any] = []
         self.ends: Sequence[object] = ()
         self.due = False
@@ -84,6 +86,7 @@ class Meter:
             self.records_bad,
             self.pairs_bad,
             self.bad.sample if self.bad is not None else "",
+            self.lines_written,
         )
 
     def stop(self, reason: str) -> None:
