@@ -1,4 +1,4 @@
-"""`smr jobs`, `smr status`, `smr cancel`, `smr resume`, `smr result`: the jobs of a platform, from a shell."""
+"""`smr jobs`, `smr status`, `smr errors`, `smr logs`, `smr cancel`, `smr resume`, `smr result`: the jobs of a platform, from a shell."""
 
 from __future__ import annotations
 
@@ -34,9 +34,16 @@ def add_commands(commands: Any) -> None:
     result = commands.add_parser("result", help="wait for a job, and print or save its result")
     result.add_argument("--to", type=Path, metavar="FILE", help="save it there: .parquet or .csv")
     result.set_defaults(run=_result)
-    for command in (status, cancel, resume, result):
+    errors = commands.add_parser("errors", help="show one sample of each kind of error of a job")
+    errors.set_defaults(run=_errors)
+    logs = commands.add_parser("logs", help="show what the functions of a job printed, also while they run")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the job has ended")
+    logs.add_argument("--phase", metavar="P", help="map or reduce (default: both)")
+    logs.add_argument("--task", type=int, metavar="N", help="of the tasks with this number only")
+    logs.set_defaults(run=_logs)
+    for command in (status, cancel, resume, result, errors, logs):
         command.add_argument("id", metavar="ID", help="identifier of the job, or its beginning")
-    for command in (jobs, status, cancel, resume, result):
+    for command in (jobs, status, cancel, resume, result, errors, logs):
         command.add_argument("--platform", metavar="P", help="local (the default) or aws")
         add_place(command)
 
@@ -75,6 +82,17 @@ def _result(options: Namespace, console: Console) -> int:
     else:
         write(frame, options.to)
         console.tell(f"{options.to}: {len(frame):,} rows")
+    return 0
+
+
+def _errors(options: Namespace, console: Console) -> int:
+    console.tell(repr(_find(options).errors()))
+    return 0
+
+
+def _logs(options: Namespace, console: Console) -> int:
+    for line in _find(options).logs(phase=options.phase, task=options.task, follow=options.follow):
+        console.tell(str(line))
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from typing import Final, cast
 
@@ -20,6 +21,7 @@ from smr_notebook.control.warming import rehearse_on, warm_up
 from smr_notebook.control.worker import end_unless_alive, handle_death, run_attempt
 from smr_notebook.errors import ConfigError
 from smr_notebook.ports import Backend, Context
+from smr_notebook.streams import streams_of
 
 _OPENERS: Final[Mapping[str, str]] = {
     "local": "smr_notebook.backends.local.platform:reopen_local",
@@ -62,6 +64,7 @@ def warm(location: str) -> None:
         location: The backend that it will open.
     """
     warm_up(_backend(location), open_memory())
+    streams_of(os.getpid())
 
 
 def rehearse() -> None:

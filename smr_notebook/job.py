@@ -21,6 +21,7 @@ from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.plans import read_plan
 from smr_notebook.control.registering import is_of
+from smr_notebook.control.replaying import Replay, Replayed
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import failures_so_far
 from smr_notebook.dataflow.mending import Mended
@@ -34,15 +35,20 @@ from smr_notebook.errors import (
     StoreError,
     ThrottledError,
 )
+from smr_notebook.job_errors import JobErrors
+from smr_notebook.job_logs import JobLogs
 from smr_notebook.labels import cell_label
 from smr_notebook.left_out import LeftOutWarning, bad_records, commits_of, frame_of, sentence
 from smr_notebook.model import JobState, Manifest, Part, Plan
 from smr_notebook.outcome_errors import error_of
 from smr_notebook.ports import Backend
-from smr_notebook.standing import FailedAttempt, Outcome, PhaseProgress, Progress
+from smr_notebook.standing import Outcome, PhaseProgress, Progress
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_LOG_SECONDS: Final = 1.0
+"""Longest time between two looks for lines of a log."""
 
 
 _PATIENCE: Final = 60.0
@@ -275,12 +281,90 @@ class Job:
         entry = derive(self._backend, self.id, Wish(mended, again, max_cost, cell_label))
         return Job(self._backend, entry, result_limit=self._result_limit)
 
-    def errors(self) -> tuple[FailedAttempt, ...]:
+    def logs(self, *, phase: str | None = None, task: int | None = None, follow: bool = False) -> JobLogs:
+        """Return what the functions wrote to standard output and error, also while they run: `print`, `warnings`, `logging`, compiled code.
+
+        Args:
+            phase: `map` or `reduce`; both if not given.
+            task: Only of the tasks with this number.
+            follow: Whether iterating waits for further lines until the job has ended.
+
+        Raises:
+            ConfigError: There is no such phase.
+        """
+        return JobLogs(self._backend, self.id, looks=self._looks if follow else None, phase=phase, task=task)
+
+    def _looks(self) -> Iterator[Progress]:
+        """Yield the progress from time to time, and once after the end."""
+        clock, pause = self._backend.clock, self._backend.poll[0]
+        while True:
+            progress = self.status()
+            yield progress
+            if progress.state.ended:
+                return
+            self._keep_alive(progress, clock.now())
+            clock.sleep(pause)
+            pause = min(max(self._backend.poll[1], _LOG_SECONDS), pause * 1.5)
+
+    def errors(self) -> JobErrors:
         """Return a sample of each kind of failure so far, with the number of tasks that failed alike; also while the job runs."""
         outcome = self._ledger.outcome()
-        if outcome is not None and outcome.failures:
-            return outcome.failures
-        return failures_so_far(self._ledger.snapshot())
+        told = outcome is not None and outcome.failures
+        return JobErrors(self.id, told or failures_so_far(self._ledger.snapshot()))
+
+    def debug(
+        self,
+        error: int = 0,
+        *,
+        map: Callable[..., Any] | None = None,
+        reduce: Callable[..., Any] | None = None,
+        combine: Callable[..., Any] | None = None,
+    ) -> Replayed:
+        """Run what failed again, in this kernel: the function's exception is raised here, and `%debug` looks into it.
+
+        The record is read from the input again, or the group from what the map tasks wrote, and the job's own function is called
+        with it. Where nobody knows a single one (in a combiner, an aggregation, a function of frames), the whole task is run, until it
+        fails. Nothing is stored.
+
+        Args:
+            error: Which of `errors()`, counted from 0.
+            map: A mended function to try in place of the job's own.
+            reduce: Likewise.
+            combine: Likewise.
+
+        Returns:
+            What it gave, if it does not fail here.
+
+        Raises:
+            BaseException: What the function raises.
+            ConfigError: There is no such error, or nothing to be run.
+            PlanError: A mended function has no place in this job.
+            InputError: The input has changed since, or is gone, or what the job stored is.
+            EnvironmentMismatchError: The functions were made by another Python.
+        """
+        __tracebackhide__ = True
+        return self._replay(error, Mended(map, reduce, combine)).run()
+
+    def failing_record(self, error: int = 0) -> Any:
+        """Return the record that `map` failed on; of a failure of `reduce`, the key and an iterator of its values.
+
+        Args:
+            error: Which of `errors()`, counted from 0.
+
+        Raises:
+            ConfigError: There is no such error, or nobody knows its record.
+            InputError: The input has changed since, or is gone, or what the job stored is.
+        """
+        return self._replay(error, Mended()).record()
+
+    def _replay(self, error: int, mended: Mended) -> Replay:
+        __tracebackhide__ = True
+        found = self.errors()
+        if not found:
+            raise ConfigError(f"{self.id}: no task has failed, so there is nothing to debug.")
+        if not 0 <= error < len(found):
+            raise ConfigError(f"{self.id} has no error {error}: job.errors() shows {len(found)}, counted from 0.")
+        return Replay(self._backend, self.id, found[error], given=mended)
 
     # ------------------------------------------------------------ what was left out
 

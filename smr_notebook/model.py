@@ -381,13 +381,25 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One line of a user's traceback. `label` is what a person calls the file: `Cell In[2]` or a path."""
+    """One line of a user's traceback.
+
+    Attributes:
+        file: Of the code object.
+        label: What a person calls the file: `Cell In[2]` or a path.
+        line: Counted from 1.
+        function: In which the line stands.
+        text: The line, without the blanks around it.
+        around: The line with up to two lines before it and behind it, as they stand in the source; empty where it did not travel.
+        first: Number of the first of them.
+    """
 
     file: str
     label: str
     line: int
     function: str
     text: str
+    around: tuple[str, ...] = ()
+    first: int = 0
 
 
 class FailureKind(StrEnum):
@@ -418,8 +430,9 @@ class Failure:
         record: `repr` of the record or key that was being worked on, at most 200 characters; empty if none.
         source: Object that the record came from; empty if none.
         offset: Byte offset of the record in it, -1 if unknown.
-        record_number: Number of the record inside the split, counted from 1; 0 if unknown.
+        record_number: Number of the record inside the split, or of the group inside the partition, counted from 1; 0 if unknown.
         pickled: The exception itself by cloudpickle when it is small and pickles, else empty.
+        value_count: How many values the group has that `reduce` or `combine` was given; -1 if unknown.
     """
 
     kind: FailureKind
@@ -432,6 +445,7 @@ class Failure:
     offset: int = -1
     record_number: int = 0
     pickled: bytes = b""
+    value_count: int = -1
 
     @property
     def where(self) -> tuple[str, str, int]:

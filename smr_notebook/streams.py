@@ -1,15 +1,15 @@
 """What a process writes to its standard output and error, kept in files while it works for somebody.
 
-The descriptors 1 and 2 lead into two files from `begin` to `end`. So whatever writes there is caught: `print`, `warnings`, `logging`, code in
-C, processes that were started. The files outlive the process: who looks after a dead one finds its last words in them, and in a third file
-a *note* that says whose they are.
+The descriptors 1 and 2 lead into two files from `begin` to `end`. So whatever writes there is caught: `print`, `warnings`, `logging`, code
+in C, processes that were started. The files outlive the process: who looks after a dead one finds its last words in them, and in a third
+file a *note* that says whose they are.
 
 Rules of this module:
 
-* One `Streams` a process, because descriptors belong to the process: nothing is caught for several at once. What is written between `end` and
-  `begin` goes where it went before.
+* One `Streams` a process, because descriptors belong to the process: nothing is caught for several at once. What is written between `end`
+  and `begin` goes where it went before.
 * Nobody waits and nothing grows: the files are read from time to time, and cut when they are long and nobody wants more of them.
-* A lock on the note tells that the process lives, whatever its number; the folder of a dead one without a note is removed by the next process.
+* A lock on the note tells that the process lives, whatever its number; the folder of a dead one without a note is removed by the next.
 * The folder is the user's alone (0700): what is in it may be secret.
 """
 
@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import faulthandler
+import fcntl
 import functools
 import io
 import os
@@ -27,6 +27,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Final, TextIO
@@ -47,6 +48,10 @@ _YOUNG_SECONDS: Final = 10.0
 """Age below which a folder may be one that is just being made."""
 
 _NOTE: Final = "note"
+_LAST_BYTES: Final = 64 << 10
+_WORDS: Final = 1_000
+_CRASH: Final = "Fatal Python error: "
+_PACKAGE: Final = str(Path(__file__).parent)
 _LINE_BUFFERED: Final = 1  # _IOLBF of <stdio.h>
 
 
@@ -169,6 +174,14 @@ def streams_of(process: int) -> Streams | None:
     return _opened(process)
 
 
+def forget_streams(process: int) -> None:
+    """Remove the files of this process, which `process` is the number of and which is about to end."""
+    with contextlib.suppress(OSError):
+        shelf = _shelf()
+        if shelf is not None:
+            shutil.rmtree(shelf / str(process), ignore_errors=True)
+
+
 @functools.lru_cache(maxsize=1)
 def _opened(process: int) -> Streams | None:
     try:
@@ -219,10 +232,24 @@ def left_behind() -> Iterator[Left]:
                 yield Left(note, folder)
 
 
-def last_words(temporary: str, *, most: int = 2_000) -> str:
-    """Return the end of what dead processes with this folder for temporary files wrote to standard error; empty if they wrote nothing."""
+def last_words(temporary: str) -> str:
+    """Return what dead processes with this folder for temporary files wrote to standard error at last, as far as it is worth telling."""
     folders = [folder for shelf in Path(temporary).glob("smr-output-*") for folder in shelf.iterdir() if _note_of_dead(folder)]
-    return "\n".join(_tail(folder / "stderr", 0, most)[0].strip() for folder in folders)
+    return "\n".join(worth_telling(_tail(folder / "stderr", 0, _LAST_BYTES)[0]) for folder in folders)
+
+
+def worth_telling(text: str) -> str:
+    """Return what is worth telling of the end of a process's standard error, at most a thousand characters.
+
+    Of the stacks of a crash in compiled code that is what happened, and the way down to the user's own line.
+    """
+    _, crash, stacks = text.rpartition(_CRASH)
+    if not crash:
+        return text.strip()[-_WORDS:]
+    happened, _, stack = stacks.partition("\n")
+    thread = stack.rpartition("Current thread")[2].splitlines()[1:]
+    own = list(takewhile(lambda line: line.startswith("  File") and _PACKAGE not in line, thread))
+    return "\n".join([crash + happened, *own])[:_WORDS]
 
 
 def _tail(file: Path, start: int, most: int) -> tuple[str, int]:

@@ -3,7 +3,8 @@
 Rules of this module:
 
 * The user's own lines are told and nothing else: frames of this package never, frames of libraries only when the user has none.
-* Lines are labelled and quoted from the sources that travelled with the code, so that a cell is a cell in any kernel.
+* Lines are labelled and quoted from the sources that travelled with the code, so that a cell is a cell in any kernel. The innermost frames
+  also say what stands around their line; no more of them, because what is told of a failure is a row of a table.
 * The exception itself travels too when it is small and comes back from pickling as what it was. Nobody depends on it.
 """
 
@@ -30,6 +31,12 @@ from smr_notebook.model import Failure, FailureKind, Frame
 MESSAGE_CHARACTERS = 2_000
 LINE_CHARACTERS = 500
 PICKLED_BYTES = 8_192
+AROUND = 2
+"""Lines before and behind that of a frame."""
+
+_FRAMES_WITH_LINES = 3
+_AROUND_CHARACTERS = 160
+
 FRAMES = 20
 """At most so many frames, the innermost ones: a runaway recursion has a thousand."""
 
@@ -57,6 +64,7 @@ def describe(error: BaseException, sources: Sources) -> Failure:
             offset=error.offset,
             record_number=error.record_number,
             pickled=_pickled(cause),
+            value_count=error.value_count,
         )
     if isinstance(error, PairShapeError):  # of several calls together, so of no call that could be named
         return Failure(FailureKind.USER, type(error).__name__, _message(error))
@@ -111,11 +119,15 @@ def _frame_at(place: CodePlace | None, sources: Sources) -> tuple[Frame, ...]:
 
 
 def _told(steps: list[tuple[str, int, str]], sources: Sources) -> Iterator[Frame]:
-    for file, line, function in steps[-FRAMES:]:
+    told = steps[-FRAMES:]
+    for place, (file, line, function) in enumerate(told):
         label, text = sources.get(file, (file, ""))
-        lines = text.splitlines()
-        quoted = lines[line - 1] if 0 < line <= len(lines) else linecache.getline(file, line)
-        yield Frame(file, label, line, function, quoted.strip()[:LINE_CHARACTERS])
+        lines = text.splitlines() or [known.rstrip("\n") for known in linecache.getlines(file)]
+        quoted = lines[line - 1] if 0 < line <= len(lines) else ""
+        first = max(1, line - AROUND)
+        around = lines[first - 1 : line + AROUND] if quoted and place >= len(told) - _FRAMES_WITH_LINES else []
+        cut = tuple(known.rstrip()[:_AROUND_CHARACTERS] for known in around)
+        yield Frame(file, label, line, function, quoted.strip()[:LINE_CHARACTERS], cut, first if around else 0)
 
 
 def _library(file: str) -> bool:

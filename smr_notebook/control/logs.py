@@ -1,7 +1,7 @@
 """The logs of a job: what the user's functions wrote to standard output and error, as small objects beside the job.
 
-The worker's process catches it in local files (`streams`). A heartbeat, or the end of the attempt, puts what is new as a *piece*, an object of
-its own. So a watcher sees it while the attempt runs, and what an attempt wrote stays when it is lost.
+The worker's process catches it in local files (`streams`). A heartbeat, or the end of the attempt, puts what is new as a *piece*, an
+object of its own. So a watcher sees it while the attempt runs, and what an attempt wrote stays when it is lost.
 
 Rules of this module:
 
@@ -28,7 +28,7 @@ from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.errors import PlatformError
 from smr_notebook.model import AttemptId, Phase, TaskId
 from smr_notebook.ports import Backend
-from smr_notebook.streams import STREAMS, Left, Streams, left_behind
+from smr_notebook.streams import STREAMS, Left, Streams, left_behind, worth_telling
 
 MOST_BYTES: Final = 1 << 20
 """Bytes of the logs of one attempt that are kept: the first ones, and of a process that died also the last ones."""
@@ -37,7 +37,6 @@ PIECE_SECONDS: Final = 2.0
 """Shortest time between two pieces of a running attempt."""
 
 _LAST_BYTES: Final = 64 << 10
-_WORDS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +168,7 @@ def bury_output(backend: Backend, notice: DeathNotice) -> str:
         notice: Who died.
 
     Returns:
-        The last thousand characters; empty where there are none, or where they are on another machine.
+        As of `streams.worth_telling`; empty where there are none, or where they are on another machine.
     """
     for left in left_behind():
         note = _read_note(left)
@@ -180,9 +179,9 @@ def bury_output(backend: Backend, notice: DeathNotice) -> str:
                 piece = LogPiece(backend.clock.now(), kept, sum(dropped for _, dropped in texts.values()))
                 with suppress(PlatformError):
                     put_piece(backend, note.job, note.attempt, number=note.pieces + 1, piece=piece)
-            words, _ = left.text("stderr", most=_WORDS)
+            words, _ = left.text("stderr", most=_LAST_BYTES)
             left.forget()
-            return words.strip()
+            return worth_telling(words)
     return ""
 
 

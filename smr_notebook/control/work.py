@@ -10,7 +10,7 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -109,6 +109,11 @@ def perform(task: Task) -> Output:
         StoreError: The store cannot be reached.
     """
     keep_freed()
+    return work_on(task)
+
+
+def work_on(task: Task) -> Output:
+    """Do the work of one attempt in a process that is used for other things, too. Raises as `perform` does."""
     work = _reduce if task.attempt.task.phase is Phase.REDUCE else _map if task.plan.reducers else _map_to_part
     return _leaving_out(task, work) if task.plan.tolerance.tolerant else work(task)
 
@@ -128,7 +133,7 @@ def _leaving_out(task: Task, work: Callable[[Task], Output]) -> Output:
 def _map(task: Task) -> Output:
     exchange = ObjectExchange(task.backend.objects, Layout(task.plan.job).folder, scratch=task.scratch, in_memory=_spooled(task))
     mapped = run_map(
-        task.program.emitter(_input(task), meter=task.meter, batch_bytes=task.room.budget // 16),
+        task.program.emitter(input_of(task), meter=task.meter, batch_bytes=task.room.budget // 16),
         task.program.combiner(tolerant=task.plan.tolerance.tolerant),
         exchange.writer(task.attempt, task.plan.reducers),
         partitioner=partitioner_of(task.plan.reducers, task.plan.bounds if task.plan.sorting.keys else None),
@@ -142,11 +147,31 @@ def _map(task: Task) -> Output:
 
 
 def _map_to_part(task: Task) -> Output:
-    mapped = run_map_to_part(task.program, _input(task), _sink(task), meter=task.meter)
+    mapped = run_map_to_part(task.program, input_of(task), _sink(task), meter=task.meter)
     return Output(part=mapped.part, position=mapped.position)
 
 
 def _reduce(task: Task) -> Output:
+    reduced = run_reduce(
+        task.program,
+        partition_runs(task),
+        _sink(task),
+        meter=task.meter,
+        room=task.room,
+        scratch=task.scratch,
+        after=task.after,
+        order=ORDERS[task.plan.sorting.values],
+    )
+    return Output(part=reduced.part, checksum=reduced.checksum, groups=reduced.groups, position=reduced.position)
+
+
+def partition_runs(task: Task) -> Iterator[Iterator[bytes]]:
+    """Yield, for each map task in order, the blocks of the partition that a reduce task is to reduce.
+
+    Raises:
+        CorruptObjectError: A run, or the manifest of the map phase, is not what was written.
+        StoreError: The store cannot be reached.
+    """
     backend, plan = task.backend, task.plan
     manifest = _map_manifest(backend.objects, backend.table, plan.job)  # type: ignore[arg-type]  # hashed by identity
     receipts = [receipt for commit in manifest.commits for receipt in commit.receipts]
@@ -160,20 +185,11 @@ def _reduce(task: Task) -> Output:
         index_crcs=manifest.index_crcs,
         parallel=backend.parallel,
     )
-    reduced = run_reduce(
-        task.program,
-        exchange.read(task.attempt.task.number, receipts),
-        _sink(task),
-        meter=task.meter,
-        room=task.room,
-        scratch=task.scratch,
-        after=task.after,
-        order=ORDERS[task.plan.sorting.values],
-    )
-    return Output(part=reduced.part, checksum=reduced.checksum, groups=reduced.groups, position=reduced.position)
+    return exchange.read(task.attempt.task.number, receipts)
 
 
-def _input(task: Task) -> SplitInput:
+def input_of(task: Task) -> SplitInput:
+    """Return what a map task reads. Raises as `perform` does."""
     sources = {**task.backend.sources, "job": JobInput(task.backend.objects)}
     job, number = task.plan.job, task.attempt.task.number
     prefix = task.plan.splits or Layout(job).splits

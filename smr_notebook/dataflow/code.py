@@ -221,6 +221,13 @@ def _reached(program: Program) -> Iterator[tuple[str, Any]]:
                     pending.append(value)
 
 
+def travelling_functions(program: Program) -> Iterator[types.FunctionType]:
+    """Yield the Python functions that travel by value: those of a program, and those that they use."""
+    for _, function in (*program.named(), *_reached(program)):
+        if isinstance(function, types.FunctionType) and not _installed(_home(function)):
+            yield function
+
+
 def _home(value: object) -> types.ModuleType | None:
     """Return the module that a value is, or that a function or class comes from."""
     return value if isinstance(value, types.ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")

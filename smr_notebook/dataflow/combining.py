@@ -145,7 +145,7 @@ class FunctionCombiner:
         combined: list[Any] = []
         counts = np.diff(block.offsets)
         copied = 0
-        key = None
+        key, start, stop = None, 0, 0
         try:
             for key, row in zip(keys, many.tolist(), strict=True):
                 start, stop = offsets[row], offsets[row + 1]
@@ -155,7 +155,7 @@ class FunctionCombiner:
                 counts[row] = len(results)
                 copied = stop
         except BaseException as error:
-            raise UserCodeError("combine", short_repr(key)) from error
+            raise UserCodeError("combine", short_repr(key), value_count=stop - start) from error
         combined += values[copied:]
         bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         return drop_empty(GroupBlock(block.keys, encode_values(combined), bounds))

@@ -61,19 +61,23 @@ class UserCodeError(Exception):
         record: The record (for `map`) or the key (else) as `repr`, at most 200 characters.
         source: Object that the record came from, or an empty string.
         offset: Byte offset of the record in that object, -1 if unknown.
-        record_number: Number of the record inside the split, counted from 1; 0 if unknown.
+        record_number: Number of the record inside the split, or of the group inside the partition, counted from 1; 0 if unknown.
+        value_count: How many values the group has; -1 if unknown.
         place: Where in the user's code a wrong shape came from: a traceback of our own error does not say. `None` if it does.
     """
 
     place: CodePlace | None = None
 
-    def __init__(self, function: str, record: str, *, source: str = "", offset: int = -1, record_number: int = 0) -> None:
+    def __init__(
+        self, function: str, record: str, *, source: str = "", offset: int = -1, record_number: int = 0, value_count: int = -1
+    ) -> None:
         super().__init__(function, record)
         self.function = function
         self.record = record
         self.source = source
         self.offset = offset
         self.record_number = record_number
+        self.value_count = value_count
 
 
 def short_repr(value: object) -> str:

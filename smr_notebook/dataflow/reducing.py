@@ -19,6 +19,7 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -44,6 +45,7 @@ _PIECE_BYTES = 1 << 20
 _LITTLE = 8  # less than such a part of what may be held is not worth a spill, however tight memory is
 _MOST_HELD = 1 << 30  # text columns have 32-bit offsets
 _MOST_ROWS = 10_000
+_COUNTED_BLOCKS = 64  # of a group that failed: it is told how many values it has, unless there are very many
 _ROW_BYTES = 4 << 20
 
 
@@ -225,6 +227,8 @@ class Groups:
         self._open: GroupBlock | None = None
         self._following: GroupBlock | None = None
         self._broken: Exception | None = None
+        self._stretch: Stretch | None = None
+        self._long_values = 0
 
     def __iter__(self) -> Iterator[tuple[Any, Iterator[Any]]]:
         """Yield each key with its values; the iterator is good until the next key is asked for."""
@@ -247,7 +251,7 @@ class Groups:
             last = len(keys) - 1
             row = 0
             while row < last and not self.meter.ending:
-                stretch = Stretch(self.meter.lay_out(keys[row : min(last, row + most())]), values, offsets[row : last + 1])
+                self._stretch = stretch = Stretch(self.meter.lay_out(keys[row : min(last, row + most())]), values, offsets[row : last + 1])
                 yield stretch
                 row += stretch.done
             if self.meter.ending:
@@ -257,7 +261,9 @@ class Groups:
             self._count(block)
             self._open = slice_groups(block, last, last + 1)
             self._following = None
-            yield Stretch(keys[last:], values, offsets[last:], self._long(self._open, values[offsets[last] :]))
+            self._long_values = offsets[last + 1] - offsets[last]
+            self._stretch = Stretch(keys[last:], values, offsets[last:], self._long(self._open, values[offsets[last] :]))
+            yield self._stretch
             self.drain()
             block = self._following
             collect_young()
@@ -281,9 +287,22 @@ class Groups:
     def fail(self, key: Any, error: BaseException, *, place: CodePlace | None = None) -> NoReturn:
         """Raise the right error after `reduce` raised one, or gave a wrong shape at some `place`."""
         self.check()
-        failure = UserCodeError("reduce", short_repr(key))
+        number, count = self._done + self.meter.records_read, self._count_values()
+        failure = UserCodeError("reduce", short_repr(key), record_number=number, value_count=count)
         failure.place = place if isinstance(error, PairShapeError) else None
         raise failure from error
+
+    def _count_values(self) -> int:
+        """Return how many values the group has that was handed out last; -1 if they are too many to be counted now."""
+        stretch = self._stretch
+        if stretch is None:
+            return -1
+        if stretch.long is None:
+            return stretch.offsets[stretch.done + 1] - stretch.offsets[stretch.done]
+        with suppress(Exception):  # what broke is told: the failure of `reduce`
+            if any(self._more() is None for _ in range(_COUNTED_BLOCKS)):
+                return self._long_values
+        return -1
 
     def _long(self, group: GroupBlock, values: list[Any]) -> Iterator[Any]:
         """Yield the values of a group that may go on in the blocks that follow."""
@@ -307,6 +326,7 @@ class Groups:
         if len(block.keys) > 1:
             self._open, self._following = None, slice_groups(block, 1, len(block.keys))
         more = slice_groups(block, 0, 1)
+        self._long_values += len(more.values)
         self._count(more)
         return more
 
@@ -406,6 +426,7 @@ def _reduce_plain(functions: Functions, groups: Groups, rows: RowBuffer) -> None
         except BaseException as error:  # noqa: BLE001 - `fail` raises it again
             meter.records_read += len(results) + 1
             meter.records_mapped += len(results)
+            stretch.done = len(results)
             groups.fail(keys[len(results)], error)
         groups.check()
         stretch.done = len(results)

@@ -19,6 +19,7 @@ from typing import Any
 
 from smr_notebook.errors import JobCancelled, JobError, SmrError
 from smr_notebook.job import Job
+from smr_notebook.job_errors import counted, frame_lines, sample_lines
 from smr_notebook.labels import cell_label
 from smr_notebook.model import Frame
 from smr_notebook.notebook.cells import run_body
@@ -85,46 +86,11 @@ def failure_lines(failures: Iterable[FailedAttempt], job: str) -> list[str]:
     samples = list(failures)
     lines: list[str] = []
     for sample in samples:
-        lines += [*_sample_lines(sample), ""]
-    kinds, tasks = len(samples), sum(sample.tasks for sample in samples)
-    counted = f"{kinds} kind{'s' * (kinds != 1)} of error in {tasks:,} task{'s' * (tasks != 1)}"
-    return [*lines[:-1], f"{counted} · %smr errors {job}" if job else counted]
-
-
-def _sample_lines(sample: FailedAttempt) -> list[str]:
-    failure, task, tries = sample.failure, sample.attempt.task, sample.attempt.number
-    lines = [f"{failure.type} in {task.phase} task {task.number} ({tries} attempt{'s' * (tries != 1)}): {failure.message}"]
-    for frame in failure.frames:
-        lines += _frame_lines(frame)
-    if failure.record:
-        what = "record" if failure.function in {"", "map"} else "key"
-        lines.append(f"{what}: {failure.record}{_place(sample)}")
-    elif failure.source:
-        lines.append(f"input:{_place(sample)}")
-    return lines
-
-
-def _place(sample: FailedAttempt) -> str:
-    failure = sample.failure
-    parts = [failure.source] if failure.source else []
-    if failure.offset >= 0:
-        parts.append(f"byte {failure.offset:,}")
-    if failure.record_number:
-        parts.append(f"record {failure.record_number:,} of split {sample.attempt.task.number}")
-    return f"   ({', '.join(parts)})" if parts else ""
-
-
-def _frame_lines(frame: Frame) -> list[str]:
-    lines = [f"{frame.label}, line {frame.line}, in {frame.function}"]
-    around = range(max(1, frame.line - _CONTEXT_LINES), frame.line + _CONTEXT_LINES + 1)
-    known = {number: linecache.getline(frame.file, number).rstrip() for number in around}
-    if known.get(frame.line, "").strip() != frame.text.strip():
-        known = {frame.line: frame.text.rstrip()}  # the file is another one in this kernel
-    for number, text in known.items():
-        if text or number == frame.line:
-            mark = "---->" if number == frame.line else "     "
-            lines.append(f"{mark}{number:>4} {text}".rstrip())
-    return lines
+        lines += [*sample_lines(sample, around=_CONTEXT_LINES), ""]
+    told = [counted(samples), *([f"%smr errors {job}"] if job else [])]
+    if job and any(sample.failure.function for sample in samples):
+        told.append(f"debug here: %smr debug {job}")
+    return [*lines[:-1], " · ".join(told)]
 
 
 def _own_lines(trace: TracebackType | None) -> list[str]:
@@ -135,5 +101,5 @@ def _own_lines(trace: TracebackType | None) -> list[str]:
             if any(call in (step.line or "") for call in _MAGIC_CALLS):
                 return []
             source = linecache.getline(step.filename, step.lineno)
-            return _frame_lines(Frame(step.filename, label, step.lineno, step.name, source))
+            return frame_lines(Frame(step.filename, label, step.lineno, step.name, source), around=_CONTEXT_LINES)
     return []

@@ -83,8 +83,8 @@ def html(view: View) -> str:
     """Return the view as HTML: bars while the job runs, a table with its numbers once it has ended."""
     state = view.progress.state
     body = _final_table(view) if state.ended else _live_bars(view)
-    lines = [line for line in (view.note, view.hint if not state.ended else "") if line]
-    notes = "".join(f'<div class="smr-note" style="opacity:.75">{escape(line)}</div>' for line in lines)
+    lines = [line for line in (escape(view.note), _written(view), escape(view.hint) if not state.ended else "") if line]
+    notes = "".join(f'<div class="smr-note" style="opacity:.75">{line}</div>' for line in lines)
     proof = f'<div class="smr-proof" style="opacity:.75">{_volatile(view.progress.proof)}</div>' if view.progress.proof else ""
     return f'<div class="smr-job" data-state="{state}" style="line-height:1.5">{_headline(view)}{body}{notes}{proof}</div>'
 
@@ -142,6 +142,14 @@ def rows_note(name: str, shape: tuple[int, int], columns: Iterable[object]) -> s
 def plan(lines: str) -> Shown:
     """Return the description of a planned job, as the value of a cell that runs nothing."""
     return Shown(lines, f'<pre class="smr-plan" style="margin:0">{escape(lines)}</pre>')
+
+
+def _written(view: View) -> str:
+    """Return the line that says that there is a log, once the job has ended: how many lines, some tasks may have written twice."""
+    lines = sum(phase.numbers.lines_written for _, phase in view.phases)
+    if not lines or not view.progress.state.ended:
+        return ""
+    return f"printed: {_volatile(f'{lines:,} line' + 's' * (lines != 1))} · job.logs(), %smr logs {_volatile(view.id)}"
 
 
 def _volatile(value: str) -> str:

@@ -1,10 +1,11 @@
-"""`%smr`: what can be asked about jobs from any notebook, from `jobs` to `errors`, and the commands of `deployment`.
+"""`%smr`: what can be asked about jobs from any notebook: `jobs`, `status`, `errors`, `logs`, `debug`, … And the commands of `deployment`.
 
 A job is named by its identifier, the beginning of it, or its name; without one the latest is meant.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from smr_notebook.errors import ConfigError
 from smr_notebook.job import cancel_and_tell
 from smr_notebook.notebook.arguments import MagicParser, count, split_words, suggestion, variable
 from smr_notebook.notebook.deployment import COMMANDS, command_help, run_command
-from smr_notebook.notebook.errors import failure_lines
 from smr_notebook.notebook.magic import ScreenFor, run_in_cell
 from smr_notebook.notebook.mode import Display
 from smr_notebook.notebook.render import Shown, View, html, text
@@ -115,9 +115,21 @@ class LineMagic:
 
     def errors(self, options: Namespace) -> object:
         """Return one sample of each kind of error of the job."""
-        job = self._session().attach(options.id)
-        failures = job.errors()
-        return Shown("\n".join(failure_lines(failures, "")) if failures else f"{job.id}: no task has failed")
+        return self._session().attach(options.id).errors()
+
+    def debug(self, options: Namespace) -> object:
+        """Run what failed in this kernel, so that `%debug` looks into it; return what it gave if it does not fail here."""
+        __tracebackhide__ = True
+        return self._session().attach(options.id).debug(options.error)
+
+    def logs(self, options: Namespace) -> object:
+        """Return what the functions wrote; or, following the job, show it line by line."""
+        logs = self._session().attach(options.id).logs(phase=options.phase, task=options.task, follow=options.follow)
+        if not options.follow:
+            return logs
+        for line in logs:
+            sys.stdout.write(f"{line}\n")
+        return None
 
     def help(self, options: Namespace) -> object:  # noqa: ARG002 - the signature of all subcommands
         """Return what can be asked."""
@@ -136,6 +148,8 @@ _SUBCOMMANDS = {
     "resume": _Subcommand("resume [ID]", "go on from a job that failed or was cancelled", LineMagic.resume),
     "retry": _Subcommand("retry [ID] [--map F] [--reduce F] [--combine F]", "the same, with mended functions", LineMagic.retry),
     "errors": _Subcommand("errors [ID]", "one sample of each kind of error", LineMagic.errors),
+    "debug": _Subcommand("debug [ID] [--error N]", "run what failed in this kernel: then %debug looks into it", LineMagic.debug),
+    "logs": _Subcommand("logs [ID] [--follow]", "what the functions printed, also while they run", LineMagic.logs),
     "help": _Subcommand("help", "this", LineMagic.help),
 }
 
@@ -152,4 +166,10 @@ def _parser(name: str) -> MagicParser:
             parser.add_argument(f"--{function}", metavar="F")
     if name == "attach":
         parser.add_argument("-o", "--into", type=variable)
+    if name == "debug":
+        parser.add_argument("-e", "--error", type=count(0), default=0)
+    if name == "logs":
+        parser.add_argument("-f", "--follow", action="store_true")
+        parser.add_argument("--phase")
+        parser.add_argument("--task", type=count(0))
     return parser

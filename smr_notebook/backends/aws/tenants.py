@@ -35,6 +35,7 @@ import msgspec
 
 from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.ports import Context, Handler
+from smr_notebook.streams import last_words
 
 _LENGTH: Final = struct.Struct(">I")
 _LOOK_SECONDS: Final = 0.5
@@ -101,7 +102,8 @@ class Tenants:
         reply = child.ask(_Call(invocation, payload, os.environ.get(_TRACE)))
         if reply is None:
             self._child = None
-            raise InvocationFailedError(_fate(child.end(), invocation.memory_bytes))
+            fate = _fate(child.end(), invocation.memory_bytes)
+            raise InvocationFailedError(f"{fate}. Its last words were:\n{child.words}" if child.words else fate)
         if reply.reason is not None:
             raise InvocationFailedError(reply.reason)
         return reply.answer
@@ -128,6 +130,7 @@ class _Child:
         self._pid = pid
         self._connection = connection
         self._scratch = scratch
+        self.words = ""
 
     @property
     def ended(self) -> bool:
@@ -150,6 +153,7 @@ class _Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._pid, signal.SIGKILL)  # before it is reaped: then its number cannot have been given to anybody else
         status = os.waitpid(self._pid, 0)[1]
+        self.words = last_words(self._scratch)
         shutil.rmtree(self._scratch, ignore_errors=True)
         return status
 

@@ -34,6 +34,7 @@ from typing import NoReturn, cast
 from smr_notebook.backends.local.machine import give_back, resident_bytes
 from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, HEADER, RUN_HEADER, SLEEP_BODY, Inbox, Kind, Settings, named, pack
 from smr_notebook.ports import Context, Handler
+from smr_notebook.streams import forget_streams
 
 _LARGEST_WARM_WORKER = 2 << 30
 _REASON_CHARACTERS = 2_000
@@ -179,6 +180,7 @@ def run_worker(connection: socket.socket, settings: Settings, zygote: int) -> No
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
+            forget_streams(os.getpid())
         os._exit(code)
 
 

@@ -40,13 +40,13 @@ _READS: Final[Mapping[str, tuple[str, ...]]] = {
     "coordinator": ("plan", "map/*", "manifest/*"),
     "mapper": ("plan", "code", "splits/*", "input/*"),
     "reducer": ("plan", "code", "manifest/*", "index", "map/*"),
-    "user": ("plan", "code", "request", "splits/*", "manifest/*", "map/*", "reduce/*", "bad/*"),
+    "user": ("plan", "code", "request", "splits/*", "input/*", "manifest/*", "index", "map/*", "reduce/*", "bad/*", "logs/*"),
 }
 _WRITES: Final[Mapping[str, tuple[str, ...]]] = {
     "driver": ("plan", "splits/*"),
     "coordinator": ("index", "manifest/*"),
-    "mapper": ("map/*", "bad/map-*"),
-    "reducer": ("reduce/*", "bad/reduce-*"),
+    "mapper": ("map/*", "bad/map-*", "logs/map/*"),
+    "reducer": ("reduce/*", "bad/reduce-*", "logs/reduce/*"),
     "user": ("code", "request", "input/*", "plan"),
 }
 """Which objects of a job each may read, and write; what they are is told in `control.layout`."""

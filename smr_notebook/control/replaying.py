@@ -1,0 +1,283 @@
+"""A failure run again, here: the record, or the group, that a function of the user's failed on, and the function as it travelled.
+
+What was left of the failure in the worker is text. So the record is read from the input again, by the reader that the worker read it with,
+and the function is called in this process: its exception is real here, with frames that a debugger can look into.
+
+Rules of this module:
+
+* What runs is the code of the job, whatever this process has under the same name, unless a mended function is given in its place.
+* Nothing is written: neither objects nor rows.
+* Where one record or group is known to have failed, it alone is run. Else the whole task is, until it fails.
+* The user's exception leaves as it was raised: whoever called sees it, and not how it was told in the worker.
+* Where the file that a function came from has changed since, or is not here, its lines are those that travelled with the code.
+"""
+
+from __future__ import annotations
+
+import linecache
+import types
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any, Final, TypeVar
+
+from smr_notebook.control.plans import read_code, read_plan
+from smr_notebook.control.work import Task, input_of, partition_runs, work_on
+from smr_notebook.dataflow.blocks import unpack
+from smr_notebook.dataflow.code import Sources, load_program, travelling_functions
+from smr_notebook.dataflow.draining import checked_pair
+from smr_notebook.dataflow.emitting import PairEmitter
+from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
+from smr_notebook.dataflow.memory import Room
+from smr_notebook.dataflow.mending import Mended, mended
+from smr_notebook.dataflow.merging import ORDERS
+from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.programs import Program
+from smr_notebook.dataflow.records import RecordBlock, Unreadable
+from smr_notebook.dataflow.reducing import Groups, Partition
+from smr_notebook.environment import environment
+from smr_notebook.errors import ConfigError, EnvironmentMismatchError, InputMissingError, ObjectNotFoundError
+from smr_notebook.model import Failure, FailureKind, Phase, Plan
+from smr_notebook.ports import Backend, Buffer, ObjectStore
+from smr_notebook.standing import FailedAttempt
+
+T = TypeVar("T")
+
+_BATCH_BYTES: Final = 1 << 20
+_RUNS: Final = {FailureKind.USER, FailureKind.INPUT}
+"""Kinds of failures that running the task again can show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a function gave that failed in a worker, and did not fail here.
+
+    Attributes:
+        what: What was run.
+        given: The pairs that `map`, or a generator `reduce`, gave; what `reduce` returned; `None` where a whole task was run.
+    """
+
+    what: str
+    given: Any = None
+
+    def __repr__(self) -> str:
+        told = [f"{self.what} did not fail here."]
+        if self.given is not None:
+            told.append(f"It gave {short_repr(self.given)}")
+        told.append("What differs in a worker: files and variables of this machine, memory, other versions of packages, chance.")
+        return "\n".join(told)
+
+
+class Replay:
+    """A failed attempt, to be run again.
+
+    Args:
+        backend: The platform.
+        job: Identifier of the job.
+        failed: Which failure.
+        given: Functions to be run in place of the job's own.
+
+    Raises:
+        ConfigError: There is nothing to be run.
+        PlanError: There is no such function to be mended.
+        EnvironmentMismatchError: The code was made by another Python.
+        CorruptObjectError, StoreError: The plan or the code cannot be read.
+    """
+
+    def __init__(self, backend: Backend, job: str, failed: FailedAttempt, *, given: Mended) -> None:
+        if failed.failure.kind not in _RUNS:
+            raise ConfigError(
+                f"{failed.failure.type} was raised by no function: nobody knows at which record it was, so there is nothing to run here. "
+                f"What the functions wrote before: job.logs(phase={failed.attempt.task.phase.value!r}, task={failed.attempt.task.number})."
+            )
+        plan = read_plan(backend.objects, job)
+        _check_python(plan)
+        program, sources = load_program(read_code(backend.objects, job))
+        _show_sources(program, sources, job)
+        self._failed = failed
+        reading = replace(backend, objects=_ReadOnly(backend.objects))
+        self._task = Task(reading, plan, mended(program, given), failed.attempt, Meter(), Path(gettempdir()), Room(plan.budget))
+
+    def run(self) -> Replayed:
+        """Run it, and return what it gave.
+
+        Raises:
+            BaseException: Whatever the user's function raises.
+            InputError: The record cannot be read again: the input has changed, or is gone.
+        """
+        __tracebackhide__ = True
+        functions = getattr(self._task.program, "functions", None)
+        if self._alone and isinstance(functions, Functions):
+            if self._failure.function == "map":
+                return self._map(functions)
+            if functions.reduce is not None:
+                return self._reduce(functions)
+        _users(lambda: _there(self._task, work_on))
+        task = self._failed.attempt.task
+        return Replayed(f"The whole of {task.phase} task {task.number}")
+
+    def record(self) -> Any:
+        """Return what failed: the record, or the key and an iterator of its values.
+
+        Raises:
+            ConfigError: Nobody knows which record it was.
+            InputError: It cannot be read again.
+        """
+        if not self._alone:
+            raise ConfigError(
+                f"{self._failure.type} is not the failure of one record or group: there is none to return. job.debug() runs the whole task."
+            )
+        if self._failure.function == "map":
+            block, index = self._found()
+            return block.records[index]
+        key, values, _ = self._group()
+        return key, values
+
+    @property
+    def _failure(self) -> Failure:
+        return self._failed.failure
+
+    @property
+    def _alone(self) -> bool:
+        """Whether one record, or one group, is known to have failed."""
+        phase = {"map": Phase.MAP, "reduce": Phase.REDUCE}.get(self._failure.function)
+        one = isinstance(getattr(self._task.program, "functions", None), Functions)
+        return one and bool(self._failure.record_number) and phase is self._failed.attempt.task.phase
+
+    # ------------------------------------------------------------ one record
+
+    def _map(self, functions: Functions) -> Replayed:
+        __tracebackhide__ = True
+        block, index = self._found()
+        record, map = block.records[index], functions.map
+        if isinstance(record, Unreadable):
+            raise record.error
+        given = map(block.source, record) if functions.map_takes_source else map(record)
+        pairs = []
+        for item in given or ():
+            key, value = checked_pair(item, "map")
+            pairs.append((key, value))
+        self._store(functions, pairs)
+        return Replayed(f"map of the record {short_repr(record)}", pairs)
+
+    def _found(self) -> tuple[RecordBlock, int]:
+        number = self._failure.record_number
+        __tracebackhide__ = True
+        for block in _there(self._task, input_of).blocks():
+            if number <= block.at.done + block.count:
+                return block, number - 1 - block.at.done
+        raise InputMissingError(f"Split {self._task.attempt.task.number} has no record {number:,} any more. Submit the job again.")
+
+    def _store(self, functions: Functions, pairs: list[tuple[Any, Any]]) -> None:
+        """Refuse pairs that a worker could not store: a key that cannot be grouped, a value that does not pickle or has no order."""
+        __tracebackhide__ = True
+        block = RecordBlock("", [None], 0, lambda _: -1, None)
+        given = replace(functions, map=lambda _: pairs, map_takes_source=False)
+        ordered = self._task.plan.sorting.values
+        emitter = PairEmitter(given, [block], meter=Meter(), batch_bytes=_BATCH_BYTES, ordered=ordered)
+        _users(lambda: deque(emitter.batches(), maxlen=0))
+
+    # ------------------------------------------------------------ one group
+
+    def _reduce(self, functions: Functions) -> Replayed:
+        __tracebackhide__ = True
+        reduce = functions.reduce
+        assert reduce is not None  # noqa: S101 - the caller has looked
+        key, values, groups = self._group()
+        given = reduce(key, values)
+        if functions.reduce_yields:
+            given = list(given)
+            for item in given:
+                checked_pair(item, "reduce")
+        groups.check()
+        return Replayed(f"reduce of the key {short_repr(key)}", given)
+
+    def _group(self) -> tuple[Any, Iterator[Any], Groups]:
+        """Return the group. Its values are read as they are asked for."""
+        __tracebackhide__ = True
+        task = self._task
+        partition = Partition(room=task.room, scratch=task.scratch, order=ORDERS[task.plan.sorting.values])
+        for run in _there(task, partition_runs):
+            for data in run:
+                partition.add(unpack(data))
+        groups = Groups(partition.blocks(), Meter(), done=self._failure.record_number - 1)
+        self._handed = iter(groups)  # kept, because the values end with it
+        for key, values in self._handed:
+            return key, values, groups
+        raise InputMissingError(f"Partition {task.attempt.task.number} has no group {self._failure.record_number:,}. Submit the job again.")
+
+
+def _users(action: Callable[[], object]) -> None:
+    """Do something; what a user's function raised leaves as it was raised, with what it was raised from."""
+    __tracebackhide__ = True
+    cause: BaseException | None = None
+    try:
+        action()
+    except UserCodeError as error:
+        cause = error.__cause__ or error
+    if cause is not None:  # raised here, so that it has no context but its own
+        raise cause
+
+
+def _there(task: Task, action: Callable[[Task], T]) -> T:
+    """Return what an action gives, or say why what the job stored is not there any more."""
+    __tracebackhide__ = True
+    try:
+        return action(task)
+    except ObjectNotFoundError as error:
+        raise InputMissingError(
+            f"What the job {task.plan.job} had stored for its tasks is not there any more: a job that is done keeps its result only. "
+            "Submit it again."
+        ) from error
+
+
+class _ReadOnly:
+    """An object store that keeps nothing of what it is given; implements `ports.ObjectStore`."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+        self.get = objects.get
+        self.list_prefix = objects.list_prefix
+
+    def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False) -> bool:  # noqa: ARG002 - the port's verb
+        """Take an object and drop it."""
+        if not isinstance(data, Buffer):
+            for _ in data:
+                pass
+        return True
+
+    def delete_prefix(self, prefix: str) -> int:  # noqa: ARG002 - the port's verb
+        """Leave all as it is."""
+        return 0
+
+
+def _check_python(plan: Plan) -> None:
+    here = environment().python
+    if plan.environment.python != here:
+        raise EnvironmentMismatchError(
+            f"The job's functions were made by Python {plan.environment.python}, and this is Python {here}. Debug them in such a kernel."
+        )
+
+
+# ---------------------------------------------------------------- lines
+
+
+def _show_sources(program: Program, sources: Sources, job: str) -> None:
+    """Have tracebacks show the lines that the functions were made from."""
+    changed = {}
+    for file, (_, text) in sources.items():
+        known = "".join(linecache.getlines(file))
+        if known != text:
+            name = f"{file} (of job {job})" if known else file
+            linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+            changed[file] = name
+    for function in travelling_functions(program):
+        if function.__code__.co_filename in changed:
+            function.__code__ = _renamed(function.__code__, changed[function.__code__.co_filename])
+
+
+def _renamed(code: types.CodeType, file: str) -> types.CodeType:
+    constants = tuple(_renamed(part, file) if isinstance(part, types.CodeType) else part for part in code.co_consts)
+    return code.replace(co_filename=file, co_consts=constants)
