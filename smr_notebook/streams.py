@@ -177,7 +177,7 @@ def streams_of(process: int) -> Streams | None:
 def forget_streams(process: int) -> None:
     """Remove the files of this process, which `process` is the number of and which is about to end."""
     with contextlib.suppress(OSError):
-        shelf = _shelf()
+        shelf = _shelf(gettempdir())
         if shelf is not None:
             shutil.rmtree(shelf / str(process), ignore_errors=True)
 
@@ -185,7 +185,7 @@ def forget_streams(process: int) -> None:
 @functools.lru_cache(maxsize=1)
 def _opened(process: int) -> Streams | None:
     try:
-        shelf = _shelf()
+        shelf = _shelf(gettempdir())
         if shelf is None:
             return None
         folder = shelf / str(process)
@@ -222,9 +222,9 @@ class Left:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def left_behind() -> Iterator[Left]:
-    """Yield what dead processes of this user and this machine left, and nobody has forgotten yet."""
-    shelf = _shelf()
+def left_behind(temporary: str) -> Iterator[Left]:
+    """Yield what dead processes of this user left that had this folder for temporary files, and that nobody has forgotten yet."""
+    shelf = _shelf(temporary)
     if shelf is not None:
         for folder in shelf.iterdir():
             note = _note_of_dead(folder)
@@ -234,8 +234,9 @@ def left_behind() -> Iterator[Left]:
 
 def last_words(temporary: str) -> str:
     """Return what dead processes with this folder for temporary files wrote to standard error at last, as far as it is worth telling."""
-    folders = [folder for shelf in Path(temporary).glob("smr-output-*") for folder in shelf.iterdir() if _note_of_dead(folder)]
-    return "\n".join(worth_telling(_tail(folder / "stderr", 0, _LAST_BYTES)[0]) for folder in folders)
+    with contextlib.suppress(OSError):
+        return "\n".join(worth_telling(left.text("stderr", most=_LAST_BYTES)[0]) for left in left_behind(temporary))
+    return ""
 
 
 def worth_telling(text: str) -> str:
@@ -278,9 +279,9 @@ def _note_of_dead(folder: Path) -> bytes | None:
         os.close(file)
 
 
-def _shelf() -> Path | None:
+def _shelf(temporary: str) -> Path | None:
     """Return the folder of all processes of this user, made if need be; `None` when it is somebody else's."""
-    shelf = Path(gettempdir()) / f"smr-output-{os.getuid()}"
+    shelf = Path(temporary) / f"smr-output-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         shelf.mkdir(mode=0o700)
     found = shelf.lstat()

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from tempfile import gettempdir
 from typing import Final, Protocol, Self
 
 import msgspec
@@ -170,7 +171,7 @@ def bury_output(backend: Backend, notice: DeathNotice) -> str:
     Returns:
         As of `streams.worth_telling`; empty where there are none, or where they are on another machine.
     """
-    for left in left_behind():
+    for left in left_behind(gettempdir()):
         note = _read_note(left)
         if note is not None and notice.invocation and note.invocation == notice.invocation:
             texts = {stream: left.text(stream, note.read.get(stream, 0), most=_LAST_BYTES) for stream in STREAMS}
