@@ -42,6 +42,21 @@ def test_a_result_is_printed_or_saved(job: Job, capsys: pytest.CaptureFixture[st
         assert read(tmp_path / name).to_dict("list") == {"key": ["one", "two"], "value": [2, 1]}
 
 
+def test_errors_and_logs_are_told(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    def map(item: int) -> list[tuple[int, float]]:
+        print(f"item {item}")  # noqa: T201 - what this is about
+        return [(item, 1 / item)]
+
+    job = session.map_reduce(map, None, [1, 0], retries=0)
+    job.exception()
+    assert main(["errors", job.id]) == 0
+    assert capsys.readouterr().out.startswith("error 0: 1 task\nZeroDivisionError in map task")
+    assert main(["logs", job.id, "--follow"]) == 0
+    assert {line.rpartition("  ")[2] for line in capsys.readouterr().out.splitlines()} == {"item 0", "item 1"}
+    assert main(["logs", job.id, "--phase", "shuffle"]) == 1
+    assert "map and reduce" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("name", "word"), [("a.xlsx", "must end in .csv or .parquet"), ("nowhere/a.csv", "there is no folder")])
 def test_a_wrong_file_is_said_before_anything_is_waited_for(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, word: str

@@ -311,6 +311,38 @@ def test_a_process_that_dies_is_told_by_its_cause_and_tried_again(deploy: Deploy
         assert "killed by signal 9" in job.errors()[0].failure.message
 
 
+def test_what_the_functions_print_is_in_the_log_and_the_last_words_of_a_process_too(deploy: Deploy, tmp_path: Path) -> None:
+    flag = str(tmp_path / "died")
+
+    def prints(number: int) -> Iterator[tuple[int, int]]:
+        if number == 250 and not Path(flag).exists():  # behind what the driver tries
+            Path(flag).touch()
+            os.write(2, b"cannot go on")
+            os.kill(os.getpid(), 11)
+        if number % 100 == 0:
+            print(f"at {number}")  # noqa: T201 - what this is about
+        yield number % 2, number
+
+    with deploy() as (session, _):
+        job = session.map_reduce(prints, sum, range(300), reducers=1)
+        job.result()
+        assert {line.text for line in job.logs(phase="map") if not line.mark} == {"at 0", "at 100", "at 200"}
+        assert job.status().map.numbers.lines_written == 3
+        assert "(SIGSEGV). Its last words were:" in job.errors()[0].failure.message
+
+
+def test_a_failing_record_is_run_again_in_the_notebook(deploy: Deploy) -> None:
+    def bad(number: int) -> Iterator[tuple[int, float]]:
+        yield 1, 1 / (number - 250)
+
+    with deploy() as (session, _):
+        job = session.map_reduce(bad, sum, range(300), retries=0)
+        job.exception()
+        assert job.failing_record() == 250
+        with pytest.raises(ZeroDivisionError):
+            job.debug()
+
+
 def test_an_error_of_the_function_is_told_with_its_line(deploy: Deploy) -> None:
     def bad(number: int) -> Iterator[tuple[int, float]]:
         yield 1, 1 / (number - 3)

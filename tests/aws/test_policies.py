@@ -22,14 +22,16 @@ LAYOUT = Layout("09af09af")
 KEYS = {
     LAYOUT.code: ("user", {"driver", "mapper", "reducer", "user"}),
     LAYOUT.request: ("user", {"driver", "user"}),
-    f"{LAYOUT.input}000001": ("user", {"driver", "mapper"}),
+    f"{LAYOUT.input}000001": ("user", {"driver", "mapper", "user"}),
     LAYOUT.plan: ("driver or user", {"driver", "coordinator", "mapper", "reducer", "user"}),
     split_page(LAYOUT.splits_of("000001"), 0): ("driver", {"mapper", "user"}),
     f"{LAYOUT.attempt(AttemptId(TaskId(Phase.MAP, 7), 2))}/run": ("mapper", {"coordinator", "reducer", "user"}),
     f"{LAYOUT.attempt(AttemptId(TaskId(Phase.REDUCE, 7), 2))}/part-0.parquet": ("reducer", {"user"}),
     LAYOUT.bad(AttemptId(TaskId(Phase.MAP, 7), 2)): ("mapper", {"user"}),
     LAYOUT.bad(AttemptId(TaskId(Phase.REDUCE, 7), 2)): ("reducer", {"user"}),
-    LAYOUT.index: ("coordinator", {"reducer"}),
+    LAYOUT.log_piece(AttemptId(TaskId(Phase.MAP, 7), 2), 1): ("mapper", {"coordinator", "reducer", "user"}),  # as runs are
+    LAYOUT.log_piece(AttemptId(TaskId(Phase.REDUCE, 7), 2), 1): ("reducer", {"user"}),
+    LAYOUT.index: ("coordinator", {"reducer", "user"}),
     LAYOUT.manifest(Phase.MAP): ("coordinator", {"coordinator", "reducer", "user"}),
     LAYOUT.manifest(Phase.REDUCE): ("coordinator", {"coordinator", "reducer", "user"}),
 }

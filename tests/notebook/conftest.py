@@ -16,8 +16,9 @@ from traitlets.config import Config
 import smr_notebook
 from smr_notebook.config import from_machine
 from smr_notebook.errors import JobCancelled
+from smr_notebook.job_errors import JobErrors
 from smr_notebook.model import JobState, Numbers
-from smr_notebook.standing import FailedAttempt, PhaseProgress, Progress
+from smr_notebook.standing import PhaseProgress, Progress
 
 NUMBERS = Numbers(bytes_read=2_500, records_read=100, records_mapped=100, pairs_in=250, pairs_out=250)
 
@@ -87,8 +88,8 @@ class ScriptedJob:
         self.mended = functions
         return self
 
-    def errors(self) -> tuple[FailedAttempt, ...]:
-        return ()
+    def errors(self) -> JobErrors:
+        return JobErrors(self.id, ())
 
     def result(self) -> pd.DataFrame:
         if self.frame is None:

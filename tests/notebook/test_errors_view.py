@@ -48,7 +48,7 @@ def test_a_failed_job_shows_the_users_line_and_record() -> None:
         "---->   3     n = 10 // (len(line) - 7)",
         "        4     yield line, n",
         "record: 'the end'   (/data/a.gz, byte 1,048,576, record 203 of split 17)",
-        "1 kind of error in 3 tasks · %smr errors 3f9a",
+        "1 kind of error in 3 tasks · %smr errors 3f9a · debug here: %smr debug 3f9a",
     ]
 
 
@@ -60,6 +60,17 @@ def test_a_kernel_without_the_source_shows_the_one_line() -> None:
 def test_another_source_under_the_same_name_is_not_shown() -> None:
     linecache.cache[FRAME.file] = (1, None, ["a\n", "b\n", "c\n"], FRAME.file)
     assert "---->   3     n = 10 // (len(line) - 7)" in failure_lines([SAMPLE], "")
+
+
+def test_what_travelled_with_the_failure_is_shown_in_any_kernel() -> None:
+    linecache.cache.pop(FRAME.file, None)
+    frame = replace(FRAME, around=("#%%smr lines", "def map(line):", "    n = 10 // (len(line) - 7)", "    yield line, n"), first=1)
+    assert failure_lines([replace(SAMPLE, failure=replace(FAILURE, frames=(frame,)))], "")[1:5] == [
+        "Cell In[2], line 3, in map",
+        "        2 def map(line):",
+        "---->   3     n = 10 // (len(line) - 7)",
+        "        4     yield line, n",
+    ]
 
 
 def test_kinds_are_counted() -> None:

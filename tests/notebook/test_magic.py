@@ -212,7 +212,8 @@ def test_errors_of_a_job_without_any(shell: Any, session: ScriptedSession) -> No
 @pytest.mark.parametrize("line", ["%smr", "%smr help", "%smr --help", "%smr jobs --help", "%smr attach -h"])
 def test_help_lists_the_subcommands(shell: Any, session: ScriptedSession, line: str) -> None:
     text = repr(run(shell, line))
-    assert {word for word in ("jobs", "attach", "status", "cancel", "resume", "retry", "errors") if f"%smr {word}" not in text} == set()
+    words = ("jobs", "attach", "status", "cancel", "resume", "retry", "errors", "debug", "logs")
+    assert {word for word in words if f"%smr {word}" not in text} == set()
 
 
 def test_loading_twice_is_harmless(shell: Any, session: ScriptedSession) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from smr_notebook.control.failures import LINE_CHARACTERS, MESSAGE_CHARACTERS, PICKLED_BYTES, describe
+from smr_notebook.dataflow.code import Sources
 from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.dataflow.sealing import unseal
 from smr_notebook.errors import CorruptObjectError, InputFormatError, PairShapeError
@@ -33,7 +34,7 @@ def cell_function(name: str, text: str = TEXT) -> Callable[..., Any]:
     return namespace[name]  # type: ignore[no-any-return]
 
 
-def failure_of(function: Callable[..., Any], record: object) -> Failure:
+def failure_of(function: Callable[..., Any], record: object, sources: Sources = SOURCES) -> Failure:
     """Call a user's function as the data plane does."""
     try:
         try:
@@ -42,8 +43,23 @@ def failure_of(function: Callable[..., Any], record: object) -> Failure:
             told = UserCodeError("map", repr(record), source="/data/log", offset=17, record_number=4)
             raise told from error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)  # without this line of the caller
     except UserCodeError as raised:
-        return describe(raised, SOURCES)
+        return describe(raised, sources)
     raise AssertionError("the function should have raised")
+
+
+def test_the_lines_around_travel_with_a_failure() -> None:
+    failure = failure_of(cell_function("map"), "no json")
+    assert [(frame.first, frame.around) for frame in failure.frames] == [
+        (5, ("", "def map(line):", '    yield parse(line)["key"], 1')),
+        (2, ("", "def parse(line):", "    return json.loads(line)", "", "def map(line):")),
+    ]
+
+
+def test_only_the_innermost_frames_carry_lines_and_no_long_ones() -> None:
+    text = "def map(depth):\n    yield from map(depth - 1) if depth else [0 / 0]  # " + "x" * 300 + "\n"
+    failure = failure_of(cell_function("map", text), 30, {CELL: ("Cell In[2]", text)})
+    assert [bool(frame.around) for frame in failure.frames] == [False] * 17 + [True] * 3
+    assert max(len(line) for line in failure.frames[-1].around) == 160
 
 
 def test_the_users_own_lines_are_told_with_label_and_text() -> None:
