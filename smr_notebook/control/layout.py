@@ -84,12 +84,12 @@ class Layout:
         return f"{self.root}logs/"
 
     def logs_of(self, phase: Phase) -> str:
-        """Prefix of what the attempts of a phase wrote there."""
-        return f"{self.logs}{phase}/"
+        """Prefix of what the attempts of a phase wrote there. No folder: a policy on `*/map/*` would mean it, too."""
+        return f"{self.logs}{phase}-"
 
     def log_piece(self, attempt: AttemptId, number: int) -> str:
         """A piece of what one attempt wrote there, counted from 1."""
-        return f"{self.logs}{attempt}/{number:06d}"
+        return f"{self.logs_of(attempt.task.phase)}{attempt.task.number:06d}-{attempt.number:03d}/{number:06d}"
 
     def manifest(self, phase: Phase) -> str:
         """The sealed manifest of a phase."""

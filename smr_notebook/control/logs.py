@@ -228,14 +228,14 @@ def read_pieces(
     layout = Layout(job)
     prefix = layout.logs if phase is None else layout.logs_of(phase)
     for info in backend.objects.list_prefix(prefix):
-        where, number, piece = info.key.removeprefix(layout.logs).rsplit("/", 2)
-        attempt = AttemptId(_task(where), int(number))
+        where, piece = info.key.removeprefix(layout.logs).split("/")
+        attempt = _attempt(where)
         if info.key not in known and task in {None, attempt.task.number}:
             known.add(info.key)
             body = unseal("log", backend.objects.get(info.key), name=info.key)
             yield FoundPiece(attempt, int(piece), decoded(_PIECE, body, name=info.key))
 
 
-def _task(where: str) -> TaskId:
-    phase, _, number = where.partition("/")
-    return TaskId(Phase(phase), int(number))
+def _attempt(where: str) -> AttemptId:
+    phase, task, number = where.split("-")
+    return AttemptId(TaskId(Phase(phase), int(task)), int(number))

@@ -29,7 +29,7 @@ KEYS = {
     f"{LAYOUT.attempt(AttemptId(TaskId(Phase.REDUCE, 7), 2))}/part-0.parquet": ("reducer", {"user"}),
     LAYOUT.bad(AttemptId(TaskId(Phase.MAP, 7), 2)): ("mapper", {"user"}),
     LAYOUT.bad(AttemptId(TaskId(Phase.REDUCE, 7), 2)): ("reducer", {"user"}),
-    LAYOUT.log_piece(AttemptId(TaskId(Phase.MAP, 7), 2), 1): ("mapper", {"coordinator", "reducer", "user"}),  # as runs are
+    LAYOUT.log_piece(AttemptId(TaskId(Phase.MAP, 7), 2), 1): ("mapper", {"user"}),
     LAYOUT.log_piece(AttemptId(TaskId(Phase.REDUCE, 7), 2), 1): ("reducer", {"user"}),
     LAYOUT.index: ("coordinator", {"reducer", "user"}),
     LAYOUT.manifest(Phase.MAP): ("coordinator", {"coordinator", "reducer", "user"}),

@@ -33,8 +33,8 @@ WORKERS = ("mapper", "reducer")
 WRITES = {
     "driver": ("plan", "splits/000001/000000"),
     "coordinator": ("index", "manifest/map"),
-    "mapper": ("map/000007/002/run", "logs/map/000007/002/000001"),
-    "reducer": ("reduce/000007/002/part-0.parquet", "logs/reduce/000007/002/000001"),
+    "mapper": ("map/000007/002/run", "logs/map-000007-002/000001"),
+    "reducer": ("reduce/000007/002/part-0.parquet", "logs/reduce-000007-002/000001"),
     "user": ("code", "request", "input/000000"),
 }
 OBJECTS = [key for keys in WRITES.values() for key in keys]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import io
 import logging
 import os
 import subprocess
@@ -58,7 +60,8 @@ def test_what_was_written_right_before_the_process_ended_is_there(session: smr.S
         sys.stdout.write(f"at {item}, without an end")
         sys.stdout.flush()
         sys.stderr.write("cannot go on")
-        os._exit(3)
+        if item:
+            os._exit(3)
         yield item, 1
 
     job = session.map_reduce(dies, None, [7], retries=1)
@@ -74,8 +77,6 @@ def test_what_was_written_right_before_the_process_ended_is_there(session: smr.S
 
 def test_a_crash_in_compiled_code_is_told_with_the_users_line(session: smr.Session) -> None:
     def crashes(item: int) -> Iterator[tuple[int, int]]:
-        import ctypes  # noqa: PLC0415 - in the worker
-
         yield item, ctypes.string_at(0)[0]
 
     job = session.map_reduce(crashes, None, [1], retries=0)
@@ -151,8 +152,6 @@ def test_a_log_goes_with_its_job(session: smr.Session) -> None:
 @pytest.mark.parametrize("way", ["replaced", "closed"])
 def test_functions_that_meddle_with_their_streams_do_no_harm(session: smr.Session, way: str) -> None:
     def meddles(item: int) -> Iterator[tuple[int, int]]:
-        import io  # noqa: PLC0415 - in the worker
-
         with contextlib.suppress(OSError):  # at the next record
             os.write(1, b"before\n")
             if way == "replaced":

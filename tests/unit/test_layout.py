@@ -21,7 +21,7 @@ def test_keys_are_those_of_the_architecture() -> None:
     assert split_page(LAYOUT.splits, 300) == "jobs/3f9a/splits/000001"
     assert LAYOUT.attempt(reduce) == "jobs/3f9a/reduce/000031/002"
     assert LAYOUT.manifest(Phase.MAP) == "jobs/3f9a/manifest/map"
-    assert LAYOUT.log_piece(reduce, 7) == "jobs/3f9a/logs/reduce/000031/002/000007"
+    assert LAYOUT.log_piece(reduce, 7) == "jobs/3f9a/logs/reduce-000031-002/000007"
     assert LAYOUT.log_piece(reduce, 7).startswith(LAYOUT.logs_of(Phase.REDUCE))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -69,17 +70,15 @@ def test_a_log_reads_as_one() -> None:
 
 def test_who_follows_sees_each_line_once() -> None:
     backend = a_job()
-    seen = []
 
-    def looks() -> object:
+    def looks() -> Iterator[None]:
         for number in range(1, 4):
             put_piece(backend, JOB, ONE, number=number, piece=LogPiece(float(number), (("stdout", f"{number}\n"),)))
             yield
             yield
 
-    for line in JobLogs(backend, JOB, looks=looks, phase=None, task=None):  # type: ignore[arg-type]
-        seen.append(line.text)
-    assert seen == ["1", "2", "3"]
+    logs = JobLogs(backend, JOB, looks=looks, phase=None, task=None)
+    assert [line.text for line in logs] == ["1", "2", "3"]
 
 
 def test_an_unknown_phase_is_refused() -> None:
@@ -101,6 +100,6 @@ def test_a_damaged_piece_is_an_error() -> None:
 def test_a_piece_is_what_it_was_in_version_1() -> None:
     backend = a_job()
     put_piece(backend, JOB, OTHER, number=7, piece=LogPiece(1.5, (("stdout", "é\n"),), 3))
-    key = "jobs/3f9a/logs/reduce/000000/002/000007"
+    key = "jobs/3f9a/logs/reduce-000000-002/000007"
     body = unseal("log", backend.objects.get(key), name=key)
     assert body.decode() == '{"time":1.5,"texts":[["stdout","é\\n"]],"dropped":3}'

@@ -109,7 +109,9 @@ def test_the_last_words_of_a_dead_process_are_found_with_its_note(tmp_path: Path
 
 
 def test_a_process_that_lives_or_has_said_nothing_leaves_nothing(tmp_path: Path) -> None:
-    told, _, _ = run("own.begin(b'x'); print('x'); tell(len(list(streams.left_behind(os.environ['TMPDIR'])))); own.end(); os._exit(0)", tmp_path)
+    told, _, _ = run(
+        "own.begin(b'x'); print('x'); tell(len(list(streams.left_behind(os.environ['TMPDIR'])))); own.end(); os._exit(0)", tmp_path
+    )
     assert told == 0
     assert list(left_behind(str(tmp_path))) == []
 

@@ -45,8 +45,8 @@ _READS: Final[Mapping[str, tuple[str, ...]]] = {
 _WRITES: Final[Mapping[str, tuple[str, ...]]] = {
     "driver": ("plan", "splits/*"),
     "coordinator": ("index", "manifest/*"),
-    "mapper": ("map/*", "bad/map-*", "logs/map/*"),
-    "reducer": ("reduce/*", "bad/reduce-*", "logs/reduce/*"),
+    "mapper": ("map/*", "bad/map-*", "logs/map-*"),
+    "reducer": ("reduce/*", "bad/reduce-*", "logs/reduce-*"),
     "user": ("code", "request", "input/*", "plan"),
 }
 """Which objects of a job each may read, and write; what they are is told in `control.layout`."""
