@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from smr_notebook.dataflow.blocks import GroupBlock, unpack
-from smr_notebook.dataflow.columns import decode_values, encode_values
-from smr_notebook.dataflow.draining import checked_pair, collect_young, resting_collector, sample_bytes
+from smr_notebook.dataflow.columns import decode_values
+from smr_notebook.dataflow.draining import checked_pair, collect_young, resting_collector
 from smr_notebook.dataflow.emitting import PairSink
 from smr_notebook.dataflow.functions import CodePlace, Functions, UserCodeError, place_of, short_repr
 from smr_notebook.dataflow.grouping import block_bytes, block_checksum, order_key, slice_groups
@@ -37,6 +37,7 @@ from smr_notebook.dataflow.memory import Room, release
 from smr_notebook.dataflow.merging import BY_KEY, BlockOrder, Blocks, merge_streams
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.programs import Handed
+from smr_notebook.dataflow.row_buffers import MOST_ROWS, RowBuffer
 from smr_notebook.dataflow.spilling import Spills, collect
 from smr_notebook.errors import PairShapeError
 from smr_notebook.model import Part, Position
@@ -44,9 +45,7 @@ from smr_notebook.model import Part, Position
 _PIECE_BYTES = 1 << 20
 _LITTLE = 8  # less than such a part of what may be held is not worth a spill, however tight memory is
 _MOST_HELD = 1 << 30  # text columns have 32-bit offsets
-_MOST_ROWS = 10_000
 _COUNTED_BLOCKS = 64  # of a group that failed: it is told how many values it has, unless there are very many
-_ROW_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +236,7 @@ class Groups:
                 yield key, values
                 stretch.done += 1
 
-    def stretches(self, most: Callable[[], int] = lambda: _MOST_ROWS) -> Iterator[Stretch]:
+    def stretches(self, most: Callable[[], int] = lambda: MOST_ROWS) -> Iterator[Stretch]:
         """Yield stretches of groups, of which whoever gets one says how many are done before asking for the next.
 
         Args:
@@ -349,62 +348,6 @@ def behind(blocks: Blocks, groups: int, meter: Meter) -> Blocks:
 def goes_on(group: GroupBlock, block: GroupBlock) -> bool:
     """Whether a block of one group, or more, begins with the group that another one begins with."""
     return group.keys.kind is block.keys.kind and bool(order_key(group.keys, 0) == order_key(block.keys, 0))
-
-
-class RowBuffer:
-    """Collects rows for the sink. How many at once depends on how large they turn out to be.
-
-    Args:
-        sink: Takes them.
-        meter: Counts them.
-
-    Attributes:
-        keys: The keys of the rows.
-        values: Their values.
-        groups: The key of the group of each row; `None` where the sink does not want it.
-        limit: How many rows should be there before they are handed over.
-    """
-
-    def __init__(self, sink: PairSink, meter: Meter) -> None:
-        self._sink = sink
-        self._meter = meter
-        self.keys: list[Any] = []
-        self.values: list[Any] = []
-        self.groups: list[Any] | None = None
-        self.limit = 16
-
-    def add(self, group: Any, keys: list[Any], values: list[Any]) -> None:
-        """Take the rows of one group."""
-        self.keys += keys
-        self.values += values
-        if self.groups is not None:
-            self.groups += [group] * len(keys)
-
-    def flush(self) -> None:
-        """Hand the rows over."""
-        keys, values, groups = self.keys, self.values, self.groups
-        if not keys:
-            return
-        try:
-            self._sink.add(keys, values, groups)
-            size = sample_bytes(keys) + sample_bytes(values)
-        except TypeError as error:
-            raise UserCodeError("reduce", short_repr(_unstorable(keys, values, groups))) from error
-        self._meter.pairs_out += len(keys)
-        self.limit = max(1, min(self.limit * 8, _ROW_BYTES * len(keys) // max(size, 1), _MOST_ROWS))
-        self.keys, self.values = [], []
-        self.groups = None if groups is None else []
-
-
-def _unstorable(keys: list[Any], values: list[Any], groups: list[Any] | None) -> Any:
-    """Return the key of the group whose row cannot be stored."""
-    for row in range(len(keys)):
-        try:
-            encode_values([keys[row]])
-            encode_values([values[row]])
-        except TypeError:
-            return (groups or keys)[row]
-    return keys[0]
 
 
 def _reduce_plain(functions: Functions, groups: Groups, rows: RowBuffer) -> None:

@@ -31,7 +31,8 @@ from smr_notebook.dataflow.keys import decode_keys
 from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.programs import Handed
-from smr_notebook.dataflow.reducing import Groups, RowBuffer
+from smr_notebook.dataflow.reducing import Groups
+from smr_notebook.dataflow.row_buffers import RowBuffer
 from smr_notebook.dataflow.tolerating import MOST_HELD, is_fatal
 
 _STRETCH: Final = 10_000
