@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from smr_notebook.control.coordinator import revive
@@ -21,9 +22,10 @@ from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.plans import read_plan
 from smr_notebook.control.registering import is_of
-from smr_notebook.control.replaying import Replay, Replayed
+from smr_notebook.control.replaying import Replay, Replayed, failure_of_bad
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import failures_so_far
+from smr_notebook.dataflow.bad_records import BadRecord
 from smr_notebook.dataflow.mending import Mended
 from smr_notebook.errors import (
     ConfigError,
@@ -39,7 +41,7 @@ from smr_notebook.job_errors import JobErrors
 from smr_notebook.job_logs import JobLogs
 from smr_notebook.labels import cell_label
 from smr_notebook.left_out import LeftOutWarning, bad_records, commits_of, frame_of, sentence
-from smr_notebook.model import JobState, Manifest, Part, Plan
+from smr_notebook.model import JobState, Manifest, Part, Plan, TaskId
 from smr_notebook.outcome_errors import error_of
 from smr_notebook.ports import Backend
 from smr_notebook.standing import Outcome, PhaseProgress, Progress
@@ -316,6 +318,7 @@ class Job:
         self,
         error: int = 0,
         *,
+        bad: int | None = None,
         map: Callable[..., Any] | None = None,
         reduce: Callable[..., Any] | None = None,
         combine: Callable[..., Any] | None = None,
@@ -328,6 +331,7 @@ class Job:
 
         Args:
             error: Which of `errors()`, counted from 0.
+            bad: Which row of `bad` instead, counted from 0: a record or a group that the job left out.
             map: A mended function to try in place of the job's own.
             reduce: Likewise.
             combine: Likewise.
@@ -337,28 +341,34 @@ class Job:
 
         Raises:
             BaseException: What the function raises.
-            ConfigError: There is no such error, or nothing to be run.
+            ConfigError: There is no such error or row, or nothing to be run.
             PlanError: A mended function has no place in this job.
             InputError: The input has changed since, or is gone, or what the job stored is.
             EnvironmentMismatchError: The functions were made by another Python.
         """
         __tracebackhide__ = True
-        return self._replay(error, Mended(map, reduce, combine)).run()
+        return self._replay(error, bad, Mended(map, reduce, combine)).run()
 
-    def failing_record(self, error: int = 0) -> Any:
+    def failing_record(self, error: int = 0, *, bad: int | None = None) -> Any:
         """Return the record that `map` failed on; of a failure of `reduce`, the key and an iterator of its values.
 
         Args:
             error: Which of `errors()`, counted from 0.
+            bad: Which row of `bad` instead, counted from 0.
 
         Raises:
-            ConfigError: There is no such error, or nobody knows its record.
+            ConfigError: There is no such error or row, or nobody knows its record.
             InputError: The input has changed since, or is gone, or what the job stored is.
         """
-        return self._replay(error, Mended()).record()
+        return self._replay(error, bad, Mended()).record()
 
-    def _replay(self, error: int, mended: Mended) -> Replay:
+    def _replay(self, error: int, bad: int | None, mended: Mended) -> Replay:
         __tracebackhide__ = True
+        if bad is not None:
+            left_out = next(islice(self._left_out(), bad, None), None) if bad >= 0 else None
+            if left_out is None:
+                raise ConfigError(f"{self.id} has no row {bad} of what it left out: job.bad shows all, counted from 0.")
+            return Replay(self._backend, self.id, failure_of_bad(*left_out), given=mended)
         found = self.errors()
         if not found:
             raise ConfigError(f"{self.id}: no task has failed, so there is nothing to debug.")
@@ -381,8 +391,11 @@ class Job:
             CorruptObjectError: What was told is not what was written.
         """
         self._outcome()
+        return frame_of(self._left_out())
+
+    def _left_out(self) -> Iterator[tuple[TaskId, BadRecord]]:
         plan = self._told_plan()
-        return frame_of(bad_records(commits_of(plan, self._backend.objects, self._ledger), self._backend.objects) if plan else ())
+        return bad_records(commits_of(plan, self._backend.objects, self._ledger), self._backend.objects) if plan else iter(())
 
     def _told_plan(self) -> Plan | None:
         """Return the plan of a job that may have left something out; `None` if it cannot, or was never planned."""

@@ -25,6 +25,7 @@ from typing import Any, Final, TypeVar
 
 from smr_notebook.control.plans import read_code, read_plan
 from smr_notebook.control.work import Task, input_of, partition_runs, work_on
+from smr_notebook.dataflow.bad_records import BadRecord
 from smr_notebook.dataflow.blocks import unpack
 from smr_notebook.dataflow.code import Sources, load_program, travelling_functions
 from smr_notebook.dataflow.draining import checked_pair
@@ -39,15 +40,19 @@ from smr_notebook.dataflow.records import RecordBlock, Unreadable
 from smr_notebook.dataflow.reducing import Groups, Partition
 from smr_notebook.environment import environment
 from smr_notebook.errors import ConfigError, EnvironmentMismatchError, InputMissingError, ObjectNotFoundError
-from smr_notebook.model import Failure, FailureKind, Phase, Plan
+from smr_notebook.model import AttemptId, Failure, FailureKind, Phase, Plan, TaskId
 from smr_notebook.ports import Backend, Buffer, ObjectStore
 from smr_notebook.standing import FailedAttempt
+from smr_notebook.tolerance import STRICT
 
 T = TypeVar("T")
 
 _BATCH_BYTES: Final = 1 << 20
 _RUNS: Final = {FailureKind.USER, FailureKind.INPUT}
 """Kinds of failures that running the task again can show."""
+
+_OF_RECORDS: Final = ("map", "read")
+"""Functions that fail at a record; the second stands for our own reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,15 @@ class Replayed:
             told.append(f"It gave {short_repr(self.given)}")
         told.append("What differs in a worker: files and variables of this machine, memory, other versions of packages, chance.")
         return "\n".join(told)
+
+
+def failure_of_bad(task: TaskId, bad: BadRecord) -> FailedAttempt:
+    """Return a record or a group that was left out as the failure that it would have been."""
+    kind = FailureKind.INPUT if bad.function == "read" else FailureKind.USER
+    type, _, message = bad.error.partition(": ")
+    source, offset = bad.source, bad.offset
+    failure = Failure(kind, type, message, (), bad.function, short_repr(bad.record), source, offset, record_number=bad.number)
+    return FailedAttempt(AttemptId(task, 1), failure)
 
 
 class Replay:
@@ -110,11 +124,13 @@ class Replay:
         __tracebackhide__ = True
         functions = getattr(self._task.program, "functions", None)
         if self._alone and isinstance(functions, Functions):
-            if self._failure.function == "map":
+            if self._failure.function in _OF_RECORDS:
                 return self._map(functions)
             if functions.reduce is not None:
                 return self._reduce(functions)
-        _users(lambda: _there(self._task, work_on))
+        plan = self._task.plan
+        strict = replace(plan, tolerance=STRICT, reading=replace(plan.reading, tolerant=False))
+        _users(lambda: _there(replace(self._task, plan=strict), work_on))
         task = self._failed.attempt.task
         return Replayed(f"The whole of {task.phase} task {task.number}")
 
@@ -129,9 +145,10 @@ class Replay:
             raise ConfigError(
                 f"{self._failure.type} is not the failure of one record or group: there is none to return. job.debug() runs the whole task."
             )
-        if self._failure.function == "map":
+        if self._failure.function in _OF_RECORDS:
             block, index = self._found()
-            return block.records[index]
+            record = block.records[index]
+            return record.raw if isinstance(record, Unreadable) else record
         key, values, _ = self._group()
         return key, values
 
@@ -142,7 +159,7 @@ class Replay:
     @property
     def _alone(self) -> bool:
         """Whether one record, or one group, is known to have failed."""
-        phase = {"map": Phase.MAP, "reduce": Phase.REDUCE}.get(self._failure.function)
+        phase = (dict.fromkeys(_OF_RECORDS, Phase.MAP) | {"reduce": Phase.REDUCE}).get(self._failure.function)
         one = isinstance(getattr(self._task.program, "functions", None), Functions)
         return one and bool(self._failure.record_number) and phase is self._failed.attempt.task.phase
 

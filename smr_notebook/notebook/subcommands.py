@@ -120,7 +120,7 @@ class LineMagic:
     def debug(self, options: Namespace) -> object:
         """Run what failed in this kernel, so that `%debug` looks into it; return what it gave if it does not fail here."""
         __tracebackhide__ = True
-        return self._session().attach(options.id).debug(options.error)
+        return self._session().attach(options.id).debug(options.error, bad=options.bad)
 
     def logs(self, options: Namespace) -> object:
         """Return what the functions wrote; or, following the job, show it line by line."""
@@ -148,7 +148,7 @@ _SUBCOMMANDS = {
     "resume": _Subcommand("resume [ID]", "go on from a job that failed or was cancelled", LineMagic.resume),
     "retry": _Subcommand("retry [ID] [--map F] [--reduce F] [--combine F]", "the same, with mended functions", LineMagic.retry),
     "errors": _Subcommand("errors [ID]", "one sample of each kind of error", LineMagic.errors),
-    "debug": _Subcommand("debug [ID] [--error N]", "run what failed in this kernel: then %debug looks into it", LineMagic.debug),
+    "debug": _Subcommand("debug [ID] [--error N | --bad N]", "run what failed in this kernel: then %debug looks into it", LineMagic.debug),
     "logs": _Subcommand("logs [ID] [--follow]", "what the functions printed, also while they run", LineMagic.logs),
     "help": _Subcommand("help", "this", LineMagic.help),
 }
@@ -168,6 +168,7 @@ def _parser(name: str) -> MagicParser:
         parser.add_argument("-o", "--into", type=variable)
     if name == "debug":
         parser.add_argument("-e", "--error", type=count(0), default=0)
+        parser.add_argument("-b", "--bad", type=count(0))
     if name == "logs":
         parser.add_argument("-f", "--follow", action="store_true")
         parser.add_argument("--phase")

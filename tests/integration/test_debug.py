@@ -18,6 +18,8 @@ import pytest
 
 import smr_notebook as smr
 from smr_notebook import errors
+from smr_notebook.control.layout import Layout
+from smr_notebook.testing.waiting import wait_until
 
 
 def frames_of(error: BaseException) -> list[FrameType]:
@@ -187,6 +189,7 @@ def test_a_job_that_is_done_in_spite_of_a_failure_says_that_its_records_are_gone
 
     job = session.map_reduce(once, sum, [1]).wait()
     assert len(job.errors()) == 1
+    wait_until(lambda: not list(session.backend.objects.list_prefix(Layout(job.id).splits)))
     with pytest.raises(errors.InputMissingError, match="Submit it again"):
         job.debug()
 
@@ -204,6 +207,33 @@ def test_what_cannot_be_run_here_is_said(session: smr.Session) -> None:
         job.debug()
     with pytest.raises(errors.ConfigError, match=r"has no error 1: job\.errors\(\) shows 1"):
         job.debug(1)
+
+
+def test_what_a_job_left_out_is_run_again_though_the_job_is_done(session: smr.Session, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("1\nno number\n0\n5\n" * 3)
+
+    def inverse(line: str) -> Iterator[tuple[int, float]]:
+        number = int(line)
+        yield number, 1 / number
+
+    def total(key: int, values: Iterator[float]) -> float:
+        if key == 5:
+            raise ArithmeticError("five")
+        return sum(values)
+
+    job = session.map_reduce(inverse, total, tmp_path / "a.txt", on_error="collect", max_bad=10)
+    with pytest.warns(smr.LeftOutWarning):
+        assert job.result()["key"].tolist() == [1]
+    assert job.bad["function"].tolist() == ["map"] * 6 + ["reduce"]
+    assert [job.failing_record(bad=row) for row in range(3)] == ["no number", "0", "no number"]
+    with pytest.raises(ZeroDivisionError) as caught:
+        job.debug(bad=3)
+    assert innermost(caught.value).f_locals["number"] == 0
+    assert job.debug(bad=2, map=lambda line: [(line, 1)]).given == [("no number", 1)]
+    with pytest.raises(ArithmeticError, match="five"):
+        job.debug(bad=6)
+    with pytest.raises(errors.ConfigError, match="no row 7"):
+        job.debug(bad=7)
 
 
 MODULE = """
