@@ -85,7 +85,8 @@ class Streams:
         fcntl.flock(self._note, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._files = [_File(stream, number, folder / stream) for stream, number in STREAMS.items()]
         _buffer_by_lines()
-        faulthandler.enable(2)
+        if not faulthandler.is_enabled():
+            faulthandler.enable(2)
 
     def begin(self, note: bytes) -> None:
         """Catch what is written from now on.

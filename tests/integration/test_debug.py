@@ -194,6 +194,21 @@ def test_a_job_that_is_done_in_spite_of_a_failure_says_that_its_records_are_gone
         job.debug()
 
 
+def test_input_that_cannot_be_read_is_read_again_as_far_as_it_goes(session: smr.Session, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"good\n\xff\n")
+    job = session.map_reduce(lambda line: [(line, 1)], sum, tmp_path / "a.txt")
+    assert isinstance(job.exception(), errors.InputFormatError)
+    with pytest.raises(errors.InputFormatError, match=r"a\.txt"):
+        job.debug()
+
+
+def test_an_aggregation_that_refuses_a_value_refuses_it_here(session: smr.Session) -> None:
+    job = session.map_reduce(lambda item: [(item % 2, "text" if item == 7 else item)], smr.sum, range(10))
+    job.exception()
+    with pytest.raises(TypeError):
+        job.debug()
+
+
 def test_what_cannot_be_run_here_is_said(session: smr.Session) -> None:
     def dies(item: int) -> list[tuple[int, int]]:
         os._exit(1)
