@@ -14,6 +14,7 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from tempfile import gettempdir
@@ -37,6 +38,7 @@ MOST_BYTES: Final = 1 << 20
 PIECE_SECONDS: Final = 2.0
 """Shortest time between two pieces of a running attempt."""
 
+_READ_AT_ONCE: Final = 16
 _LAST_BYTES: Final = 64 << 10
 
 
@@ -227,15 +229,20 @@ def read_pieces(
     """
     layout = Layout(job)
     prefix = layout.logs if phase is None else layout.logs_of(phase)
-    for info in backend.objects.list_prefix(prefix):
-        where, piece = info.key.removeprefix(layout.logs).split("/")
-        attempt = _attempt(where)
-        if info.key not in known and task in {None, attempt.task.number}:
-            known.add(info.key)
-            body = unseal("log", backend.objects.get(info.key), name=info.key)
-            yield FoundPiece(attempt, int(piece), decoded(_PIECE, body, name=info.key))
+    new = [
+        (info.key, *whose)
+        for info in backend.objects.list_prefix(prefix)
+        if info.key not in known and task in {None, (whose := _whose(info.key.removeprefix(layout.logs)))[0].task.number}
+    ]
+    known.update(key for key, _, _ in new)
+    with ThreadPoolExecutor(max(1, min(backend.parallel, _READ_AT_ONCE))) as pool:
+        bodies = pool.map(backend.objects.get, [key for key, _, _ in new])
+        for (key, attempt, number), data in zip(new, bodies, strict=True):
+            yield FoundPiece(attempt, number, decoded(_PIECE, unseal("log", data, name=key), name=key))
 
 
-def _attempt(where: str) -> AttemptId:
-    phase, task, number = where.split("-")
-    return AttemptId(TaskId(Phase(phase), int(task)), int(number))
+def _whose(place: str) -> tuple[AttemptId, int]:
+    """Return the attempt that a piece is of, and its number, from its key below that of the logs."""
+    attempt, _, piece = place.partition("/")
+    phase, task, number = attempt.split("-")
+    return AttemptId(TaskId(Phase(phase), int(task)), int(number)), int(piece)

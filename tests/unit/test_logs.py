@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -103,3 +107,47 @@ def test_a_piece_is_what_it_was_in_version_1() -> None:
     key = "jobs/3f9a/logs/reduce-000000-002/000007"
     body = unseal("log", backend.objects.get(key), name=key)
     assert body.decode() == '{"time":1.5,"texts":[["stdout","é\\n"]],"dropped":3}'
+
+
+SCRIPT = """
+import os, sys
+from dataclasses import replace
+from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.backends.memory.platform import open_memory
+from smr_notebook.control.logs import Caught, read_pieces
+from smr_notebook.dataflow.meter import Meter
+from smr_notebook.errors import StoreError
+from smr_notebook.model import AttemptId, Phase, TaskId
+from smr_notebook.streams import streams_of
+
+class Failing(MemoryStore):
+    fails = int(sys.argv[1])
+    def put(self, key, data, *, if_absent=False):
+        if self.fails:
+            self.fails -= 1
+            raise StoreError("out of reach")
+        return super().put(key, data, if_absent=if_absent)
+
+backend, meter = replace(open_memory(), objects=Failing()), Meter()
+attempt = AttemptId(TaskId(Phase.MAP, 0), 1)
+with Caught(streams_of(os.getpid()), backend, "3f9a", attempt, invocation="i", meter=meter) as output:
+    print("one")
+    output.beat()
+    print("two")
+    output.beat()
+print([(found.number, found.piece.texts) for found in read_pieces(backend, "3f9a", known=set())], meter.lines_written)
+"""
+
+
+@pytest.mark.parametrize(
+    ("fails", "told"),
+    [
+        (0, "[(1, (('stdout', 'one\\n'),)), (2, (('stdout', 'two\\n'),))] 2"),
+        (1, "[(1, (('stdout', 'one\\n'), ('stdout', 'two\\n')))] 2"),
+        (9, "[] 2"),
+    ],
+)
+def test_what_could_not_be_put_is_put_with_what_follows_and_fails_nothing(tmp_path: Path, fails: int, told: str) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(fails)]
+    done = subprocess.run(command, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, check=True, text=True)
+    assert done.stdout.strip() == told
