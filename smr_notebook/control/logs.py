@@ -120,7 +120,8 @@ class Caught:
         self._dropped = 0
 
     def __enter__(self) -> Self:
-        self._streams.begin(_encoded(self._note))
+        with suppress(OSError):
+            self._streams.begin(_encoded(self._note))
         return self
 
     def __exit__(self, *_: object) -> None:

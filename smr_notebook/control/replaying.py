@@ -173,15 +173,15 @@ class Replay:
             raise record.error
         given = map(block.source, record) if functions.map_takes_source else map(record)
         pairs = []
-        for item in given or ():
+        for item in () if given is None else given:
             key, value = checked_pair(item, "map")
             pairs.append((key, value))
         self._store(functions, pairs)
         return Replayed(f"map of the record {short_repr(record)}", pairs)
 
     def _found(self) -> tuple[RecordBlock, int]:
-        number = self._failure.record_number
         __tracebackhide__ = True
+        number = self._failure.record_number
         for block in _there(self._task, input_of).blocks():
             if number <= block.at.done + block.count:
                 return block, number - 1 - block.at.done
