@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from smr_notebook.model import AttemptId, Capacity, Environment, ObjectInfo, Policy, Receipt
+from smr_notebook.capacity import Capacity
+from smr_notebook.model import AttemptId, Environment, ObjectInfo, Policy, Receipt
 from smr_notebook.usage import Tally
 
 Buffer = bytes | bytearray | memoryview

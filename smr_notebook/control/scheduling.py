@@ -28,6 +28,7 @@ from heapq import merge
 from itertools import islice
 from types import MappingProxyType
 
+from smr_notebook.capacity import Capacity
 from smr_notebook.control.costs import price_of_attempt, spent
 from smr_notebook.control.retrying import not_yet
 from smr_notebook.control.row_keys import pages_of, tasks_on
@@ -36,7 +37,7 @@ from smr_notebook.control.speculation import at_rest, slow_tasks
 from smr_notebook.control.tolerances import too_many_bad
 from smr_notebook.control.verdicts import cancelled_outcome, failed_outcome, out_of_tries
 from smr_notebook.errors import BudgetExceededError, JobTimeoutError
-from smr_notebook.model import Attempt, AttemptId, AttemptState, Capacity, Failure, FailureKind, JobState, Phase, Plan, TaskId
+from smr_notebook.model import Attempt, AttemptId, AttemptState, Failure, FailureKind, JobState, Phase, Plan, TaskId
 from smr_notebook.standing import Outcome, Snapshot
 
 _Tasks = Mapping[TaskId, tuple[Attempt, ...]]

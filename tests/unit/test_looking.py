@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.table import MemoryTable
+from smr_notebook.capacity import Capacity
 from smr_notebook.control.costs import used_by
 from smr_notebook.control.ledger import Ledger, Report
 from smr_notebook.control.looking import Looks
@@ -18,7 +19,7 @@ from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.scheduling import decide
 from smr_notebook.environment import environment
 from smr_notebook.errors import JobNotFoundError
-from smr_notebook.model import AttemptId, AttemptState, Capacity, Commit, Format, Numbers, Phase, Plan, Policy, TaskId
+from smr_notebook.model import AttemptId, AttemptState, Commit, Format, Numbers, Phase, Plan, Policy, TaskId
 from smr_notebook.ports import Row
 from smr_notebook.standing import Lease
 from smr_notebook.usage import Usage

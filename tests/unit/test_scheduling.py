@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smr_notebook.capacity import Capacity
 from smr_notebook.control.scheduling import Decision, End, Expire, Gather, Launch, Stop, cap, decide
 from smr_notebook.control.verdicts import MOST_KINDS
 from smr_notebook.model import (
     Attempt,
     AttemptId,
     AttemptState,
-    Capacity,
     Commit,
     Environment,
     Estimate,

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smr_notebook.capacity import Capacity
 from smr_notebook.config import read_tolerance
 from smr_notebook.control.manifests import manifest_of
 from smr_notebook.control.proof import check_map, check_reduce, proof_line
@@ -19,7 +20,6 @@ from smr_notebook.model import (
     Attempt,
     AttemptId,
     AttemptState,
-    Capacity,
     Commit,
     Environment,
     Format,
