@@ -61,7 +61,7 @@ def test_a_mended_function_is_tried_on_that_record(session: smr.Session, words: 
     assert repr(replayed).startswith("map of the record 'oops' did not fail here.\nIt gave [(4, 'oops')]")
     with pytest.raises(KeyError, match="still wrong"):
         job.debug(map=lambda line: {"": 1}[f"still wrong: {line}"])
-    with pytest.raises(errors.ConfigError, match="combine= must be a function, in place of one that the job has: it has map"):
+    with pytest.raises(errors.PlanError, match="combine= has nothing to mend"):
         job.debug(combine=lambda key, values: 1)
 
 
