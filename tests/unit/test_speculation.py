@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smr_notebook.capacity import Capacity
 from smr_notebook.control.progress import progress
 from smr_notebook.control.scheduling import Decision, End, Expire, Gather, Launch, Stop, decide
 from smr_notebook.control.snapshots import settle, used
@@ -19,7 +20,6 @@ from smr_notebook.model import (
     Attempt,
     AttemptId,
     AttemptState,
-    Capacity,
     Commit,
     Environment,
     Estimate,
