@@ -28,7 +28,8 @@
     ├── JobNotFoundError (LookupError)
     ├── ResultTooLargeError (MemoryError)
     ├── CorruptObjectError                     stored bytes are not what was written
-    │   └── FormatVersionError                 … or were written by another version
+    │   ├── FormatVersionError                 … or were written by another version
+    │   └── UntrustedObjectError               … or by somebody else: they are not unpickled
     └── PlatformError                          a port failed
         ├── StoreError (OSError)
         │   └── ObjectNotFoundError (KeyError)
@@ -182,6 +183,10 @@ class CorruptObjectError(SmrError):
 
 class FormatVersionError(CorruptObjectError):
     """Stored bytes were written in a version of the format that this package does not read."""
+
+
+class UntrustedObjectError(CorruptObjectError):
+    """Stored bytes that hold pickles were not written by this workspace, or not for this place."""
 
 
 class PlatformError(SmrError):

@@ -506,6 +506,8 @@ class PartFile:
     """Bytes that its columns take in memory as Arrow."""
     kinds: tuple[str, str]
     """Kind of the key column and of the value column (see `dataflow.columns`); `rows` and nothing where it has a frame's own columns."""
+    digest: bytes = b""
+    """BLAKE2b of the file where a column holds pickles, else empty: nothing of another file is unpickled."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from smr_notebook.capacity import Capacity
 from smr_notebook.model import AttemptId, Environment, ObjectInfo, Policy, Receipt
 from smr_notebook.usage import Tally
 
 Buffer = bytes | bytearray | memoryview
+
+LASTING: Final = "lasting"
+"""The group of rows that outlive all jobs: where rows expire by themselves, these do not."""
 
 
 class ObjectStore(Protocol):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.config import Settings, from_machine, read_sorting
 from smr_notebook.control.ledger import list_jobs
 from smr_notebook.control.planning import PlannedJob, Request, plan_job
@@ -408,7 +409,8 @@ class Session:
         return request_of(program, input, options, settings=self.settings, policy=self.backend.policy)
 
     def _plan(self, request: Request, *, job: str, store: ObjectStore) -> PlannedJob:
-        return plan_job(request, self.backend, job=job, here=environment(), store=store, label_of=cell_label)
+        nowhere = replace(self.backend, table=MemoryTable())  # so that nothing is left of it, not even a key
+        return plan_job(request, nowhere, job=job, here=environment(), store=store, label_of=cell_label)
 
     def _submit(self, request: Request) -> Job:
         self._tidy_up()

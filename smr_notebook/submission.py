@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from smr_notebook.control.expiry import remove_expired
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.messages import Message, coordinate, drive
 from smr_notebook.control.naming import Files
@@ -62,7 +63,7 @@ def submit(request: Request, backend: Backend) -> Submitted:
 def _store_plan(backend: Backend, job: str, request: Request) -> _Begun:
     """Plan here, and store the plan."""
     planned = plan_job(request, backend, job=job, here=environment(), store=backend.objects, label_of=cell_label)
-    write_code(backend.objects, job, planned.bundle.data)
+    write_code(backend.objects, job, planned.bundle.data, keys_of(backend.table))
     write_plan(backend.objects, planned.plan, planned.splits)
     return _Begun(coordinate(job), planned.plan.created, planned.plan.warnings)
 
@@ -86,7 +87,7 @@ def _store_request(backend: Backend, job: str, request: Request) -> _Begun:
         reading=request.reading,
         tolerance=request.tolerance,
     )
-    write_code(backend.objects, job, bundle.data)
+    write_code(backend.objects, job, bundle.data, keys_of(backend.table))
     write_request(backend.objects, job, stored)
     return _Begun(drive(job), stored.created, stored.warnings)
 

@@ -21,6 +21,7 @@ from typing import Final
 
 from smr_notebook.control.backoff import passes
 from smr_notebook.control.keeping import Keeper
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import Message, coordinate, encode
 from smr_notebook.control.metering import Spending
@@ -149,7 +150,7 @@ def _plan(backend: Backend, entry: JobEntry, lease: Lease) -> None:
             f"The planning of job {entry.job} was begun {lease.epoch - 1} times and never ended. Name less input, or larger splits.",
             job=entry.job,
         )
-    code = read_code(backend.objects, entry.job)
+    code = read_code(backend.objects, entry.job, keys_of(backend.table))
     stored = read_request(backend.objects, entry.job)
     request = _request(stored, code, planner=f"{lease.epoch:06d}", samples=lease.epoch == 1)
     plan, splits = plan_captured(request, backend, job=entry.job, code=code, store=backend.objects)

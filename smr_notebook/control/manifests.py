@@ -4,13 +4,15 @@ Rules of this module:
 
 * A manifest follows from the commits alone, byte for byte. So two coordinators that gather at once write the same, and
   one that died half way is repeated by the next.
-* The object is written if absent, and its row after it. The row holds the CRC-32 of the whole object: what is read later is what
-  was proved.
+* The object is written if absent, and its row after it. The row holds the CRC-32 and a digest of the whole object: what is read later is
+  what was proved, and nothing that anybody could have put in its place: its parts may hold pickles.
 * The sums are checked before anything is written. There is no manifest of sums that differ.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +27,7 @@ from smr_notebook.control.proof import check_map, check_reduce
 from smr_notebook.control.rows import ManifestEntry
 from smr_notebook.dataflow.exchange import GatheredIndex, gather_index
 from smr_notebook.dataflow.sealing import seal, unseal
-from smr_notebook.errors import CorruptObjectError
+from smr_notebook.errors import CorruptObjectError, UntrustedObjectError
 from smr_notebook.model import Commit, Manifest, Numbers, Phase, Plan
 from smr_notebook.ports import ObjectStore
 from smr_notebook.usage import Cost
@@ -65,7 +67,7 @@ def gather(
         data = objects.get(key)  # an earlier coordinator's, or our own after a lost reply: it may say another cost
         if replace(decoded(_MANIFEST, unseal("manifest", data, name=key, versions=frozenset({VERSION})), name=key), cost=None) != manifest:
             raise CorruptObjectError(f"{key} stands already, and says something else than the commits of the phase. Submit the job again.")
-    return ledger.put_manifest(phase, ManifestEntry(key, zlib.crc32(data)))
+    return ledger.put_manifest(phase, ManifestEntry(key, zlib.crc32(data), _digest(data)))
 
 
 def read_manifest(objects: ObjectStore, ledger: Ledger, phase: Phase, *, job: str) -> Manifest:
@@ -81,6 +83,11 @@ def read_manifest(objects: ObjectStore, ledger: Ledger, phase: Phase, *, job: st
     data = objects.get(entry.key)
     if zlib.crc32(data) != entry.crc:
         raise CorruptObjectError(f"{entry.key} is not the manifest that was proved: its checksum differs. Submit the job again.")
+    if not hmac.compare_digest(_digest(data), entry.digest):
+        raise UntrustedObjectError(
+            f"{entry.key} was not written by this workspace: its digest differs from the one in the table. "
+            "Submit the job again, and look who else may write to the object store."
+        )
     return decoded(_MANIFEST, unseal("manifest", data, name=entry.key, versions=frozenset({VERSION})), name=entry.key)
 
 
@@ -97,6 +104,10 @@ def manifest_of(plan: Plan, phase: Phase, commits: Sequence[Commit], index: Gath
         partition_pairs=index.pairs if index else (),
         partition_checksums=index.checksums if index else (),
     )
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=32).digest()
 
 
 def _mapped(plan: Plan, commits: Sequence[Commit], objects: ObjectStore) -> Manifest:

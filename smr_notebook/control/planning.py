@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from smr_notebook.control.costs import Sample, Shape, estimate, rates_of
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, NamedInput, peek
 from smr_notebook.control.reading import PlannedInput, StoredInput, plan_input, store_input
@@ -200,7 +201,9 @@ def stored_input(request: Request, backend: Backend, *, job: str, store: ObjectS
     if isinstance(request.input, StoredInput):
         return request.input
     slots = max(1, backend.functions.limits.concurrency)
-    return store_input(request.input, store, job=job, split_size=request.split_size, slots=slots, parallel=backend.parallel)
+    return store_input(
+        request.input, store, job=job, keys=keys_of(backend.table), split_size=request.split_size, slots=slots, parallel=backend.parallel
+    )
 
 
 def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, store: ObjectStore) -> tuple[Plan, tuple[Split, ...]]:
@@ -223,7 +226,7 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
     splits = _splits_of(source, reducers=request.reducers)
     total = sum(planned.info.size for planned in source.objects)
     rates, program = rates_of(backend.tariff), request.program
-    inputs = _checked_inputs(program, splits, source, {**backend.sources, "job": JobInput(store)})
+    inputs = _checked_inputs(program, splits, source, {**backend.sources, "job": JobInput(store, keys_of(backend.table))})
     sample = try_out(code, inputs, backend) if program.has_law or (rates and request.samples) else Sample()
     plan = Plan(
         job=job,
@@ -296,7 +299,7 @@ def _ranged(plan: Plan, code: bytes, source: PlannedInput, backend: Backend, *, 
     if not plan.sorting.keys or plan.reducers < 2:
         return plan
     program, _ = load_program(code)
-    sources = {**backend.sources, "job": JobInput(store)}
+    sources = {**backend.sources, "job": JobInput(store, keys_of(backend.table))}
     keys = sample_keys(program, source, ranges=plan.reducers, sources=sources, clock=backend.clock)
     bounds = choose_bounds(keys, plan.reducers)
     return replace(plan, reducers=len(bounds) + 1, bounds=bounds)

@@ -19,6 +19,7 @@ import msgspec
 from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout, split_page
 from smr_notebook.control.reading import StoredInput
 from smr_notebook.dataflow.sealing import seal, unseal
+from smr_notebook.dataflow.signing import SIGNATURE_BYTES, Keyring
 from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
 from smr_notebook.model import PLAINLY, Plan, Policy, Reading, Split
 from smr_notebook.ports import ObjectStore
@@ -26,6 +27,7 @@ from smr_notebook.tolerance import STRICT, Tolerance
 
 T = TypeVar("T")
 
+_CODE: Final = "code"
 _PLAN: Final = msgspec.json.Decoder(Plan)
 _SPLITS: Final = msgspec.json.Decoder(tuple[Split, ...])
 
@@ -68,9 +70,10 @@ class StoredRequest:
 _REQUEST: Final = msgspec.json.Decoder(StoredRequest)
 
 
-def write_code(objects: ObjectStore, job: str, code: bytes) -> None:
-    """Store the sealed bundle of the functions. Raises as `write_plan` does."""
-    objects.put(Layout(job).code, code)
+def write_code(objects: ObjectStore, job: str, code: bytes, keys: Keyring) -> None:
+    """Store the sealed bundle of the functions, signed. Raises as `write_plan` does."""
+    key = Layout(job).code
+    objects.put(key, code + keys.of_object(key).sign(_CODE, "", code))
 
 
 def write_plan(objects: ObjectStore, plan: Plan, splits: Sequence[Split]) -> bool:
@@ -130,9 +133,19 @@ def is_planned(objects: ObjectStore, job: str) -> bool:
     return True
 
 
-def read_code(objects: ObjectStore, job: str) -> bytes:
-    """Return the sealed bundle of the user's functions. Raises as `read_plan` does, damage excepted."""
-    return objects.get(Layout(job).code)
+def read_code(objects: ObjectStore, job: str, keys: Keyring) -> bytes:
+    """Return the sealed bundle of the user's functions.
+
+    Raises:
+        UntrustedObjectError: It is not what a process of this workspace stored for this job.
+        StoreError: The store cannot be read, or there is none.
+    """
+    key = Layout(job).code
+    data = objects.get(key)
+    code = data[:-SIGNATURE_BYTES]
+    unseal(_CODE, code, name=key)  # so that damage is told from an attack
+    keys.of_object(key).check(_CODE, "", code, signature=data[-SIGNATURE_BYTES:], name=key)
+    return code
 
 
 def read_split_page(objects: ObjectStore, prefix: str, page: int) -> tuple[Split, ...]:

@@ -26,6 +26,7 @@ from smr_notebook.dataflow.formats.csv_cuts import csv_cuts
 from smr_notebook.dataflow.formats.csv_sniffing import settle
 from smr_notebook.dataflow.formats.parquet import MAGIC, is_cuttable
 from smr_notebook.dataflow.formats.stored import frame_ends, is_one_frame, store_frame, store_items
+from smr_notebook.dataflow.signing import Keyring
 from smr_notebook.dataflow.splits import PlannedObject, choose_split_bytes
 from smr_notebook.errors import InputEmptyError
 from smr_notebook.model import PLAINLY, Format, ObjectInfo, Reading, Span
@@ -89,13 +90,16 @@ class PlannedInput:
     reading: Reading = PLAINLY
 
 
-def store_input(named: NamedInput, store: ObjectStore, *, job: str, split_size: int, slots: int, parallel: int) -> Files | StoredInput:
+def store_input(
+    named: NamedInput, store: ObjectStore, *, job: str, keys: Keyring, split_size: int, slots: int, parallel: int
+) -> Files | StoredInput:
     """Store items or rows beside a job; locations are left as they are.
 
     Args:
         named: What the user named.
         store: Where it is put.
         job: Identifier of the job.
+        keys: The key of the workspace.
         split_size: Bytes for each map task; 0 for automatic.
         slots: How many workers run at once.
         parallel: How many objects may be on their way at once.
@@ -111,10 +115,10 @@ def store_input(named: NamedInput, store: ObjectStore, *, job: str, split_size: 
     with Sender(store, parallel) as sender:
         if isinstance(named, Items):
             with modules_by_value():
-                _, records = store_items(named.values, sender, prefix, split_bytes=split_bytes, slots=slots)
+                _, records = store_items(named.values, sender, prefix, keys=keys, split_bytes=split_bytes, slots=slots)
             format, what = Format.ITEMS, "The iterable has no items"
         else:
-            _, records = store_frame(named.frame, sender, prefix, split_bytes=split_bytes, slots=slots)
+            _, records = store_frame(named.frame, sender, prefix, keys=keys, split_bytes=split_bytes, slots=slots)
             format, what = Format.FRAME, "The DataFrame has no rows"
     if not records:
         raise InputEmptyError(f"{what}: there is nothing to map over.")

@@ -64,10 +64,11 @@ class CancelRequest:
 
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
-    """Where the manifest of a phase stands, and the CRC-32 of its object."""
+    """Where the manifest of a phase stands, the CRC-32 of its object, and its BLAKE2b: a manifest vouches for parts that hold pickles."""
 
     key: str
     crc: int
+    digest: bytes = b""
 
 
 class _Envelope(msgspec.Struct):

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import gettempdir
 
 from smr_notebook.control.attempts import Output
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import JOBS, Ledger
 from smr_notebook.control.manifests import gather
 from smr_notebook.control.naming import Items
@@ -52,7 +53,7 @@ def warm_up(backend: Backend, stage: Backend) -> None:
 def rehearse_on(stage: Backend) -> None:
     """Run one map attempt and one reduce attempt. No thread is left."""
     program, _ = load_program(capture(PairProgram(Functions(_pair, False, _total, False, _total, False))).data)  # noqa: FBT003 - facts in a row
-    stored = store_input(Items(["a", "b"]), stage.objects, job=_JOB, split_size=0, slots=1, parallel=1)
+    stored = store_input(Items(["a", "b"]), stage.objects, job=_JOB, keys=keys_of(stage.table), split_size=0, slots=1, parallel=1)
     source = plan_input(stored, {}, store=stage.objects, job=_JOB, format="auto", split_size=0, slots=1)
     splits = plan_splits(source.objects, split_bytes=source.split_bytes)
     plan = Plan(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from smr_notebook.control.attempts import Output
 from smr_notebook.control.failures import tell_of
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
@@ -33,6 +34,8 @@ from smr_notebook.dataflow.outputs import PartWriter
 from smr_notebook.dataflow.partitioning import partitioner_of
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.reducing import run_reduce
+from smr_notebook.dataflow.signing import Keyring
+from smr_notebook.dataflow.vouching import SigningWriter, proved_runs
 from smr_notebook.errors import CorruptObjectError
 from smr_notebook.model import AttemptId, Manifest, Phase, Plan, Position, Split
 from smr_notebook.ports import Backend, ObjectStore, Table
@@ -78,14 +81,14 @@ class Task:
 
 
 @lru_cache(maxsize=_JOBS)
-def load_job(objects: ObjectStore, job: str) -> LoadedJob:
+def load_job(objects: ObjectStore, table: Table, job: str) -> LoadedJob:
     """Return the plan and the code of a job.
 
     Raises:
-        CorruptObjectError: They are not what was written.
+        CorruptObjectError: They are not what was written, or not by this workspace.
         StoreError: The store cannot be read.
     """
-    return LoadedJob(read_plan(objects, job), read_code(objects, job))
+    return LoadedJob(read_plan(objects, job), read_code(objects, job, keys_of(table)))
 
 
 @lru_cache(maxsize=_JOBS)
@@ -135,7 +138,7 @@ def _map(task: Task) -> Output:
     mapped = run_map(
         task.program.emitter(input_of(task), meter=task.meter, batch_bytes=task.room.budget // 16),
         task.program.combiner(tolerant=task.plan.tolerance.tolerant),
-        exchange.writer(task.attempt, task.plan.reducers),
+        SigningWriter(exchange.writer(task.attempt, task.plan.reducers), task.attempt, _keys(task).of_folder(Layout(task.plan.job).folder)),
         partitioner=partitioner_of(task.plan.reducers, task.plan.bounds if task.plan.sorting.keys else None),
         meter=task.meter,
         room=task.room,
@@ -177,6 +180,7 @@ def partition_runs(task: Task) -> Iterator[Iterator[bytes]]:
     receipts = [receipt for commit in manifest.commits for receipt in commit.receipts]
     if sum(bool(commit.receipts) for commit in manifest.commits) != plan.maps:
         raise CorruptObjectError(f"The map manifest of job {plan.job} names no run of some of {plan.maps} tasks. Submit the job again.")
+    partition = task.attempt.task.number
     exchange = ObjectExchange(
         backend.objects,
         Layout(plan.job).folder,
@@ -185,12 +189,13 @@ def partition_runs(task: Task) -> Iterator[Iterator[bytes]]:
         index_crcs=manifest.index_crcs,
         parallel=backend.parallel,
     )
-    return exchange.read(task.attempt.task.number, receipts)
+    keys = [_keys(task).of_object(receipt.key) for receipt in receipts]
+    return proved_runs(exchange.read(partition, receipts), partition, receipts, keys)
 
 
 def input_of(task: Task) -> SplitInput:
     """Return what a map task reads. Raises as `perform` does."""
-    sources = {**task.backend.sources, "job": JobInput(task.backend.objects)}
+    sources = {**task.backend.sources, "job": JobInput(task.backend.objects, _keys(task))}
     job, number = task.plan.job, task.attempt.task.number
     prefix = task.plan.splits or Layout(job).splits
     page = _split_page(task.backend.objects, prefix, number // SPLITS_PER_PAGE)  # type: ignore[arg-type]  # hashed by identity
@@ -206,6 +211,10 @@ def _sink(task: Task) -> PartWriter:
         scratch=task.scratch,
         in_memory=_spooled(task),
     )
+
+
+def _keys(task: Task) -> Keyring:
+    return keys_of(task.backend.table)
 
 
 def _spooled(task: Task) -> int:

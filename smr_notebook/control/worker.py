@@ -302,7 +302,7 @@ def _bare_bytes(job: str) -> int:  # noqa: ARG001 - remembered by it
 
 
 def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sources, ends: Ends, output: Outlet) -> None:
-    loaded = load_job(backend.objects, job)  # type: ignore[arg-type]  # hashed by identity
+    loaded = load_job(backend.objects, backend.table, job)  # type: ignore[arg-type]  # hashed by identity
     here = environment()
     if here != loaded.plan.environment:  # it may name further packages, which take a moment to look for
         here = environment(tuple(name for name, _ in loaded.plan.environment.packages))

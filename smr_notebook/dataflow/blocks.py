@@ -106,6 +106,18 @@ def iter_blocks(data: bytes | memoryview) -> Iterator[GroupBlock]:
         at += size
 
 
+def holds_pickles(data: bytes | memoryview) -> bool:
+    """Whether whoever decodes the block that `data` begins with unpickles any of it. No byte of it need be right.
+
+    It answers by the very fields by which the block is decoded: originals of keys are pickles, and so are values of a kind that says so.
+    """
+    if len(data) < _HEAD:
+        return False  # no block: nobody decodes it
+    fields = _HEADER.unpack(data[: _HEADER.size])
+    return bool(fields[3]) or _PICKLED in bytes(data[_HEAD : _HEAD + fields[5]])
+
+
+_PICKLED = b"pickle"
 _ADVICE = "the data is damaged or incomplete. Run the job again."
 
 

@@ -26,6 +26,7 @@ from smr_notebook.dataflow.formats.stored import read_frame, read_items
 from smr_notebook.dataflow.formats.text import read_text
 from smr_notebook.dataflow.positions import walk
 from smr_notebook.dataflow.records import Reader, RecordBlock
+from smr_notebook.dataflow.signing import Keyring
 from smr_notebook.dataflow.tables import BATCH_BYTES, TableBlock, open_tables
 from smr_notebook.errors import InputMissingError, InputReadError, ObjectNotFoundError, StoreError
 from smr_notebook.model import PLAINLY, Format, ObjectInfo, Position, Reading, Split
@@ -129,10 +130,16 @@ def require_columns(columns: Iterable[str], inputs: Sequence[SplitInput]) -> Non
 
 
 class JobInput:
-    """The input source of scheme `job`: what the session stored (see `stored`). Its objects never change and have no version."""
+    """The input source of scheme `job`: what the session stored (see `stored`). Its objects never change and have no version.
 
-    def __init__(self, objects: ObjectStore) -> None:
+    Args:
+        objects: Where they are.
+        keys: The key of the workspace, which proves that they are.
+    """
+
+    def __init__(self, objects: ObjectStore, keys: Keyring) -> None:
         self._objects = objects
+        self.keys = keys
 
     def find(self, pattern: str) -> Iterator[ObjectInfo]:
         """Yield the object of that key, or all below that folder, in key order. Raises `InputReadError`."""

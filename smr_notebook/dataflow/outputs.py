@@ -6,12 +6,14 @@
 * The metadata of a file names the kinds of its columns; in the last one it says whether the whole part is in key order.
 * Rows of frames are a file with the frame's own columns, of kind `rows`, and metadata that says by which of them the result is sorted.
   Rows whose types differ are brought together as far as that loses nothing. A part of frames without rows still has their columns.
+* Of a file that holds pickles a digest is taken (BLAKE2b): what is not the file that the commit names is not unpickled.
 * A file is spooled (`spooling`), then streamed to the store: an object is never a part of a file, and nothing is left behind by a
   process that dies. Rows that hardly get smaller are not compressed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Sequence
@@ -36,6 +38,9 @@ list of names."""
 
 ROWS: Final = "rows"
 """The kind of the files of frames, in the place of that of the keys."""
+
+DIGEST_BYTES: Final = 32
+"""Of the digest of a file that holds pickles. It stands in the commit row and in the manifest, which the table vouches for."""
 
 Compression = Literal["zstd", "none"]
 
@@ -264,12 +269,20 @@ class _File:
         """End the file, with these facts as its metadata, and stream it to the store."""
         self._writer.add_key_value_metadata({METADATA.decode(): json.dumps(facts)})
         self._writer.close()
-        pieces = _Pieces(self._spool.pieces())
+        pieces = _Pieces(self._spool.pieces(), digested=holds_pickles(self.kinds))
         try:
             objects.put(key, pieces)
         finally:
             self._spool.close()
-        return PartFile(key=key, rows=self._rows, size=pieces.size, crc=pieces.crc, raw_bytes=self._raw_bytes, kinds=self.kinds)
+        return PartFile(
+            key=key,
+            rows=self._rows,
+            size=pieces.size,
+            crc=pieces.crc,
+            raw_bytes=self._raw_bytes,
+            kinds=self.kinds,
+            digest=pieces.digest.digest() if pieces.digest else b"",
+        )
 
     def drop(self) -> None:
         """Give the file up."""
@@ -278,18 +291,26 @@ class _File:
 
 
 class _Pieces:
-    """The bytes of a file, counted and summed as they pass, once."""
+    """The bytes of a file, counted and summed as they pass, once; and digested where that is asked for."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes], *, digested: bool) -> None:
         self._pieces = pieces
         self.size = 0
         self.crc = 0
+        self.digest = hashlib.blake2b(digest_size=DIGEST_BYTES) if digested else None
 
     def __iter__(self) -> Iterator[bytes]:
         for piece in self._pieces:
             self.size += len(piece)
             self.crc = zlib.crc32(piece, self.crc)
+            if self.digest is not None:
+                self.digest.update(piece)
             yield piece
+
+
+def holds_pickles(kinds: tuple[str, str]) -> bool:
+    """Whether whoever decodes columns of these kinds unpickles any of them."""
+    return any("pickle" in kind for kind in kinds)
 
 
 def _compression(table: pa.Table) -> Compression:

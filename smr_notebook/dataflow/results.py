@@ -4,13 +4,16 @@
 * Rows come in key order over all parts (`dataflow.ordering`), so that a frame does not depend on the number of reducers.
 * What was stored is checked before it is used: checksum, size and number of rows of each file. A head, which reads pages of files
   rather than files, checks the checksum of each page.
+* Nothing is unpickled of a file whose digest is not the one that its commit names; so a head reads such a file as a whole.
 * A result larger than the limit is not loaded, and the error says what to do instead.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import heapq
+import hmac
 import io
 import json
 import zlib
@@ -27,10 +30,10 @@ import pyarrow.parquet as pq
 from smr_notebook.dataflow.columns import Column, decode_values, encode_values
 from smr_notebook.dataflow.kinds import arrow_type
 from smr_notebook.dataflow.ordering import order_of, token_of
-from smr_notebook.dataflow.outputs import METADATA
+from smr_notebook.dataflow.outputs import DIGEST_BYTES, METADATA, holds_pickles
 from smr_notebook.dataflow.result_frames import RowBatch, build_frame
 from smr_notebook.dataflow.row_results import head_rows, holds_rows, iter_rows, load_rows
-from smr_notebook.errors import CorruptObjectError, ResultTooLargeError, StoreError
+from smr_notebook.errors import CorruptObjectError, ResultTooLargeError, SmrError, UntrustedObjectError
 from smr_notebook.model import Part, PartFile
 from smr_notebook.ports import ObjectStore
 
@@ -104,13 +107,24 @@ def _files(parts: Sequence[Part]) -> list[PartFile]:
 
 
 def _read_table(objects: ObjectStore, file: PartFile) -> pa.Table:
-    data = objects.get(file.key)
-    if len(data) != file.size or zlib.crc32(data) != file.crc:
-        raise CorruptObjectError(f"{file.key} is not what was written ({len(data):,} bytes, written {file.size:,}). {_ADVICE}")
-    table = pq.ParquetFile(pa.BufferReader(data)).read()
+    with _checked(file):
+        table = pq.ParquetFile(pa.BufferReader(_whole(objects, file))).read()
     if table.num_rows != file.rows:
         raise CorruptObjectError(f"{file.key} holds {table.num_rows:,} rows, written were {file.rows:,}. {_ADVICE}")
     return table
+
+
+def _whole(objects: ObjectStore, file: PartFile) -> bytes:
+    """Return the bytes of a file: those that were written, or, where they hold pickles, nothing that anybody could have made."""
+    data = objects.get(file.key)
+    if len(data) != file.size or zlib.crc32(data) != file.crc:
+        raise CorruptObjectError(f"{file.key} is not what was written ({len(data):,} bytes, written {file.size:,}). {_ADVICE}")
+    if holds_pickles(file.kinds) and not hmac.compare_digest(hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest(), file.digest):
+        raise UntrustedObjectError(
+            f"{file.key} was not written by this workspace: its digest differs. What it holds was not loaded, because to load it "
+            "is to run it. Run the job again, and look who else may write to the object store."
+        )
+    return data
 
 
 def _read_file(objects: ObjectStore, file: PartFile) -> Iterator[RowBatch]:
@@ -185,7 +199,7 @@ def _checked(file: PartFile) -> Iterator[None]:
     """Say that the file is damaged when what is read of it makes no sense."""
     try:
         yield
-    except StoreError:
+    except SmrError:
         raise
     except (pa.ArrowException, OSError, ValueError, LookupError, OverflowError, MemoryError) as error:
         raise CorruptObjectError(f"{file.key} is not what was written ({error}). {_ADVICE}") from error
@@ -193,6 +207,8 @@ def _checked(file: PartFile) -> Iterator[None]:
 
 def _open(objects: ObjectStore, file: PartFile) -> pq.ParquetFile:
     """Open a file of whose footer all that can be known beforehand holds: pages have checksums, the footer has none."""
+    if holds_pickles(file.kinds):
+        return pq.ParquetFile(pa.BufferReader(_whole(objects, file)))
     parquet = pq.ParquetFile(pa.PythonFile(_StoredFile(objects, file), mode="r"), page_checksum_verification=True)
     types = {"key": arrow_type(file.kinds[0]), "value": arrow_type(file.kinds[1]), "group": pa.binary()}
     found = {field.name: field.type for field in parquet.schema_arrow}

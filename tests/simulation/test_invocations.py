@@ -19,6 +19,7 @@ from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.attempts import Claim, Output, claim
 from smr_notebook.control.coordinator import looks, revive, run_coordinator
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import AttemptRange, DeathNotice, Message, Role, attempt_message, coordinate, decode
@@ -102,7 +103,9 @@ class Job:
         )
         self.ledger = Ledger(self.backend.table, "3f9a")
         self._names = iter(range(1_000_000))
-        stored, records = store_items(items, self.backend.objects, Layout("3f9a").input, split_bytes=1, slots=2)
+        stored, records = store_items(
+            items, self.backend.objects, Layout("3f9a").input, keys=keys_of(self.backend.table), split_bytes=1, slots=2
+        )
         splits = [Split(n, (Span("job", info.key, 0, info.size, info.size, info.version),)) for n, info in enumerate(stored)]
         self.plan = Plan(
             job="3f9a",
@@ -119,7 +122,7 @@ class Job:
             policy=policy,
             environment=environment(),
         )
-        write_code(self.backend.objects, self.plan.job, capture(PairProgram(functions)).data)
+        write_code(self.backend.objects, self.plan.job, capture(PairProgram(functions)).data, keys_of(self.backend.table))
         write_plan(self.backend.objects, self.plan, splits)
         self.ledger.create_job(JobEntry("3f9a", "", 1_000.0, Layout("3f9a").plan))
 

@@ -16,6 +16,7 @@ from smr_notebook.dataflow.inputs import JobInput, RecordBlock, open_blocks
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
 from smr_notebook.errors import InputFormatError, InputMissingError, InputReadError, StoreError
 from smr_notebook.model import Format, ObjectInfo, Span, Split
+from smr_notebook.testing.keys import KEYS
 
 
 def read(inputs: dict[str, bytes], format: Format, *, split_bytes: int) -> list[RecordBlock]:
@@ -59,11 +60,11 @@ def test_any_plan_over_many_objects_gives_the_same_records_and_all_bytes(bodies:
 
 def test_items_are_read_through_the_job_source() -> None:
     objects = MemoryStore()
-    infos, _ = store_items("abc", objects, "jobs/j/input", split_bytes=100, slots=1)
+    infos, _ = store_items("abc", objects, "jobs/j/input", keys=KEYS, split_bytes=100, slots=1)
     splits = plan_splits([PlannedObject("job", info, cuttable=False, packable=False) for info in infos], split_bytes=1000)
 
     assert len(splits) == 3
-    blocks = [block for split in splits for block in open_blocks(split, Format.ITEMS, {"job": JobInput(objects)})]
+    blocks = [block for split in splits for block in open_blocks(split, Format.ITEMS, {"job": JobInput(objects, KEYS)})]
     assert sourced(blocks) == [("items", "a"), ("items", "b"), ("items", "c")]
     assert [block.at.done for block in blocks] == [0, 0, 0]
 
@@ -86,7 +87,7 @@ def test_the_job_source_finds_gets_and_stats() -> None:
     objects = MemoryStore()
     objects.put("jobs/j/input/000000", b"abc")
     objects.put("jobs/j/inputs", b"other")
-    source = JobInput(objects)
+    source = JobInput(objects, KEYS)
     info = ObjectInfo("jobs/j/input/000000", 3, "")
 
     assert list(source.find("jobs/j/input")) == [info]
@@ -105,4 +106,4 @@ class Unreachable(MemoryStore):
 
 def test_a_store_that_cannot_be_read_is_an_input_error() -> None:
     with pytest.raises(InputReadError, match="The disk is away"):
-        JobInput(Unreachable()).get("key")
+        JobInput(Unreachable(), KEYS).get("key")

@@ -27,6 +27,7 @@ from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
 from smr_notebook.model import AttemptId, Format, Numbers, Part, Phase, Position, Receipt, Span, Split, TaskId
 from smr_notebook.ports import InputSource
+from smr_notebook.testing.keys import KEYS
 from smr_notebook.testing.pair_tasks import run_map, run_map_to_part, run_reduce
 
 # ---------------------------------------------------------------- parts to work with
@@ -96,7 +97,7 @@ def functions(map: Callable[..., Any], reduce: Callable[..., Any] | None = None,
 
 def stored(items: Iterable[Any], store: MemoryStore, number: int = 0) -> Split:
     """Store items, as one split."""
-    infos, _ = store_items(items, store, f"input/{number}", split_bytes=1 << 20, slots=1)
+    infos, _ = store_items(items, store, f"input/{number}", keys=KEYS, split_bytes=1 << 20, slots=1)
     spans = tuple(Span("job", info.key, 0, info.size, info.size, info.version) for info in infos)
     return Split(number, spans or (Span("job", "", 0, 0, 0, ""),))
 
@@ -196,7 +197,9 @@ def test_a_job_of_many_legs_gives_the_answer_and_the_sums_of_one_without(
         store, receipts, sums, rows = MemoryStore(), [], [], []
         map_due, reduce_due = Due(pairs_of, map_legs), Due(lambda key, values: (key, list(values)), reduce_legs)
         for number, records in enumerate(tasks):
-            mapped = map_in_legs(stored(records, store, number), Format.ITEMS, JobInput(store), map_due, store=store, partitions=partitions)
+            mapped = map_in_legs(
+                stored(records, store, number), Format.ITEMS, JobInput(store, KEYS), map_due, store=store, partitions=partitions
+            )
             receipts += mapped.receipts
             sums.append(mapped.totals)
             assert mapped.totals.pairs_out == sum(receipt.pairs for receipt in mapped.receipts)
@@ -240,7 +243,7 @@ def test_a_record_that_fails_while_the_attempt_is_due_is_named(fails: int) -> No
     store = MemoryStore()
     split = stored(list(range(9)), store)
     with pytest.raises(UserCodeError) as caught:
-        map_in_legs(split, Format.ITEMS, JobInput(store), Due(map, [fails + 1]), store=store, partitions=0)
+        map_in_legs(split, Format.ITEMS, JobInput(store, KEYS), Due(map, [fails + 1]), store=store, partitions=0)
     assert (caught.value.record, caught.value.record_number) == (str(fails), fails + 1)
 
 
@@ -250,7 +253,7 @@ def test_a_record_with_very_many_pairs_is_mapped_to_its_end() -> None:
 
     store = MemoryStore()
     split = stored(iter(range(6)), store)
-    found = map_in_legs(split, Format.ITEMS, JobInput(store), Due(many, [1, 0, 2]), store=store, partitions=0)
+    found = map_in_legs(split, Format.ITEMS, JobInput(store, KEYS), Due(many, [1, 0, 2]), store=store, partitions=0)
     assert found.rows == [(record, number) for record in range(6) for number in range(5_000)]
     assert [numbers.records_mapped for numbers in found.numbers] == [1, 1, 2, 2]
 
@@ -366,7 +369,7 @@ def test_the_legs_of_a_reduce_task_give_the_rows_and_the_sums_of_one_attempt(
         exchange = ObjectExchange(store, "jobs/j", scratch=Path(scratch))
         for number, pairs in enumerate(tasks):
             split, due = stored(pairs, store, number), Due(lambda pair: [pair], [])
-            receipts += map_in_legs(split, Format.ITEMS, JobInput(store), due, store=store, partitions=1).receipts
+            receipts += map_in_legs(split, Format.ITEMS, JobInput(store, KEYS), due, store=store, partitions=1).receipts
 
         def reduced(legs: list[int]) -> Reduced:
             due = Due(repeated if yields else some, legs)
@@ -384,7 +387,7 @@ def test_a_stop_is_noticed_between_two_groups() -> None:
     store, meter, seen, sink = MemoryStore(), Meter(), list[int](), ListSink()
     split = stored(list(range(100)), store)
     due = Due(lambda record: [(record, record)], [])
-    receipts = map_in_legs(split, Format.ITEMS, JobInput(store), due, store=store, partitions=1).receipts
+    receipts = map_in_legs(split, Format.ITEMS, JobInput(store, KEYS), due, store=store, partitions=1).receipts
 
     def reduce(key: int, _values: Iterator[int]) -> None:
         seen.append(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from smr_notebook.model import (
     TaskId,
 )
 from smr_notebook.testing.golden import still_says
+from smr_notebook.testing.keys import KEYS
 from smr_notebook.usage import Cost
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -87,17 +89,20 @@ MANIFEST = Manifest(
 )
 
 
+CODE = seal("code", b"what the functions do")
+
+
 @pytest.fixture
 def objects() -> MemoryStore:
     store = MemoryStore()
-    write_code(store, PLAN.job, b"code")
+    write_code(store, PLAN.job, CODE, KEYS)
     write_plan(store, PLAN, SPLITS)
     return store
 
 
 def test_what_is_submitted_can_be_read_by_a_worker(objects: MemoryStore) -> None:
     assert read_plan(objects, "3f9a") == PLAN
-    assert read_code(objects, "3f9a") == b"code"
+    assert read_code(objects, "3f9a", KEYS) == CODE
     pages = [read_split_page(objects, LAYOUT.splits, page) for page in (0, 1)]
     assert [split_of(pages[split.number // SPLITS_PER_PAGE], LAYOUT.splits, split.number) for split in SPLITS] == list(SPLITS)
 
@@ -160,7 +165,7 @@ def test_a_manifest_is_the_one_that_its_row_names(objects: MemoryStore) -> None:
         read_manifest(objects, ledger, Phase.MAP, job="3f9a")
     data = seal("manifest", msgspec.json.encode(MANIFEST), version=2)
     objects.put(key, data)
-    ledger.put_manifest(Phase.MAP, ManifestEntry(key, zlib.crc32(data)))
+    ledger.put_manifest(Phase.MAP, ManifestEntry(key, zlib.crc32(data), hashlib.blake2b(data, digest_size=32).digest()))
     assert read_manifest(objects, ledger, Phase.MAP, job="3f9a") == MANIFEST
     objects.put(key, seal("manifest", msgspec.json.encode(MANIFEST), version=2) + b" ")
     with pytest.raises(CorruptObjectError, match="not the manifest that was proved"):

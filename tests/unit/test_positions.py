@@ -27,6 +27,7 @@ from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
 from smr_notebook.model import Format, Position, Span, Split
 from smr_notebook.ports import InputSource
+from smr_notebook.testing.keys import KEYS
 
 BOM = b"\xef\xbb\xbf"
 
@@ -144,11 +145,11 @@ def test_a_split_of_many_objects_is_the_same_wherever_attempts_end(
 )
 def test_stored_items_are_the_same_wherever_attempts_end(items: list[object], as_iterator: bool, split_bytes: int, legs: list[int]) -> None:
     objects = MemoryStore()
-    infos, _ = store_items(iter(items) if as_iterator else items, objects, "p", split_bytes=split_bytes, slots=1)
+    infos, _ = store_items(iter(items) if as_iterator else items, objects, "p", keys=KEYS, split_bytes=split_bytes, slots=1)
     found = []
     for split in plan_splits([PlannedObject("job", info, cuttable=False) for info in infos], split_bytes=4 * split_bytes):
-        read = read_in_legs(split, Format.ITEMS, JobInput(objects), legs)
-        assert read == read_in_legs(split, Format.ITEMS, JobInput(objects), [])
+        read = read_in_legs(split, Format.ITEMS, JobInput(objects, KEYS), legs)
+        assert read == read_in_legs(split, Format.ITEMS, JobInput(objects, KEYS), [])
         assert read.size == split.bytes
         found += [record for _, _, record in read.records]
     assert found == list(map(repr, items))
@@ -157,14 +158,14 @@ def test_stored_items_are_the_same_wherever_attempts_end(items: list[object], as
 @pytest.mark.parametrize("legs", [[], [1], [9_999, 1, 2], [10_000], [10_001, 1_500]])
 def test_an_object_of_many_frames_goes_on_with_the_frame_that_was_begun(legs: list[int]) -> None:
     objects = MemoryStore()
-    items, _ = store_items([bytes([n % 256]) * 500 for n in range(20_000)], objects, "items", split_bytes=1 << 30, slots=1)
-    rows, _ = store_frame(pd.DataFrame({"a": np.arange(100_000)}), objects, "rows", split_bytes=1 << 30, slots=1)
+    items, _ = store_items([bytes([n % 256]) * 500 for n in range(20_000)], objects, "items", keys=KEYS, split_bytes=1 << 30, slots=1)
+    rows, _ = store_frame(pd.DataFrame({"a": np.arange(100_000)}), objects, "rows", keys=KEYS, split_bytes=1 << 30, slots=1)
 
     for format, stored in ((Format.ITEMS, items), (Format.FRAME, rows)):
         (split,) = plan_splits([PlannedObject("job", info, cuttable=False) for info in stored], split_bytes=1 << 30)
-        whole = read_in_legs(split, format, JobInput(objects), [])
+        whole = read_in_legs(split, format, JobInput(objects, KEYS), [])
         assert len(whole.records) >= 20_000
-        assert read_in_legs(split, format, JobInput(objects), legs) == whole
+        assert read_in_legs(split, format, JobInput(objects, KEYS), legs) == whole
 
 
 class Watched(MemorySource):

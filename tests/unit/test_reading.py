@@ -22,6 +22,7 @@ from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.errors import CorruptObjectError, InputEmptyError, StoreError
 from smr_notebook.model import Format, Reading, Span
 from smr_notebook.ports import Buffer
+from smr_notebook.testing.keys import KEYS
 
 
 @dataclass
@@ -54,7 +55,7 @@ LONG = "x" * 70_000
 
 
 def stored(store: MemoryStore, items: list[Any], *, parallel: int) -> StoredInput:
-    found = store_input(Items(items), store, job="job", split_size=0, slots=1000, parallel=parallel)
+    found = store_input(Items(items), store, keys=KEYS, job="job", split_size=0, slots=1000, parallel=parallel)
     assert isinstance(found, StoredInput)
     return found
 
@@ -89,7 +90,7 @@ def test_whatever_ends_the_making_ends_the_sending() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        store_input(Items(broken()), store, job="job", split_size=1, slots=2, parallel=3)
+        store_input(Items(broken()), store, keys=KEYS, job="job", split_size=1, slots=2, parallel=3)
     assert store.under_way == 0
 
 
@@ -115,22 +116,22 @@ def test_what_shares_an_object_is_planned_and_read_as_if_it_did_not(
 ) -> None:
     store, apart = MemoryStore(), MemoryStore()
     values = iter(items) if as_iterator else items
-    store_input(Items(values), store, job="job", split_size=split_bytes, slots=slots, parallel=1)
-    infos, _ = store_items(iter(items) if as_iterator else items, apart, "p", split_bytes=split_bytes, slots=slots)
+    store_input(Items(values), store, keys=KEYS, job="job", split_size=split_bytes, slots=slots, parallel=1)
+    infos, _ = store_items(iter(items) if as_iterator else items, apart, "p", keys=KEYS, split_bytes=split_bytes, slots=slots)
     planned = plan_input(
         StoredInput(Format.ITEMS, len(items), split_bytes), {}, store=store, job="job", format="auto", split_size=split_bytes, slots=slots
     )
     splits = plan_splits(planned.objects, split_bytes=split_bytes)
     assert [split.bytes for split in splits] == [info.size for info in infos]
-    blocks = [list(open_blocks(split, Format.ITEMS, {"job": JobInput(store)})) for split in splits]
-    alone = [list(read_items(Span("job", info.key, 0, info.size, info.size, ""), JobInput(apart))) for info in infos]
+    blocks = [list(open_blocks(split, Format.ITEMS, {"job": JobInput(store, KEYS)})) for split in splits]
+    alone = [list(read_items(Span("job", info.key, 0, info.size, info.size, ""), JobInput(apart, KEYS))) for info in infos]
     assert [[block.records for block in of_split] for of_split in blocks] == [[block.records for block in one] for one in alone]
     assert sum(block.size for of_split in blocks for block in of_split) == sum(split.bytes for split in splits)
 
 
 def test_a_thousand_short_items_of_a_task_each_are_few_objects_and_a_thousand_splits() -> None:
     store = MemoryStore()
-    named = store_input(Items(range(1000)), store, job="job", split_size=1, slots=2, parallel=1)
+    named = store_input(Items(range(1000)), store, keys=KEYS, job="job", split_size=1, slots=2, parallel=1)
     assert isinstance(named, StoredInput)
     planned = plan_input(named, {}, store=store, job="job", format="auto", split_size=1, slots=2)
     assert len(planned.objects) == 1
@@ -150,7 +151,7 @@ def test_a_pack_that_is_cut_is_told(kept: int) -> None:
 def test_nothing_is_no_input_and_a_location_is_left_alone() -> None:
     with pytest.raises(InputEmptyError, match="no items"):
         stored(MemoryStore(), [], parallel=1)
-    assert store_input(Files(("x",)), MemoryStore(), job="job", split_size=0, slots=1, parallel=1) == Files(("x",))
+    assert store_input(Files(("x",)), MemoryStore(), keys=KEYS, job="job", split_size=0, slots=1, parallel=1) == Files(("x",))
 
 
 def test_text_whose_encoding_has_a_state_is_not_cut_and_the_plan_says_so() -> None:

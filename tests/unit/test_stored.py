@@ -22,12 +22,13 @@ from smr_notebook.dataflow.inputs import JobInput
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.errors import CorruptObjectError, InputMissingError, InputReadError, PlanError, UnpicklableError
 from smr_notebook.model import ObjectInfo, Span
+from smr_notebook.testing.keys import KEYS
 
 MIB = 1 << 20
 
 
 def blocks_of(objects: MemoryStore, infos: list[ObjectInfo], *, rows: bool = False) -> list[RecordBlock]:
-    source = JobInput(objects)
+    source = JobInput(objects, KEYS)
     read = read_frame if rows else read_items
     return [block for info in infos for block in read(Span("job", info.key, 0, info.size, info.size, info.version), source)]
 
@@ -52,14 +53,16 @@ def counts(objects: MemoryStore, infos: list[ObjectInfo]) -> list[int]:
 def test_every_item_is_stored_once_and_in_order(items: list[Any], split_bytes: int, slots: int, as_iterator: bool) -> None:
     objects = MemoryStore()
 
-    infos, count = store_items(iter(items) if as_iterator else items, objects, "jobs/j/input/", split_bytes=split_bytes, slots=slots)
+    infos, count = store_items(
+        iter(items) if as_iterator else items, objects, "jobs/j/input/", keys=KEYS, split_bytes=split_bytes, slots=slots
+    )
 
     blocks = blocks_of(objects, infos)
     assert records(blocks) == items
     assert count == len(items)
     assert sum(block.size for block in blocks) == sum(info.size for info in infos)
     assert [(info.key, info.size) for info in infos] == [(info.key, info.size) for info in objects.list_prefix("jobs/j/input/")]
-    assert all(JobInput(objects).stat(info.key) == info for info in infos)
+    assert all(JobInput(objects, KEYS).stat(info.key) == info for info in infos)
 
 
 @pytest.mark.parametrize(
@@ -68,14 +71,14 @@ def test_every_item_is_stored_once_and_in_order(items: list[Any], split_bytes: i
 def test_a_small_list_is_shared_out_evenly(items: int, slots: int, expected: list[int]) -> None:
     for given_items in (list(range(items)), range(items), dict.fromkeys(range(items))):
         objects = MemoryStore()
-        infos, _ = store_items(given_items, objects, "p", split_bytes=MIB, slots=slots)
+        infos, _ = store_items(given_items, objects, "p", keys=KEYS, split_bytes=MIB, slots=slots)
         assert sorted(counts(objects, infos)) == expected
 
 
 def test_the_first_items_of_an_iterator_have_a_task_each_and_no_task_has_many_more_than_its_share() -> None:
     objects = MemoryStore()
 
-    infos, count = store_items((number for number in range(10_000)), objects, "p", split_bytes=MIB, slots=2)
+    infos, count = store_items((number for number in range(10_000)), objects, "p", keys=KEYS, split_bytes=MIB, slots=2)
 
     shares = counts(objects, infos)
     assert shares[:16] == [1] * 16
@@ -86,7 +89,9 @@ def test_the_first_items_of_an_iterator_have_a_task_each_and_no_task_has_many_mo
 def test_large_items_are_cut_at_about_split_bytes() -> None:
     objects = MemoryStore()
 
-    infos, _ = store_items([bytes(10_000)] * 3 + [bytes([n]) * 10_000 for n in range(97)], objects, "p", split_bytes=50_000, slots=1)
+    infos, _ = store_items(
+        [bytes(10_000)] * 3 + [bytes([n]) * 10_000 for n in range(97)], objects, "p", keys=KEYS, split_bytes=50_000, slots=1
+    )
 
     assert all(info.size < 70_000 for info in infos)
 
@@ -101,7 +106,7 @@ def test_an_iterator_is_taken_in_small_portions() -> None:
             alive.append(sum(1 for _ in objects.list_prefix("p")))
             yield bytes([number]) * 10_000
 
-    store_items(items(), objects, "p", split_bytes=20_000, slots=1)
+    store_items(items(), objects, "p", keys=KEYS, split_bytes=20_000, slots=1)
 
     assert alive[-1] > 60
 
@@ -114,7 +119,7 @@ def test_an_object_that_an_iterator_gives_again_is_stored_as_it_is_each_time() -
             yield row
 
     objects = MemoryStore()
-    infos, _ = store_items(items(), objects, "p", split_bytes=MIB, slots=1)
+    infos, _ = store_items(items(), objects, "p", keys=KEYS, split_bytes=MIB, slots=1)
 
     assert records(blocks_of(objects, infos)) == [[number] for number in range(1000)]
 
@@ -124,15 +129,15 @@ def test_a_class_of_the_notebook_is_stored_once_for_many_instances_of_a_list() -
     exec("class Point:\n    def __init__(self, x): self.x = x\n    def f(self): return 'a long docstring' * 3", namespace)  # noqa: S102 - a cell
     objects = MemoryStore()
 
-    infos, _ = store_items([namespace["Point"](n) for n in range(4000)], objects, "p", split_bytes=MIB, slots=1)
+    infos, _ = store_items([namespace["Point"](n) for n in range(4000)], objects, "p", keys=KEYS, split_bytes=MIB, slots=1)
 
     assert [point.x for point in records(blocks_of(objects, infos))] == list(range(4000))
     assert sum(info.size for info in infos) < 4000 * 50
 
 
 def test_no_items_make_no_objects() -> None:
-    assert store_items([], MemoryStore(), "p", split_bytes=MIB, slots=1) == ([], 0)
-    assert store_items(iter(()), MemoryStore(), "p", split_bytes=MIB, slots=1) == ([], 0)
+    assert store_items([], MemoryStore(), "p", keys=KEYS, split_bytes=MIB, slots=1) == ([], 0)
+    assert store_items(iter(()), MemoryStore(), "p", keys=KEYS, split_bytes=MIB, slots=1) == ([], 0)
 
 
 @pytest.mark.parametrize("as_iterator", [False, True])
@@ -142,7 +147,7 @@ def test_an_item_that_does_not_pickle_is_named(as_iterator: bool) -> None:
     with pytest.raises(
         UnpicklableError, match=r"Item 20 \(counted from 0\), a 'dict', cannot travel to a worker: .*_thread.lock.*Give plain values"
     ):
-        store_items(iter(items) if as_iterator else items, MemoryStore(), "p", split_bytes=MIB, slots=1)
+        store_items(iter(items) if as_iterator else items, MemoryStore(), "p", keys=KEYS, split_bytes=MIB, slots=1)
 
 
 def test_what_the_iterator_raises_is_not_hidden() -> None:
@@ -151,7 +156,7 @@ def test_what_the_iterator_raises_is_not_hidden() -> None:
         raise FileNotFoundError("mine")
 
     with pytest.raises(FileNotFoundError, match=r"^mine$"):
-        store_items(items(), MemoryStore(), "p", split_bytes=MIB, slots=1)
+        store_items(items(), MemoryStore(), "p", keys=KEYS, split_bytes=MIB, slots=1)
 
 
 class Refusing:
@@ -161,15 +166,15 @@ class Refusing:
 
 def test_an_item_that_does_not_unpickle_is_named_on_the_worker() -> None:
     objects = MemoryStore()
-    infos, _ = store_items([Refusing()], objects, "p", split_bytes=MIB, slots=1)
+    infos, _ = store_items([Refusing()], objects, "p", keys=KEYS, split_bytes=MIB, slots=1)
 
-    with pytest.raises(InputReadError, match=r"p/000000 cannot be unpickled on the worker: ValueError"):
+    with pytest.raises(InputReadError, match=r"p/000000000000 cannot be unpickled on the worker: ValueError"):
         blocks_of(objects, infos)
 
 
 def test_every_changed_byte_and_every_cut_of_a_stored_object_is_found() -> None:
     objects = MemoryStore()
-    (info,), _ = store_items(iter(["one item"]), objects, "p", split_bytes=1, slots=1)
+    (info,), _ = store_items(iter(["one item"]), objects, "p", keys=KEYS, split_bytes=1, slots=1)
     stored = objects.get(info.key)
     wrong = [stored[:length] for length in range(len(stored))]
     wrong += [stored[:place] + bytes([stored[place] ^ 0xFF]) + stored[place + 1 :] for place in range(len(stored))]
@@ -209,7 +214,7 @@ def test_the_rows_of_a_frame_are_read_as_pandas_gives_them(rows: int, split_byte
     frame = sample_frame(rows)
     objects = MemoryStore()
 
-    infos, count = store_frame(frame, objects, "jobs/j/input", split_bytes=split_bytes, slots=2)
+    infos, count = store_frame(frame, objects, "jobs/j/input", keys=KEYS, split_bytes=split_bytes, slots=2)
 
     blocks = blocks_of(objects, infos, rows=True)
     assert count == rows
@@ -221,7 +226,7 @@ def test_the_rows_of_a_frame_are_read_as_pandas_gives_them(rows: int, split_byte
 
 def test_a_large_frame_is_read_in_small_blocks() -> None:
     objects = MemoryStore()
-    infos, _ = store_frame(pd.DataFrame({"a": np.arange(300_000)}), objects, "p", split_bytes=8 * MIB, slots=1)
+    infos, _ = store_frame(pd.DataFrame({"a": np.arange(300_000)}), objects, "p", keys=KEYS, split_bytes=8 * MIB, slots=1)
 
     assert len(infos) == 8
     assert max(len(block.records) for block in blocks_of(objects, infos, rows=True)) <= 10_000
@@ -233,17 +238,17 @@ def test_a_large_frame_is_read_in_small_blocks() -> None:
 )
 def test_column_names_that_make_no_dict_are_refused(columns: list[Any], message: str) -> None:
     with pytest.raises(PlanError, match=message):
-        store_frame(pd.DataFrame([[1, 2]], columns=columns), MemoryStore(), "p", split_bytes=MIB, slots=1)
+        store_frame(pd.DataFrame([[1, 2]], columns=columns), MemoryStore(), "p", keys=KEYS, split_bytes=MIB, slots=1)
 
 
 def test_a_frame_without_columns_is_refused() -> None:
     with pytest.raises(PlanError, match="has no columns"):
-        store_frame(pd.DataFrame(index=[1, 2]), MemoryStore(), "p", split_bytes=MIB, slots=1)
+        store_frame(pd.DataFrame(index=[1, 2]), MemoryStore(), "p", keys=KEYS, split_bytes=MIB, slots=1)
 
 
 def test_a_frame_with_a_value_that_does_not_pickle_is_refused() -> None:
     with pytest.raises(UnpicklableError, match=r"Rows 0 to 0 of the DataFrame cannot travel to a worker: .*_thread.lock"):
-        store_frame(pd.DataFrame({"a": [threading.Lock(), 1]}), MemoryStore(), "p", split_bytes=MIB, slots=1)
+        store_frame(pd.DataFrame({"a": [threading.Lock(), 1]}), MemoryStore(), "p", keys=KEYS, split_bytes=MIB, slots=1)
 
 
 READERS_ALONE = """

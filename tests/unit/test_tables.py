@@ -20,6 +20,7 @@ from smr_notebook.dataflow.splits import PlannedObject, plan_splits
 from smr_notebook.dataflow.tables import TableBlock, column_names, has_columns, open_tables, require_columns
 from smr_notebook.errors import InputFormatError, PlanError
 from smr_notebook.model import Format, Split
+from smr_notebook.testing.keys import KEYS
 
 
 def splits_of(data: bytes, *, split_bytes: int = 1 << 30) -> tuple[MemorySource, tuple[Split, ...]]:
@@ -122,8 +123,8 @@ def test_an_attempt_goes_on_inside_a_block_of_lines() -> None:
 def stored(value: Any, *, frame: bool = False) -> tuple[JobInput, list[Split]]:
     store = MemoryStore()
     put = store_frame if frame else store_items
-    infos, _ = put(value, store, "input", split_bytes=1 << 20, slots=1)
-    return JobInput(store), list(plan_splits([PlannedObject("job", info, cuttable=False) for info in infos], split_bytes=1 << 30))
+    infos, _ = put(value, store, "input", keys=KEYS, split_bytes=1 << 20, slots=1)
+    return JobInput(store, KEYS), list(plan_splits([PlannedObject("job", info, cuttable=False) for info in infos], split_bytes=1 << 30))
 
 
 def test_items_that_are_dicts_have_columns() -> None:

@@ -4,8 +4,8 @@
   same reply which row stands; and where a reply is lost and the SDK repeats the call, the row that stands is the caller's own.
 * **Keys.** DynamoDB compares strings by their UTF-8 bytes, as the port wants it, but takes no empty ones: a `/` goes before each.
   It takes groups of 2,047 bytes, keys of 1,023, and rows of 400 KB with all that belongs to them.
-* **Expiry.** With `keep_seconds`, each write says when its row may go. DynamoDB deletes such rows some days later, each for itself.
-  Until then they stand, for every verb; after that they never were, and whoever creates one wins. So `keep_seconds` has to be far
+* **Expiry.** With `keep_seconds`, each write says when its row may go, but in the group `LASTING`. DynamoDB deletes such rows some days
+  later, each for itself. Until then they stand, for every verb; after that they never were, and whoever creates one wins. So `keep_seconds` has to be far
   longer than anybody acts on a group.
 * **Rate.** DynamoDB takes some 1,000 writes a second of one group: whoever writes more spreads over several. What is refused for
   its rate is tried again, with pauses, before it is a `StoreError`.
@@ -20,7 +20,7 @@ from typing import Any, Final
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.faults import BOTO_ERRORS, Mends, code_of, told
 from smr_notebook.errors import DeploymentError, StoreError
-from smr_notebook.ports import Clock, Row
+from smr_notebook.ports import LASTING, Clock, Row
 
 TABLE_SCHEMA: Final[Mapping[str, Any]] = {
     "AttributeDefinitions": [{"AttributeName": "group", "AttributeType": "S"}, {"AttributeName": "key", "AttributeType": "S"}],
@@ -69,7 +69,7 @@ class DynamoTable:
     def put(self, group: str, key: str, value: bytes, *, expect: int) -> Row:
         """See `ports.Table.put`."""
         item = {**_address(group, key), "version": {"N": str(expect + 1)}, "value": {"B": value}}
-        if self._keep_seconds:
+        if self._keep_seconds and group != LASTING:
             item["ttl"] = {"N": str(math.ceil(self._clock.now() + self._keep_seconds))}
         request = {"TableName": self._name, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD", **_condition(expect)}
         answer = self._call("put_item", request)

@@ -6,6 +6,8 @@ holds some items or rows, about 1 MiB of them, so that neither side ever needs m
 * Frame of items: one byte that says whether the items share a memo, their count (4 bytes), and one pickle after the other.
 * Frame of rows: a pickled slice of the DataFrame.
 
+Before either stands the number of its first record (8 bytes), and behind the sealed frame its signature (see `signing`).
+
 Rules:
 
 * Item order is kept, and each item is taken from the iterable once and stored as it is at that moment. So only the items of a
@@ -15,6 +17,8 @@ Rules:
   `8 * slots` objects of equal count, or one for each item; without one, each takes so many items that it stays a small share of those
   before it. No object is much larger than `split_bytes`.
 * Objects of a job never change and carry checksums: they have no version, and are read without a look at the plan.
+* The name of an object is the number of its first record. So an intact object that stands under another's name is noticed.
+* Nothing of a frame is unpickled before its checksum and its signature were found right.
 """
 
 from __future__ import annotations
@@ -24,13 +28,14 @@ import pickle
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import cloudpickle
 
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.sealing import seal, unseal
-from smr_notebook.errors import CorruptObjectError, InputReadError, PlanError, UnpicklableError
+from smr_notebook.dataflow.signing import SIGNATURE_BYTES, JobKey, Keyring
+from smr_notebook.errors import CorruptObjectError, InputReadError, PlanError, UnpicklableError, UntrustedObjectError
 from smr_notebook.model import PLAINLY, ObjectInfo, Reading, Span
 from smr_notebook.ports import InputSource
 
@@ -46,12 +51,26 @@ _CHUNKS_PER_SLOT = 8
 _FRAME_BYTES = 1 << 20
 _FRAME_RECORDS = 10_000
 _FETCH_BYTES = 4 << 20
+_PLACE = "input"
 _LENGTH = struct.Struct("<Q")
+_FIRST = struct.Struct("<Q")
 _ITEMS_HEAD = struct.Struct("<?I")
+_VERSION = 2
+_VERSIONS = frozenset({_VERSION})
 
 _Loaded = TypeVar("_Loaded")
 _NextFrame = Callable[[int, int], tuple[bytes, int]]
 """Called with the number of the next record and the most records to take; gives a sealed frame and their count, 0 at the end."""
+
+
+@runtime_checkable
+class ProvingSource(Protocol):
+    """The source of what a job stored itself: it has the keys that prove it."""
+
+    @property
+    def keys(self) -> Keyring:
+        """The key of the workspace."""
+        ...
 
 
 class Objects(Protocol):
@@ -62,13 +81,16 @@ class Objects(Protocol):
         ...
 
 
-def store_items(items: Iterable[Any], objects: Objects, prefix: str, *, split_bytes: int, slots: int) -> tuple[list[ObjectInfo], int]:
+def store_items(
+    items: Iterable[Any], objects: Objects, prefix: str, *, keys: Keyring, split_bytes: int, slots: int
+) -> tuple[list[ObjectInfo], int]:
     """Store the items of an iterable; it is consumed once.
 
     Args:
         items: Anything that pickles, by value where it was defined in the notebook.
         objects: Where to.
         prefix: Folder of the objects.
+        keys: The key of the workspace.
         split_bytes: About the most bytes of an object.
         slots: How many workers run at once.
 
@@ -79,18 +101,21 @@ def store_items(items: Iterable[Any], objects: Objects, prefix: str, *, split_by
         UnpicklableError: An item does not pickle.
         StoreError: An object cannot be written.
     """
-    stream = iter(items)
+    stream, key = iter(items), keys.of_object(f"{prefix}/")
     shared = isinstance(items, list | tuple)
     frame_bytes = min(_FRAME_BYTES, split_bytes)
 
     def next_frame(first: int, most: int) -> tuple[bytes, int]:
-        return _pickle_items(islice(stream, min(most, _FRAME_RECORDS)), first, shared=shared, frame_bytes=frame_bytes)
+        body, count = _pickle_items(islice(stream, min(most, _FRAME_RECORDS)), first, shared=shared, frame_bytes=frame_bytes)
+        return (_signed(ITEMS, first, body, key), count) if count else (b"", 0)
 
     total = len(items) if isinstance(items, Sized) else None
     return _store(next_frame, objects, prefix, total=total, split_bytes=split_bytes, wanted=_CHUNKS_PER_SLOT * slots)
 
 
-def store_frame(frame: pd.DataFrame, objects: Objects, prefix: str, *, split_bytes: int, slots: int) -> tuple[list[ObjectInfo], int]:
+def store_frame(
+    frame: pd.DataFrame, objects: Objects, prefix: str, *, keys: Keyring, split_bytes: int, slots: int
+) -> tuple[list[ObjectInfo], int]:
     """Store the rows of a DataFrame, without its index. Arguments and result as of `store_items`.
 
     Raises:
@@ -106,14 +131,14 @@ def store_frame(frame: pd.DataFrame, objects: Objects, prefix: str, *, split_byt
             f"The DataFrame {found}, but its rows become dicts: each column needs a name of its own, a str. "
             "Rename them, for instance with frame.columns = [...]."
         )
-    total = len(frame)
+    total, key = len(frame), keys.of_object(f"{prefix}/")
     row_bytes = int(frame.memory_usage(index=False, deep=True).sum()) // max(total, 1)
     rows = max(1, min(_FRAME_RECORDS, min(_FRAME_BYTES, split_bytes) // max(row_bytes, 1)))
 
     def next_frame(first: int, most: int) -> tuple[bytes, int]:
         part = frame.iloc[first : first + min(most, rows)].reset_index(drop=True)
         try:
-            return seal(FRAME, cloudpickle.dumps(part)), len(part)
+            return _signed(FRAME, first, cloudpickle.dumps(part), key), len(part)
         except Exception as error:
             raise UnpicklableError(
                 f"Rows {first:,} to {first + len(part) - 1:,} of the DataFrame cannot travel to a worker: {error}. "
@@ -188,7 +213,7 @@ def _store(
             records += count
         if records == begin:
             return infos, records
-        key = f"{prefix.removesuffix('/')}/{len(infos):06d}"
+        key = f"{prefix.removesuffix('/')}/{begin:012d}"
         objects.put(key, buffers)
         infos.append(ObjectInfo(key, size, ""))
 
@@ -219,7 +244,13 @@ def _pickle_items(items: Iterator[Any], first: int, *, shared: bool, frame_bytes
             pickler.clear_memo()
         if buffer.tell() >= frame_bytes:
             break
-    return seal(ITEMS, _ITEMS_HEAD.pack(shared, count) + buffer.getvalue()), count
+    return _ITEMS_HEAD.pack(shared, count) + buffer.getvalue(), count
+
+
+def _signed(kind: str, first: int, body: bytes, key: JobKey) -> bytes:
+    """Return a frame, sealed and signed."""
+    sealed = seal(kind, _FIRST.pack(first) + body, _VERSION)
+    return sealed + key.sign(kind, _PLACE, sealed)
 
 
 # ---------------------------------------------------------------- reading
@@ -246,6 +277,7 @@ class _Stored(io.RawIOBase):
 def _frames(span: Span, source: InputSource, kind: str) -> Iterator[tuple[bytes, int, int]]:
     """Yield the body of each frame, where the frame begins in the object, and the bytes that it takes there."""
     file = io.BufferedReader(_Stored(span, source), max(min(_FETCH_BYTES, span.stop - span.start), 1))
+    key = _key_of(span, source)
     left = span.stop - span.start
     while left:
         begin = span.stop - left
@@ -254,7 +286,33 @@ def _frames(span: Span, source: InputSource, kind: str) -> Iterator[tuple[bytes,
         left -= _LENGTH.size + length
         if left < 0:
             raise CorruptObjectError(f"{span.key} is not what was stored: it is cut, or a length in it differs. Submit the job again.")
-        yield unseal(kind, file.read(length), name=span.key), begin, _LENGTH.size + length
+        body = _proved(kind, file.read(length), key, name=span.key)
+        first = int.from_bytes(body[: _FIRST.size], "little")
+        if (begin == 0) != (first == _first_of(span.key)):
+            raise CorruptObjectError(f"{span.key} holds what was stored under another name. Submit the job again.")
+        yield body[_FIRST.size :], begin, _LENGTH.size + length
+
+
+def _key_of(span: Span, source: InputSource) -> JobKey:
+    if not isinstance(source, ProvingSource):
+        raise UntrustedObjectError(f"{span.key} is not what a job stored itself: nothing proves who wrote it, so it is not unpickled.")
+    return source.keys.of_object(span.key)
+
+
+def _proved(kind: str, frame: bytes, key: JobKey, *, name: str) -> bytes:
+    """Return the body of a frame whose seal is whole and whose signature is right."""
+    sealed, signature = frame[:-SIGNATURE_BYTES], frame[-SIGNATURE_BYTES:]
+    body = unseal(kind, sealed, name=name, versions=_VERSIONS)
+    key.check(kind, _PLACE, sealed, signature=signature, name=name)
+    if len(body) < _FIRST.size + (_ITEMS_HEAD.size if kind == ITEMS else 0):
+        raise CorruptObjectError(f"{name} has a frame that is too short. Submit the job again.")
+    return body
+
+
+def _first_of(key: str) -> int:
+    """Return the number of the first record of an object, by its name; -1 if that is no such name."""
+    name = key.rpartition("/")[2].partition(".")[0]
+    return int(name) if name.isascii() and name.isdigit() else -1
 
 
 def _load(unpickle: Callable[[bytes], _Loaded], body: bytes, span: Span) -> _Loaded:
