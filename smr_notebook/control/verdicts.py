@@ -9,8 +9,8 @@ Rules of this module:
 * A task is judged when none of its attempts lives. A *backup* that failed is no failure of the task: the attempt beside it may be well.
 * A stopped attempt, and one that was paused with its leg published, count as neither. Behind a leg, counting begins anew: the task has
   come on, and one of many hours may lose an attempt now and then.
-* What trying again cannot heal is not tried again: input that changed or is not what its format says, workers of another
-  environment, and a user's function that raised the same error at the same record twice.
+* What trying again cannot heal is not tried again: input that changed or is not what its format says, objects that somebody else
+  wrote, workers of another environment, and a user's function that raised the same error at the same record twice.
 * Failures are told in groups of the same line: one sample, and how many tasks failed alike; of many groups, the first ones.
 """
 
@@ -34,6 +34,7 @@ HOPELESS = frozenset(
         errors.InputChangedError,
         errors.InputFormatError,
         errors.InputMissingError,
+        errors.UntrustedObjectError,
     )
 )
 """Types of failure that no further attempt can heal."""

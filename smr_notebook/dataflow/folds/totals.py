@@ -100,15 +100,16 @@ def merge_totals(totals: Column, offsets: Indices) -> Totals:
     Raises:
         GroupError: Totals cannot be added.
     """
-    ints, _, others = (_array(part) for part in tuple_parts(totals))
+    summands = tuple_parts(totals)
+    ints, others = _array(summands[0]), _array(summands[2])
     rows = np.flatnonzero(ints.is_valid().to_numpy(zero_copy_only=False))
     numbers = (ints if len(rows) == len(ints) else ints.take(rows)).cast(pa.int64()).to_numpy()
-    parts = of_lists(tuple_parts(totals)[1], offsets)
+    parts = of_lists(summands[1], offsets)
     more: list[tuple[int, Any]] = []
     if others.null_count < len(others):
         at = np.flatnonzero(others.is_valid().to_numpy(zero_copy_only=False))
         groups = np.searchsorted(offsets, at, "right") - 1
-        more = list(zip(groups.tolist(), decode_values(Column("pickle", others.take(at))), strict=True))
+        more = list(zip(groups.tolist(), decode_values(summands[2].take(at)), strict=True))  # by its own kind: bytes are no pickle
     floats: Any = parts.values.array.cast(pa.float64())
     return _add(numbers, np.searchsorted(rows, offsets).astype(np.int64), floats.to_numpy(), parts.offsets, more)
 
