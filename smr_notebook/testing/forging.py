@@ -1,7 +1,8 @@
-"""What somebody can put into an object store who may write there, and who can read this code: intact by every checksum, and with a pickle inside.
+"""What somebody can put into an object store who may write there: intact by every checksum, and with a pickle inside.
 
-A CRC is no obstacle to whoever wants it to agree: it is linear, so that some free bytes anywhere make it any value. What is forged here has the
-size, the checksums and the form of what it replaces, and its pickle makes a file when it is loaded. It lacks what only the key could give.
+A CRC is no obstacle to whoever wants it to agree: it is linear, so that some free bytes anywhere make it any value. What is forged here
+has the size, the checksums and the form of what it replaces, and its pickle makes a file when it is loaded. It lacks what only the key
+could give.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -121,18 +123,19 @@ def forged_block(block: GroupBlock, trap: Trap, *, size: int, free: bytes) -> by
 def forged_part(part: bytes, trap: Trap) -> bytes:
     """Return a Parquet file with the schema, the size and the CRC of `part`, whose values are pickles."""
     then = pq.read_table(io.BytesIO(part))
-    table = pa.table({"key": then["key"], "value": pa.array([trap.pickled] * then.num_rows, pa.binary())})
-    padding = len(part) - len(_parquet(table, b"a" * _FREE, 0, then)) 
+    table = pa.table({"key": then["key"].combine_chunks(), "value": pa.array([trap.pickled] * then.num_rows, pa.binary())})
+    padding = len(part) - len(_parquet(table, b"a" * _FREE, padding=0, then=then))
     for more in range(-min(padding, 64), 128):
-        if len(_parquet(table, b"a" * _FREE, padding + more, then)) == len(part):
-            return make_equal(lambda free: _parquet(table, free, padding + more, then), zlib.crc32(part))
+        if len(_parquet(table, b"a" * _FREE, padding=padding + more, then=then)) == len(part):
+            return make_equal(partial(_parquet, table, padding=padding + more, then=then), zlib.crc32(part))
     raise ValueError("The forged file cannot be made as large as the one that it replaces.")
 
 
-def _parquet(table: pa.Table, free: bytes, padding: int, then: pa.Table) -> bytes:
+def _parquet(table: pa.Table, free: bytes, *, padding: int, then: pa.Table) -> bytes:
     if padding < 0:
         raise ValueError("The forged file is larger than the one that it replaces.")
-    told: dict[str | bytes, str | bytes] = {**(then.schema.metadata or {}), b"free": free, b"padding": b"a" * padding}
+    told = {name.decode(): value.decode() for name, value in (then.schema.metadata or {}).items()}
+    told |= {"free": free.decode(), "padding": "a" * padding}
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, table.schema, compression="zstd", store_schema=False) as writer:
         writer.write_table(table)

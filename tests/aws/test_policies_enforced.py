@@ -23,6 +23,7 @@ from smr_notebook.backends.aws.deploy.stack import Stack
 from smr_notebook.backends.aws.faults import code_of
 from smr_notebook.backends.aws.names import ROUTES, Names
 from smr_notebook.backends.system_clock import SystemClock
+from smr_notebook.ports import LASTING
 from smr_notebook.testing.emulators import aws_environment
 
 PATIENCE = Patience(SystemClock(), seconds=20, shortest=0.02)
@@ -163,6 +164,7 @@ EVERYBODY: dict[str, Call] = {
     "read a row": rows("get_item", Key=KEY),
     "write a row": rows("put_item", Item=KEY),
     "read rows": READ_ROWS,
+    "read the key of the workspace": rows("get_item", Key={"group": {"S": f"/{LASTING}"}, "key": {"S": "/key"}}),
     "tell of a failure": queue("send_message", MessageBody="{}"),
     "start a coordinator": call("coordinator"),
 }

@@ -15,7 +15,7 @@ from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.table import TABLE_SCHEMA, DynamoTable
 from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.errors import AccessDeniedError, CredentialsError, StoreError
-from smr_notebook.ports import Row, Table
+from smr_notebook.ports import LASTING, Row, Table
 
 
 @pytest.fixture
@@ -75,6 +75,15 @@ def test_a_group_of_several_pages_is_read_and_deleted_whole(table: DynamoTable, 
     assert Counter(operation for operation, _ in asked)["Query"] > 2
     table.delete_group("g")
     assert table.query("g") == []
+
+
+def test_rows_expire_but_those_that_outlive_all_jobs(clients: Clients) -> None:
+    table = DynamoTable(clients, "smr", clock=SystemClock(), keep_seconds=60)
+    for group in (LASTING, "3f9a"):
+        table.put(group, "key", b"x", expect=0)
+        table.put(group, "key", b"y", expect=1)
+    items = clients["dynamodb"].scan(TableName="smr")["Items"]
+    assert {item["group"]["S"]: "ttl" in item for item in items} == {f"/{LASTING}": False, "/3f9a": True}
 
 
 def refuse(clients: Clients, code: str, *, status: int = 400, message: str = "Words of AWS.") -> None:

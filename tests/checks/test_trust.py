@@ -50,18 +50,21 @@ def functions(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
 
 def loads(node: ast.AST) -> bool:
     """Whether a piece of code names something that loads a pickle, or runs text."""
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Attribute) and inner.attr in VERBS:
-            if inner.attr == "read_pickle" or (isinstance(inner.value, ast.Name) and inner.value.id in LOADERS):
-                return True
-        elif isinstance(inner, ast.Name) and inner.id in RUNNERS:
-            return True
-        elif isinstance(inner, ast.ImportFrom) and inner.module in LOADERS and VERBS & {alias.name for alias in inner.names}:
-            return True
-        elif isinstance(inner, ast.keyword) and inner.arg == "allow_pickle":
-            return True
-        elif isinstance(inner, ast.Constant) and isinstance(inner.value, str) and "pickle.load(" in inner.value:
-            return True
+    return any(map(_loads, ast.walk(node)))
+
+
+def _loads(node: ast.AST) -> bool:
+    match node:
+        case ast.Attribute(value=ast.Name(id=module), attr=verb):
+            return verb == "read_pickle" or (module in LOADERS and verb in VERBS)
+        case ast.ImportFrom(module=module, names=names):
+            return module in LOADERS and bool(VERBS & {alias.name for alias in names})
+        case ast.Name(id=name):
+            return name in RUNNERS
+        case ast.keyword(arg=name):
+            return name == "allow_pickle"
+        case ast.Constant(value=str(text)):
+            return "pickle.load(" in text
     return False
 
 

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from smr_notebook.backends.local.objects import DirectoryStore
 from smr_notebook.errors import ObjectNotFoundError, StoreError
@@ -183,3 +185,33 @@ def test_a_stream_in_flight_is_not_listed(store: DirectoryStore) -> None:
 
     assert in_threads(2, work) == [[], []]
     assert store.get("a/b") == b"firstsecond"
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        st.text(max_size=20),
+        st.lists(
+            st.sampled_from(["a", "..", ".", "", "\0", "\n", "%2e%2e", "é", "e\u0301", "\ud800", "~", ".writing", "c:", "\\..\\"]),
+            max_size=5,
+        ).map("/".join),
+    )
+)
+def test_whatever_a_key_says_nothing_is_made_outside_of_the_folder(tmp_path: Path, key: str) -> None:
+    below = tmp_path / "outer" / "objects"
+    store = DirectoryStore(below)
+    with suppress(StoreError):
+        store.put(key, b"data")
+        assert store.get(key) == b"data"
+        assert [info.key for info in store.list_prefix(key)] == [key]
+        store.delete_prefix(key)
+    assert [found for found in tmp_path.rglob("*") if below not in found.parents and found not in {below, below.parent}] == []
+
+
+def test_nobody_else_enters_a_folder_that_is_made(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        DirectoryStore(tmp_path / "new" / "objects").put("a", b"")
+    finally:
+        os.umask(before)
+    assert {found.stat().st_mode & 0o777 for found in (tmp_path / "new", tmp_path / "new" / "objects")} == {0o700}

@@ -192,3 +192,33 @@ def test_a_log_that_cannot_be_moved_is_left_for_another_time(tmp_path: Path) -> 
     for _ in range(500):
         keeper.wrote()
     keeper.rest()
+
+
+def modes(path: Path) -> set[int]:
+    """Return the modes of the file and of what SQLite keeps beside it."""
+    return {found.stat().st_mode & 0o777 for found in path.parent.glob(f"{path.name}*")}
+
+
+def test_nobody_else_reads_the_file_whatever_the_umask(path: Path) -> None:
+    """The key of the workspace stands in it."""
+    before = os.umask(0)
+    try:
+        table = SqliteTable(path.parent / "new" / path.name)
+        table.put("g", "k", b"", expect=0)
+        assert modes(path.parent / "new" / path.name) == {0o600}
+        assert (path.parent / "new").stat().st_mode & 0o777 == 0o700
+        table.close()
+    finally:
+        os.umask(before)
+
+
+def test_a_file_that_others_could_read_is_closed_to_them(path: Path) -> None:
+    first = SqliteTable(path)
+    first.put("g", "k", b"", expect=0)
+    for found in path.parent.glob(f"{path.name}*"):
+        found.chmod(0o644)
+    second = SqliteTable(path)
+    second.put("g", "l", b"", expect=0)
+    assert modes(path) == {0o600}
+    first.close()
+    second.close()

@@ -1,4 +1,4 @@
-"""Somebody who may write to the object store, and not to the table: no pickle of theirs is ever loaded, and the job says why it has no answer."""
+"""Somebody who may write to the object store, and not to the table: no pickle of theirs is loaded, and the job says why it ends."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def longest(_: str, values: Iterable[str]) -> str:
 class AttackedStore(MemoryStore):
     """Somebody replaces what is put, as soon as it stands."""
 
-    attack: Attack = staticmethod(lambda _key, _data: None)  # type: ignore[assignment]
+    attack: Attack = staticmethod(lambda _key, _data: None)
 
     def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False) -> bool:
         wrote = super().put(key, data, if_absent=if_absent)
@@ -108,7 +108,7 @@ def forged_with(trap: Trap) -> dict[str, Attack]:
 @pytest.mark.parametrize("kind", ["code", "items", "runs"])
 def test_in_memory_no_forged_object_is_unpickled(attacked: tuple[AttackedStore, smr.Session], trap: Trap, kind: str) -> None:
     store, session = attacked
-    store.attack = forged_with(trap)[kind]  # type: ignore[method-assign]
+    store.attack = forged_with(trap)[kind]
     job = session.map_reduce(mapped, longest, ITEMS, reducers=REDUCERS, split_size=4096, retries=0)
     with pytest.raises(UntrustedObjectError, match=f"jobs/{job.id}/.*(not written by this workspace|too short for its signature)"):
         job.result()
@@ -133,7 +133,7 @@ def test_in_memory_no_forged_part_is_unpickled(attacked: tuple[AttackedStore, sm
 def test_what_is_forged_here_would_spring_the_trap_if_it_were_loaded(attacked: tuple[AttackedStore, smr.Session], trap: Trap) -> None:
     store, session = attacked
     runs: list[bytes] = []
-    store.attack = lambda key, data: runs.append(data) if key.endswith("/run") else None  # type: ignore[method-assign, func-returns-value]
+    store.attack = lambda key, data: runs.append(data) if key.endswith("/run") else None
     session.map_reduce(mapped, longest, ITEMS, reducers=1, split_size=4096).wait()
     forged = forged_run(runs[0], trap, partitions=1)
     block = next(iter_blocks(forged[8 : 8 + int.from_bytes(forged[:8], "little") - 16]))

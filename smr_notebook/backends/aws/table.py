@@ -5,8 +5,8 @@
 * **Keys.** DynamoDB compares strings by their UTF-8 bytes, as the port wants it, but takes no empty ones: a `/` goes before each.
   It takes groups of 2,047 bytes, keys of 1,023, and rows of 400 KB with all that belongs to them.
 * **Expiry.** With `keep_seconds`, each write says when its row may go, but in the group `LASTING`. DynamoDB deletes such rows some days
-  later, each for itself. Until then they stand, for every verb; after that they never were, and whoever creates one wins. So `keep_seconds` has to be far
-  longer than anybody acts on a group.
+  later, each for itself. Until then they stand, for every verb; after that they never were, and whoever creates one wins. So `keep_seconds`
+  has to be far longer than anybody acts on a group.
 * **Rate.** DynamoDB takes some 1,000 writes a second of one group: whoever writes more spreads over several. What is refused for
   its rate is tried again, with pauses, before it is a `StoreError`.
 """

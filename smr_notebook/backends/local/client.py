@@ -27,6 +27,7 @@ from typing import Self
 import msgspec
 
 from smr_notebook.backends.local.address import Address, find_address
+from smr_notebook.backends.local.files import make_private
 from smr_notebook.backends.local.machine import cores, memory_bytes
 from smr_notebook.backends.local.wire import EVICT_HEADER, Kind, Settings, Status, pack, read_frame
 from smr_notebook.environment import environment
@@ -286,7 +287,7 @@ def _start(settings: Settings, address: Address) -> str:
     Raises:
         ServiceError: It said nothing.
     """
-    Path(settings.workspace).mkdir(parents=True, exist_ok=True)
+    make_private(settings.workspace)
     files = [str(address.socket), str(address.lock)]
     with address.log.open("ab") as log:
         if log.tell() > _LOG_BYTES:

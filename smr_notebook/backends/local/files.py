@@ -1,8 +1,9 @@
-"""What the two local adapters that read files share: ranged reads, and the version of a file."""
+"""What the local adapters share: ranged reads, the version of a file, and folders that are one user's own."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 
 def read_range(path: str | bytes, start: int, stop: int | None) -> bytes:
@@ -35,3 +36,18 @@ def file_version(status: os.stat_result) -> str:
     The first of these times can be set back, by tools that keep it when they copy; the second cannot.
     """
     return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
+
+
+def make_private(folder: str | os.PathLike[str]) -> None:
+    """Make a folder, and those above it that are missing, so that nobody but this user may enter them. What is there stays as it is.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    path, missing = os.fspath(folder), []
+    while not os.path.isdir(path):  # noqa: PTH112 - pathlib costs more than the system call
+        missing.append(path)
+        path = os.path.dirname(path)  # noqa: PTH120 - as above
+    for path in reversed(missing):
+        with suppress(FileExistsError):  # somebody else was faster
+            os.mkdir(path, 0o700)  # noqa: PTH102 - as above

@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
 
-from smr_notebook.backends.local.files import file_version, read_range
+from smr_notebook.backends.local.files import file_version, make_private, read_range
 from smr_notebook.errors import ObjectNotFoundError, StoreError
 from smr_notebook.model import ObjectInfo
 from smr_notebook.ports import Buffer
@@ -116,7 +116,7 @@ class DirectoryStore:
         try:
             return path, os.open(path, flags, 0o666)
         except FileNotFoundError:
-            os.makedirs(self._writing, exist_ok=True)
+            make_private(self._writing)
             return path, os.open(path, flags, 0o666)
 
     def _walk(self, folder: str, name: str = "") -> Iterator[tuple[str, os.stat_result | None]]:

@@ -8,6 +8,7 @@
   in memory, where a fork copies them: a child that inherits an open connection, and even one that opens its own
   beside it, believes to hold locks that it does not hold, and loses updates. So the connection is closed before a fork,
   and both sides open a new one.
+* **The file is its owner's alone**, for the key of the workspace stands in it.
 * Keys are stored as their UTF-8 bytes, which SQLite compares as bytes; `0xff` occurs in none of them and so ends a prefix.
 * **Writers queue in the kernel.** SQLite lets a writer that comes second sleep for a millisecond or more and try again, while a write
   takes twenty microseconds. So writers take turns by a lock on the folder, where the kernel wakes the next one. SQLite's own locks
@@ -28,6 +29,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from smr_notebook.backends.local.files import make_private
 from smr_notebook.backends.local.upkeep import LONGEST_LOG, LogKeeper
 from smr_notebook.errors import FormatVersionError, StoreError
 from smr_notebook.ports import Row
@@ -152,6 +154,7 @@ def _standing(connection: sqlite3.Connection, group: str, key: str) -> Row | Non
 def _open(path: Path) -> sqlite3.Connection:
     if not path.exists():
         _create(path)
+    _keep_private(path)
     connection = _connect(path)
     try:
         _check_version(connection, path)
@@ -161,6 +164,15 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _keep_private(path: Path) -> None:
+    """Let nobody but its owner read a file that was made when others might. SQLite gives what it makes beside it the same mode."""
+    for file in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
+        with suppress(FileNotFoundError):
+            found = file.stat()
+            if found.st_mode & 0o077 and found.st_uid == os.getuid():
+                file.chmod(0o600)
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
@@ -176,8 +188,9 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _create(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     unnamed = path.with_name(f"{path.name}.{uuid4().hex}")
+    os.close(os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
         with closing(_connect(unnamed)) as connection:
             connection.executescript(_CREATE)

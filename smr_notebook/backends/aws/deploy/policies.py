@@ -5,8 +5,8 @@
 * Workers run the user's code, so they may call only what the work asks for: a mapper starts further mappers, a reducer further reducers
   (a large job is launched as a tree), and both may start a coordinator when the last one has fallen silent.
 * Each reads and writes what its work asks for of a job's objects: no worker can change the code or the plan of a job, be it another's,
-  and none can read results. Rows cannot be told apart like that, and what mappers write is unpickled by reducers, what both write by the
-  notebook: whoever may submit jobs to a deployment trusts the others who may.
+  and none can read results. Rows cannot be told apart like that, and with them goes the key that proves what holds pickles: whoever may
+  submit jobs to a deployment trusts the others who may. Whoever may write to the bucket alone need not be trusted.
 * Somebody with a notebook writes what a job is planned from, and the plan of a job that goes on from another one.
 * A resource is always named. The one exception is an action that knows no resources.
 """
