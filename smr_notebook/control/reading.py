@@ -28,7 +28,7 @@ from smr_notebook.dataflow.formats.parquet import MAGIC, is_cuttable
 from smr_notebook.dataflow.formats.stored import frame_ends, is_one_frame, store_frame, store_items
 from smr_notebook.dataflow.signing import Keyring
 from smr_notebook.dataflow.splits import PlannedObject, choose_split_bytes
-from smr_notebook.errors import InputEmptyError
+from smr_notebook.errors import CorruptObjectError, InputEmptyError
 from smr_notebook.model import PLAINLY, Format, ObjectInfo, Reading, Span
 from smr_notebook.ports import InputSource, ObjectStore
 
@@ -61,12 +61,14 @@ class StoredInput:
         records: How many.
         split_bytes: Bytes of them for each map task at most.
         job: Beside which job; empty for the one that is planned.
+        bytes: How many bytes they take; 0 where that is not known.
     """
 
     format: Format
     records: int
     split_bytes: int
     job: str = ""
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +117,14 @@ def store_input(
     with Sender(store, parallel) as sender:
         if isinstance(named, Items):
             with modules_by_value():
-                _, records = store_items(named.values, sender, prefix, keys=keys, split_bytes=split_bytes, slots=slots)
+                infos, records = store_items(named.values, sender, prefix, keys=keys, split_bytes=split_bytes, slots=slots)
             format, what = Format.ITEMS, "The iterable has no items"
         else:
-            _, records = store_frame(named.frame, sender, prefix, keys=keys, split_bytes=split_bytes, slots=slots)
+            infos, records = store_frame(named.frame, sender, prefix, keys=keys, split_bytes=split_bytes, slots=slots)
             format, what = Format.FRAME, "The DataFrame has no rows"
     if not records:
         raise InputEmptyError(f"{what}: there is nothing to map over.")
-    return StoredInput(format, records, split_bytes)
+    return StoredInput(format, records, split_bytes, sum(info.size for info in infos))
 
 
 class Sender:
@@ -218,6 +220,7 @@ def plan_input(
     """
     if isinstance(named, StoredInput):
         objects = tuple(_stored_object(info, store) for info in store.list_prefix(Layout(named.job or job).input))
+        _check_stored(named, objects, Layout(named.job or job).input)
         return PlannedInput(objects, named.format, named.split_bytes, named.records, reading=reading)
     found = find(named, sources)
     chosen = _told_format(format, found, sources)
@@ -228,6 +231,17 @@ def plan_input(
     objects = tuple(_planned_object(item, chosen, sources[item.scheme], split_bytes, reading) for item in found)
     warnings = warnings_of(named, objects, chosen, reading, split_bytes=split_bytes)
     return PlannedInput(objects, chosen, split_bytes, None, warnings, reading)
+
+
+def _check_stored(stored: StoredInput, objects: Sequence[PlannedObject], prefix: str) -> None:
+    """Refuse what is not all that was stored. What is in it is checked when it is read."""
+    found = sum(planned.info.size for planned in objects)
+    if stored.bytes and found != stored.bytes:
+        names = ", ".join(planned.info.key for planned in objects[:3]) + (", …" if len(objects) > 3 else "")
+        raise CorruptObjectError(
+            f"The input of the job is not what was stored below {prefix}: {stored.bytes:,} bytes were, and {found:,} are there"
+            f"{f' ({names})' if names else ''}. Submit the job again."
+        )
 
 
 def _stored_object(info: ObjectInfo, store: ObjectStore) -> PlannedObject:
