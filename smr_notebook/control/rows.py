@@ -1,8 +1,10 @@
-"""How a row is written: JSON in an envelope `{"v": 2, "row": {…}}`.
+"""How a row is written: JSON in an envelope `{"v": 2, "row": {…}, "crc": 907060870}`, with the CRC-32 of the row's JSON.
 
 Rules of this module:
 
 * The version is looked at before anything else: a row of another version is a `FormatVersionError`, never half understood.
+* Then comes the CRC, because a changed digit is still JSON, and a table need not have checksums of its own. A row that was written before
+  rows had one has none.
 * Equal nouns give equal bytes, so that whoever reads a standing row back can tell whether it is its own.
 * A noun that gains a field gives it a default, so that old rows stay readable; any other change is a new version.
 * Which noun a row holds follows from its key (`row_keys`).
@@ -10,6 +12,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -74,6 +77,7 @@ class ManifestEntry:
 class _Envelope(msgspec.Struct):
     v: int
     row: msgspec.Raw
+    crc: int | None = None
 
 
 _ENVELOPES = msgspec.json.Decoder(_Envelope)
@@ -88,7 +92,8 @@ class Codec(Generic[T]):
 
     def encode(self, value: T) -> bytes:
         """Return the bytes of a row."""
-        return msgspec.json.encode(_Envelope(VERSION, msgspec.Raw(msgspec.json.encode(value))))
+        row = msgspec.json.encode(value)
+        return msgspec.json.encode(_Envelope(VERSION, msgspec.Raw(row), zlib.crc32(row)))
 
     def decode(self, key: str, data: bytes) -> T:
         """Return the noun that the row under `key` holds.
@@ -104,6 +109,8 @@ class Codec(Generic[T]):
                     f"Row {key!r} was written in version {envelope.v}, and this package reads version {VERSION}: "
                     "use the version of smr_notebook that submitted the job."
                 )
+            if envelope.crc is not None and zlib.crc32(envelope.row) != envelope.crc:
+                raise CorruptObjectError(f"Row {key!r} is not what was written: its checksum differs. Submit the job again.")
             return self._decoder.decode(envelope.row)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise CorruptObjectError(f"Row {key!r} does not hold the {self._noun} that it should ({error}).") from error
