@@ -4,6 +4,7 @@
 #   make test       all checks and all tests, against the installed wheel
 #   make test-fast  unit tests and checks only
 #   make test-aws       the AWS platform against emulators; part of `make test`
+#   make fuzz           every reader of stored bytes, for some minutes; FUZZ=20000 for longer
 #   make test-browser   what a person sees in JupyterLab; needs a chromium
 #   make chaos      200 jobs while processes are killed, disks fill up and stored bytes rot; a quarter of an hour
 #   make stories        thousands of simulated jobs under any troubles: SEEDS=5000
@@ -41,7 +42,7 @@ IN_WORKSPACE = export SMR_WORKSPACE=$$(mktemp -d); \
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test test-fast stories mutants chaos test-aws test-browser test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench bench-quick bench-peers bench-profile pytest lint format wheel install constraints clean
+.PHONY: demo test test-fast fuzz stories mutants chaos test-aws test-browser test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench bench-quick bench-peers bench-profile pytest lint format wheel install constraints clean
 
 demo: install
 	@$(IN_WORKSPACE); $(BIN)/python notebooks/show.py notebooks/quickstart.ipynb
@@ -62,6 +63,10 @@ test-fast: install
 # OPTIONS="--seed 7 --trials 20 --verbose" and more: python -m smr_notebook.testing.chaos --help
 chaos: install $(MINISTACK)
 	@$(AWS) $(BIN)/python -m smr_notebook.testing.chaos $(OPTIONS)
+# `make test` tries some hundred examples of each kind; this tries so many.
+FUZZ ?= 5000
+fuzz: install
+	@SMR_TEST_INSTALLED=1 SMR_TEST_FUZZ=$(FUZZ) $(BIN)/pytest -q -o timeout=7200 tests/fuzz
 
 # Whole jobs in simulated time; a tenth of a second each.
 stories: install

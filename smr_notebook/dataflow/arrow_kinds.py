@@ -75,7 +75,7 @@ def schema_of_kind(kind: str) -> pa.Schema:
         raise ValueError(f"{kind[:80]!r} is no kind of rows.")
     try:
         return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(kind[len(_BEGIN) : -len(_END)], validate=True)))
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, EOFError, OSError, ValueError) as error:
         raise ValueError(f"{kind[:80]!r} is no kind of rows: {error}") from error
 
 

@@ -80,20 +80,24 @@ def pack(block: GroupBlock, compression: Codec | None = "lz4") -> bytes:
     return b"".join((head, _CRC.pack(crc), kind, body))
 
 
-def unpack(data: bytes | memoryview) -> GroupBlock:
+def unpack(data: bytes | memoryview, *, foreign: bool = False) -> GroupBlock:
     """Return the block whose bytes these are, without copying what is not compressed.
+
+    Args:
+        data: They.
+        foreign: Whether somebody else might have made them, checksum and all: then each offset is checked, lest it lead out of memory.
 
     Raises:
         CorruptObjectError: The bytes are not exactly one block as it was written.
     """
-    blocks = list(iter_blocks(data))
+    blocks = list(iter_blocks(data, foreign=foreign))
     if len(blocks) != 1:
         raise CorruptObjectError(f"{len(data)} bytes hold {len(blocks)} blocks where one is expected: {_ADVICE}")
     return blocks[0]
 
 
-def iter_blocks(data: bytes | memoryview) -> Iterator[GroupBlock]:
-    """Yield the blocks that stand one behind the other in `data`.
+def iter_blocks(data: bytes | memoryview, *, foreign: bool = False) -> Iterator[GroupBlock]:
+    """Yield the blocks that stand one behind the other in `data`. Arguments as for `unpack`.
 
     Raises:
         CorruptObjectError: The bytes from some position on are not a block as it was written.
@@ -101,7 +105,7 @@ def iter_blocks(data: bytes | memoryview) -> Iterator[GroupBlock]:
     view = memoryview(data)
     at = 0
     while at < len(view):
-        block, size = _read_block(view[at:], at)
+        block, size = _read_block(view[at:], at, foreign=foreign)
         yield block
         at += size
 
@@ -121,7 +125,7 @@ _PICKLED = b"pickle"
 _ADVICE = "the data is damaged or incomplete. Run the job again."
 
 
-def _read_block(view: memoryview, at: int) -> tuple[GroupBlock, int]:
+def _read_block(view: memoryview, at: int, *, foreign: bool) -> tuple[GroupBlock, int]:
     if len(view) < _HEAD:
         raise CorruptObjectError(f"The block at byte {at} is cut after {len(view)} bytes: {_ADVICE}")
     magic, version, key_kind, has_originals, _, kind_size, body_size, groups, values = _HEADER.unpack(view[: _HEADER.size])
@@ -135,15 +139,41 @@ def _read_block(view: memoryview, at: int) -> tuple[GroupBlock, int]:
         raise FormatVersionError(
             f"The block at byte {at} has format version {version}, this package reads {_VERSION}: install the one that wrote it."
         )
-    kind = str(view[_HEAD : _HEAD + kind_size], "utf-8")
-    schema = _schema(KeyKind(key_kind), bool(has_originals), kind)
-    batch = pa.ipc.read_record_batch(pa.py_buffer(view[_HEAD + kind_size : size]), schema)
-    lists: Any = batch.column(batch.num_columns - 1)
-    offsets = lists.offsets.to_numpy()
-    if batch.num_rows != groups or len(lists.values) != values:
+    try:
+        kind = str(view[_HEAD : _HEAD + kind_size], "utf-8")
+        schema = _schema(KeyKind(key_kind), bool(has_originals), kind)
+        batch = pa.ipc.read_record_batch(pa.py_buffer(view[_HEAD + kind_size : size]), schema)
+        lists: Any = batch.column(batch.num_columns - 1)
+        if foreign:
+            batch.validate(full=True)
+        offsets = lists.offsets.to_numpy()
+    except _SENSELESS as error:
+        raise CorruptObjectError(f"The block at byte {at} makes no sense ({type(error).__name__}: {error}): {_ADVICE}") from error
+    if batch.num_rows != groups or len(lists.values) != values or (foreign and not _whole(batch, offsets, values)):
         raise CorruptObjectError(f"The block at byte {at} counts other groups or values than it holds: {_ADVICE}")
     keys = KeyColumn(KeyKind(key_kind), batch.column(0), batch.column(1) if has_originals else None)
     return GroupBlock(keys, Column(kind, lists.values), offsets), size
+
+
+_SENSELESS = (
+    pa.ArrowException,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What the libraries raise that read what is well summed and of no meaning."""
+
+
+def _whole(batch: pa.RecordBatch, offsets: npt.NDArray[np.int64], values: int) -> bool:
+    """Whether each key is there, and its values are all those that there are."""
+    lists = batch.column(batch.num_columns - 1)
+    return not batch.column(0).null_count and not lists.null_count and len(offsets) > 0 and offsets[0] == 0 and int(offsets[-1]) == values
 
 
 def _schema(key_kind: KeyKind, has_originals: bool, kind: str) -> pa.Schema:  # noqa: FBT001 - private

@@ -30,6 +30,7 @@ import pyarrow as pa
 from smr_notebook.dataflow import pickles
 from smr_notebook.dataflow.arrow_kinds import concat_rows, is_arrow_kind, kind_of_schema, rows_of_struct, struct_array
 from smr_notebook.dataflow.kinds import FLAT_TYPES, Shape, arrow_type, fields_of, parse_kind
+from smr_notebook.errors import CorruptObjectError
 
 DEPTH = 8
 """Containers nested deeper than this are pickled."""
@@ -190,8 +191,18 @@ _NESTED: dict[str, Callable[[list[Any], int], tuple[Shape, pa.Array[Any]]]] = {
 
 
 def decode_values(column: Column) -> list[Any]:
-    """Return the values as they were: equal, and of the same exact types."""
-    return _decode(parse_kind(column.kind), column.array)
+    """Return the values as they were: equal, and of the same exact types.
+
+    Raises:
+        CorruptObjectError: A typed column holds what no value of its kind can have been.
+        Exception: What the user's own classes raise when they are unpickled.
+    """
+    try:
+        return _decode(parse_kind(column.kind), column.array)
+    except (pa.ArrowException, OverflowError, ValueError) as error:
+        if "pickle" in column.kind:
+            raise
+        raise CorruptObjectError(f"A column of kind {column.kind} holds what was never written ({error}). Run the job again.") from error
 
 
 def _decode(shape: Shape, array: Any) -> list[Any]:

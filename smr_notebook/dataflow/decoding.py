@@ -9,11 +9,19 @@ from datetime import date, time, timedelta
 from typing import Any
 
 from smr_notebook.dataflow.encoding import END, FIRST, Tag
+from smr_notebook.errors import CorruptObjectError
 
 
 def decode(data: bytes) -> Any:
-    """Return the key of an encoding for which `encode` said that it can be read back exactly."""
-    value, _ = _read(data, 0)
+    """Return the key of an encoding for which `encode` said that it can be read back exactly.
+
+    Raises:
+        CorruptObjectError: It is none.
+    """
+    try:
+        value, _ = _read(data, 0)
+    except (LookupError, OverflowError, RecursionError, TypeError, ValueError, struct.error) as error:
+        raise CorruptObjectError(f"A key is not what was written ({error}): the data is damaged. Run the job again.") from error
     return value
 
 

@@ -137,7 +137,10 @@ class ObjectExchange:
 
     def _open(self, receipt: Receipt, partition: int, row: np.void | None) -> _Opened:
         get = _getter(self._objects, receipt.key)
-        part = as_slice(_rows(get, receipt)[partition] if row is None else row)
+        rows = _rows(get, receipt) if row is None else ()
+        if row is None and partition >= len(rows):
+            raise CorruptObjectError(f"{receipt.key} has {len(rows)} partitions, and no number {partition}: it belongs to another job.")
+        part = as_slice(rows[partition] if row is None else row)
         if part.offset + part.length > receipt.footer:
             raise CorruptObjectError(f"{receipt.key} has no bytes up to {part.offset + part.length}: the index belongs to another run.")
         return _Opened(receipt.key, get, part)

@@ -112,7 +112,7 @@ def run_reduce(
                 meter.check()
                 for data in run:
                     meter.bytes_read += len(data)
-                    partition.add(unpack(data))
+                    partition.add(unpack(data, foreign=True))
             handed = program.reduce(partition.blocks(), sink, meter=meter, done=after.done if after else 0)
         return Reduced(sink.close(), meter.records_read, handed.checksum, handed.position)
     except BaseException:

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from smr_notebook.dataflow.columns import Column, decode_values, encode_values
 from smr_notebook.dataflow.kinds import arrow_type
 from smr_notebook.dataflow.ordering import order_of, token_of
-from smr_notebook.dataflow.outputs import DIGEST_BYTES, METADATA, holds_pickles
+from smr_notebook.dataflow.outputs import DIGEST_BYTES, METADATA, ROWS, holds_pickles
 from smr_notebook.dataflow.result_frames import RowBatch, build_frame
 from smr_notebook.dataflow.row_results import head_rows, holds_rows, iter_rows, load_rows
 from smr_notebook.errors import CorruptObjectError, ResultTooLargeError, SmrError, UntrustedObjectError
@@ -109,6 +109,9 @@ def _files(parts: Sequence[Part]) -> list[PartFile]:
 def _read_table(objects: ObjectStore, file: PartFile) -> pa.Table:
     with _checked(file):
         table = pq.ParquetFile(pa.BufferReader(_whole(objects, file))).read()
+        table.validate(full=True)
+        if file.kinds[0] != ROWS:
+            _check_schema(table.schema, file)
     if table.num_rows != file.rows:
         raise CorruptObjectError(f"{file.key} holds {table.num_rows:,} rows, written were {file.rows:,}. {_ADVICE}")
     return table
@@ -201,7 +204,7 @@ def _checked(file: PartFile) -> Iterator[None]:
         yield
     except SmrError:
         raise
-    except (pa.ArrowException, OSError, ValueError, LookupError, OverflowError, MemoryError) as error:
+    except (pa.ArrowException, EOFError, OSError, ValueError, LookupError, OverflowError, MemoryError) as error:
         raise CorruptObjectError(f"{file.key} is not what was written ({error}). {_ADVICE}") from error
 
 
@@ -210,11 +213,17 @@ def _open(objects: ObjectStore, file: PartFile) -> pq.ParquetFile:
     if holds_pickles(file.kinds):
         return pq.ParquetFile(pa.BufferReader(_whole(objects, file)))
     parquet = pq.ParquetFile(pa.PythonFile(_StoredFile(objects, file), mode="r"), page_checksum_verification=True)
-    types = {"key": arrow_type(file.kinds[0]), "value": arrow_type(file.kinds[1]), "group": pa.binary()}
-    found = {field.name: field.type for field in parquet.schema_arrow}
-    if parquet.metadata.num_rows != file.rows or found not in (types, {name: types[name] for name in ("key", "value")}):
-        raise ValueError("its footer tells other rows or columns")
+    _check_schema(parquet.schema_arrow, file)
+    if parquet.metadata.num_rows != file.rows:
+        raise ValueError("its footer tells other rows")
     return parquet
+
+
+def _check_schema(schema: pa.Schema, file: PartFile) -> None:
+    """Raise `ValueError` when the columns of a file are not those that its kinds tell."""
+    types = {"key": arrow_type(file.kinds[0]), "value": arrow_type(file.kinds[1]), "group": pa.binary()}
+    if {field.name: field.type for field in schema} not in (types, {name: types[name] for name in ("key", "value")}):
+        raise ValueError("it has other columns")
 
 
 def _is_ordered(objects: ObjectStore, part: Part) -> bool:
@@ -241,7 +250,9 @@ def _first_batches(objects: ObjectStore, file: PartFile, n: int) -> Iterator[Row
         parquet = _open(objects, file)
     for place in range(parquet.num_row_groups):
         with _checked(file):
-            batches = parquet.read_row_group(place).to_batches(max_chunksize=n)
+            table = parquet.read_row_group(place)
+            table.validate(full=True)
+            batches = table.to_batches(max_chunksize=n)
         for batch in batches:
             yield _row_batch(batch, file.kinds)
 
