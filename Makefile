@@ -63,6 +63,7 @@ test-fast: install
 # OPTIONS="--seed 7 --trials 20 --verbose" and more: python -m smr_notebook.testing.chaos --help
 chaos: install $(MINISTACK)
 	@$(AWS) $(BIN)/python -m smr_notebook.testing.chaos $(OPTIONS)
+
 # `make test` tries some hundred examples of each kind; this tries so many.
 FUZZ ?= 5000
 fuzz: install

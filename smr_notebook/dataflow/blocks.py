@@ -160,7 +160,6 @@ _SENSELESS = (
     EOFError,
     LookupError,
     MemoryError,
-    NotImplementedError,
     OSError,
     OverflowError,
     RecursionError,

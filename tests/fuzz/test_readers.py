@@ -236,7 +236,7 @@ def test_blocks_with_right_checksums(data: bytes) -> None:
 
 
 ROWS = Column(
-    kind_of_schema(pa.schema({"n": pa.int64(), "t": pa.string()})),
+    kind_of_schema(pa.table({"n": [1], "t": ["a"]}).schema),
     pa.StructArray.from_arrays([pa.array([1, 2, 3]), pa.array(["a", None, "c"])], names=["n", "t"]),
 )
 FRAME_BLOCK = pack(GroupBlock(SAMPLES[0].keys, ROWS, np.array([0, 1, 3], np.int64)), None)
