@@ -64,7 +64,7 @@ def _store_plan(backend: Backend, job: str, request: Request) -> _Begun:
     """Plan here, and store the plan."""
     planned = plan_job(request, backend, job=job, here=environment(), store=backend.objects, label_of=cell_label)
     write_code(backend.objects, job, planned.bundle.data, keys_of(backend.table))
-    write_plan(backend.objects, planned.plan, planned.splits)
+    write_plan(backend.objects, planned.plan, planned.splits, keys_of(backend.table))
     return _Begun(coordinate(job), planned.plan.created, planned.plan.warnings)
 
 
@@ -88,7 +88,7 @@ def _store_request(backend: Backend, job: str, request: Request) -> _Begun:
         tolerance=request.tolerance,
     )
     write_code(backend.objects, job, bundle.data, keys_of(backend.table))
-    write_request(backend.objects, job, stored)
+    write_request(backend.objects, job, stored, keys_of(backend.table))
     return _Begun(drive(job), stored.created, stored.warnings)
 
 

@@ -5,6 +5,7 @@ Rules of this module:
 * Written once, by the submission before the job's first row stands, or by a driver; only read afterwards. Of several drivers the one
   whose plan is there first counts, and a plan names the splits that belong to it.
 * Each is a sealed object: a worker of another version, or a damaged object, is an error and no wrong answer.
+* Each is signed: code runs, and the others say what is read, of all that workers may read. Who only looks need not ask for the proof.
 * Splits lie in pages, so that a worker reads one small object, and not the splits of ten thousand others.
 """
 
@@ -73,16 +74,17 @@ _REQUEST: Final = msgspec.json.Decoder(StoredRequest)
 def write_code(objects: ObjectStore, job: str, code: bytes, keys: Keyring) -> None:
     """Store the sealed bundle of the functions, signed. Raises as `write_plan` does."""
     key = Layout(job).code
-    objects.put(key, code + keys.of_object(key).sign(_CODE, "", code))
+    objects.put(key, code + keys.of_object(key).sign(_CODE, key, code))
 
 
-def write_plan(objects: ObjectStore, plan: Plan, splits: Sequence[Split]) -> bool:
+def write_plan(objects: ObjectStore, plan: Plan, splits: Sequence[Split], keys: Keyring) -> bool:
     """Store the splits, and then the plan that names them.
 
     Args:
         objects: Where.
         plan: The plan.
         splits: One for each map task, in task order.
+        keys: The key of the workspace.
 
     Returns:
         Whether this plan is the one that stands: another planner may have been faster.
@@ -93,31 +95,42 @@ def write_plan(objects: ObjectStore, plan: Plan, splits: Sequence[Split]) -> boo
     prefix = plan.splits or Layout(plan.job).splits
     for start in range(0, len(splits), SPLITS_PER_PAGE):
         page = msgspec.json.encode(splits[start : start + SPLITS_PER_PAGE])
-        objects.put(split_page(prefix, start), seal("splits", page))
-    return objects.put(Layout(plan.job).plan, seal("plan", msgspec.json.encode(plan)), if_absent=True)
+        objects.put(split_page(prefix, start), _signed("splits", page, split_page(prefix, start), keys))
+    key = Layout(plan.job).plan
+    return objects.put(key, _signed("plan", msgspec.json.encode(plan), key, keys), if_absent=True)
 
 
-def write_request(objects: ObjectStore, job: str, request: StoredRequest) -> None:
+def write_request(objects: ObjectStore, job: str, request: StoredRequest, keys: Keyring) -> None:
     """Store what a driver plans from. Raises as `write_plan` does."""
-    objects.put(Layout(job).request, seal("request", msgspec.json.encode(request)))
+    key = Layout(job).request
+    objects.put(key, _signed("request", msgspec.json.encode(request), key, keys))
 
 
-def read_request(objects: ObjectStore, job: str) -> StoredRequest:
+def read_request(objects: ObjectStore, job: str, keys: Keyring) -> StoredRequest:
     """Return what a driver plans from. Raises as `read_plan` does."""
     key = Layout(job).request
-    return decoded(_REQUEST, unseal("request", objects.get(key), name=key), name=key)
+    return decoded(_REQUEST, _opened("request", objects, key, keys), name=key)
 
 
-def read_plan(objects: ObjectStore, job: str) -> Plan:
+def read_plan(objects: ObjectStore, job: str, keys: Keyring | None = None) -> Plan:
     """Return the plan of a job.
+
+    Args:
+        objects: Where it is.
+        job: Identifier of the job.
+        keys: The key of the workspace; `None` where nothing is read or run by the plan.
 
     Raises:
         ObjectNotFoundError: There is none.
+        UntrustedObjectError: It is not what a process of this workspace stored for this job.
         CorruptObjectError: It is not what was written.
         StoreError: The store cannot be read.
     """
     key = Layout(job).plan
-    return decoded(_PLAN, unseal("plan", objects.get(key), name=key), name=key)
+    plan = decoded(_PLAN, _opened("plan", objects, key, keys), name=key)
+    if plan.job != job:
+        raise CorruptObjectError(f"{key} is the plan of job {plan.job}. Submit the job again.")
+    return plan
 
 
 def is_planned(objects: ObjectStore, job: str) -> bool:
@@ -144,15 +157,15 @@ def read_code(objects: ObjectStore, job: str, keys: Keyring) -> bytes:
     data = objects.get(key)
     code = data[:-SIGNATURE_BYTES]
     unseal(_CODE, code, name=key)  # so that damage is told from an attack
-    keys.of_object(key).check(_CODE, "", code, signature=data[-SIGNATURE_BYTES:], name=key)
+    keys.of_object(key).check(_CODE, key, code, signature=data[-SIGNATURE_BYTES:], name=key)
     return code
 
 
-def read_split_page(objects: ObjectStore, prefix: str, page: int) -> tuple[Split, ...]:
+def read_split_page(objects: ObjectStore, prefix: str, page: int, keys: Keyring) -> tuple[Split, ...]:
     """Return the splits of one page below a prefix, counted from 0. Raises as `read_plan` does."""
     first = page * SPLITS_PER_PAGE
     key = split_page(prefix, first)
-    splits = decoded(_SPLITS, unseal("splits", objects.get(key), name=key), name=key)
+    splits = decoded(_SPLITS, _opened("splits", objects, key, keys), name=key)
     if any(split.number != first + place for place, split in enumerate(splits)):
         raise CorruptObjectError(f"{key} holds the splits of another page: it belongs to another plan. Submit the job again.")
     return splits
@@ -180,3 +193,19 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes, *, name: str) -> T:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptObjectError(f"{name} is not what this package writes ({error}). Submit the job again.") from error
+
+
+def _signed(kind: str, body: bytes, key: str, keys: Keyring) -> bytes:
+    """Return a document, sealed, with its signature behind it."""
+    sealed = seal(kind, body)
+    return sealed + keys.of_object(key).sign(kind, key, sealed)
+
+
+def _opened(kind: str, objects: ObjectStore, key: str, keys: Keyring | None) -> bytes:
+    """Return the body of a document whose seal is whole, and whose signature is right where that is asked for."""
+    data = objects.get(key)
+    sealed, signature = data[:-SIGNATURE_BYTES], data[-SIGNATURE_BYTES:]
+    body = unseal(kind, sealed, name=key)
+    if keys is not None:
+        keys.of_object(key).check(kind, key, sealed, signature=signature, name=key)
+    return body

@@ -71,7 +71,7 @@ def rehearse_on(stage: Backend) -> None:
         policy=Policy(),
         environment=environment(),
     )
-    write_plan(stage.objects, plan, splits)
+    write_plan(stage.objects, plan, splits, keys_of(stage.table))
     room = room_of(plan.budget, bare=0, resident=lambda: 0)
     done = Task(stage, plan, program, AttemptId(TaskId(Phase.MAP, 0), 1), Meter(), Path(gettempdir()), room)
     mapped = [_commit(replace(done, attempt=AttemptId(TaskId(Phase.MAP, number), 1), meter=Meter())) for number in range(plan.maps)]

@@ -88,7 +88,7 @@ def load_job(objects: ObjectStore, table: Table, job: str) -> LoadedJob:
         CorruptObjectError: They are not what was written, or not by this workspace.
         StoreError: The store cannot be read.
     """
-    return LoadedJob(read_plan(objects, job), read_code(objects, job, keys_of(table)))
+    return LoadedJob(read_plan(objects, job, keys_of(table)), read_code(objects, job, keys_of(table)))
 
 
 @lru_cache(maxsize=_JOBS)
@@ -97,8 +97,8 @@ def _map_manifest(objects: ObjectStore, table: Table, job: str) -> Manifest:
 
 
 @lru_cache(maxsize=_PAGES)
-def _split_page(objects: ObjectStore, prefix: str, page: int) -> tuple[Split, ...]:
-    return read_split_page(objects, prefix, page)
+def _split_page(objects: ObjectStore, table: Table, prefix: str, page: int) -> tuple[Split, ...]:
+    return read_split_page(objects, prefix, page, keys_of(table))
 
 
 def perform(task: Task) -> Output:
@@ -198,7 +198,7 @@ def input_of(task: Task) -> SplitInput:
     sources = {**task.backend.sources, "job": JobInput(task.backend.objects, _keys(task))}
     job, number = task.plan.job, task.attempt.task.number
     prefix = task.plan.splits or Layout(job).splits
-    page = _split_page(task.backend.objects, prefix, number // SPLITS_PER_PAGE)  # type: ignore[arg-type]  # hashed by identity
+    page = _split_page(task.backend.objects, task.backend.table, prefix, number // SPLITS_PER_PAGE)  # type: ignore[arg-type]  # hashed by identity
     return SplitInput(split_of(page, prefix, number), task.plan.format, sources, after=task.after, reading=task.plan.reading)
 
 

@@ -8,7 +8,8 @@ else: who can write to the object store but not to the table can damage a job, a
   keys. So what one job signed proves nothing below the folder of another one.
 * A signature covers what the bytes are and where they belong (the kind, and a place within the job) besides the bytes themselves: what is
   intact and stands at another place is refused, too.
-* Only what holds pickles is signed: other bytes run nothing, whatever they say.
+* What holds pickles is signed, and what says where input lies: a worker may read more than a job should. Other bytes run nothing,
+  whatever they say.
 * A key is in no object, payload, log, message or `repr`, and it does not pickle: a function that captured one could not travel.
 """
 
@@ -69,8 +70,7 @@ class JobKey:
         if not hmac.compare_digest(self.sign(kind, place, data), bytes(signature)):
             raise UntrustedObjectError(
                 f"{name} was not written by this workspace, or not for this place, or was changed since: its signature differs. "
-                "What it holds was not loaded, because to load it is to run it. "
-                "Submit the job again, and look who else may write to the object store."
+                "Nothing of it was used. Submit the job again, and look who else may write to the object store."
             )
 
     def __repr__(self) -> str:

@@ -35,6 +35,7 @@ from smr_notebook.model import Plan
 from smr_notebook.ports import Backend, Context, Row, ServiceLimits
 from smr_notebook.standing import Outcome
 from smr_notebook.testing.fleet_work import SameRuns, gets_of, work_of
+from smr_notebook.testing.keys import KEYS
 from smr_notebook.usage import Cost, Usage, read_units, write_units
 
 _WATCH_EVERY = 20.0
@@ -172,7 +173,7 @@ class Fleet:
             AssertionError: It did not end.
         """
         calm = self.backend(_Clock(self))
-        write_plan(calm.objects, self.plan, [])
+        write_plan(calm.objects, self.plan, [], KEYS)
         ledger = Ledger(self.table, self.plan.job)
         ledger.create_job(JobEntry(self.plan.job, self.plan.name, self.plan.created, Layout(self.plan.job).plan))
         self.accept(encode(coordinate(self.plan.job)), self.now)

@@ -40,6 +40,7 @@ from smr_notebook.testing.fates import BURST_SECONDS, Death, Fate, Fates
 from smr_notebook.testing.faults import Died, FaultyStore, FaultyTable, Mischief
 from smr_notebook.testing.fibers import Fibers
 from smr_notebook.testing.invariants import Laws
+from smr_notebook.testing.keys import KEYS
 from smr_notebook.testing.tinyplane import Pairs, Reach, map_pairs, numbers_so_far, reduce_pairs, result_of
 
 _WATCH_EVERY = 3.0
@@ -131,7 +132,7 @@ class Simulation:
 
     def _run(self) -> Story:
         backend = self._backend("driver", Fate(), calm=True)
-        write_plan(backend.objects, self.plan, [])
+        write_plan(backend.objects, self.plan, [], KEYS)
         ledger = Ledger(self.table, self.plan.job)
         ledger.create_job(JobEntry(self.plan.job, self.plan.name, self.plan.created, Layout(self.plan.job).plan))
         self.invoke(encode(coordinate(self.plan.job)), "driver")

@@ -97,6 +97,12 @@ def ours(read: Callable[[], object]) -> bool:
 # ---------------------------------------------------------------- sealed documents
 
 
+def signed(kind: str, body: bytes, key: str) -> bytes:
+    """Return a document as this workspace stores it."""
+    sealed = seal(kind, body)
+    return sealed + KEYS.of_object(key).sign(kind, key, sealed)
+
+
 PLAN = Plan(JOB, "", 1.0, Format.TEXT, 2, 1, False, False, 10, None, 1 << 28, Policy(), environment())  # noqa: FBT003 - facts in a row
 SPLITS = tuple(Split(number, (Span("file", "/a", number, number + 1, 2, "v"),)) for number in range(2))
 REQUEST = StoredRequest(("a.txt",), "auto", 0, 0, "", 1.0, 0, Policy(), 0.0)
@@ -115,12 +121,12 @@ def test_seals(data: bytes) -> None:
 @given(nearly(msgspec.json.encode(PLAN)), nearly(msgspec.json.encode(SPLITS)), nearly(msgspec.json.encode(REQUEST)))
 def test_plans_and_requests(plan: bytes, splits: bytes, request: bytes) -> None:
     objects = MemoryStore()
-    objects.put(LAYOUT.plan, seal("plan", plan))
-    objects.put(LAYOUT.request, seal("request", request))
-    objects.put(f"{LAYOUT.splits}000000", seal("splits", splits))
-    ours(lambda: read_plan(objects, JOB))
-    ours(lambda: read_request(objects, JOB))
-    ours(lambda: read_split_page(objects, LAYOUT.splits, 0))
+    objects.put(LAYOUT.plan, signed("plan", plan, LAYOUT.plan))
+    objects.put(LAYOUT.request, signed("request", request, LAYOUT.request))
+    objects.put(f"{LAYOUT.splits}000000", signed("splits", splits, f"{LAYOUT.splits}000000"))
+    ours(lambda: read_plan(objects, JOB, KEYS))
+    ours(lambda: read_request(objects, JOB, KEYS))
+    ours(lambda: read_split_page(objects, LAYOUT.splits, 0, KEYS))
 
 
 @FUZZ

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,9 @@ def own_session(tmp_path: Path) -> Iterator[Callable[..., Session]]:
     """Open sessions on a workspace of the test's own, and end their services afterwards."""
     opened: list[Session] = []
 
-    def open_one(**settings: float) -> Session:
-        chosen: dict[str, float] = {"lease_seconds": 2.0, **settings}
-        opened.append(Session(settings=Settings(workspace=tmp_path / "ws", workers=2, **chosen)))  # type: ignore[arg-type]
+    def open_one(**settings: Any) -> Session:
+        chosen: dict[str, Any] = {"lease_seconds": 2.0, "workspace": tmp_path / "ws", **settings}
+        opened.append(Session(settings=Settings(workers=2, **chosen)))
         return opened[-1]
 
     yield open_one

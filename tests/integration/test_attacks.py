@@ -25,6 +25,8 @@ from smr_notebook.control.messages import DeathNotice, Message, decode
 from smr_notebook.control.worker import handle_death, run_attempt
 from smr_notebook.dataflow.blocks import iter_blocks
 from smr_notebook.dataflow.columns import decode_values
+from smr_notebook.dataflow.sealing import seal
+from smr_notebook.dataflow.signing import SIGNATURE_BYTES
 from smr_notebook.errors import CorruptObjectError, SmrError, UntrustedObjectError
 from smr_notebook.model import Phase
 from smr_notebook.ports import Backend, Buffer, Context, ObjectStore
@@ -206,6 +208,22 @@ def test_in_the_notebook_no_forged_part_of_a_local_job_is_unpickled(own_session:
         with pytest.raises(UntrustedObjectError, match=f"{file.key} was not written by this workspace"):
             read()
     assert not trap.path.exists()
+
+
+@pytest.mark.parametrize("what", ["plan", "splits/000000"])
+def test_nobody_else_says_what_a_job_reads(own_session: OpenSession, tmp_path: Path, what: str) -> None:
+    """A job reads whatever its plan names, of all that its workers may read: so that is signed, too."""
+    for name in ("mine", "secret"):
+        (tmp_path / f"{name}.txt").write_text(f"{name}\n" * 5)
+    session, others = own_session(), own_session(workspace=tmp_path / "others")
+    job = submit_unseen(session, lambda line: [(line, 1)], None, tmp_path / "mine.txt", retries=0)
+    spy = submit_unseen(others, lambda line: [(line, 1)], None, tmp_path / "secret.txt", retries=0)
+    forged = others.backend.objects.get(f"jobs/{spy.id}/{what}").replace(spy.id.encode(), job.id.encode())
+    kind = what.partition("/")[0]
+    body = forged[forged.index(kind.encode()) + len(kind) : -SIGNATURE_BYTES]
+    session.backend.objects.put(f"jobs/{job.id}/{what}", seal(kind, body) + bytes(SIGNATURE_BYTES))
+    with pytest.raises(UntrustedObjectError, match=f"jobs/{job.id}/{what} was not written by this workspace"):
+        job.result()
 
 
 # ---------------------------------------------------------------- intact objects at other places

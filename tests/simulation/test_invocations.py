@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-import msgspec
 import pytest
 
 import smr_notebook as smr
@@ -33,7 +32,6 @@ from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.inputs import RecordBlock
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.dataflow.pair_programs import PairProgram
-from smr_notebook.dataflow.sealing import seal
 from smr_notebook.environment import environment
 from smr_notebook.errors import AccessDeniedError, ServiceError, StoreError, ThrottledError
 from smr_notebook.model import (
@@ -123,7 +121,7 @@ class Job:
             environment=environment(),
         )
         write_code(self.backend.objects, self.plan.job, capture(PairProgram(functions)).data, keys_of(self.backend.table))
-        write_plan(self.backend.objects, self.plan, splits)
+        write_plan(self.backend.objects, self.plan, splits, keys_of(self.backend.table))
         self.ledger.create_job(JobEntry("3f9a", "", 1_000.0, Layout("3f9a").plan))
 
     def context(self, name: str = "", *, seconds: float = HOUR) -> Context:
@@ -354,8 +352,8 @@ def test_a_call_that_was_dropped_says_nothing_of_its_task(job: Job, invocation: 
 def test_a_worker_of_another_environment_refuses(job: Job) -> None:
     next(job.looking())
     other = replace(environment(), python="2.7")
-    planned = msgspec.json.encode(replace(job.plan, environment=other))
-    job.backend.objects.put(Layout("3f9a").plan, seal("plan", planned))
+    job.backend.objects.delete_prefix(Layout("3f9a").plan)
+    write_plan(job.backend.objects, replace(job.plan, environment=other), [], keys_of(job.backend.table))
     job.work()
     failures = [attempt.failure for attempts in job.ledger.snapshot().attempts.values() for attempt in attempts]
     assert {failure.type for failure in failures if failure} == {"EnvironmentMismatchError"}

@@ -96,14 +96,14 @@ CODE = seal("code", b"what the functions do")
 def objects() -> MemoryStore:
     store = MemoryStore()
     write_code(store, PLAN.job, CODE, KEYS)
-    write_plan(store, PLAN, SPLITS)
+    write_plan(store, PLAN, SPLITS, KEYS)
     return store
 
 
 def test_what_is_submitted_can_be_read_by_a_worker(objects: MemoryStore) -> None:
     assert read_plan(objects, "3f9a") == PLAN
     assert read_code(objects, "3f9a", KEYS) == CODE
-    pages = [read_split_page(objects, LAYOUT.splits, page) for page in (0, 1)]
+    pages = [read_split_page(objects, LAYOUT.splits, page, KEYS) for page in (0, 1)]
     assert [split_of(pages[split.number // SPLITS_PER_PAGE], LAYOUT.splits, split.number) for split in SPLITS] == list(SPLITS)
 
 
@@ -118,24 +118,24 @@ def test_a_job_that_is_not_there(objects: MemoryStore) -> None:
 
 def test_a_split_that_was_not_planned(objects: MemoryStore) -> None:
     with pytest.raises(CorruptObjectError, match="does not hold split 300"):
-        split_of(read_split_page(objects, LAYOUT.splits, 1), LAYOUT.splits, 300)
+        split_of(read_split_page(objects, LAYOUT.splits, 1, KEYS), LAYOUT.splits, 300)
 
 
 def test_a_page_of_another_place_is_refused(objects: MemoryStore) -> None:
     objects.put(split_page(LAYOUT.splits, 0), objects.get(split_page(LAYOUT.splits, 256)))
-    with pytest.raises(CorruptObjectError, match="the splits of another page"):
-        read_split_page(objects, LAYOUT.splits, 0)
+    with pytest.raises(CorruptObjectError, match="splits/000000 was not written by this workspace, or not for this place"):
+        read_split_page(objects, LAYOUT.splits, 0, KEYS)
 
 
 def test_a_plan_of_another_version_is_refused(objects: MemoryStore) -> None:
-    objects.put(LAYOUT.plan, seal("plan", b"{}", version=2))
+    objects.put(LAYOUT.plan, seal("plan", b"{}", version=2) + bytes(16))
     with pytest.raises(FormatVersionError, match="jobs/3f9a/plan"):
         read_plan(objects, "3f9a")
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"", b"\xff"])
 def test_a_plan_that_is_none_is_refused(objects: MemoryStore, body: bytes) -> None:
-    objects.put(LAYOUT.plan, seal("plan", body))
+    objects.put(LAYOUT.plan, seal("plan", body) + bytes(16))
     with pytest.raises(CorruptObjectError, match="jobs/3f9a/plan"):
         read_plan(objects, "3f9a")
 
