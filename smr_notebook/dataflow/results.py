@@ -32,7 +32,7 @@ from smr_notebook.dataflow.kinds import arrow_type
 from smr_notebook.dataflow.ordering import order_of, token_of
 from smr_notebook.dataflow.outputs import DIGEST_BYTES, METADATA, ROWS, holds_pickles
 from smr_notebook.dataflow.result_frames import RowBatch, build_frame
-from smr_notebook.dataflow.row_results import head_rows, holds_rows, iter_rows, load_rows
+from smr_notebook.dataflow.row_results import check_rows, head_rows, holds_rows, iter_rows, load_rows
 from smr_notebook.errors import CorruptObjectError, ResultTooLargeError, SmrError, UntrustedObjectError
 from smr_notebook.model import Part, PartFile
 from smr_notebook.ports import ObjectStore
@@ -110,7 +110,9 @@ def _read_table(objects: ObjectStore, file: PartFile) -> pa.Table:
     with _checked(file):
         table = pq.ParquetFile(pa.BufferReader(_whole(objects, file))).read()
         table.validate(full=True)
-        if file.kinds[0] != ROWS:
+        if file.kinds[0] == ROWS:
+            check_rows(table)
+        else:
             _check_schema(table.schema, file)
     if table.num_rows != file.rows:
         raise CorruptObjectError(f"{file.key} holds {table.num_rows:,} rows, written were {file.rows:,}. {_ADVICE}")

@@ -60,11 +60,33 @@ def iter_rows(files: Iterable[PartFile], read: ReadTable) -> Iterator[pd.DataFra
         yield pandas_rows.frame_of(_joined([read(file)])[0])
 
 
+def check_rows(table: pa.Table) -> None:
+    """See to it that a file of rows can become a frame, by what its metadata say and the values that it has.
+
+    Raises:
+        ValueError, LookupError, OverflowError, pa.ArrowException: It cannot.
+    """
+    rows, by = _joined([table])
+    if not all(isinstance(name, str) for name in by):
+        raise ValueError("it is sorted by something without a name")
+    for field in rows.schema:
+        found = categories_of(field)
+        if found is not None:
+            found[0].validate(full=True)
+    try:
+        pandas_rows.frame_of(_sliced(rows, 0))
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"it has a column that is none of pandas: {error}") from error
+
+
 def _joined(tables: Sequence[pa.Table]) -> tuple[Rows, tuple[str, ...]]:
     pieces = []
     by: tuple[str, ...] = ()
     for table in tables:
-        by = tuple(json.loads((table.schema.metadata or {}).get(METADATA, b"{}")).get("by", ()))
+        facts = json.loads((table.schema.metadata or {}).get(METADATA, b"{}"))
+        if not isinstance(facts, dict):
+            raise ValueError("its metadata are not ours")  # noqa: TRY004 - of what was stored
+        by = tuple(facts.get("by", ()))
         columns: list[Any] = [column.combine_chunks() for column in table.columns]
         pieces.append(Rows(table.schema.remove_metadata(), columns, table.num_rows))
     return concat_rows(pieces), by
