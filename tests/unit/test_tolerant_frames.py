@@ -28,6 +28,7 @@ from smr_notebook.dataflow.reducing import run_reduce
 from smr_notebook.dataflow.table_programs import program_of_aggregations
 from smr_notebook.dataflow.tables import open_tables
 from smr_notebook.model import AttemptId, Format, Part, Phase, Reading, Receipt, Span, Split, TaskId
+from smr_notebook.testing.keys import KEYS
 
 TOLERANT = Reading(tolerant=True)
 
@@ -79,10 +80,10 @@ def stored(items: list[Any], store: MemoryStore, number: int, *, chunk: int) -> 
     """Store items in objects of so many each, as one split."""
     spans = []
     for start in range(0, len(items), chunk):
-        infos, _ = store_items(items[start : start + chunk], store, f"input/{number}/{start}", split_bytes=1 << 20, slots=1)
+        infos, _ = store_items(items[start : start + chunk], store, f"input/{number}/{start}", keys=KEYS, split_bytes=1 << 20, slots=1)
         spans += [Span("job", info.key, 0, info.size, info.size, info.version) for info in infos]
     split = Split(number, tuple(spans) or (Span("job", "", 0, 0, 0, ""),))
-    return SplitInput(split, Format.ITEMS, {"job": JobInput(store)}, reading=TOLERANT)
+    return SplitInput(split, Format.ITEMS, {"job": JobInput(store, KEYS)}, reading=TOLERANT)
 
 
 records = st.lists(st.one_of(st.tuples(st.integers(0, 6), st.integers(0, 30)), st.just(None)), min_size=1, max_size=40)
