@@ -62,13 +62,19 @@ def respond(event: Any, context: LambdaContext, tenants: Tenants, *, location: s
         InvocationFailedError: The handler gave no answer. Lambda tells the queue of failures, in these words.
     """
     if isinstance(event, dict) and event.get("role") == _STAMP["role"]:
-        return json.loads(msgspec.json.encode(environment(tuple(event.get("extras", ())))))
-    if isinstance(event, dict) and "Records" in event:
+        extras = event.get("extras", ())
+        names = tuple(filter(_is_name, extras)) if isinstance(extras, list | tuple) else ()
+        return json.loads(msgspec.json.encode(environment(names)))
+    if isinstance(event, dict) and isinstance(event.get("Records"), list):
         for record in event["Records"]:
             _tell(record, context, tenants, location=location)
         return {}
     answer = tenants.run(json.dumps(event).encode(), _invocation(context, location))
     return json.loads(answer or b"null")
+
+
+def _is_name(extra: object) -> bool:
+    return isinstance(extra, str) and extra.isprintable() and bool(extra)
 
 
 def _tell(record: Any, context: LambdaContext, tenants: Tenants, *, location: str) -> None:
