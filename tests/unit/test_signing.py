@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.keys import KEY_ROW, keys_of
-from smr_notebook.dataflow.blocks import GroupBlock, pack, unpack
-from smr_notebook.dataflow.columns import decode_values, encode_values
+from smr_notebook.dataflow.blocks import GroupBlock, holds_pickles, pack, unpack
+from smr_notebook.dataflow.columns import Column, decode_values, encode_values
+from smr_notebook.dataflow.folds.segments import GroupError
+from smr_notebook.dataflow.folds.totals import read_totals
+from smr_notebook.dataflow.folds.tuples import tuple_column
 from smr_notebook.dataflow.keys import split_keys
 from smr_notebook.dataflow.signing import SIGNATURE_BYTES, Keyring
 from smr_notebook.dataflow.vouching import SigningWriter, proved_runs
 from smr_notebook.errors import CorruptObjectError, UntrustedObjectError
 from smr_notebook.model import AttemptId, Phase, Receipt, TaskId
 from smr_notebook.ports import LASTING
+from smr_notebook.testing.forging import Trap
 from smr_notebook.testing.keys import KEYS
 
 ATTEMPT = AttemptId(TaskId(Phase.MAP, 3), 2)
@@ -146,3 +153,14 @@ def test_a_block_with_pickles_at_another_place_is_refused() -> None:
         read(runs.blocks[0], receipt, partition=1)
     with pytest.raises(UntrustedObjectError):
         read(runs.blocks[0], Receipt(AttemptId(ATTEMPT.task, 1), receipt.key, 0, 0, 0, 0))
+
+
+def test_a_state_of_a_sum_is_unpickled_only_if_its_kind_says_so(tmp_path: Path) -> None:
+    """A block of `bytes` carries no signature: so nobody may take them for pickles."""
+    trap = Trap(tmp_path / "sprung")
+    states = tuple_column([Column("null", pa.nulls(1)), Column("null", pa.nulls(1)), encode_values([trap.pickled])])
+    block = pack(GroupBlock(split_keys(["a"])[0][0], states, np.array([0, 1], np.int64)))
+    assert not holds_pickles(block)
+    with suppress(GroupError):
+        read_totals(unpack(block).values)
+    assert not trap.path.exists()
