@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from smr_notebook.control.costs import rates_of
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.launching import side_by_side
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, list_jobs
@@ -187,18 +188,19 @@ class _Standing:
 
 def _store_plan(backend: Backend, derived: JobEntry, wish: Wish) -> None:
     """Store the plan and the code of the derived job, and write down what it takes over."""
-    plan = read_plan(backend.objects, derived.base)
+    keys = keys_of(backend.table)
+    plan = read_plan(backend.objects, derived.base, keys)
     _check_workers(plan, backend.functions.limits.environment)
     standing = _look(Ledger(backend.table, derived.base), plan, wish)
     code = _code(backend, derived.base, wish)
     _check_fit(standing, code, wish.mended)
     _check_law(backend, plan, code)
-    write_code(backend.objects, derived.job, code.data)
+    write_code(backend.objects, derived.job, code.data, keys)
     made = replace(
         _plan(backend, standing, derived, code),
         max_cost=plan.max_cost if wish.max_cost is None else wish.max_cost,
     )
-    write_plan(backend.objects, made, ())
+    write_plan(backend.objects, made, (), keys)
     _take_over(backend, made, standing.outputs)
 
 
@@ -227,7 +229,7 @@ def _look(ledger: Ledger, plan: Plan, wish: Wish) -> _Standing:
 
 def _code(backend: Backend, base: str, wish: Wish) -> _Code:
     """Return the functions of the derived job: as they were stored, or captured anew with those that were mended."""
-    stored = read_code(backend.objects, base)
+    stored = read_code(backend.objects, base, keys_of(backend.table))
     if not wish.mended.named():
         return _Code(stored)
     limits = backend.functions.limits
@@ -261,8 +263,9 @@ def _check_law(backend: Backend, plan: Plan, code: _Code) -> None:
     """Try functions whose combiner has a law to keep, on a sample, as planning does. Raises `CombinerLawError`."""
     if code.now is None or not code.now.has_law:
         return
-    splits = read_split_page(backend.objects, plan.splits or Layout(plan.job).splits, 0)
-    sources = {**backend.sources, "job": JobInput(backend.objects)}
+    keys = keys_of(backend.table)
+    splits = read_split_page(backend.objects, plan.splits or Layout(plan.job).splits, 0, keys)
+    sources = {**backend.sources, "job": JobInput(backend.objects, keys)}
     try_out(code.data, [SplitInput(split, plan.format, sources, reading=plan.reading) for split in splits], backend)
 
 
@@ -326,11 +329,12 @@ def _check_workers(plan: Plan, there: Environment) -> None:
 
 def _store_request(backend: Backend, derived: JobEntry, wish: Wish) -> None:
     """Have a job planned anew whose planning came to nothing: there is nothing to take over but what was stored for it."""
-    request = read_request(backend.objects, derived.base)
+    keys = keys_of(backend.table)
+    request = read_request(backend.objects, derived.base, keys)
     code = _code(backend, derived.base, wish)
     max_cost = request.max_cost if wish.max_cost is None else wish.max_cost
-    write_code(backend.objects, derived.job, code.data)
+    write_code(backend.objects, derived.job, code.data, keys)
     stored = replace(request.stored, job=request.stored.job or derived.base) if request.stored else None
     warnings = request.warnings + code.warnings
     wanted = replace(request, created=derived.created, max_cost=max_cost, warnings=warnings, stored=stored)
-    write_request(backend.objects, derived.job, wanted)
+    write_request(backend.objects, derived.job, wanted, keys)

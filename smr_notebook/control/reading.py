@@ -124,7 +124,7 @@ def store_input(
             format, what = Format.FRAME, "The DataFrame has no rows"
     if not records:
         raise InputEmptyError(f"{what}: there is nothing to map over.")
-    return StoredInput(format, records, split_bytes, sum(info.size for info in infos))
+    return StoredInput(format, records, split_bytes, bytes=sum(info.size for info in infos))
 
 
 class Sender:

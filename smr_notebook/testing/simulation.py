@@ -25,6 +25,7 @@ from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.attempts import Claim, claim
 from smr_notebook.control.coordinator import looks, revive
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.launching import launch_rest
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
@@ -40,7 +41,6 @@ from smr_notebook.testing.fates import BURST_SECONDS, Death, Fate, Fates
 from smr_notebook.testing.faults import Died, FaultyStore, FaultyTable, Mischief
 from smr_notebook.testing.fibers import Fibers
 from smr_notebook.testing.invariants import Laws
-from smr_notebook.testing.keys import KEYS
 from smr_notebook.testing.tinyplane import Pairs, Reach, map_pairs, numbers_so_far, reduce_pairs, result_of
 
 _WATCH_EVERY = 3.0
@@ -132,7 +132,7 @@ class Simulation:
 
     def _run(self) -> Story:
         backend = self._backend("driver", Fate(), calm=True)
-        write_plan(backend.objects, self.plan, [], KEYS)
+        write_plan(backend.objects, self.plan, [], keys_of(self.table))
         ledger = Ledger(self.table, self.plan.job)
         ledger.create_job(JobEntry(self.plan.job, self.plan.name, self.plan.created, Layout(self.plan.job).plan))
         self.invoke(encode(coordinate(self.plan.job)), "driver")

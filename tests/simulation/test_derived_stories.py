@@ -9,9 +9,11 @@ import pytest
 
 from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.control.deriving import Wish, derive
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.plans import read_plan, write_code
 from smr_notebook.dataflow.mending import Mended
+from smr_notebook.dataflow.sealing import seal
 from smr_notebook.environment import environment
 from smr_notebook.errors import PlanError
 from smr_notebook.model import Commit, Format, JobState, Leg, Phase, Plan, Policy
@@ -49,7 +51,7 @@ def drawn(seed: int, odds: Odds, *, tolerance: Tolerance = STRICT) -> Simulation
     )
     limits = ServiceLimits(1 << 20, 900.0, random.randint(1, 4), 0.0, 1 << 30, environment())
     job = Simulation(plan, pairs, Fates(seed, odds), limits)
-    write_code(job.objects, "job", b"code")
+    write_code(job.objects, "job", seal("code", b"code"), keys_of(job.table))
     return job
 
 
