@@ -53,7 +53,7 @@ from smr_notebook.model import (
     Split,
     TaskId,
 )
-from smr_notebook.ports import Backend, Buffer, Context, Row, ServiceLimits, Table
+from smr_notebook.ports import LASTING, Backend, Buffer, Context, Row, ServiceLimits, Table
 from smr_notebook.standing import Outcome, PhaseProgress, Progress
 from smr_notebook.testing.fates import Fates, Odds
 from smr_notebook.testing.faults import FaultyTable, Mischief
@@ -529,7 +529,7 @@ class InterruptedTable(MemoryTable):
 def test_who_stood_still_with_an_old_look_takes_no_end_back(job: Job) -> None:
     """Another one coordinated to the end meanwhile, and nobody holds the lease: it is taken, and then everything is looked at anew."""
     table = InterruptedTable()
-    for group in ("3f9a", "jobs"):
+    for group in ("3f9a", "jobs", LASTING):
         for row in job.backend.table.query(group):
             table.put(group, row.key, row.value, expect=0)
     job.backend, job.ledger = replace(job.backend, table=table), Ledger(table, "3f9a")
