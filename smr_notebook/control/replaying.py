@@ -23,6 +23,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Final, TypeVar
 
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.plans import read_code, read_plan
 from smr_notebook.control.work import Task, input_of, partition_runs, work_on
 from smr_notebook.dataflow.bad_records import BadRecord
@@ -106,9 +107,10 @@ class Replay:
                 f"{failed.failure.type} was raised by no function: nobody knows at which record it was, so there is nothing to run here. "
                 f"What the functions wrote before: job.logs(phase={failed.attempt.task.phase.value!r}, task={failed.attempt.task.number})."
             )
-        plan = read_plan(backend.objects, job)
+        keys = keys_of(backend.table)
+        plan = read_plan(backend.objects, job, keys)
         _check_python(plan)
-        program, sources = load_program(read_code(backend.objects, job))
+        program, sources = load_program(read_code(backend.objects, job, keys))
         _show_sources(program, sources, job)
         self._failed = failed
         reading = replace(backend, objects=_ReadOnly(backend.objects))
