@@ -53,6 +53,8 @@ class Settings:
         keep_days: Jobs that ended, or were left alone, longer ago than this are removed from the workspace.
         display: How progress is shown: `auto`, `panel`, `text`, `static` or `quiet`.
         user: Whose the jobs are that are submitted, and which are found by default; empty for what the platform says.
+        worker_limit: Resident bytes at which a worker of this machine is ended; 0 means when the machine has no memory left.
+        record_timeout: Seconds that one record, or one group, may take before its attempt counts as hanging; 0 for any.
     """
 
     workspace: Path
@@ -73,6 +75,8 @@ class Settings:
     display: str = "auto"
     user: str = ""
     speculate: bool = True
+    worker_limit: int = 0
+    record_timeout: float = 3600.0
 
 
 def parse_size(value: object) -> int:
@@ -112,6 +116,10 @@ def _switch(value: object) -> bool:
     if text not in _SWITCHES:
         raise ValueError("neither true nor false")
     return _SWITCHES[text]
+
+
+def _patience(value: object) -> float:
+    return 0.0 if float(str(value)) == 0 else _seconds(value)
 
 
 def _display(value: object) -> str:
@@ -216,6 +224,8 @@ _READERS: dict[str, tuple[Callable[[object], Any], str]] = {
     "idle_seconds": (_seconds, "a time in seconds above 0"),
     "lease_seconds": (_seconds, "a time in seconds above 0"),
     "keep_days": (_seconds, "a number of days above 0"),
+    "worker_limit": (parse_size, "a size such as 4GB, 0 for automatic"),
+    "record_timeout": (_patience, "a time in seconds, 0 for any"),
     "display": (_display, "one of " + ", ".join(_DISPLAYS)),
     "user": (_user, "a name on one line, of 100 characters at most"),
     "speculate": (_switch, "true or false"),

@@ -18,7 +18,9 @@
     ├── JobError                               a job ended without a result
     │   ├── TaskError                          the user's function failed
     │   │   └── PairShapeError (TypeError)     map yielded something else than pairs
-    │   ├── TaskTimeoutError (TimeoutError)    one record or group took longer than an invocation may
+    │   ├── TaskTimeoutError (TimeoutError)    one record or group took longer than it may
+    │   ├── OutOfMemoryError (MemoryError)     a task takes more memory than the largest worker has
+    │   ├── DiskFullError (OSError)            there is no room for what does not fit in memory
     │   ├── JobTimeoutError (TimeoutError)     the job took longer than it may
     │   ├── BudgetExceededError                it would cost more than it may
     │   ├── WorkerLostError                    attempts died or fell silent
@@ -142,7 +144,15 @@ class PairShapeError(TaskError, TypeError):
 
 
 class TaskTimeoutError(JobError, TimeoutError):
-    """One record, or one group, took longer than an invocation may run: no continuation gets past it."""
+    """One record, or one group, took longer than an invocation may run, or than `record_timeout`: no continuation gets past it."""
+
+
+class OutOfMemoryError(JobError, MemoryError):
+    """A task took more memory than a worker has, the largest one too, where there are several sizes."""
+
+
+class DiskFullError(JobError, OSError):
+    """There is no room on the worker's disk for what does not fit in its memory."""
 
 
 class JobTimeoutError(JobError, TimeoutError):

@@ -24,6 +24,7 @@ from smr_notebook.control.plans import read_plan
 from smr_notebook.control.registering import is_of
 from smr_notebook.control.replaying import Replay, Replayed, failure_of_bad
 from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.troubles import sentences
 from smr_notebook.control.verdicts import failures_so_far
 from smr_notebook.dataflow.bad_records import BadRecord
 from smr_notebook.dataflow.mending import Mended
@@ -208,6 +209,14 @@ class Job:
     def proof(self) -> str:
         """The proof line of a job that is done: what was read, mapped and reduced. Empty as long as it is not."""
         return self.status().proof
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What befell the job on its way and does not show in its result, a sentence each: workers that died, memory that ran out.
+
+        Empty for a job without troubles; also while it runs.
+        """
+        return sentences(self.status().troubles)
 
     @property
     def warnings(self) -> tuple[str, ...]:

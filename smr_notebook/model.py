@@ -168,6 +168,8 @@ class Policy:
     """Time before the second retry of a task, and twice as long before each one after it; the first one comes at once."""
     speculation: Speculation | None = USUAL
     """When attempts that take long get a backup; `None` for never."""
+    stall: float = 3600.0
+    """An attempt that lives and has finished no record, and no group, for so long is ended; 0 for never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +252,7 @@ class Plan:
         reading: What is said of the format besides its name.
         tolerance: What may be left out.
         base: The job whose tasks this one took over as far as they were done, or an empty string: see `control.deriving`.
+        memory_sizes: Bytes of memory of one invocation, for each size that the platform has, in ascending order; empty where it has one.
     """
 
     job: str
@@ -276,6 +279,7 @@ class Plan:
     reading: Reading = PLAINLY
     tolerance: Tolerance = STRICT
     base: str = ""
+    memory_sizes: tuple[int, ...] = ()
 
     def tasks(self, phase: Phase) -> int:
         """Number of tasks of a phase."""
@@ -408,6 +412,8 @@ class Failure:
         offset: Byte offset of the record in it, -1 if unknown.
         record_number: Number of the record inside the split, or of the group inside the partition, counted from 1; 0 if unknown.
         pickled: The exception itself by cloudpickle when it is small and pickles, else empty.
+        resident_bytes: Memory that the process took, where that is why it ended; 0 if unknown.
+        limit_bytes: Memory that it might have taken, likewise.
         value_count: How many values the group has that `reduce` or `combine` was given; -1 if unknown.
     """
 
@@ -421,6 +427,8 @@ class Failure:
     offset: int = -1
     record_number: int = 0
     pickled: bytes = b""
+    resident_bytes: int = 0
+    limit_bytes: int = 0
     value_count: int = -1
 
     @property
@@ -446,6 +454,8 @@ class Attempt:
         claimed: Time of the claim; 0 before.
         usage: What it used until the last write.
         speculative: Whether it was launched as a backup, while another attempt of its task was at work.
+        size: Which of the plan's `memory_sizes` its invocation has, counted from 0.
+        moved: When it last was seen to have finished a record, or a group, by the clock of its worker; 0 before its first heartbeat.
     """
 
     id: AttemptId
@@ -459,6 +469,8 @@ class Attempt:
     claimed: float = 0.0
     usage: Usage = field(default_factory=Usage)
     speculative: bool = False
+    size: int = 0
+    moved: float = 0.0
 
     def expired(self, now: float) -> bool:
         """Whether it still should be at work, but its lease has ended."""

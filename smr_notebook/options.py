@@ -63,7 +63,7 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
         split_size=settings.split_size if options.split_size is None else parse_size(options.split_size),
         name=options.name,
         budget=settings.worker_memory,
-        policy=policy if options.retries is None else replace(policy, retries=options.retries),
+        policy=replace(policy, retries=policy.retries if options.retries is None else options.retries, stall=settings.record_timeout),
         max_cost=settings.max_cost if options.max_cost is None else _dollars(options.max_cost),
         reading=told.reading if told else PLAINLY,
         tolerance=read_tolerance(options.on_error, options.max_bad),

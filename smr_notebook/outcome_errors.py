@@ -20,8 +20,12 @@ from smr_notebook.model import Failure, FailureKind, Frame, JobState
 from smr_notebook.standing import FailedAttempt, Outcome
 
 _MENDS: Final[Mapping[str, str]] = {
-    "WorkerDied": "The worker's process ended under the function: os._exit, a crash in compiled code, or no memory left. "
-    "Try the function on this task's records in the notebook; if memory ran out, set fewer `workers` or a smaller `split_size`.",
+    "WorkerDied": "The worker's process ended under the function: os._exit, or a crash in compiled code. "
+    "Try the function on this task's records in the notebook.",
+    "OutOfMemoryError": "Have each task hold less: a smaller `split_size` (map) or more `reducers`, a smaller `worker_memory`, a built-in "
+    "aggregation instead of a list of all values; or give each worker more: fewer `workers`, a higher `worker_limit`, "
+    "`smr deploy --memory` on AWS.",
+    "DiskFullError": "Spills go to disk: a higher `worker_memory`, or a smaller `split_size`, means fewer of them.",
     "HeartbeatsStopped": "Nothing was heard of the worker for longer than a lease: one call in compiled code let no other thread run "
     "(a regular expression, say), or the machine stood still. Make the call smaller, or set `lease_seconds` higher.",
     "LaunchLost": "The service took the call, and no worker began it: it is overloaded, or was ended. Submit the job again.",
@@ -85,7 +89,7 @@ def _explain_one(failed: FailedAttempt) -> str:
         lines.append(f"{'record' if failure.function == 'map' else 'key'}: {failure.record}{_place(failure)}")
     elif failure.source:
         lines.append(f"input: {failure.source}" + (f", while record {failure.record_number:,} was made" if failure.record_number else ""))
-    if failure.type in _MENDS and failure.kind in {FailureKind.CRASH, FailureKind.LOST}:
+    if failure.type in _MENDS and failure.kind is not FailureKind.USER:
         begins, mend = _DID_NOT_START
         lines.append(mend if failure.message.startswith(begins) else _MENDS[failure.type])
     return "\n".join(lines)

@@ -70,6 +70,7 @@ def _open_local(settings: Settings, _: tuple[str, ...]) -> Backend:
             idle_seconds=settings.idle_seconds,
             lease_seconds=settings.lease_seconds,
             retries=settings.retries,
+            worker_limit=settings.worker_limit,
         )
     )
 

@@ -134,6 +134,8 @@ class ServiceLimits:
         ramp: How many more of them it can run with each second that follows.
         step: Seconds between two times at which that grows; 0 if it does so all the time.
         advice: What can be done about these limits.
+        memory_sizes: Memory of an invocation for each size that the service has, in ascending order: `memory_bytes` and larger ones.
+            A payload names one of them; empty where there is one size only.
     """
 
     payload_bytes: int
@@ -146,6 +148,7 @@ class ServiceLimits:
     ramp: float = math.inf
     step: float = 0.0
     advice: Advice = Advice()
+    memory_sizes: tuple[int, ...] = ()
 
     @property
     def capacity(self) -> Capacity:
@@ -190,7 +193,9 @@ class FunctionService(Protocol):
         When the service sees an invocation die without an answer (its process ended, its time was up), it calls the
         handler once more with `{"failed": <the payload as text>, "invocation": <its name>, "reason": <text>}`, best effort.
         A service that knows no more gives the beginning of the name, up to a `/` in it; one that dropped a call before anything ran
-        gives an empty name.
+        gives an empty name. As far as it knows, it adds `"memory": true` where want of memory is the cause, `"late": true` where
+        its time was up, `"resident": <bytes that the process took>`, and
+        `"stack": <Python's stack when the process ended, as faulthandler writes it>`.
 
         Raises:
             ThrottledError: Too many calls; try later.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from smr_notebook.model import Attempt, AttemptId, Commit, Estimate, Failure, JobState, Numbers, Phase, TaskId
 from smr_notebook.usage import Cost, Usage
@@ -67,9 +68,56 @@ class FailedAttempt:
     tasks: int = 1
 
 
+class TroubleKind(StrEnum):
+    """What befell attempts: by what is told of it, and by what helps."""
+
+    DIED = "died"
+    MEMORY = "memory"
+    DISK = "disk"
+    SILENT = "silent"
+    LOST = "lost"
+    TIMEOUT = "timeout"
+    USER = "user"
+    INPUT = "input"
+    SYSTEM = "system"
+    RETURNED = "returned"
+    STALLED = "stalled"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What befell some attempts of a phase.
+
+    Attributes:
+        kind: What it was.
+        phase: In which phase.
+        count: How many attempts it befell.
+        again: How many of them were followed by another one.
+        sample: What is said of one of them: `signal 9, SIGKILL`; at most 120 characters.
+        resident_bytes: Memory that one of them took, the most that any did; 0 where that is not the matter.
+        limit_bytes: Memory that it might have taken.
+        again_bytes: Memory that it was given next; 0 for no more than before.
+        seconds: How long nothing was done or heard, the longest of them; 0 where that is not the matter.
+    """
+
+    kind: TroubleKind
+    phase: Phase
+    count: int
+    again: int = 0
+    sample: str = ""
+    resident_bytes: int = 0
+    limit_bytes: int = 0
+    again_bytes: int = 0
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class PhaseProgress:
-    """How far one phase is. `slowest` is the longest committed attempt, in seconds; `speculative` counts the backups of slow attempts."""
+    """How far one phase is.
+
+    `slowest` is the longest committed attempt, in seconds; `speculative` counts the backups of slow attempts, `stalled` attempts at work
+    that finish nothing.
+    """
 
     tasks: int = 0
     done: int = 0
@@ -80,6 +128,7 @@ class PhaseProgress:
     numbers: Numbers = field(default_factory=Numbers)
     slowest: float = 0.0
     speculative: int = 0
+    stalled: int = 0
 
     @property
     def bad(self) -> int:
@@ -98,6 +147,7 @@ class Settled:
         seconds: How long their attempts that committed ran, all together.
         started: Time of the first launch among them; infinity for none.
         usage: What their attempts used.
+        troubles: What befell their attempts.
     """
 
     pages: frozenset[int] = frozenset()
@@ -106,6 +156,7 @@ class Settled:
     seconds: float = 0.0
     started: float = math.inf
     usage: Usage = field(default_factory=Usage)
+    troubles: tuple[Trouble, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +205,7 @@ class Progress:
         proof: The proof line once done.
         cost: What the job has cost so far; `None` where nothing costs.
         estimate: What it was thought to cost, likewise.
+        troubles: What befell its attempts, and did not show in its answer; empty for a job without any.
     """
 
     state: JobState
@@ -166,3 +218,4 @@ class Progress:
     proof: str = ""
     cost: Cost | None = None
     estimate: Estimate | None = None
+    troubles: tuple[Trouble, ...] = ()

@@ -23,7 +23,7 @@ class Usage:
     """What was used of a platform's services.
 
     Attributes:
-        seconds: Time that invocations ran.
+        seconds: Time that invocations ran; of one with more memory than the others of its job, as much longer as it costs more.
         invocations: Calls of the function service.
         puts: Requests that write or list objects.
         gets: Requests that read objects.

@@ -24,6 +24,9 @@ _CLIENTS: Final = ("boto3",)
 _FRAMES: Final = ("pandas", "pyarrow.pandas_compat", "pyarrow.parquet")
 """pyarrow imports pandas with the first list that it makes an array of."""
 
+_WORKERS: Final = ("-mapper", "-reducer", "-mapper-large", "-reducer-large")
+"""How the names of the functions end that run the user's code."""
+
 
 def _run(payload: bytes, context: Context) -> bytes:
     """Run one invocation, and leave nothing behind that would act after it: Lambda freezes the process until the next one."""
@@ -36,7 +39,7 @@ def _run(payload: bytes, context: Context) -> bytes:
 def _preload(function: str, location: str) -> None:
     platform = location.partition(":")[0]
     modules = [f"smr_notebook.backends.{platform}.platform"] if platform else []
-    for module in (*modules, *_CLIENTS, *(_FRAMES if function.endswith(("-mapper", "-reducer")) else ())):
+    for module in (*modules, *_CLIENTS, *(_FRAMES if function.endswith(_WORKERS) else ())):
         importlib.import_module(module)
 
 

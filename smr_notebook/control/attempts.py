@@ -90,8 +90,8 @@ class Claim:
         """How many attempts before it brought the task no further than it was. One that works beside it may still do so."""
         return self._in_vain
 
-    def beat(self, numbers: Numbers, *, lease: float) -> str | None:
-        """Prolong the lease by `lease` seconds and report the counts.
+    def beat(self, numbers: Numbers, *, lease: float, moved: float = 0.0) -> str | None:
+        """Prolong the lease by `lease` seconds and report the counts, and when something was last finished (0: not told).
 
         Returns:
             Why the attempt should end, or `None` to go on.
@@ -99,7 +99,8 @@ class Claim:
         Raises:
             StoreError: The table cannot be reached. The next beat may.
         """
-        standing = self._ledger.heartbeat(self._held, self._report(numbers), now=self._clock.now(), lease=lease)
+        report = replace(self._report(numbers), moved=moved)
+        standing = self._ledger.heartbeat(self._held, report, now=self._clock.now(), lease=lease)
         if standing.by(self._owner):
             self._held = standing
             return self._ledger.unwanted()

@@ -166,18 +166,19 @@ class Coordinator:
         """Return the launches that stand written down but may never have been taken by the service, with a new lease, when they are due."""
         now = self._now()
         launched = {
-            attempt.id
+            attempt.id: attempt.size
             for task, attempts in snapshot.attempts.items()
             if task not in snapshot.commits
             for attempt in attempts
             if attempt.state is AttemptState.LAUNCHED
         }
-        self._unanswered = launched if self._unanswered is None else self._unanswered & launched
+        self._unanswered = set(launched) if self._unanswered is None else self._unanswered & set(launched)
         if now < self._quiet_until or any(isinstance(action, Stop) for action in decision.actions):
             return []
         expires = now + self._plan.policy.launch + self._backend.functions.limits.queue_seconds
         backups = {attempt.id for of_task in snapshot.attempts.values() for attempt in of_task if attempt.speculative}
-        return [Launch(attempt, expires, speculative=attempt in backups) for attempt in sorted(self._unanswered)]
+        again = sorted(self._unanswered)
+        return [Launch(attempt, expires, speculative=attempt in backups, size=launched[attempt]) for attempt in again]
 
     # ------------------------------------------------------------ act
 

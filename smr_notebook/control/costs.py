@@ -12,7 +12,7 @@ Prices are those of `PRICES`, with their date and source. A region that is not l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -82,9 +82,9 @@ def priced(usage: Usage, rates: Rates, *, memory_bytes: int) -> Cost:
     )
 
 
-def used_by(snapshot: Snapshot) -> Usage:
-    """Return what a job used so far: its attempts, its planning, its coordinators."""
-    total = used(snapshot.attempts.values(), snapshot.commits)
+def used_by(snapshot: Snapshot, sizes: Sequence[int] = ()) -> Usage:
+    """Return what a job used so far: its attempts, its planning, its coordinators; `sizes` are the plan's `memory_sizes`."""
+    total = used(snapshot.attempts.values(), snapshot.commits, sizes)
     for settled in snapshot.settled.values():
         total += settled.usage
     lease = snapshot.lease
@@ -93,7 +93,7 @@ def used_by(snapshot: Snapshot) -> Usage:
 
 def spent(plan: Plan, snapshot: Snapshot) -> Cost:
     """Return what a job has cost so far; nothing where nothing costs."""
-    return priced(used_by(snapshot), plan.rates, memory_bytes=plan.memory_bytes) if plan.rates else Cost()
+    return priced(used_by(snapshot, plan.memory_sizes), plan.rates, memory_bytes=plan.memory_bytes) if plan.rates else Cost()
 
 
 @dataclass(frozen=True, slots=True)

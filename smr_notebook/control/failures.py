@@ -6,6 +6,7 @@ Rules of this module:
 * Lines are labelled and quoted from the sources that travelled with the code, so that a cell is a cell in any kernel. The innermost frames
   also say what stands around their line; no more of them, because what is told of a failure is a row of a table.
 * The exception itself travels too when it is small and comes back from pickling as what it was. Nobody depends on it.
+* Want of memory and of disk have names of their own, whoever asked for more: what helps is not in the exception.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import linecache
 import pickle
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import gettempdir
 from types import TracebackType
@@ -25,7 +27,7 @@ import cloudpickle
 from smr_notebook.dataflow.bad_records import Told
 from smr_notebook.dataflow.code import Sources
 from smr_notebook.dataflow.functions import CodePlace, UserCodeError
-from smr_notebook.errors import InputError, PairShapeError, PlatformError
+from smr_notebook.errors import DiskFullError, InputError, OutOfMemoryError, PairShapeError, PlatformError, SmrError, StoreError
 from smr_notebook.model import Failure, FailureKind, Frame
 
 MESSAGE_CHARACTERS = 2_000
@@ -40,17 +42,32 @@ _AROUND_CHARACTERS = 160
 FRAMES = 20
 """At most so many frames, the innermost ones: a runaway recursion has a thousand."""
 
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+"""No space, no quota, or a file as large as this process may write."""
+
 _PACKAGE = str(Path(__file__).parents[1])
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
-def describe(error: BaseException, sources: Sources) -> Failure:
+def describe(error: BaseException, sources: Sources, *, resident: int = 0, limit: int = 0) -> Failure:
     """Return what is to be said of an exception that ended an attempt.
 
     Args:
         error: What was raised; for a user's function a `UserCodeError`, whose cause is told.
         sources: Labels and texts of the files that travelled with the code.
+        resident: Bytes of memory that the process takes.
+        limit: Bytes that it may take; 0 if unknown.
     """
+    cause = error.__cause__ if isinstance(error, UserCodeError) else error
+    if isinstance(cause, MemoryError) and not isinstance(cause, SmrError):
+        told = f" of the {limit / 2**20:,.0f} MB that it may take" if limit else ""
+        text = f"more memory was asked for than there is ({_asked(cause)}), when the worker took {resident / 2**20:,.0f} MB{told}"
+        named = replace(_exception(error, sources), kind=FailureKind.SYSTEM, type=OutOfMemoryError.__name__, message=text, pickled=b"")
+        return replace(named, resident_bytes=resident, limit_bytes=limit)
+    return _exception(error, sources)
+
+
+def _exception(error: BaseException, sources: Sources) -> Failure:
     if isinstance(error, UserCodeError):
         cause = error.__cause__ or error
         return Failure(
@@ -73,8 +90,16 @@ def describe(error: BaseException, sources: Sources) -> Failure:
     frames = _frames(error.__traceback__, sources)
     if isinstance(error, SystemExit) and frames:
         return Failure(FailureKind.USER, type(error).__name__, f"the function ended its process: {error}", frames=frames)
+    if _is_full(error) or (isinstance(error, StoreError) and _is_full(error.__cause__)):
+        advice = f". Free disk space in {gettempdir()}, or set TMPDIR to a folder that has more"
+        text = _message(error) + ("" if isinstance(error, StoreError) else advice)  # a store says where, and what to do
+        return Failure(FailureKind.SYSTEM, DiskFullError.__name__, text)
     place = "" if isinstance(error, PlatformError) else _place(error)  # these say where, in words
-    return Failure(FailureKind.SYSTEM, type(error).__name__, _message(error) + _advice(error) + place, pickled=_pickled(error))
+    return Failure(FailureKind.SYSTEM, type(error).__name__, _message(error) + place, pickled=_pickled(error))
+
+
+def _is_full(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def tell_of(error: BaseException, sources: Sources) -> Told:
@@ -89,9 +114,9 @@ def tell_of(error: BaseException, sources: Sources) -> Told:
     return Told(f"{type(error).__name__}: {_message(error)}", place)
 
 
-def _advice(error: BaseException) -> str:
-    full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
-    return f". Free disk space in {gettempdir()}, or set TMPDIR to a folder that has more" if full else ""
+def _asked(error: BaseException) -> str:
+    text = _message(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _message(error: BaseException) -> str:
@@ -103,8 +128,17 @@ def _message(error: BaseException) -> str:
 
 
 def _frames(trace: TracebackType | None, sources: Sources) -> tuple[Frame, ...]:
-    walked = [(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in traceback.walk_tb(trace)]
-    foreign = [step for step in walked if not step[0].startswith(_PACKAGE + "/")]
+    return told_frames([(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in traceback.walk_tb(trace)], sources)
+
+
+def told_frames(steps: Sequence[tuple[str, int, str]], sources: Sources) -> tuple[Frame, ...]:
+    """Return what is told of a stack: the user's own frames, those of libraries if there are none, and never those of this package.
+
+    Args:
+        steps: File, line and function of each frame, outermost first.
+        sources: Labels and texts of the files that travelled with the code.
+    """
+    foreign = [step for step in steps if not step[0].startswith(_PACKAGE + "/")]
     own = [step for step in foreign if not _library(step[0])]
     return tuple(_told(own or foreign, sources))
 

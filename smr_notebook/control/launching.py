@@ -71,8 +71,11 @@ def launch(backend: Backend, ledger: Ledger, job: str, launches: Sequence[Launch
     answered: set[AttemptId] = set()
     entrusted: set[AttemptId] = set()
     refused = False
-    branches = plan_branches([attempt for attempt in wanted if not wanted[attempt].speculative], branching=backend.branching)
-    branches += [[attempt] for attempt in wanted if wanted[attempt].speculative]
+    alone = {
+        attempt for attempt in wanted if wanted[attempt].speculative or wanted[attempt].size
+    }  # nobody launches what is larger than itself
+    branches = plan_branches([attempt for attempt in wanted if attempt not in alone], branching=backend.branching)
+    branches += [[attempt] for attempt in wanted if attempt in alone]
     width = max(backend.parallel, 1)
     for start in range(0, len(branches), width):
         if refused or not proceed():
@@ -81,7 +84,11 @@ def launch(backend: Backend, ledger: Ledger, job: str, launches: Sequence[Launch
         ours = _write(backend, ledger, [wanted[first] for first, *_ in together])
         answered.update(first for first, *_ in together if first not in ours)
         called = [branch for branch in together if branch[0] in ours]
-        for branch, error in zip(called, side_by_side(lambda branch: _call(backend, job, branch), called, threads=width), strict=True):
+        for branch, error in zip(
+            called,
+            side_by_side(lambda branch: _call(backend, job, branch, size=wanted[branch[0]].size), called, threads=width),
+            strict=True,
+        ):
             if error is not None and not isinstance(error, ThrottledError | ServiceError):
                 raise error
             refused = refused or error is not None
@@ -99,7 +106,7 @@ def _write(backend: Backend, ledger: Ledger, launches: Sequence[Launch]) -> set[
     now = backend.clock.now()
 
     def write(wanted: Launch) -> Attempt:
-        return ledger.launch(wanted.attempt, now=now, expires=wanted.expires, speculative=wanted.speculative)
+        return ledger.launch(wanted.attempt, now=now, expires=wanted.expires, speculative=wanted.speculative, size=wanted.size)
 
     standing = side_by_side(write, launches, threads=backend.parallel)
     return {found.id for found in standing if found.state is AttemptState.LAUNCHED}
@@ -167,10 +174,10 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T], *, threads: int) ->
         yield from pool.map(work, items)
 
 
-def _call(backend: Backend, job: str, branch: Sequence[AttemptId]) -> PlatformError | None:
+def _call(backend: Backend, job: str, branch: Sequence[AttemptId], *, size: int = 0) -> PlatformError | None:
     first, *rest = branch
     try:
-        backend.functions.invoke(encode(attempt_message(job, first, ranges_of(rest))))
+        backend.functions.invoke(encode(attempt_message(job, first, ranges_of(rest), size=size)))
     except PlatformError as error:
         return error
     return None

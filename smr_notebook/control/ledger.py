@@ -87,10 +87,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the owner of an attempt tells of it: its counts, and what it used."""
+    """What the owner of an attempt tells of it: its counts, what it used, and when it last finished something (0 if it does not say)."""
 
     numbers: Numbers = field(default_factory=Numbers)
     usage: Usage = field(default_factory=Usage)
+    moved: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,9 +258,9 @@ class Ledger:
 
     # ------------------------------------------------------------ attempts, as the coordinator sees them
 
-    def launch(self, attempt: AttemptId, *, now: float, expires: float, speculative: bool = False) -> Attempt:
+    def launch(self, attempt: AttemptId, *, now: float, expires: float, speculative: bool = False, size: int = 0) -> Attempt:
         """Write down that an attempt is about to be invoked, or that it is again if nobody claimed it; return what stands."""
-        wanted = Attempt(attempt, AttemptState.LAUNCHED, "", expires, now, now, speculative=speculative)
+        wanted = Attempt(attempt, AttemptState.LAUNCHED, "", expires, now, now, speculative=speculative, size=size)
         held = self._swap(wanted, expect=0)
         if held.attempt == wanted or held.attempt.state is not AttemptState.LAUNCHED:
             return held.attempt
@@ -315,7 +316,7 @@ class Ledger:
 
     def heartbeat(self, held: Held, report: Report, *, now: float, lease: float) -> Held:
         """Prolong the lease and report the counts; return the row that stands, and ask it `by(owner)`."""
-        wanted = replace(held.attempt, expires=now + lease, changed=now, numbers=report.numbers, usage=report.usage)
+        wanted = replace(held.attempt, expires=now + lease, changed=now, numbers=report.numbers, usage=report.usage, moved=report.moved)
         return self._swap(wanted, expect=held.version)
 
     def finish(self, held: Held, state: AttemptState, report: Report, *, now: float, failure: Failure | None = None) -> Attempt:
@@ -337,6 +338,11 @@ class Ledger:
         key, group = commit_row(commit.id.task), self._group_of(commit.id.task)
         row = self._put(key, COMMIT.encode(commit), expect=0, group=group)
         return COMMIT.decode(row.key, row.value)
+
+    def attempts(self, task: TaskId) -> tuple[Attempt, ...]:
+        """Return the attempts of a task, by number."""
+        rows = self._table.query(self._group_of(task), task_rows(task))
+        return tuple(_held(row).attempt for row in rows if kind_of(row.key) == "attempt")
 
     def committed(self, task: TaskId) -> Commit | None:
         """Return the commit of a task, or `None`."""

@@ -87,7 +87,7 @@ class Looks:
         tasks = [TaskId(phase, task) for task in tasks_on(self._plan, phase, number)]
         commits = {task: found.commits.pop(task) for task in tasks}
         attempts = [found.attempts.pop(task, ()) for task in tasks]
-        self._settled[phase] = settle(self._settled.get(phase, Settled()), number, commits, attempts)
+        self._settled[phase] = settle(self._settled.get(phase, Settled()), number, commits, attempts, sizes=self._plan.memory_sizes)
         self._commits |= commits
         self._reader.forget(page_rows(phase, number))
         assert self._begun is not None  # noqa: S101 - a page settles after it was read

@@ -54,6 +54,7 @@ class Message:
         attempt: Number of the attempt, for a worker: 1 for the first try.
         restarts: For a coordinator or a driver, how many before it died one after the other.
         then: For a worker, further attempts of its phase that it launches before its own work.
+        size: For a worker, which of the plan's `memory_sizes` it needs, counted from 0.
     """
 
     role: Role
@@ -62,6 +63,7 @@ class Message:
     attempt: int = 0
     restarts: int = 0
     then: tuple[AttemptRange, ...] = ()
+    size: int = 0
 
     @property
     def works(self) -> bool:
@@ -87,11 +89,19 @@ class DeathNotice:
         message: What the invocation was called with.
         invocation: Its unique name.
         reason: What the service saw, for people.
+        memory: Whether want of memory is the cause.
+        resident: Bytes that the process took then; 0 if unknown.
+        stack: Python's stack when the process ended, as `faulthandler` writes it; empty if unknown.
+        late: Whether its time was up.
     """
 
     message: Message
     invocation: str
     reason: str
+    memory: bool = False
+    resident: int = 0
+    stack: str = ""
+    late: bool = False
 
 
 class _Payload(msgspec.Struct, omit_defaults=True):
@@ -105,6 +115,11 @@ class _Payload(msgspec.Struct, omit_defaults=True):
     failed: str = ""
     invocation: str = ""
     reason: str = ""
+    size: int = 0
+    memory: bool = False
+    resident: int = 0
+    stack: str = ""
+    late: bool = False
 
 
 def coordinate(job: str, *, restarts: int = 0) -> Message:
@@ -117,15 +132,15 @@ def drive(job: str, *, restarts: int = 0) -> Message:
     return Message(Role.DRIVER, job, restarts=restarts)
 
 
-def attempt_message(job: str, attempt: AttemptId, then: tuple[AttemptRange, ...] = ()) -> Message:
-    """Return the message that starts one attempt, and through it others of its phase."""
-    return Message(Role(attempt.task.phase), job, attempt.task.number, attempt.number, then=then)
+def attempt_message(job: str, attempt: AttemptId, then: tuple[AttemptRange, ...] = (), *, size: int = 0) -> Message:
+    """Return the message that starts one attempt in memory of a size, and through it others of its phase."""
+    return Message(Role(attempt.task.phase), job, attempt.task.number, attempt.number, then=then, size=size)
 
 
 def encode(message: Message) -> bytes:
     """Return the payload of a message."""
     then = tuple((found.first, found.last, found.attempt) for found in message.then)
-    payload = _Payload(VERSION, message.role, message.job, message.task, message.attempt, message.restarts, then)
+    payload = _Payload(VERSION, message.role, message.job, message.task, message.attempt, message.restarts, then, size=message.size)
     return msgspec.json.encode(payload)
 
 
@@ -146,7 +161,7 @@ def decode(payload: bytes) -> Message | DeathNotice:
                 "install the same version of smr_notebook in the notebook and on the workers."
             )
         then = tuple(AttemptRange(*found) for found in read.then)
-        return Message(Role(read.role), read.job, read.task, read.attempt, read.restarts, then)
+        return Message(Role(read.role), read.job, read.task, read.attempt, read.restarts, then, read.size)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
         if isinstance(error, CorruptObjectError):
             raise
@@ -163,13 +178,27 @@ def tenant(payload: bytes) -> str:
 
 
 def route(payload: bytes) -> str:
-    """Return which of a platform's functions a payload is for: `driver`, `coordinator`, `mapper` or `reducer`. Raises as `decode` does."""
+    """Return which of a platform's functions a payload is for, and which a worker's of more memory. Raises as `decode` does.
+
+    They are `driver`, `coordinator`, `mapper`, `reducer`, `mapper-large` and `reducer-large`.
+    """
     message = decode(payload)
-    return _ROUTES[message.role] if isinstance(message, Message) else _ROUTES[Role.COORDINATOR]
+    if not isinstance(message, Message):
+        return _ROUTES[Role.COORDINATOR]
+    return f"{_ROUTES[message.role]}-large" if message.size else _ROUTES[message.role]
+
+
+def size_of(payload: bytes) -> int:
+    """Return which of a platform's memory sizes a payload asks for, counted from 0."""
+    try:
+        message = decode(payload)
+    except CorruptObjectError:  # the invocation itself will say so
+        return 0
+    return message.size if isinstance(message, Message) else 0
 
 
 def _notice(read: _Payload) -> DeathNotice:
     inner = decode(read.failed.encode())
     if isinstance(inner, DeathNotice):
         return inner
-    return DeathNotice(inner, read.invocation, read.reason)
+    return DeathNotice(inner, read.invocation, read.reason, read.memory, read.resident, read.stack, read.late)

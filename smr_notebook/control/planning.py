@@ -250,6 +250,7 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         sorting=program.sorting,
         reading=source.reading,
         tolerance=request.tolerance,
+        memory_sizes=backend.functions.limits.memory_sizes,
     )
     return _estimated(_ranged(plan, code, source, backend, store=store), sample, slots=slots), splits
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from smr_notebook.control.costs import spent
 from smr_notebook.control.snapshots import add, phase_progress
+from smr_notebook.control.troubles import troubles
 from smr_notebook.model import JobState, Phase, Plan
 from smr_notebook.standing import Lease, PhaseProgress, Progress, Snapshot
 
@@ -37,6 +38,7 @@ def progress(plan: Plan, snapshot: Snapshot, now: float, *, lease: Lease) -> Pro
         proof=snapshot.outcome.proof if snapshot.outcome else "",
         cost=spent(plan, replace(snapshot, lease=lease)) if plan.rates else None,
         estimate=plan.estimate,
+        troubles=troubles(snapshot, plan.memory_sizes),
     )
 
 

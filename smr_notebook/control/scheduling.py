@@ -35,7 +35,7 @@ from smr_notebook.control.row_keys import pages_of, tasks_on
 from smr_notebook.control.snapshots import losers
 from smr_notebook.control.speculation import at_rest, slow_tasks
 from smr_notebook.control.tolerances import too_many_bad
-from smr_notebook.control.verdicts import cancelled_outcome, failed_outcome, out_of_tries
+from smr_notebook.control.verdicts import cancelled_outcome, failed_outcome, out_of_tries, size_wanted
 from smr_notebook.errors import BudgetExceededError, JobTimeoutError
 from smr_notebook.model import Attempt, AttemptId, AttemptState, Failure, FailureKind, JobState, Phase, Plan, TaskId
 from smr_notebook.standing import Outcome, Snapshot
@@ -63,11 +63,12 @@ _RAMP_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Write down a new attempt that counts as lost unless claimed by `expires`, and invoke it."""
+    """Write down a new attempt that counts as lost unless claimed by `expires`, and invoke it in memory of a size."""
 
     attempt: AttemptId
     expires: float
     speculative: bool = False
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +153,8 @@ def decide(
     if most and not chosen and not entrusted and not later:
         slow, slow_at = slow_tasks(plan, snapshot, begun, now=now, most=min(most, capacity.concurrency - in_flight))
     until = now + plan.policy.launch + capacity.queue_seconds
-    launches = [Launch(_next(task, begun), until) for task in chosen] + [
-        Launch(_next(task, begun), until, speculative=True) for task in slow
+    launches = [Launch(_next(task, begun), until, size=size_wanted(begun.get(task, ()))) for task in chosen] + [
+        Launch(_next(task, begun), until, speculative=True, size=size_wanted(begun.get(task, ()))) for task in slow
     ]
     soon = now + _RAMP_SECONDS if free < 1 and in_flight < capacity.concurrency else math.inf
     wake_at = min([soon, slow_at, *later.values(), *entrusted.values(), *(one.expires for one in live), *(one.expires for one in launches)])
@@ -234,7 +235,7 @@ def _ending(plan: Plan, snapshot: Snapshot, begun: _Tasks, now: float) -> Outcom
     epoch = snapshot.lease.epoch if snapshot.lease else 0
     if now > plan.created + plan.policy.longest or epoch > plan.policy.coordinators:
         return _too_long(plan, epoch, now)
-    ended = [task for task, attempts in begun.items() if out_of_tries(attempts, plan.policy)]
+    ended = [task for task, attempts in begun.items() if out_of_tries(attempts, plan.policy, sizes=max(len(plan.memory_sizes), 1))]
     return failed_outcome(begun, ended, now=now) if ended else None
 
 

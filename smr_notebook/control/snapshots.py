@@ -15,6 +15,7 @@ from dataclasses import replace
 from smr_notebook.control.row_keys import tasks_on
 from smr_notebook.control.rows import CancelRequest, JobEntry, ManifestEntry
 from smr_notebook.control.speculation import left_behind
+from smr_notebook.control.troubles import stalled, together, troubles_of
 from smr_notebook.model import Attempt, AttemptState, Commit, Numbers, Phase, Plan, TaskId
 from smr_notebook.standing import Lease, Outcome, PhaseProgress, Settled, Snapshot
 from smr_notebook.usage import Usage
@@ -84,7 +85,9 @@ def is_settled(plan: Plan, snapshot: Snapshot, phase: Phase, page: int) -> bool:
     return True
 
 
-def settle(settled: Settled, page: int, commits: Mapping[TaskId, Commit], attempts: Sequence[Sequence[Attempt]]) -> Settled:
+def settle(
+    settled: Settled, page: int, commits: Mapping[TaskId, Commit], attempts: Sequence[Sequence[Attempt]], *, sizes: Sequence[int] = ()
+) -> Settled:
     """Return what was added up, with one more page.
 
     Args:
@@ -92,6 +95,7 @@ def settle(settled: Settled, page: int, commits: Mapping[TaskId, Commit], attemp
         page: The number of the page.
         commits: The commit of each task of the page.
         attempts: All attempts of each of them.
+        sizes: The plan's `memory_sizes`.
     """
     return Settled(
         pages=settled.pages | {page},
@@ -99,7 +103,8 @@ def settle(settled: Settled, page: int, commits: Mapping[TaskId, Commit], attemp
         progress=add(settled.progress, phase_progress(attempts, commits)),
         seconds=settled.seconds + sum(commit.seconds for commit in commits.values()),
         started=min([settled.started, *(attempt.started for of_task in attempts for attempt in of_task)]),
-        usage=settled.usage + used(attempts, commits),
+        usage=settled.usage + used(attempts, commits, sizes),
+        troubles=together(settled.troubles, troubles_of(attempts, commits, sizes)),
     )
 
 
@@ -124,6 +129,7 @@ def phase_progress(attempts: Iterable[Sequence[Attempt]], commits: Mapping[TaskI
         numbers=_total([commit.numbers for commit in commits.values()], [attempt.numbers for attempt in (*paused, *_foremost(open_tasks))]),
         speculative=sum(attempt.speculative for of_task in found for attempt in of_task),
         slowest=max((commit.seconds for commit in commits.values()), default=0.0),
+        stalled=sum(map(stalled, live)),
     )
 
 
@@ -139,18 +145,23 @@ def add(first: PhaseProgress, second: PhaseProgress) -> PhaseProgress:
         numbers=first.numbers + second.numbers,
         slowest=max(first.slowest, second.slowest),
         speculative=first.speculative + second.speculative,
+        stalled=first.stalled + second.stalled,
     )
 
 
-def used(attempts: Iterable[Sequence[Attempt]], commits: Mapping[TaskId, Commit]) -> Usage:
-    """Return what attempts used, as far as they told; one that fell silent counts as at work until its lease ended."""
+def used(attempts: Iterable[Sequence[Attempt]], commits: Mapping[TaskId, Commit], sizes: Sequence[int] = ()) -> Usage:
+    """Return what attempts used, as far as they told; one that fell silent counts as at work until its lease ended.
+
+    Seconds are those of the smallest of `sizes`, the plan's `memory_sizes`: one with twice the memory costs twice as much.
+    """
     seconds, invocations, told = 0.0, 0, []
     for of_task in attempts:
         for attempt in of_task:
             commit = commits.get(attempt.id.task)
             usage = commit.usage if commit is not None and commit.id == attempt.id else attempt.usage
             silent = attempt.claimed and (attempt.live or attempt.state in {AttemptState.FAILED, AttemptState.STOPPED})
-            seconds += max(usage.seconds, attempt.changed - attempt.claimed) if silent else usage.seconds
+            took = max(usage.seconds, attempt.changed - attempt.claimed) if silent else usage.seconds
+            seconds += took * sizes[min(attempt.size, len(sizes) - 1)] / sizes[0] if attempt.size and sizes else took
             invocations += 1
             told.append(usage)
     return Usage(

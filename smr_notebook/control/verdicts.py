@@ -10,7 +10,9 @@ Rules of this module:
 * A stopped attempt, and one that was paused with its leg published, count as neither. Behind a leg, counting begins anew: the task has
   come on, and one of many hours may lose an attempt now and then.
 * What trying again cannot heal is not tried again: input that changed or is not what its format says, objects that somebody else
-  wrote, workers of another environment, and a user's function that raised the same error at the same record twice.
+  wrote, workers of another environment, and a user's function that raised the same error, or did not end, at the same record twice.
+* An attempt that ran out of memory is followed by one with the next size of memory, once for each size, and not counted among the
+  failures. At the largest size it ends the task: trying again would run out again.
 * Failures are told in groups of the same line: one sample, and how many tasks failed alike; of many groups, the first ones.
 """
 
@@ -39,6 +41,12 @@ HOPELESS = frozenset(
 )
 """Types of failure that no further attempt can heal."""
 
+MEMORY: Final = errors.OutOfMemoryError.__name__
+"""Type of the failure of an attempt that ran out of memory."""
+
+_DETERMINISTIC: Final = frozenset({errors.TaskTimeoutError.__name__})
+"""Types of failure besides a user's own that end the task when they come at the same record twice."""
+
 MOST_KINDS: Final = 10
 """Groups of failures that are told: an outcome is one row of a table."""
 
@@ -48,13 +56,29 @@ def lost_launch(attempt: Attempt) -> bool:
     return attempt.failure is not None and attempt.failure.kind is FailureKind.LOST and not attempt.owner
 
 
-def out_of_tries(attempts: Sequence[Attempt], policy: Policy) -> bool:
-    """Whether a task without a commit must not be tried again, given all its attempts."""
+def out_of_memory(attempt: Attempt) -> bool:
+    """Whether an attempt failed for want of memory."""
+    return attempt.state is AttemptState.FAILED and attempt.failure is not None and attempt.failure.type == MEMORY
+
+
+def size_wanted(attempts: Sequence[Attempt]) -> int:
+    """Return which size of memory the next attempt of a task needs, counted from 0: one more than was too little."""
+    return max((attempt.size + 1 for attempt in attempts if out_of_memory(attempt)), default=0)
+
+
+def out_of_tries(attempts: Sequence[Attempt], policy: Policy, *, sizes: int = 1) -> bool:
+    """Whether a task without a commit must not be tried again.
+
+    Args:
+        attempts: All its attempts.
+        policy: How hard to try.
+        sizes: How many sizes of memory there are.
+    """
     failed = [attempt for attempt in attempts if attempt.state is AttemptState.FAILED]
     if not failed or any(attempt.live for attempt in attempts):
         return False
     failures = [attempt.failure for attempt in failed if attempt.failure is not None]
-    if any(failure.type in HOPELESS for failure in failures) or _same_error_twice(failures):
+    if any(failure.type in HOPELESS for failure in failures) or _same_error_twice(failures) or size_wanted(attempts) >= sizes:
         return True
     launches = sum(map(lost_launch, _since_leg(attempts)))
     return launches >= policy.lost_launches or len(failed_since_leg(attempts)) > policy.retries
@@ -68,14 +92,14 @@ def failed_since_leg(attempts: Sequence[Attempt]) -> list[Attempt]:
 def _since_leg(attempts: Sequence[Attempt]) -> list[Attempt]:
     leg = max((attempt.id.number for attempt in attempts if attempt.state is AttemptState.PAUSED), default=0)
     failed = (attempt for attempt in attempts if attempt.state is AttemptState.FAILED and not attempt.speculative)
-    return [attempt for attempt in failed if attempt.id.number > leg]
+    return [attempt for attempt in failed if attempt.id.number > leg and not out_of_memory(attempt)]
 
 
 def _same_error_twice(failures: Iterable[Failure]) -> bool:
     seen = Counter(
         (failure.where, failure.function, failure.source, failure.offset, failure.record_number, failure.record)
         for failure in failures
-        if failure.kind is FailureKind.USER
+        if failure.kind is FailureKind.USER or (failure.type in _DETERMINISTIC and failure.record)
     )
     return any(count > 1 for count in seen.values())
 
@@ -115,7 +139,7 @@ def error_name(failure: Failure) -> str:
     """Return the class name in `smr_notebook.errors` that a failure is raised as."""
     if failure.kind is FailureKind.USER:
         return errors.PairShapeError.__name__ if failure.type == errors.PairShapeError.__name__ else errors.TaskError.__name__
-    if failure.kind in {FailureKind.CRASH, FailureKind.LOST}:
+    if failure.kind in {FailureKind.CRASH, FailureKind.LOST} and failure.type != MEMORY:
         return errors.WorkerLostError.__name__
     named = getattr(errors, failure.type, None)
     known = isinstance(named, type) and issubclass(named, errors.SmrError)

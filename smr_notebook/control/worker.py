@@ -10,7 +10,8 @@ Rules of this module:
   Python ends the process, some time after the attempt has expired.
 * Near the end of its invocation an attempt is asked to wind up: it publishes what it has, and a continuation goes on from there. That is
   while there is still as much time as its longest record, or group, took. Where attempts before it came to nothing, it is sooner.
-* An attempt that has done nothing for most of its time when that is up tells so, before it is ended without a word.
+* An attempt that has done nothing for most of its time when that is up tells so, before it is ended without a word; so does one that
+  finishes nothing for as long as its policy allows.
 * What the user's functions write to standard output and error goes into the logs of the job before the attempt's end is told (`logs`).
 * Who ends an attempt also looks whether the job still has a coordinator.
 """
@@ -21,6 +22,7 @@ import faulthandler
 import functools
 import math
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,21 +34,23 @@ import psutil
 
 from smr_notebook.control.attempts import Claim, Output, claim, rests_on
 from smr_notebook.control.coordinator import end_is_told, revive
+from smr_notebook.control.deaths import bury_attempt
 from smr_notebook.control.driving import tell_end
 from smr_notebook.control.failures import describe
 from smr_notebook.control.launching import launch_rest
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
-from smr_notebook.control.logs import Caught, Outlet, Uncaught, bury_output
+from smr_notebook.control.logs import Caught, Outlet, Uncaught
 from smr_notebook.control.messages import DeathNotice, Message, encode
 from smr_notebook.control.pulse import Watch, pulse_of
+from smr_notebook.control.stalls import Worked, late_failure, stall_failure
 from smr_notebook.control.work import Task, load_job, perform
 from smr_notebook.dataflow.code import Sources, load_program
 from smr_notebook.dataflow.memory import room_of
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.environment import environment
-from smr_notebook.errors import EnvironmentMismatchError, PlatformError, StoreError, TaskTimeoutError, WorkerLostError
-from smr_notebook.model import AttemptId, AttemptState, Environment, Failure, FailureKind, JobState, Numbers, Plan, Policy
+from smr_notebook.errors import EnvironmentMismatchError, PlatformError, StoreError, WorkerLostError
+from smr_notebook.model import AttemptId, AttemptState, Environment, Failure, JobState, Numbers, Plan, Policy
 from smr_notebook.ports import Backend, Clock, Context
 from smr_notebook.standing import Outcome
 from smr_notebook.streams import streams_of
@@ -112,7 +116,9 @@ def run_attempt(
         mine.end(AttemptState.STOPPED, meter.numbers(resident_bytes()))
         drop(backend, message.job, mine.id)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the row must tell it
-        mine.end(AttemptState.FAILED, meter.numbers(resident_bytes()), describe(error, sources))
+        resident = resident_bytes()
+        told = describe(error, sources, resident=resident, limit=context.memory_bytes)
+        mine.end(AttemptState.FAILED, meter.numbers(resident), told)
     with suppress(PlatformError):
         revive(backend, message.job)
 
@@ -127,20 +133,13 @@ def handle_death(backend: Backend, notice: DeathNotice) -> None:
     Raises:
         PlatformError: The table or the service cannot be reached, or refuses. Leases will expire.
     """
-    ledger = Ledger(backend.table, notice.message.job)
-    now = backend.clock.now()
     if notice.message.works:
-        committed = ledger.committed(notice.message.attempt_id.task)
-        if committed is not None and committed.id == notice.message.attempt_id:
-            return  # it had done its work
-        began = notice.invocation  # else the service dropped the call, which says nothing of the task
-        kind, type = (FailureKind.CRASH, "WorkerDied") if began else (FailureKind.LOST, "LaunchDropped")
-        words = bury_output(backend, notice)
-        told = f"{notice.reason}. Its last words were:\n{words}" if words else notice.reason
-        ledger.bury(notice.message.attempt_id, owner=notice.invocation, failure=Failure(kind, type, told), now=now)
+        committed = bury_attempt(backend, notice)
         if committed is not None and not rests_on(committed, notice.message.attempt_id, job=notice.message.job):
             drop(backend, notice.message.job, notice.message.attempt_id)
         return
+    ledger = Ledger(backend.table, notice.message.job)
+    now = backend.clock.now()
     lease = ledger.expire_lease(notice.invocation, now)
     entry = ledger.job()
     if entry is None or end_is_told(ledger) or (lease is not None and not lease.expired(now)):
@@ -197,10 +196,20 @@ class Heart:
         clock: What time it is.
         grace: How much time a block has that was asked to end, in seconds.
         output: What it writes.
+        sources: Labels and texts of the files that travelled with the code, as far as they are known by then.
     """
 
     def __init__(
-        self, claim: Claim, meter: Meter, policy: Policy, *, ends: Ends, clock: Clock, grace: float = GRACE, output: Outlet | None = None
+        self,
+        claim: Claim,
+        meter: Meter,
+        policy: Policy,
+        *,
+        ends: Ends,
+        clock: Clock,
+        grace: float = GRACE,
+        output: Outlet | None = None,
+        sources: Sources | None = None,
     ) -> None:
         self._claim = claim
         self._output = output
@@ -214,6 +223,8 @@ class Heart:
         self._began = self._since = clock.now()
         self._reached = meter.reached
         self._longest = 0.0
+        self._moved, self._mark = self._began, meter.moved
+        self._work = Worked(meter, threading.get_ident(), claim.id.task.phase, sources if sources is not None else {})
 
     def __enter__(self) -> Self:
         pulse_of(os.getpid()).join(self, first=self._pause())
@@ -228,7 +239,9 @@ class Heart:
             self._ends.abandon(ABANDONED)
             return math.inf
         winds_up = self._winds_up()
-        reason = self._look() or self._too_late()
+        if self._meter.moved != self._mark:
+            self._moved, self._mark = self._clock.now(), self._meter.moved
+        reason = self._look() or self._too_late() or self._hangs()
         if self._output is not None:
             self._output.beat()
         if reason is not None:
@@ -256,15 +269,21 @@ class Heart:
         now, took = self._clock.now(), self._clock.now() - self._since
         if now < self._ends.last or took < (now - self._began) / 2:
             return None
-        text = f"nothing was done for {took:,.0f} s, and then the time of the invocation was up: one record, or one group, is too large"
-        failure = Failure(FailureKind.SYSTEM, TaskTimeoutError.__name__, text)
+        return self._fail(late_failure(self._work, took))
+
+    def _hangs(self) -> str | None:
+        """Fail an attempt that has finished nothing for longer than it may; return why."""
+        took = self._clock.now() - self._moved
+        return self._fail(stall_failure(self._work, took)) if 0 < self._policy.stall <= took else None
+
+    def _fail(self, failure: Failure) -> str:
         with suppress(PlatformError):
             self._claim.end(AttemptState.FAILED, self._meter.numbers(resident_bytes()), failure)
-        return text
+        return failure.message
 
     def _look(self) -> str | None:
         try:
-            return self._claim.beat(self._meter.numbers(resident_bytes()), lease=self._policy.lease)
+            return self._claim.beat(self._meter.numbers(resident_bytes()), lease=self._policy.lease, moved=self._moved)
         except StoreError:
             return None
         except Exception as error:  # noqa: BLE001 - the pulse must go on, and an attempt that cannot report must not
@@ -307,7 +326,7 @@ def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sou
     if here != loaded.plan.environment:  # it may name further packages, which take a moment to look for
         here = environment(tuple(name for name, _ in loaded.plan.environment.packages))
     _check_environment(loaded.plan, here)
-    with output, Heart(mine, meter, loaded.plan.policy, ends=ends, clock=backend.clock, output=output):
+    with output, Heart(mine, meter, loaded.plan.policy, ends=ends, clock=backend.clock, output=output, sources=sources):
         program, texts = load_program(loaded.code)
         sources.update(texts)
         room = room_of(loaded.plan.budget, bare=_bare_bytes(job), resident=resident_bytes)

@@ -159,14 +159,24 @@ def load_program(data: bytes, *, name: str = "code") -> tuple[Program, Sources]:
     Raises:
         CorruptObjectError: The bytes are not what was stored.
     """
+    sources, pickled = _opened(data, name=name)
+    program: Program = pickle.loads(pickled)
+    return program, sources
+
+
+def load_sources(data: bytes, *, name: str = "code") -> Sources:
+    """Return the sources of what `capture` stored, for whoever must run none of it. Raises as `load_program` does."""
+    return _opened(data, name=name)[0]
+
+
+def _opened(data: bytes, *, name: str) -> tuple[Sources, bytes]:
     body = unseal("code", data, name=name)
     length = int.from_bytes(body[:8], "little")
     try:
         head = msgspec.json.decode(body[8 : 8 + length], type=_Head)
     except msgspec.DecodeError as error:
         raise CorruptObjectError(f"{name}: the head of the code bundle cannot be read: {error}") from error
-    program: Program = pickle.loads(body[8 + length :])
-    return program, head.sources
+    return head.sources, body[8 + length :]
 
 
 # ---------------------------------------------------------------- what a function captures

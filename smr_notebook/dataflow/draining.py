@@ -171,6 +171,7 @@ class Drain:
             AttemptStopped: The meter was told to stop.
         """
         meter = self._meter
+        meter.place = self._under_way
         unflushed = 0
         for block in self._blocks:
             meter.check()
@@ -322,10 +323,18 @@ class Drain:
         yield from self._flush()
         self._begin(block, index)
 
+    def _under_way(self) -> UserCodeError | None:
+        """Return the error that names the record which is being mapped; `None` between two blocks."""
+        if not self._batch.blocks:
+            return None
+        block, index = self._batch.blocks[-1][0], self._batch.reached
+        return record_failure(block, index) if index < len(block.records) else None
+
     def _begin(self, block: RecordBlock, index: int) -> None:
         """Note that the pairs which follow come from the block's records from `index` on."""
         self._batch.blocks.append((block, len(self._batch.ends), index))
         self._meter.ends = self._batch.ends
+        self._meter.emitted = self._batch.keys
 
 
 class _Misshapen(Exception):  # noqa: N818 - carries the error to where its record is known

@@ -17,13 +17,18 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.model import Numbers
 
 if TYPE_CHECKING:
     from smr_notebook.dataflow.bad_records import BadRecords
+
+
+def _nowhere() -> None:
+    return None
 
 
 class AttemptStopped(Exception):  # noqa: N818 - a control flow signal inside the data plane, not an error of the tree
@@ -36,9 +41,12 @@ class Meter:
     Attributes:
         ahead: Records or groups that the loop of the record stream is going over.
         ends: As of `draining.Batch`: an item for each record that the loop over records has done since it has a batch.
+        emitted: An item for each pair, or row, that the stream holds before it counts them.
         due: Whether the attempt should end at the next good place, with what there is.
         stopped: Why it should end and drop everything; `None` when it should not.
         bad: Takes what is left out; `None` where nothing may be.
+        place: Returns the record or the group that is under way, as the error that would name it; `None` if there is none. Whoever calls
+            it from another thread may see what is over by then.
 
     The others are those of `model.Numbers`; only the record stream writes them, and `lines_written` who catches what is written.
     """
@@ -48,11 +56,13 @@ class Meter:
         "bad",
         "bytes_read",
         "due",
+        "emitted",
         "ends",
         "lines_written",
         "pairs_bad",
         "pairs_in",
         "pairs_out",
+        "place",
         "records_bad",
         "records_mapped",
         "records_read",
@@ -71,8 +81,10 @@ class Meter:
         self.lines_written = 0
         self.ahead: list[Any] = []
         self.ends: Sequence[object] = ()
+        self.emitted: Sequence[object] = ()
         self.due = False
         self.stopped: str | None = None
+        self.place: Callable[[], UserCodeError | None] = _nowhere
 
     def numbers(self, resident_bytes: int = 0) -> Numbers:
         """Return the counts as a value."""
@@ -109,6 +121,11 @@ class Meter:
     def done(self) -> int:
         """How many records or groups are done: mapped or reduced, or left out."""
         return self.records_mapped + self.records_bad
+
+    @property
+    def moved(self) -> tuple[int, ...]:
+        """Something that changes whenever the record stream gives a sign of life, also in the middle of a record that yields for long."""
+        return (*self.reached, self.records_read, self.pairs_in, len(self.emitted))
 
     @property
     def ending(self) -> bool:

@@ -18,9 +18,10 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -350,6 +351,11 @@ def goes_on(group: GroupBlock, block: GroupBlock) -> bool:
     return group.keys.kind is block.keys.kind and bool(order_key(group.keys, 0) == order_key(block.keys, 0))
 
 
+def _under_way(keys: Sequence[Any], results: Sequence[Any]) -> UserCodeError | None:
+    """Return the error that names the group which is being reduced, behind those that have a result."""
+    return UserCodeError("reduce", short_repr(keys[len(results)])) if len(results) < len(keys) else None
+
+
 def _reduce_plain(functions: Functions, groups: Groups, rows: RowBuffer) -> None:
     """Call a `reduce` that returns the value of a row: a tight loop, whose results are counted a stretch at a time."""
     reduce, meter = functions.reduce, groups.meter
@@ -358,6 +364,7 @@ def _reduce_plain(functions: Functions, groups: Groups, rows: RowBuffer) -> None
         keys, values, begin = list(stretch.keys), stretch.values, stretch.offsets[0]
         results: list[Any] = []
         meter.ends = results
+        meter.place = partial(_under_way, keys, results)
         try:
             if stretch.long is not None:
                 results.append(reduce(keys[0], stretch.long))
@@ -385,6 +392,8 @@ def _reduce_yielding(functions: Functions, groups: Groups, rows: RowBuffer) -> N
     reduce, meter = functions.reduce, groups.meter
     assert reduce is not None  # noqa: S101 - a plan without `reduce` has no reduce phase
     rows.groups = []
+    meter.emitted = rows.keys
+    meter.place = lambda: UserCodeError("reduce", short_repr(group))
     for group, values in groups:
         meter.records_read += 1
         more = True

@@ -56,6 +56,7 @@ class RowBuffer:
         self._meter.pairs_out += len(keys)
         self.limit = max(1, min(self.limit * 8, _ROW_BYTES * len(keys) // max(size, 1), MOST_ROWS))
         self.keys, self.values = [], []
+        self._meter.emitted = self.keys
         self.groups = None if groups is None else []
 
 

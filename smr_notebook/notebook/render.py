@@ -6,6 +6,8 @@ Rules of this module:
 * Whatever differs between two runs of the same notebook (ids, times, task counts, bytes) stands inside
   `<span class="smr-v">…</span>` in HTML and inside `[smr-…, … s]` in text. The rules of `nbval_sanitize.cfg` then make two
   runs equal. What remains outside is a fact of the data: records, pairs, groups, rows.
+* What befell a job differs between two runs, too: its sentences share the span of the proof line, and follow the headline of the text, each
+  after ` ! `. A job without troubles shows nothing of it.
 * Styles are inline, because a notebook that is not trusted loses classes and style sheets; the final view is a plain table, because
   GitHub loses styles as well. Colours come from the page or are transparent, so that dark and light themes both read well.
 """
@@ -16,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
+from smr_notebook.control.troubles import sentences, summary
 from smr_notebook.model import JobState
 from smr_notebook.standing import PhaseProgress, Progress
 
@@ -85,7 +88,8 @@ def html(view: View) -> str:
     body = _final_table(view) if state.ended else _live_bars(view)
     lines = [line for line in (escape(view.note), _written(view), escape(view.hint) if not state.ended else "") if line]
     notes = "".join(f'<div class="smr-note" style="opacity:.75">{line}</div>' for line in lines)
-    proof = f'<div class="smr-proof" style="opacity:.75">{_volatile(view.progress.proof)}</div>' if view.progress.proof else ""
+    proof = " ".join([*([view.progress.proof] if view.progress.proof else []), *_troubles(view)])
+    proof = f'<div class="smr-proof" style="opacity:.75">{_volatile(proof)}</div>' if proof else ""
     return f'<div class="smr-job" data-state="{state}" style="line-height:1.5">{_headline(view)}{body}{notes}{proof}</div>'
 
 
@@ -96,10 +100,11 @@ def text(view: View) -> str:
     stamp = f"[{', '.join([f'smr-{view.id.lower()}', *_cost(view), f'{view.seconds:.1f} s'])}]"
     if not progress.state.ended:
         bars = [f" {name:<7} {bar(phase)} {phase.done:,}/{phase.tasks:,}" for name, phase in view.phases]
-        return "\n".join([f"{title} · {progress.state} · {stamp}", *bars])
+        return "\n".join([f"{title} · {progress.state} · {stamp}", *(f" ! {line}" for line in _troubles(view)), *bars])
     settled = progress.state is JobState.DONE
     rows = [f" {name:<7} {_flow(name, phase)}" for name, phase in view.phases if settled]
-    return "\n".join([f"{title} {progress.state} {stamp}", *rows, *([f" {view.note}"] if view.note else [])])
+    troubles = [f" ! {line}" for line in _troubles(view)]
+    return "\n".join([f"{title} {progress.state} {stamp}", *troubles, *rows, *([f" {view.note}"] if view.note else [])])
 
 
 def bar(phase: PhaseProgress, cells: int = BAR_CELLS) -> str:
@@ -144,6 +149,14 @@ def plan(lines: str) -> Shown:
     return Shown(lines, f'<pre class="smr-plan" style="margin:0">{escape(lines)}</pre>')
 
 
+def _troubles(view: View) -> list[str]:
+    """Return what befell the job: in one line while it runs, in a sentence each once it has ended."""
+    troubles = view.progress.troubles
+    if view.progress.state.ended:
+        return list(sentences(troubles))
+    return [summary(troubles)] if troubles else []
+
+
 def _written(view: View) -> str:
     """Return the line that says that there is a log, once the job has ended: how many lines, some tasks may have written twice."""
     lines = sum(phase.numbers.lines_written for _, phase in view.phases)
@@ -182,7 +195,13 @@ def _live_bar(name: str, phase: PhaseProgress, seconds: float) -> str:
     total = max(1, phase.tasks)
     done, running = 100 * phase.done / total, 100 * min(phase.running, phase.tasks - phase.done) / total
     count = f"{phase.done:,}/{phase.tasks:,}"
-    counts = ((phase.running, "running"), (phase.retried, "retried"), (phase.speculative, "speculative"), (phase.bad, "left out"))
+    counts = (
+        (phase.running, "running"),
+        (phase.retried, "retried"),
+        (phase.speculative, "speculative"),
+        (phase.stalled, "stalled"),
+        (phase.bad, "left out"),
+    )
     facts = [f"{number:,} {what}" for number, what in counts if number]
     if phase.numbers.records_mapped and phase.done < phase.tasks:
         facts.append(f"{quantity(phase.numbers.records_mapped / max(seconds, 0.1))} {'rec' if name == 'map' else 'groups'}/s")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.image.content import kernel_folder
-from smr_notebook.backends.aws.names import ROUTES, Names
+from smr_notebook.backends.aws.names import LARGE, ROUTES, Names
 from smr_notebook.backends.aws.platform import AwsOptions
 from smr_notebook.backends.aws.table import TABLE_SCHEMA
 from smr_notebook.testing.emulators import aws_environment
@@ -34,9 +34,10 @@ class Shape:
         time_scale: What AWS's own waits are multiplied by: back-off, retries, schedules.
         faults: The troubles of its functions.
         seconds: Longest time of an invocation.
-        memory_mb: Memory of an invocation.
+        memory_mb: Memory of an invocation; the larger workers have twice as much.
         lease_seconds: Silence after which an attempt counts as lost.
         freezes: Whether a sandbox that waits is frozen.
+        kills_hogs: Whether a process that takes more than its memory is killed.
     """
 
     stack: str = "smr"
@@ -47,6 +48,7 @@ class Shape:
     memory_mb: int = 1769
     lease_seconds: float = 30.0
     freezes: bool = True
+    kills_hogs: bool = False
 
 
 def options_of(shape: Shape) -> AwsOptions:
@@ -66,7 +68,7 @@ def functions_of(shape: Shape, endpoint: str) -> tuple[Function, ...]:
             str(kernel_folder()),
             variables,
             seconds=shape.seconds,
-            memory_mb=shape.memory_mb,
+            memory_mb=shape.memory_mb * (2 if route in LARGE else 1),
             retries=0,
             event_age=60.0,
             on_failure=options.names.function("coordinator"),
@@ -99,5 +101,6 @@ def deployed(endpoint: str, clients: Clients, shape: Shape | None = None) -> Ite
         time_scale=shape.time_scale,
         faults=shape.faults,
         freezes=shape.freezes,
+        kills_hogs=shape.kills_hogs,
     ) as service:
         yield service

@@ -212,7 +212,7 @@ def test_what_a_deployment_holds_goes_with_it(deployment: Deployment) -> None:
     )
     manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "layers": []}
     clients["ecr"].put_image(repositoryName=names.repository, imageManifest=json.dumps(manifest), imageTag="one")
-    assert len(left(clients, names)) == 21
+    assert len(left(clients, names)) == 27
     assert deployment.down() == []
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.functions import OTHERS, PAYLOAD_BYTES, LambdaFunctions
-from smr_notebook.backends.aws.names import ROUTES, Names
+from smr_notebook.backends.aws.names import LARGE, ROUTES, WORKERS, Names
 from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.environment import environment
 from smr_notebook.errors import AccessDeniedError, DeploymentError, PayloadTooLargeError, ServiceError, SmrError, ThrottledError
@@ -40,7 +40,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Deploy]:
                     handler,
                     environment={"SMR_LOCATION": str(tmp_path)},
                     seconds=600.0,
-                    memory_mb=1769,
+                    memory_mb=3538 if route in LARGE else 1769,
                     reserved=settings.get(route),
                 )
                 for route in routes
@@ -61,12 +61,18 @@ def test_limits_are_those_of_the_deployment_and_of_its_workers(deploy: Deploy) -
     deploy(account=2000)
     limits = functions().limits
     assert (limits.payload_bytes, limits.seconds, limits.memory_bytes) == (PAYLOAD_BYTES, 600.0, 1769 << 20)
+    assert limits.memory_sizes == (1769 << 20, 3538 << 20)
     assert (limits.concurrency, limits.queue_seconds) == (2000 - OTHERS, 0.0)
     assert (limits.burst, limits.ramp) == (1000.0, 100.0)
     assert limits.environment == environment()
     assert limits.advice.concurrency == ""
     assert "smr deploy --stack smr --region us-east-1" in limits.advice.environment
     assert limits.advice.requirements.format(options="--requirement x").endswith("us-east-1 --requirement x")
+
+
+def test_a_deployment_without_larger_workers_has_one_size(deploy: Deploy) -> None:
+    deploy(routes=("driver", "coordinator", *WORKERS))
+    assert functions().limits.memory_sizes == (1769 << 20,)
 
 
 @pytest.mark.parametrize(

@@ -307,8 +307,44 @@ def test_a_process_that_dies_is_told_by_its_cause_and_tried_again(deploy: Deploy
     with deploy() as (session, _):
         job = session.map_reduce(dies_once, sum, range(300), reducers=1)
         assert job.result()["value"].tolist() == [sum(range(0, 300, 2)), sum(range(1, 300, 2))]
-        assert [failed.failure.type for failed in job.errors()] == ["WorkerDied"]
+        assert [failed.failure.type for failed in job.errors()] == ["OutOfMemoryError"], "on Lambda nobody else kills"
         assert "killed by signal 9" in job.errors()[0].failure.message
+        assert len(job.troubles) == 1
+        assert "run again with 3,538 MB" in job.troubles[0]
+
+
+def test_a_crash_on_lambda_is_told_with_the_line_and_tried_again(deploy: Deploy, tmp_path: Path) -> None:
+    flag = str(tmp_path / "died")
+
+    def dies_once(number: int) -> Iterator[tuple[int, int]]:
+        if number == 250 and not Path(flag).exists():  # behind what the driver tries
+            Path(flag).touch()
+            os.kill(os.getpid(), signal.SIGSEGV)
+        yield number % 2, number
+
+    with deploy() as (session, _):
+        job = session.map_reduce(dies_once, sum, range(300), reducers=1)
+        assert job.result()["value"].tolist() == [sum(range(0, 300, 2)), sum(range(1, 300, 2))]
+        (failed,) = job.errors()
+        assert (failed.failure.type, failed.failure.frames[-1].text) == ("WorkerDied", "os.kill(os.getpid(), signal.SIGSEGV)")
+        assert job.troubles == ("1 worker of the map phase died (signal 11, SIGSEGV), and its task was run again.",)
+
+
+def test_a_task_that_runs_out_of_memory_is_run_again_in_the_larger_function(deploy: Deploy) -> None:
+    def hungry(number: int) -> Iterator[tuple[int, int]]:
+        if number == 250:  # behind what the driver tries
+            held = bytearray(500 << 20)
+            threading.Event().wait(1.0)
+            number += len(held) >> 40
+        yield number % 2, number
+
+    with deploy(Shape(memory_mb=512, kills_hogs=True)) as (session, service):
+        job = session.map_reduce(hungry, sum, range(300), reducers=1)
+        assert job.result()["value"].tolist() == [sum(range(0, 300, 2)), sum(range(1, 300, 2))]
+        (failed,) = job.errors()
+        assert (failed.failure.type, failed.failure.limit_bytes) == ("OutOfMemoryError", 512 << 20)
+        assert "run again with 1,024 MB" in job.troubles[0]
+        assert any(boxes for name, boxes in service.status().sandboxes.items() if name.endswith("mapper-large"))
 
 
 def test_what_the_functions_print_is_in_the_log_and_the_last_words_of_a_process_too(deploy: Deploy, tmp_path: Path) -> None:

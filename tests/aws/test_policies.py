@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smr_notebook.backends.aws.deploy.policies import ROLES, role_policy, scheduler_trust, tls_only, user_policy
-from smr_notebook.backends.aws.names import ROUTES, Names
+from smr_notebook.backends.aws.names import LARGE, ROUTES, WORKERS, Names
 from smr_notebook.control.layout import Layout, split_page
 from smr_notebook.model import AttemptId, Phase, TaskId
 
@@ -20,7 +20,7 @@ NAMES = st.builds(Names, STACKS, st.from_regex(r"[0-9]{12}", fullmatch=True), st
 MAY_DELETE = {"coordinator": {"scheduler:DeleteSchedule", "sqs:DeleteMessage"}, "driver": {"scheduler:DeleteSchedule"}}
 LAYOUT = Layout("09af09af")
 KEYS = {
-    LAYOUT.code: ("user", {"driver", "mapper", "reducer", "user"}),
+    LAYOUT.code: ("user", {"driver", "coordinator", "mapper", "reducer", "user"}),
     LAYOUT.request: ("user", {"driver", "user"}),
     f"{LAYOUT.input}000001": ("user", {"driver", "mapper", "user"}),
     LAYOUT.plan: ("driver or user", {"driver", "coordinator", "mapper", "reducer", "user"}),
@@ -98,7 +98,7 @@ def test_nobody_deletes_and_nobody_changes_iam(names: Names, inputs: list[str], 
 def test_only_whom_the_work_asks_for_is_called(names: Names, inputs: list[str], outputs: list[str]) -> None:
     called = {
         who: {
-            arn.rpartition("-")[2]
+            arn.rpartition(":")[2].removeprefix(f"{names.stack}-")
             for each in policy["Statement"]
             if each["Action"] == ["lambda:InvokeFunction"]
             for arn in each["Resource"]
@@ -110,6 +110,8 @@ def test_only_whom_the_work_asks_for_is_called(names: Names, inputs: list[str], 
         "coordinator": set(ROUTES),
         "mapper": {"mapper", "coordinator"},
         "reducer": {"reducer", "coordinator"},
+        "mapper-large": {"coordinator"},
+        "reducer-large": {"coordinator"},
         "scheduler": {"coordinator"},
         "user": {"driver", "coordinator"},
     }
@@ -126,7 +128,12 @@ def test_each_object_of_a_job_is_written_by_one_and_read_by_whom_it_is_for(key: 
         for action in statement["Action"]
         if action.startswith("s3:") and any(fnmatchcase(f"{names.bucket_arn}/{key}", pattern) for pattern in statement["Resource"])
     }
-    assert may == {*((who, "s3:PutObject") for who in writers.split(" or ")), *((who, "s3:GetObject") for who in readers)}
+    larger = {(who.removesuffix("-large"), action) for who, action in may if who in LARGE}
+    assert larger == {(who, action) for who, action in may if who in WORKERS}
+    assert {each for each in may if each[0] not in LARGE} == {
+        *((who, "s3:PutObject") for who in writers.split(" or ")),
+        *((who, "s3:GetObject") for who in readers),
+    }
 
 
 @given(NAMES, BUCKETS, BUCKETS)
@@ -140,9 +147,9 @@ def test_input_is_only_read_and_output_only_written(names: Names, inputs: list[s
         for arn in statement["Resource"]
         if arn.partition("/")[0] in foreign
     }
-    reads = {(who, "s3:GetObject", f"arn:aws:s3:::{bucket}/*") for who in ("driver", "mapper") for bucket in inputs}
+    reads = {(who, "s3:GetObject", f"arn:aws:s3:::{bucket}/*") for who in ("driver", "mapper", "mapper-large") for bucket in inputs}
     lists = {("driver", "s3:ListBucket", f"arn:aws:s3:::{bucket}") for bucket in inputs}
-    writes = {("reducer", "s3:PutObject", f"arn:aws:s3:::{bucket}/*") for bucket in outputs}
+    writes = {(who, "s3:PutObject", f"arn:aws:s3:::{bucket}/*") for who in ("reducer", "reducer-large") for bucket in outputs}
     assert found == reads | lists | writes
 
 

@@ -29,7 +29,7 @@ from smr_notebook.testing.emulators import aws_environment
 PATIENCE = Patience(SystemClock(), seconds=20, shortest=0.02)
 DENIED = {"AccessDenied", "AccessDeniedException", "403", "Forbidden"}
 ANYBODY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}
-WORKERS = ("mapper", "reducer")
+WORKERS = ("mapper", "reducer", "mapper-large", "reducer-large")
 
 WRITES = {
     "driver": ("plan", "splits/000001/000000"),
@@ -38,7 +38,8 @@ WRITES = {
     "reducer": ("reduce/000007/002/part-0.parquet", "logs/reduce-000007-002/000001"),
     "user": ("code", "request", "input/000000"),
 }
-OBJECTS = [key for keys in WRITES.values() for key in keys]
+WRITES |= {f"{role}-large": WRITES[role] for role in ("mapper", "reducer")}
+OBJECTS = list(dict.fromkeys(key for keys in WRITES.values() for key in keys))
 """The objects of a job."""
 
 Client = Callable[[str], Any]
@@ -156,10 +157,11 @@ READ_ROWS = rows(
 )
 READS = {
     "driver": ("plan", "code", "request", "input/000000"),
-    "coordinator": ("plan", "map/000007/002/run", "manifest/map"),
+    "coordinator": ("plan", "code", "map/000007/002/run", "manifest/map"),
     "mapper": ("plan", "code", "splits/000001/000000", "input/000000"),
     "reducer": ("plan", "code", "map/000007/002/run", "manifest/map", "index"),
 }
+READS |= {f"{role}-large": READS[role] for role in ("mapper", "reducer")}
 EVERYBODY: dict[str, Call] = {
     "read a row": rows("get_item", Key=KEY),
     "write a row": rows("put_item", Item=KEY),
@@ -173,12 +175,14 @@ NEEDED: list[tuple[str, str, Call]] = [
     *((role, "write its log", log(role)) for role in ROUTES),
     *((role, f"write {key}", put("own", f"jobs/1/{key}")) for role in ROUTES for key in WRITES[role]),
     *((role, f"read {key}", get("own", f"jobs/1/{key}")) for role in ROUTES for key in READS[role]),
-    *((role, "read the input", get("guarded-logs", "a")) for role in ("driver", "mapper")),
+    *((role, "read the input", get("guarded-logs", "a")) for role in ("driver", "mapper", "mapper-large")),
     *((role, "list jobs' objects", list_bucket("own")) for role in ("driver", "coordinator")),
     *((role, "read the account's limits", lambda client, _: client("lambda").get_account_settings()) for role in ("driver", "coordinator")),
     ("driver", "list the input", list_bucket("guarded-logs")),
     ("coordinator", "start a mapper", call("mapper")),
     ("coordinator", "start a reducer", call("reducer")),
+    ("coordinator", "start a larger mapper", call("mapper-large")),
+    ("coordinator", "start a larger reducer", call("reducer-large")),
     ("coordinator", "start a driver", call("driver")),
     ("coordinator", "learn of a failure", queue("receive_message")),
     ("mapper", "start a mapper", call("mapper")),
@@ -208,18 +212,16 @@ FORBIDDEN_TO_ALL: dict[str, Call] = {
 }
 FORBIDDEN: list[tuple[str, str, Call]] = [
     *((role, what, forbidden) for role in ROUTES for what, forbidden in FORBIDDEN_TO_ALL.items()),
-    *(
-        (role, f"write {key}", put("own", f"jobs/1/{key}"))
-        for role in ROUTES
-        for writer, keys in WRITES.items()
-        for key in keys
-        if role != writer
-    ),
+    *((role, f"write {key}", put("own", f"jobs/1/{key}")) for role in ROUTES for key in OBJECTS if key not in WRITES[role]),
     *((role, f"read {key}", get("own", f"jobs/1/{key}")) for role in ROUTES for key in OBJECTS if key not in READS[role]),
     *((role, "call the driver", call("driver")) for role in ("driver", *WORKERS)),
     *((role, "list a bucket", list_bucket("own")) for role in WORKERS),
     *((role, "take what tells of failures", queue("receive_message")) for role in WORKERS),
     ("mapper", "call a reducer", call("reducer")),
+    ("mapper", "call a larger mapper", call("mapper-large")),
+    ("mapper-large", "call a mapper", call("mapper")),
+    ("mapper-large", "call another like itself", call("mapper-large")),
+    ("reducer-large", "read the input", get("guarded-logs", "a")),
     ("mapper", "write the output", put("guarded-results", "b")),
     ("mapper", "write another's log", log("reducer")),
     ("reducer", "call a mapper", call("mapper")),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from smr_notebook.backends.aws.deploy.options import ARCHITECTURES, DeployOptions, as_metadata, checked, from_metadata
 from smr_notebook.backends.aws.deploy.template import METADATA, template
-from smr_notebook.backends.aws.names import ROUTES, Names
+from smr_notebook.backends.aws.names import LARGE, ROUTES, Names
 from smr_notebook.errors import ConfigError
 
 NAMES = Names("smr", "123456789012", "eu-west-1")
@@ -101,6 +101,16 @@ def test_every_function_may_call_itself_and_is_called_once(options: DeployOption
     assert [each["Properties"]["RecursiveLoop"] for each in of_type(made, "Lambda::Function")] == ["Allow"] * len(ROUTES)
     assert [each["Properties"]["MaximumRetryAttempts"] for each in of_type(made, "Lambda::EventInvokeConfig")] == [0] * len(ROUTES)
     assert len({json.dumps(each["Properties"]["Role"]) for each in of_type(made, "Lambda::Function")}) == len(ROUTES)
+
+
+@given(OPTIONS)
+def test_larger_workers_have_twice_the_memory_as_far_as_lambda_gives_it(options: DeployOptions) -> None:
+    memory = {
+        each["Properties"]["FunctionName"]: each["Properties"]["MemorySize"] for each in of_type(template(options), "Lambda::Function")
+    }
+    for route in ROUTES:
+        large = min(2 * options.memory, 10_240)
+        assert memory[options.names.function(route)] == (large if route in LARGE else options.memory)
 
 
 @given(OPTIONS)

@@ -182,6 +182,26 @@ def test_a_notice_names_the_invocation_and_says_in_words_why_it_died(response: A
     told = decode(notice(failure(task("a"), response)))
     assert isinstance(told, DeathNotice)
     assert (told.message, told.invocation, told.reason) == (decode(task("a")), "id-1", reason)
+    assert told.late == reason.startswith("Task timed out")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "memory", "reason", "stack"),
+    [
+        ("ProcessEndedError", "exited with code 75", False, "exited with code 75", ""),
+        ("ProcessEndedError", "killed by signal 11 (SIGSEGV)\nFatal\n  File", False, "killed by signal 11 (SIGSEGV)", "Fatal\n  File"),
+        ("MemoryEndedError", "killed by signal 9: most likely", True, "killed by signal 9: most likely", ""),
+        ("Runtime.OutOfMemory", "RequestId: id-1 Error: no memory", True, "no memory: most likely out of memory", ""),
+        ("Runtime.ExitError", "RequestId: id-1 Error: signal: killed", True, "signal: killed: most likely out of memory", ""),
+        ("InvocationFailedError", "ValueError: two\nlines", False, "ValueError: two\nlines", ""),
+    ],
+)
+def test_a_notice_says_whether_memory_was_the_cause_and_passes_a_stack_on(
+    kind: str, text: str, memory: bool, reason: str, stack: str
+) -> None:
+    told = decode(notice(failure(task("a"), {"errorType": kind, "errorMessage": text})))
+    assert isinstance(told, DeathNotice)
+    assert (told.memory, told.reason, told.stack) == (memory, reason, stack)
 
 
 @pytest.mark.parametrize("count", [0, 5])

@@ -15,11 +15,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import smr_notebook as smr
 from smr_notebook.backends.local.client import LocalFunctions
 from smr_notebook.backends.local.wire import Status
+from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.messages import attempt_message, encode
+from smr_notebook.model import AttemptId
 from smr_notebook.testing.waiting import wait_until
 
 ITEMS = list(range(48))
@@ -153,3 +157,39 @@ def test_a_call_that_lets_no_thread_run_gives_its_worker_back(own_session: OpenS
     with pytest.raises(smr.errors.JobCancelled):
         job.result()
     assert rows(submit(session)) == EXPECTED
+
+
+def test_a_worker_that_stood_still_past_its_lease_is_replaced_and_spoils_nothing_when_it_goes_on(own_session: OpenSession) -> None:
+    """A zombie: it works on an attempt that was given up, and offers its output when another one's may stand."""
+    session = own_session(lease_seconds=1.0)
+    job = submit(session)
+    wait_until(lambda: job.status().map.running == 2)
+    (busy, *_) = busy_workers(session)
+    os.kill(busy, signal.SIGSTOP)
+    try:
+        wait_until(lambda: any("nothing was heard" in sentence for sentence in job.troubles), 30.0)
+    finally:
+        os.kill(busy, signal.SIGCONT)
+    assert rows(job) == EXPECTED
+
+
+def busy_workers(session: smr.Session) -> list[int]:
+    """Return the workers, those first that are at an attempt: there, a heart beats in a thread of its own."""
+    pids = service(session).workers
+    return sorted(pids, key=lambda pid: -psutil.Process(pid).num_threads())
+
+
+def test_calls_that_come_twice_are_worked_on_once(own_session: OpenSession) -> None:
+    session = own_session()
+    job = submit(session)
+    ledger, again = Ledger(session.backend.table, job.id), set[AttemptId]()
+    while not job.done():
+        for attempt in (attempt.id for of_task in ledger.snapshot().attempts.values() for attempt in of_task):
+            if attempt not in again:
+                again.add(attempt)
+                session.backend.functions.invoke(encode(attempt_message(job.id, attempt)))
+        session.backend.clock.sleep(0.01)
+    assert rows(job) == EXPECTED
+    assert len(again) > 10
+    assert job.troubles == ()
+    assert job.status().map.retried == job.status().reduce.retried == 0

@@ -81,10 +81,10 @@ def test_a_crash_in_compiled_code_is_told_with_the_users_line(session: smr.Sessi
 
     job = session.map_reduce(crashes, None, [1], retries=0)
     assert isinstance(job.exception(), errors.WorkerLostError)
-    message = job.errors()[0].failure.message
-    assert "Segmentation fault" in message
-    assert f"{__file__}" in message
-    assert any("Current thread" in line.text for line in job.logs())
+    failure = job.errors()[0].failure
+    assert "killed by signal 11 (SIGSEGV)" in failure.message
+    assert failure.frames[-1].file == __file__
+    assert failure.frames[-1].text.strip() == "yield item, ctypes.string_at(0)[0]"
 
 
 def test_an_attempt_that_failed_keeps_its_log_and_is_marked(session: smr.Session, tmp_path: Path) -> None:

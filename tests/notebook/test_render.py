@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.model import JobState, Numbers
+from smr_notebook.model import JobState, Numbers, Phase
 from smr_notebook.notebook import render
 from smr_notebook.notebook.render import Shown, View, bar, bundle, duration, html, quantity, rows_note, text
-from smr_notebook.standing import PhaseProgress, Progress
+from smr_notebook.standing import PhaseProgress, Progress, Trouble, TroubleKind
 
 MAP = PhaseProgress(412, 188, 96, 3, 2, 0, Numbers(10**9, 1_900_000, 1_900_000, 1_900_000, 61), 3.0)
 RUNNING = Progress(JobState.MAPPING, MAP, PhaseProgress(32), 100.0, 114.0, 1, 0.0)
@@ -168,3 +170,40 @@ def test_the_saved_bundle_needs_no_widget() -> None:
 def test_what_is_shown_is_read_as_it_is() -> None:
     assert repr(Shown("two\nlines")) == "two\nlines"
     assert Shown("a", "<b>a</b>")._repr_mimebundle_() == {"text/plain": "a", "text/html": "<b>a</b>"}
+
+
+TROUBLES = (
+    Trouble(TroubleKind.DIED, Phase.MAP, 2, 2, "signal 9, SIGKILL"),
+    Trouble(TroubleKind.MEMORY, Phase.REDUCE, 1, 1, resident_bytes=1020 << 20, limit_bytes=1 << 30, again_bytes=2 << 30),
+)
+SENTENCES = (
+    "2 workers of the map phase died (signal 9, SIGKILL), and their tasks were run again.",
+    "1 attempt of the reduce phase ran out of memory (1,020 of 1,024 MB), and its task was run again with 2,048 MB.",
+)
+
+
+def test_what_befalls_a_job_is_one_line_while_it_runs_and_a_sentence_each_at_its_end() -> None:
+    running, done = replace(RUNNING, troubles=TROUBLES), replace(DONE, troubles=TROUBLES)
+    assert text(view(running)).splitlines()[1] == " ! 2 died · 1 out of memory"
+    assert "2 died · 1 out of memory" in html(view(running))
+    assert text(view(done)).splitlines()[1:3] == [f" ! {sentence}" for sentence in SENTENCES]
+    assert f"{DONE.proof} {SENTENCES[0]} {SENTENCES[1]}" in html(view(done))
+    assert Words(html(view(done))).words
+
+
+def test_two_runs_of_a_notebook_are_equal_though_one_had_troubles() -> None:
+    rules = configparser.ConfigParser(interpolation=None)
+    rules.read(Path(render.__file__).parent / "nbval_sanitize.cfg")
+
+    def sanitized(shown: str) -> str:
+        for section in rules.sections():
+            shown = re.sub(rules[section]["regex"], rules[section]["replace"], shown)
+        return shown
+
+    troubled = replace(DONE, troubles=TROUBLES)
+    assert sanitized(text(view(troubled, note="df: 61 rows"))) == sanitized(text(view(DONE, note="df: 61 rows")))
+    assert sanitized(html(view(troubled))) == sanitized(html(view(DONE)))
+
+
+def test_attempts_that_finish_nothing_are_counted_live() -> None:
+    assert "1 stalled" in html(view(replace(RUNNING, map=replace(MAP, stalled=1))))

@@ -25,6 +25,7 @@ from smr_notebook.control.messages import AttemptRange, DeathNotice, Message, Ro
 from smr_notebook.control.plans import write_code, write_plan
 from smr_notebook.control.pulse import pulse_of
 from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.troubles import idle_seconds
 from smr_notebook.control.worker import ABANDONED, Ends, Heart, deliver, ends_of, handle_death, run_attempt
 from smr_notebook.dataflow.code import capture
 from smr_notebook.dataflow.formats.stored import store_items
@@ -922,7 +923,7 @@ class SlowToGather(MemoryStore):
 class Attempted:
     """One attempt of 15 minutes, whose heart beats whenever its records take time."""
 
-    def __init__(self, job: Job, *, in_vain: int = 0) -> None:
+    def __init__(self, job: Job, *, in_vain: int = 0, policy: Policy | None = None) -> None:
         next(job.looking())
         (message, *_) = job.service.calls
         mine = claim(job.ledger, message.attempt_id, owner="w", clock=job.clock, lease=15)
@@ -931,7 +932,9 @@ class Attempted:
         self.meter = Meter()
         self.context = job.context(seconds=900.0)
         self.abandoned: list[int] = []
-        policy = Policy(heartbeat=5.0, margin=60.0)
+        policy = policy or Policy(heartbeat=5.0, margin=60.0)
+        self.idles: list[float] = []
+        self.attempt = message.attempt_id
         ends = ends_of(self.context, policy, now=job.clock.now(), in_vain=in_vain, abandon=self.abandoned.append)
         self.heart = Heart(mine, self.meter, policy, ends=ends, clock=job.clock)
         self._next = job.clock.now() + 5.0
@@ -943,12 +946,18 @@ class Attempted:
             self.job.clock.sleep(min(until, max(self._next, self.job.clock.now())) - self.job.clock.now())
             if self.job.clock.now() >= self._next and not self.abandoned:
                 self._next = self.job.clock.now() + self.heart.beat()
+                self.idles.append(idle_seconds(self.job.ledger.attempts(self.attempt.task)[0]))
         yield 1, 1
 
-    def run(self, records: Iterable[float]) -> Position | None:
+    def trickle(self, seconds: float) -> Iterator[tuple[int, int]]:
+        """Map a record that takes so long, and yields all the time."""
+        for _ in range(int(seconds)):
+            yield from self.map(1.0)
+
+    def run(self, records: Iterable[float], *, map: Callable[[float], Iterator[tuple[int, int]]] | None = None) -> Position | None:
         """Map records; return where the attempt ended before them."""
         blocks = [RecordBlock("items", list(records), 1, lambda _: -1, begin=0)]
-        return run_map_to_part(functions(self.map, reduce=False), blocks, Nowhere(), meter=self.meter).position
+        return run_map_to_part(functions(map or self.map, reduce=False), blocks, Nowhere(), meter=self.meter).position
 
 
 class Nowhere:
@@ -1036,3 +1045,44 @@ class CountedAlarms(MemoryAlarms):
     def set(self, name: str, at: float, payload: bytes) -> None:
         self.sets += 1
         super().set(name, at, payload)
+
+
+# ---------------------------------------------------------------- records that never end
+
+
+def test_a_record_that_takes_longer_than_its_policy_allows_is_ended_with_its_name_and_line(job: Job) -> None:
+    attempted = Attempted(job, policy=Policy(heartbeat=5.0, margin=60.0, stall=120.0))
+    with pytest.raises(AttemptStopped):
+        attempted.run([10.0, 10.0, 500.0])
+    (told,) = [attempt for (attempt,) in job.ledger.snapshot().attempts.values() if attempt.state is AttemptState.FAILED]
+    assert told.failure is not None
+    assert (told.failure.type, told.failure.record, told.failure.record_number) == ("TaskTimeoutError", "500.0", 3)
+    assert told.failure.message.startswith("no record was finished for 1")
+    assert "record_timeout" in told.failure.message
+    assert "map" in [frame.function for frame in told.failure.frames]
+
+
+def test_a_heartbeat_tells_when_something_was_last_finished(job: Job) -> None:
+    attempted = Attempted(job)
+    began = job.clock.now()
+    attempted.run([1.0, 1.0, 100.0, 1.0])
+    idle = attempted.idles
+    assert max(idle) == pytest.approx(98.0, abs=6.0)
+    assert idle[0] <= 5.0
+    assert job.clock.now() - began == 103.0
+
+
+def test_a_record_that_yields_for_long_is_not_taken_for_one_that_hangs(job: Job) -> None:
+    attempted = Attempted(job, policy=Policy(heartbeat=5.0, margin=60.0, stall=120.0))
+    attempted.run([700.0], map=attempted.trickle)
+    assert attempted.abandoned == []
+
+
+@pytest.mark.parametrize("stall", [0.0, 600.0])
+def test_a_long_record_is_left_alone_where_it_may_take_long(job: Job, stall: float) -> None:
+    attempted = Attempted(job, policy=Policy(heartbeat=5.0, margin=60.0, stall=stall))
+    position = attempted.run([10.0, 500.0, 10.0])
+    assert position is not None
+    assert position.done == 2, "its time is up, and that is all"
+    assert attempted.abandoned == []
+    assert job.ledger.attempts(attempted.attempt.task)[0].failure is None

@@ -61,3 +61,10 @@ def test_a_wrong_setting_says_where_it_stands(
 
 def test_a_workspace_may_begin_with_a_tilde() -> None:
     assert resolve({"workspace": "~/x"}, {}, {}, default_workspace=HERE).workspace == Path("~/x").expanduser()
+
+
+def test_what_a_worker_and_a_record_may_take_can_be_set_and_be_without_end() -> None:
+    settings = resolve({"worker_limit": "2GB"}, {"SMR_RECORD_TIMEOUT": "0"}, {}, default_workspace=HERE)
+    assert (settings.worker_limit, settings.record_timeout) == (2_000_000_000, 0.0)
+    with pytest.raises(ConfigError, match="record_timeout must be a time in seconds, 0 for any"):
+        resolve({"record_timeout": -1}, {}, {}, default_workspace=HERE)

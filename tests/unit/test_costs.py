@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -174,3 +176,14 @@ def test_a_platform_that_costs_nothing_is_left_alone() -> None:
         poll=(0.1, 1.0),
     )
     assert metered(free) is free
+
+
+def test_an_attempt_with_more_memory_is_billed_for_it() -> None:
+    failed = attempt(AttemptState.FAILED)
+    larger = replace(failed, id=AttemptId(failed.id.task, 2), size=1)
+    commit = Commit(larger.id, "w", 41.0, 31.0, Numbers(), usage=Usage(seconds=31.0, gets=9))
+    found = used([[failed, larger]], {commit.id.task: commit}, (GIB, 2 * GIB))
+    assert found == Usage(seconds=30.0 + 2 * 31.0, invocations=2, gets=11)
+    assert priced(found, X86, memory_bytes=GIB).compute == pytest.approx(
+        X86.gb_second * 30.0 + X86.gb_second * 2 * 31.0 + 2 * X86.invocation
+    )

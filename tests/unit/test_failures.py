@@ -7,13 +7,14 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from smr_notebook.control.failures import LINE_CHARACTERS, MESSAGE_CHARACTERS, PICKLED_BYTES, describe
 from smr_notebook.dataflow.code import Sources
 from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.dataflow.sealing import unseal
-from smr_notebook.errors import CorruptObjectError, InputFormatError, PairShapeError
+from smr_notebook.errors import CorruptObjectError, InputFormatError, PairShapeError, StoreError
 from smr_notebook.model import Failure, FailureKind
 
 CELL = "<cell>"
@@ -169,3 +170,35 @@ def test_a_full_disk_is_told_with_what_to_do() -> None:
     failure = describe(OSError(errno.ENOSPC, "No space left on device"), {})
     assert failure.kind is FailureKind.SYSTEM
     assert "TMPDIR" in failure.message
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_disk_without_room_has_a_name(number: int) -> None:
+    failure = describe(OSError(number, "no"), {})
+    assert (failure.type, failure.pickled) == ("DiskFullError", b"")
+
+
+def test_want_of_memory_is_named_with_the_line_the_record_and_what_was_taken() -> None:
+    try:
+        cell_function("map", "def map(line):\n    return bytearray(1 << 60)\n")("line")
+    except MemoryError as error:
+        told = UserCodeError("map", "'line'", source="a.txt", offset=3, record_number=7)
+        told.__cause__ = error
+        failure = describe(told, SOURCES, resident=91 << 20, limit=1 << 30)
+    assert (failure.kind, failure.type) == (FailureKind.SYSTEM, "OutOfMemoryError")
+    assert (failure.frames[-1].line, failure.record, failure.offset) == (2, "'line'", 3)
+    assert "the worker took 91 MB of the 1,024 MB" in failure.message
+    assert (failure.resident_bytes, failure.limit_bytes) == (91 << 20, 1 << 30)
+
+
+def test_an_error_of_arrow_about_memory_is_want_of_memory_too() -> None:
+    assert describe(pa.ArrowMemoryError("malloc of size 1 failed"), {}).type == "OutOfMemoryError"
+
+
+def test_a_store_whose_disk_is_full_is_a_full_disk_and_one_that_fails_otherwise_is_not() -> None:
+    full, other = StoreError("Cannot write 'a': its disk is full."), StoreError("Cannot write 'a'.")
+    full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    other.__cause__ = OSError(errno.EIO, "Input/output error")
+    assert describe(full, {}).type == "DiskFullError"
+    assert describe(full, {}).message == str(full)
+    assert describe(other, {}).type == "StoreError"

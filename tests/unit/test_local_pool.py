@@ -115,7 +115,7 @@ def test_a_late_invocation_is_named_once_and_its_end_says_why() -> None:
     assert pool.overdue(15.0) == [1]
     assert pool.overdue(15.1) == []
     pool.lost(1, "killed by signal 9 (SIGKILL)")
-    assert runs(pool.decide(16.0)) == [death_notice(b"long", "call-1", "ran longer than 10 seconds")]
+    assert runs(pool.decide(16.0)) == [death_notice(b"long", "call-1", "ran longer than 10 seconds", {"late": True})]
 
 
 def test_a_notice_holds_payloads_that_are_no_text() -> None:
@@ -370,3 +370,55 @@ def test_what_was_handed_ahead_to_an_evicted_worker_has_no_more_time_than_what_i
     assert pool.overdue(5.0) == [1]
     pool.lost(1, "killed")
     assert pool.empty
+
+
+def large_pool(slots: int, weights: tuple[int, ...]) -> Pool:
+    return Pool(slots, 10.0, (f"call-{number}" for number in itertools.count(1)), weights=weights)
+
+
+def test_a_call_that_needs_the_memory_of_several_waits_for_their_slots_and_nobody_behind_it_passes() -> None:
+    pool = large_pool(3, (1, 2))
+    for payload in (b"a", b"b"):
+        pool.submit(payload, "job")
+    assert runs(pool.decide(0.0)) == [b"a", b"b"]
+    pool.submit(b"large", "job", size=1)
+    pool.submit(b"c", "job")
+    assert runs(pool.decide(0.0)) == []
+    pool.finished(1, 1.0)
+    assert runs(pool.decide(1.0)) == [b"large"]
+    pool.finished(2, 2.0)
+    assert runs(pool.decide(2.0)) == [b"c"]
+
+
+def test_a_call_of_no_tenant_passes_one_that_waits_for_memory() -> None:
+    pool = large_pool(2, (1, 2))
+    pool.submit(b"a", "job")
+    pool.decide(0.0)
+    pool.submit(b"large", "job", size=1)
+    pool.submit(b"coordinator")
+    assert runs(pool.decide(0.0)) == [b"coordinator"]
+
+
+def test_the_largest_call_runs_alone_and_never_waits_for_more_than_there_is() -> None:
+    pool = large_pool(2, (1, 2))
+    pool.submit(b"large", "job", size=1)
+    pool.submit(b"a", "job")
+    assert runs(pool.decide(0.0)) == [b"large"]
+    assert list(pool.working()) == [(1, 1)]
+    pool.finished(1, 5.0)
+    assert runs(pool.decide(5.0)) == [b"a"]
+
+
+def test_where_there_is_one_size_a_larger_one_is_not_waited_for() -> None:
+    pool = pool_of(2)
+    pool.submit(b"a", "job", size=1)
+    assert runs(pool.decide(0.0)) == [b"a"]
+
+
+def test_a_death_notice_carries_what_else_is_known() -> None:
+    pool = pool_of(1)
+    pool.submit(b"a", "job")
+    pool.decide(0.0)
+    pool.lost(1, "ended", {"memory": True, "resident": 7})
+    (call,) = pool.queue
+    assert json.loads(call.payload) == {"failed": "a", "invocation": "call-1", "reason": "ended", "memory": True, "resident": 7}

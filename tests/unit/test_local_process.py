@@ -27,7 +27,7 @@ SETTINGS = Settings(
 
 
 def call(payload: bytes) -> bytes:
-    return pack(Kind.RUN, RUN_HEADER.pack(9e9, 4) + b"name" + payload)
+    return pack(Kind.RUN, RUN_HEADER.pack(9e9, 1 << 30, 4) + b"name" + payload)
 
 
 @pytest.fixture

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.control.messages import AttemptRange, DeathNotice, Message, Role, attempt_message, coordinate, decode, encode, route
+from smr_notebook.control.messages import (
+    AttemptRange,
+    DeathNotice,
+    Message,
+    Role,
+    attempt_message,
+    coordinate,
+    decode,
+    encode,
+    route,
+    size_of,
+)
 from smr_notebook.errors import CorruptObjectError, FormatVersionError
 from smr_notebook.model import AttemptId, Phase, TaskId
 
@@ -61,3 +72,21 @@ def test_another_version_is_refused() -> None:
 def test_what_is_no_message_is_refused(payload: bytes) -> None:
     with pytest.raises(CorruptObjectError, match="no message"):
         decode(payload)
+
+
+def test_a_size_of_memory_travels_and_chooses_the_function() -> None:
+    attempt = AttemptId(TaskId(Phase.REDUCE, 7), 2)
+    payload = encode(attempt_message("3f9a", attempt, size=1))
+    message = decode(payload)
+    assert isinstance(message, Message)
+    assert (message.size, message.attempt_id, size_of(payload), route(payload)) == (1, attempt, 1, "reducer-large")
+    assert size_of(encode(attempt_message("3f9a", attempt))) == size_of(b"nothing") == 0
+
+
+def test_a_notice_may_say_that_memory_was_the_cause_and_where_the_process_was() -> None:
+    failed = encode(attempt_message("3f9a", AttemptId(TaskId(Phase.MAP, 7), 2), size=1)).decode()
+    notice = {"failed": failed, "invocation": "w", "reason": "ended", "memory": True, "resident": 7, "stack": "Fatal"}
+    told = decode(json.dumps(notice).encode())
+    assert isinstance(told, DeathNotice)
+    assert (told.memory, told.resident, told.stack, told.message.size) == (True, 7, "Fatal", 1)
+    assert route(json.dumps(notice).encode()) == "coordinator"

@@ -24,7 +24,7 @@ def test_a_job_that_is_done_has_no_error() -> None:
 @pytest.mark.parametrize(
     ("kind", "type", "mend"),
     [
-        (FailureKind.CRASH, "WorkerDied", "split_size"),
+        (FailureKind.CRASH, "WorkerDied", "in the notebook"),
         (FailureKind.LOST, "HeartbeatsStopped", "lease_seconds"),
         (FailureKind.LOST, "LaunchLost", "Submit the job again"),
     ],

@@ -451,3 +451,67 @@ def test_a_phase_is_gathered_exactly_when_it_is_complete(situation: tuple[Plan, 
         if phase not in snapshot.manifests and all(task(number, phase) in snapshot.commits for number in range(of.tasks(phase)))
     ]
     assert gathered == ([] if snapshot.cancel else complete[:1])
+
+
+# ---------------------------------------------------------------- memory
+
+HUNGRY = Failure(FailureKind.CRASH, "OutOfMemoryError", "ended")
+SIZES = (1 << 30, 2 << 30)
+
+
+def hungry(of: TaskId, *sizes: int) -> tuple[Attempt, ...]:
+    attempts = failed(of, *(HUNGRY for _ in sizes))
+    return tuple(replace(attempt, size=size) for attempt, size in zip(attempts, sizes, strict=True))
+
+
+def sizes_launched(decision: Decision) -> list[int]:
+    return [action.size for action in decision.actions if isinstance(action, Launch)]
+
+
+def test_what_ran_out_of_memory_is_launched_once_with_the_next_size() -> None:
+    of = replace(plan(1, 0), memory_sizes=SIZES)
+    assert sizes_launched(decided(look({}), of)) == [0]
+    assert sizes_launched(decided(look({task(): hungry(task(), 0)}), of)) == [1]
+    end = outcome(decided(look({task(): hungry(task(), 0, 1)}), of))
+    assert (end.state, end.error) == (JobState.FAILED, "OutOfMemoryError")
+
+
+def test_where_there_is_one_size_want_of_memory_ends_the_task() -> None:
+    assert outcome(decided(look({task(): hungry(task(), 0)}), plan(1, 0))).error == "OutOfMemoryError"
+
+
+def test_want_of_memory_is_no_failure_that_retries_count() -> None:
+    of = replace(plan(1, 0, policy=replace(POLICY, retries=0)), memory_sizes=SIZES)
+    assert sizes_launched(decided(look({task(): hungry(task(), 0)}), of)) == [1]
+
+
+def test_a_task_that_ran_out_of_memory_keeps_its_larger_size() -> None:
+    of = replace(plan(1, 0), memory_sizes=SIZES)
+    crashed = replace(attempt(AttemptState.FAILED, task(), 2, failure=CRASH), size=1)
+    assert sizes_launched(decided(look({task(): (*hungry(task(), 0), crashed)}), of)) == [1]
+    paused = replace(attempt(AttemptState.PAUSED, task(), 2), size=1)
+    assert sizes_launched(decided(look({task(): (*hungry(task(), 0), paused)}), of)) == [1], "also behind a leg"
+
+
+@given(st.lists(st.sampled_from([HUNGRY, CRASH, LOST]), max_size=8), st.integers(1, 3))
+def test_a_task_is_never_launched_at_a_size_that_was_too_little_or_that_there_is_not(failures: list[Failure], count: int) -> None:
+    of = replace(plan(1, 0), memory_sizes=tuple((number + 1) << 30 for number in range(count)))
+    attempts: tuple[Attempt, ...] = ()
+    for number, failure in enumerate(failures, start=1):
+        decision = decided(look({task(): attempts} if attempts else {}), of)
+        if not sizes_launched(decision):
+            assert outcome(decision).state is JobState.FAILED
+            return
+        (size,) = sizes_launched(decision)
+        assert size < count
+        assert all(before.size < size for before in attempts if before.failure == HUNGRY)
+        attempts += (replace(attempt(AttemptState.FAILED, task(), number, failure=failure), size=size),)
+
+
+def test_a_record_that_hangs_twice_ends_the_task_and_different_ones_do_not() -> None:
+    def hangs(record: str) -> Failure:
+        return Failure(FailureKind.SYSTEM, "TaskTimeoutError", "no record", function="map", record=record)
+
+    assert outcome(decided(look({task(): failed(task(), hangs("a"), hangs("a"))}), plan(1))).error == "TaskTimeoutError"
+    assert launched(decided(look({task(): failed(task(), hangs("a"), hangs("b"))}), plan(1))) == [AttemptId(task(), 3)]
+    assert launched(decided(look({task(): failed(task(), hangs(""), hangs(""))}), plan(1))) == [AttemptId(task(), 3)]

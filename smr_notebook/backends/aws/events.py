@@ -20,13 +20,20 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from smr_notebook.backends.aws.tenants import Invocation, InvocationFailedError, Tenants
+from smr_notebook.backends.aws.tenants import Invocation, InvocationFailedError, MemoryEndedError, ProcessEndedError, Tenants
 from smr_notebook.environment import environment
 
 _STAMP: Final = {"v": 1, "role": "stamp"}
 
 _PREFIX: Final = re.compile(r"^(RequestId: \S+ (Error: )?|\d{4}-\S+Z \S+ )")
 """What Lambda puts before its own words."""
+
+_TIME_OUT: Final = re.compile(r"Task timed out after [0-9.]+ seconds")
+_NO_MEMORY: Final = "Runtime.OutOfMemory"
+_MOST_LIKELY: Final = ": most likely out of memory"
+_DEATHS: Final = frozenset((ProcessEndedError.__name__, MemoryEndedError.__name__))
+_OF_MEMORY: Final = frozenset((MemoryEndedError.__name__, _NO_MEMORY))
+"""Types of errors by which an invocation is told whose process ended, and for want of memory."""
 
 
 def stamp_request(extras: tuple[str, ...] = ()) -> bytes:
@@ -103,21 +110,33 @@ def notice(record: Any) -> bytes:
         LookupError: It is not Lambda's.
     """
     about, response = record["requestContext"], record.get("responsePayload")
-    told = {
+    reason = reason_of(response) if response is not None else f"Lambda never ran it ({about['condition']})"
+    said: dict[str, object] = {
         "failed": json.dumps(record["requestPayload"]),
         "invocation": "" if response is None else about["requestId"],
-        "reason": reason_of(response) if response is not None else f"Lambda never ran it ({about['condition']})",
+        "reason": reason,
     }
-    return json.dumps(told).encode()
+    if _kind(response) in _DEATHS:
+        first, _, stack = reason.partition("\n")
+        said |= {"reason": first} | ({"stack": stack} if stack else {})
+    if _kind(response) in _OF_MEMORY or reason.endswith(_MOST_LIKELY):
+        said["memory"] = True
+    if _TIME_OUT.match(reason):
+        said["late"] = True
+    return json.dumps(said).encode()
+
+
+def _kind(response: Any) -> str:
+    return str(response.get("errorType", "")) if isinstance(response, dict) else ""
 
 
 def reason_of(response: Any) -> str:
     """Return why an invocation gave no answer, from what Lambda calls its response."""
     fields = response if isinstance(response, dict) else {"errorMessage": str(response)}
     kind, text = str(fields.get("errorType", "")), str(fields.get("errorMessage", ""))
-    if kind == InvocationFailedError.__name__:
+    if kind == InvocationFailedError.__name__ or kind in _DEATHS:
         return text
     told = _PREFIX.sub("", text)
-    if told.endswith("signal: killed") or kind == "Runtime.OutOfMemory":
-        return f"{told}: most likely out of memory"
+    if told.endswith("signal: killed") or kind == _NO_MEMORY:
+        return f"{told}{_MOST_LIKELY}"
     return told if not kind or _PREFIX.match(text) else f"{kind}: {told}"

@@ -21,9 +21,9 @@ import msgspec
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.events import reason_of, stamp_request
 from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
-from smr_notebook.backends.aws.names import Names
+from smr_notebook.backends.aws.names import LARGE, WORKERS, Names
 from smr_notebook.environment import environment
-from smr_notebook.errors import DeploymentError, PayloadTooLargeError, ServiceError, SmrError, ThrottledError
+from smr_notebook.errors import AccessDeniedError, DeploymentError, PayloadTooLargeError, ServiceError, SmrError, ThrottledError
 from smr_notebook.model import Environment
 from smr_notebook.ports import Advice, Clock, ServiceLimits
 
@@ -47,7 +47,6 @@ QUOTA_REQUEST: Final = (
 )
 """Asks for more concurrency."""
 
-_WORKERS: Final = ("mapper", "reducer")
 _MANY: Final = 1000
 """So much concurrency needs no advice."""
 
@@ -88,24 +87,37 @@ class LambdaFunctions:
             DeploymentError: The functions are not there, or do not start.
             PlatformError: Lambda cannot be asked.
         """
-        names = [self._names.function(route) for route in _WORKERS]
+        names = [self._names.function(route) for route in WORKERS]
         doing = f"reading the settings of {' and '.join(names)}"
         configurations = self._ask(lambda client: [client.get_function_configuration(FunctionName=name) for name in names], doing=doing)
         reserved = self._ask(lambda client: [client.get_function_concurrency(FunctionName=name) for name in names], doing=doing)
         account = self._ask(lambda client: client.get_account_settings(), doing="reading the limits of the account")
+        memory = min(found["MemorySize"] for found in configurations)
         concurrency, advice = self._concurrency(account, [found.get("ReservedConcurrentExecutions") for found in reserved])
         return ServiceLimits(
             payload_bytes=PAYLOAD_BYTES,
             seconds=float(min(found["Timeout"] for found in configurations)),
             concurrency=concurrency,
             queue_seconds=0.0,
-            memory_bytes=min(found["MemorySize"] for found in configurations) << 20,
+            memory_bytes=memory << 20,
+            memory_sizes=tuple(size << 20 for size in (memory, *self._larger_than(memory))),
             environment=environment() if "AWS_LAMBDA_FUNCTION_NAME" in os.environ else self._stamp(),
             burst=float(min(BURST, concurrency)),
             ramp=RAMP,
             step=STEP,
             advice=Advice(advice, f"`{self._deploy}` gives the workers the packages of this notebook.", f"{self._deploy} {{options}}"),
         )
+
+    def _larger_than(self, memory: int) -> list[int]:
+        """Return the memory of the larger workers in MB, if there are any: deployments of older versions have none."""
+        names = [self._names.function(route) for route in LARGE]
+        try:
+            found = self._ask(
+                lambda client: [client.get_function_configuration(FunctionName=name) for name in names], doing="reading sizes"
+            )
+        except (DeploymentError, AccessDeniedError):
+            return []
+        return [size for size in [min(each["MemorySize"] for each in found)] if size > memory]
 
     def invoke(self, payload: bytes) -> None:
         """Have Lambda take one event. See `ports.FunctionService.invoke`."""

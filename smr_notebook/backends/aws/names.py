@@ -11,7 +11,11 @@ from typing import Final
 
 from smr_notebook.errors import ConfigError
 
-ROUTES: Final = ("driver", "coordinator", "mapper", "reducer")
+WORKERS: Final = ("mapper", "reducer")
+LARGE: Final = tuple(f"{route}-large" for route in WORKERS)
+"""The same work in more memory, for tasks that ran out of it."""
+
+ROUTES: Final = ("driver", "coordinator", *WORKERS, *LARGE)
 """What a function is for: each has a function and a role of its own."""
 
 _STACK: Final = re.compile(r"[a-z][a-z0-9-]{0,22}[a-z0-9]|[a-z]")

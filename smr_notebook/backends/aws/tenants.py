@@ -10,6 +10,7 @@ Rules of this module:
 * A forked child never returns to the frames of its parent: it ends in `os._exit`.
 * A child that ends instead of answering is told in words, as the error of the invocation, and the next call gets another child. One
   that runs too long is ended by Lambda, with everything else.
+* A child that crashes leaves Python's stack (`crash_stacks`), which is told behind the reason.
 * The child is what the kernel should kill when memory runs out, and whatever it started goes with it, its folder for temporary files too.
 """
 
@@ -33,6 +34,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
+from smr_notebook.backends.crash_stacks import CrashStack
 from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.ports import Context, Handler
 from smr_notebook.streams import last_words
@@ -41,6 +43,7 @@ _LENGTH: Final = struct.Struct(">I")
 _LOOK_SECONDS: Final = 0.5
 """How often to look whether a silent child still lives: a process that it started may hold its end of the connection open."""
 
+_WORDS: Final = 500
 _REASON_CHARACTERS: Final = 2_000
 _PR_SET_PDEATHSIG: Final = 1
 _TRACE: Final = "_X_AMZN_TRACE_ID"
@@ -49,6 +52,14 @@ _TRACE: Final = "_X_AMZN_TRACE_ID"
 
 class InvocationFailedError(Exception):
     """An invocation ended without an answer. The message is the whole reason, for people."""
+
+
+class ProcessEndedError(InvocationFailedError):
+    """The process of an invocation ended. The first line of the message is the reason, the others are its stack, if it left one."""
+
+
+class MemoryEndedError(ProcessEndedError):
+    """It ended for want of memory."""
 
 
 class Invocation(msgspec.Struct, frozen=True, array_like=True):
@@ -102,8 +113,12 @@ class Tenants:
         reply = child.ask(_Call(invocation, payload, os.environ.get(_TRACE)))
         if reply is None:
             self._child = None
-            fate = _fate(child.end(), invocation.memory_bytes)
-            raise InvocationFailedError(f"{fate}. Its last words were:\n{child.words}" if child.words else fate)
+            status, stack = child.end()
+            ended = MemoryEndedError if os.waitstatus_to_exitcode(status) == -signal.SIGKILL else ProcessEndedError
+            fate = _fate(status, invocation.memory_bytes)
+            words = " ".join(child.words.split())[-_WORDS:]
+            fate = f"{fate}. Its last words were: {words}" if words else fate
+            raise ended("\n".join([fate, *([stack] if stack else [])]))
         if reply.reason is not None:
             raise InvocationFailedError(reply.reason)
         return reply.answer
@@ -126,8 +141,9 @@ class Tenants:
 class _Child:
     """A forked process, as its parent sees it."""
 
-    def __init__(self, pid: int, connection: socket.socket, scratch: str) -> None:
+    def __init__(self, pid: int, connection: socket.socket, scratch: str, words: CrashStack) -> None:
         self._pid = pid
+        self._words = words
         self._connection = connection
         self._scratch = scratch
         self.words = ""
@@ -147,15 +163,17 @@ class _Child:
         except (EOFError, ConnectionError):
             return None
 
-    def end(self) -> int:
-        """Kill the process, unless it has ended, with what it started, and return its wait status."""
+    def end(self) -> tuple[int, str]:
+        """Kill the process, unless it has ended, with what it started, and return its wait status and its last words."""
         self._connection.close()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._pid, signal.SIGKILL)  # before it is reaped: then its number cannot have been given to anybody else
         status = os.waitpid(self._pid, 0)[1]
         self.words = last_words(self._scratch)
         shutil.rmtree(self._scratch, ignore_errors=True)
-        return status
+        stack = self._words.read()
+        self._words.close()
+        return status, stack
 
 
 def _fork(handler: Handler) -> _Child:
@@ -163,16 +181,17 @@ def _fork(handler: Handler) -> _Child:
     sys.stdout.flush()
     sys.stderr.flush()
     gc.freeze()
-    parent, scratch = os.getpid(), tempfile.mkdtemp(prefix="tenant-")
+    parent, scratch, words = os.getpid(), tempfile.mkdtemp(prefix="tenant-"), CrashStack()
     pid = os.fork()
     if pid == 0:
         ours.close()
         os.environ["TMPDIR"] = tempfile.tempdir = scratch
+        words.take()
         _live(theirs, handler, parent)
     with contextlib.suppress(OSError):
         os.setpgid(pid, pid)
     theirs.close()
-    return _Child(pid, ours, scratch)
+    return _Child(pid, ours, scratch, words)
 
 
 def _live(connection: socket.socket, handler: Handler, parent: int) -> NoReturn:

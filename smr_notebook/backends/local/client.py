@@ -64,6 +64,8 @@ class LocalFunctions:
         preload: Modules that the service imports once, before it makes workers; the handler's own is one of them anyway.
         tenant: `module:function` that tells whose call a payload is: no process runs calls of two tenants.
         warm: `module:function` that a worker calls with the location before it has anything to do.
+        limit: Bytes of memory at which a worker is ended; 0 for as much as the machine has.
+        size: `module:function` that tells which of `limits.memory_sizes` a payload asks for.
         inside: Whether this process is one of the service's own.
     """
 
@@ -79,9 +81,12 @@ class LocalFunctions:
         preload: tuple[str, ...] = PRELOAD,
         tenant: str = "",
         warm: str = "",
+        limit: int = 0,
+        size: str = "",
         inside: bool = False,
     ) -> None:
         slots = workers or cores()
+        sizes = _sizes(limit, slots=slots)
         self._environment = environment()
         self._settings = Settings(
             workspace=str(workspace.resolve()),
@@ -90,10 +95,13 @@ class LocalFunctions:
             workers=slots,
             idle_seconds=idle_seconds,
             seconds=seconds,
-            memory_bytes=memory_bytes() // slots,
+            memory_bytes=sizes[0],
             preload=preload,
             tenant=tenant,
             warm=warm,
+            memory_sizes=sizes,
+            size=size,
+            strict=limit > 0,
         )
         self._inside = inside
         self._line = _Line()
@@ -118,6 +126,7 @@ class LocalFunctions:
             queue_seconds=_QUEUE_SECONDS,
             memory_bytes=settings.memory_bytes,
             environment=self._environment,
+            memory_sizes=settings.memory_sizes,
         )
 
     def invoke(self, payload: bytes) -> None:
@@ -217,6 +226,14 @@ class LocalFunctions:
                     f"The local function service of {self._settings.workspace} neither answers nor ends. "
                     f"Its log is {address.log}; the process that holds {address.lock} can be killed."
                 )
+
+
+def _sizes(limit: int, *, slots: int) -> tuple[int, ...]:
+    """Return how much memory an invocation may use: its share, or what was said; and with fewer others beside it, twice that, or all."""
+    machine = memory_bytes()
+    first = min(limit, machine) or machine // slots
+    second = min(2 * first, machine) if limit else machine
+    return (first, second) if second > first else (first,)
 
 
 class _Line:

@@ -24,6 +24,7 @@ from smr_notebook.ports import Backend
 
 HANDLER: Final = "smr_notebook.handler:handle"
 TENANT: Final = "smr_notebook.control.messages:tenant"
+SIZE: Final = "smr_notebook.control.messages:size_of"
 WARM: Final = "smr_notebook.handler:warm"
 _POLL: Final = (0.001, 0.25)
 _DATAFLOW: Final = (
@@ -47,6 +48,7 @@ class LocalOptions:
         lease_seconds: Silence after which an attempt or a coordinator counts as lost.
         retries: Further attempts of a task after its first one failed.
         call_seconds: Longest time that one invocation may run: a task that takes longer goes on in the next one.
+        worker_limit: Bytes of memory at which a worker is ended; 0 for as much as the machine has.
     """
 
     workspace: str
@@ -55,6 +57,7 @@ class LocalOptions:
     lease_seconds: float = 15.0
     retries: int = 2
     call_seconds: float = 86_400.0
+    worker_limit: int = 0
 
 
 def open_local(options: LocalOptions) -> Backend:
@@ -65,6 +68,15 @@ def open_local(options: LocalOptions) -> Backend:
 def reopen_local(place: str) -> Backend:
     """Return the embedded default as a worker sees it, from the part of its location behind `local:`."""
     return _open(msgspec.json.decode(place, type=LocalOptions), inside=True)
+
+
+def _policy(options: LocalOptions) -> Policy:
+    return Policy(
+        retries=options.retries,
+        heartbeat=min(1.0, options.lease_seconds / 5),
+        lease=options.lease_seconds,
+        coordinator_lease=min(10.0, options.lease_seconds),
+    )
 
 
 def _open(options: LocalOptions, *, inside: bool) -> Backend:
@@ -80,13 +92,9 @@ def _open(options: LocalOptions, *, inside: bool) -> Backend:
         preload=(*PRELOAD, *_DATAFLOW),
         tenant=TENANT,
         warm=WARM,
+        limit=options.worker_limit,
+        size=SIZE,
         inside=inside,
-    )
-    policy = Policy(
-        retries=options.retries,
-        heartbeat=min(1.0, options.lease_seconds / 5),
-        lease=options.lease_seconds,
-        coordinator_lease=min(10.0, options.lease_seconds),
     )
     table = SqliteTable(workspace / "table.sqlite")
 
@@ -104,7 +112,7 @@ def _open(options: LocalOptions, *, inside: bool) -> Backend:
         functions=functions,
         clock=clock,
         sources={"file": FileSource()},
-        policy=policy,
+        policy=_policy(options),
         poll=_POLL,
         close=close,
         user="" if inside else user_name(),

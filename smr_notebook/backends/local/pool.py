@@ -12,6 +12,8 @@ Rules of this module:
 * A worker whose last call was short is *handed* further calls of its tenant before it asks, some milliseconds of work, so that it never
   waits for the next one. It runs them one after the other. Those behind a call that takes longer than that go back to the queue, and run
   elsewhere: a call may so be made twice, as the port allows. Calls of no tenant (`""`) may be long, and are never handed ahead.
+* A call may take several slots, because it asks for the memory of several workers. It waits for them at the head of the queue, where only
+  calls of no tenant pass it, so that it is not kept waiting by those behind it; it is never handed ahead.
 * A sleeper is woken when another invocation ended since it was last told so, even if that was before it fell asleep: otherwise an
   end between its look at the world and its sleep would be missed. One that wants to rest for a while is woken after that.
 * An invocation that ends without an answer is reported once, by a *notice* with the same handler; a notice is not reported again.
@@ -22,7 +24,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -39,11 +41,12 @@ _STUCK_SECONDS: Final = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An accepted call of the handler: whose it is, and whether it reports a failed one."""
+    """An accepted call of the handler: whose it is, whether it reports a failed one, and which size of memory it asks for."""
 
     payload: bytes
     tenant: str = ""
     notice: bool = False
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,7 @@ class Pool:
         seconds: Longest time that one may run.
         names: Gives each invocation its name.
         spares: How many workers are kept ready for tenants to come.
+        weights: How many slots a call takes, for each size of memory.
 
     Attributes:
         queue: Calls that wait, in order of arrival.
@@ -134,11 +138,12 @@ class Pool:
         died: Those whose process ended.
     """
 
-    def __init__(self, slots: int, seconds: float, names: Iterator[str], *, spares: int = 0) -> None:
+    def __init__(self, slots: int, seconds: float, names: Iterator[str], *, spares: int = 0, weights: Sequence[int] = (1,)) -> None:
         self._slots = slots
         self._seconds = seconds
         self._names = names
         self._wanted_spares = spares
+        self._weights = weights
         self._spares: list[int] = []
         self._idle: dict[int, _Worker] = {}  # the longest idle first
         self._busy: dict[int, _Worker] = {}
@@ -158,6 +163,17 @@ class Pool:
     def running(self) -> int:
         """Invocations that hold a slot."""
         return len(self._busy) - self.sleeping
+
+    @property
+    def taken(self) -> int:
+        """Slots that are taken by those."""
+        return sum(self._weights[worker.handed[0].call.size] for worker in self._busy.values() if not worker.handed[0].asleep)
+
+    def working(self) -> Iterator[tuple[int, int]]:
+        """Yield the workers that run a tenant's call, each with the size of memory that it asks for."""
+        for number, worker in self._busy.items():
+            if worker.handed[0].call.tenant:
+                yield number, worker.handed[0].call.size
 
     @property
     def handed(self) -> int:
@@ -184,9 +200,9 @@ class Pool:
         soonest = min(times)
         return None if math.isinf(soonest) else soonest
 
-    def submit(self, payload: bytes, tenant: str = "") -> None:
-        """Take a call of a tenant."""
-        self.queue.append(Call(payload, tenant))
+    def submit(self, payload: bytes, tenant: str = "", *, size: int = 0) -> None:
+        """Take a call of a tenant, which asks for a size of memory; for the largest, where there is none so large."""
+        self.queue.append(Call(payload, tenant, size=min(size, len(self._weights) - 1)))
 
     def slept(self, worker: int, *, until: float = 0.0) -> None:
         """Note that a worker's invocation sleeps, and wants no news until a time."""
@@ -237,14 +253,22 @@ class Pool:
         if worker in self._busy:
             self._busy[worker].leaving = True
 
-    def lost(self, worker: int, reason: str) -> None:
-        """Note that a worker's process ended, and with it the invocation, if it ran one. What was only handed to it runs elsewhere."""
+    def lost(self, worker: int, reason: str, facts: Mapping[str, object] | None = None) -> None:
+        """Note that a worker's process ended, and with it the invocation, if it ran one. What was only handed to it runs elsewhere.
+
+        Args:
+            worker: Whose.
+            reason: Why, for people.
+            facts: What the notice says besides, as `ports.FunctionService.invoke` names it.
+        """
         self.leaves(worker)
         held = self._busy.pop(worker, None)
         if held is not None:
             self.died += 1
             overdue = held.handed[0].overdue
-            self._end(held, f"ran longer than {self._seconds:g} seconds" if overdue else reason)
+            if overdue:
+                reason, facts = f"ran longer than {self._seconds:g} seconds", {**(facts or {}), "late": True}
+            self._end(held, reason, facts)
             self._take_back(held.handed)
 
     def evict(self, tenant: str, until: float) -> None:
@@ -270,10 +294,8 @@ class Pool:
         for held in self._busy.values():
             if len(held.handed) > 1 and held.stuck_at() <= now:
                 self._take_back(islice(held.handed, 1, None))
-        free = self._slots - self.running
-        while self.queue and free > 0:
-            free -= 1
-            actions += self._start(self.queue.popleft(), now)
+        while (call := self._next_call()) is not None:
+            actions += self._start(call, now)
         actions += self._hand_ahead(now)
         for number, held in self._busy.items():
             first = held.handed[0]
@@ -290,6 +312,20 @@ class Pool:
             self._spares.append(self._last_worker)
             actions.append(Fork(self._last_worker))
         return actions
+
+    def _next_call(self) -> Call | None:
+        """Take the call that is to run next from the queue, if there are slots for it."""
+        free = self._slots - self.taken
+        if not self.queue or free <= 0:
+            return None
+        if self._weights[self.queue[0].size] <= free or not self.taken:
+            return self.queue.popleft()
+        passing = next((place for place, call in enumerate(self.queue) if not call.tenant), None)
+        if passing is None:
+            return None
+        call = self.queue[passing]
+        del self.queue[passing]
+        return call
 
     def _start(self, call: Call, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -308,7 +344,7 @@ class Pool:
         return [*actions, self._hand(number, held, call, now)]
 
     def _hand_ahead(self, now: float) -> Iterator[Action]:
-        while self.queue and self.queue[0].tenant:
+        while self.queue and self.queue[0].tenant and self._weights[self.queue[0].size] == 1:
             call = self.queue[0]
             fit = [(held.load, number) for number, held in self._busy.items() if held.tenant == call.tenant and _has_room(held, now)]
             if not fit:
@@ -328,13 +364,13 @@ class Pool:
             behind.taken = True
             self.queue.appendleft(behind.call)
 
-    def _end(self, held: _Worker, reason: str | None) -> None:
+    def _end(self, held: _Worker, reason: str | None, facts: Mapping[str, object] | None = None) -> None:
         """Note that the running invocation of a worker ended."""
         invocation = held.handed.popleft()
         self.ended += 1
         self.ended_of_nobody += not held.tenant
         if reason is not None and not (invocation.call.notice or invocation.evicted):
-            self.queue.append(Call(death_notice(invocation.call.payload, invocation.name, reason), notice=True))
+            self.queue.append(Call(death_notice(invocation.call.payload, invocation.name, reason, facts), notice=True))
 
 
 def _has_room(held: _Worker, now: float) -> bool:
@@ -343,7 +379,7 @@ def _has_room(held: _Worker, now: float) -> bool:
     return ready and held.load < _AHEAD_SECONDS and len(held.handed) < _MOST_AHEAD
 
 
-def death_notice(payload: bytes, invocation: str, reason: str) -> bytes:
+def death_notice(payload: bytes, invocation: str, reason: str, facts: Mapping[str, object] | None = None) -> bytes:
     """Return what a service sends to the handler about an invocation that ended without an answer."""
-    notice = {"failed": payload.decode("utf-8", "replace"), "invocation": invocation, "reason": reason}
+    notice = {"failed": payload.decode("utf-8", "replace"), "invocation": invocation, "reason": reason, **(facts or {})}
     return json.dumps(notice, ensure_ascii=False).encode("utf-8", "replace")

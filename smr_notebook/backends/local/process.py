@@ -31,6 +31,7 @@ import time
 import traceback
 from typing import NoReturn, cast
 
+from smr_notebook.backends.crash_stacks import CrashStack
 from smr_notebook.backends.local.machine import give_back, resident_bytes
 from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, HEADER, RUN_HEADER, SLEEP_BODY, Inbox, Kind, Settings, named, pack
 from smr_notebook.ports import Context, Handler
@@ -98,6 +99,7 @@ class _Zygote:
         self._service = service
         self._settings = settings
         self._workers: dict[int, int] = {}
+        self._words: dict[int, CrashStack] = {}
 
     def obey(self) -> None:
         """Carry out one command of the service.
@@ -116,21 +118,26 @@ class _Zygote:
             _kill_group(self._workers[number])
 
     def _fork(self, number: int, connection: socket.socket) -> None:
-        zygote = os.getpid()
+        zygote, words = os.getpid(), CrashStack()
         try:
             pid = os.fork()
         except OSError as error:
             sys.stderr.write(f"the local service could not make a worker process: {error}\n")
             self._tell(Kind.EXITED, number, pid=0, status=0)
+            words.close()
             return
         if pid == 0:
             signal.set_wakeup_fd(-1)
             self._service.close()
+            for others in self._words.values():
+                others.close()
+            words.take()
             run_worker(connection, self._settings, zygote)
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)
         connection.close()
         self._workers[number] = pid
+        self._words[number] = words
         self._tell(Kind.FORKED, number, pid=pid, status=0)
 
     def reap(self) -> None:
@@ -140,7 +147,9 @@ class _Zygote:
                 _kill_group(pid)
                 _, status = os.waitpid(pid, 0)
                 del self._workers[number]
-                self._tell(Kind.EXITED, number, pid=pid, status=status)
+                words = self._words.pop(number)
+                self._tell(Kind.EXITED, number, pid=pid, status=status, words=words.read())
+                words.close()
 
     def end(self) -> None:
         """Kill the children and wait for their end."""
@@ -149,8 +158,8 @@ class _Zygote:
         for pid in self._workers.values():
             os.waitpid(pid, 0)
 
-    def _tell(self, kind: Kind, number: int, *, pid: int, status: int) -> None:
-        self._service.sendall(pack(kind, CHILD_BODY.pack(number, pid, status)))
+    def _tell(self, kind: Kind, number: int, *, pid: int, status: int, words: str = "") -> None:
+        self._service.sendall(pack(kind, CHILD_BODY.pack(number, pid, status) + words.encode()))
 
 
 def _kill_group(leader: int) -> None:
@@ -249,13 +258,13 @@ class _Worker:
 
     def _run(self, body: bytes) -> str | None:
         """Call the handler, and return why it gave no answer, if it did not."""
-        deadline, length = RUN_HEADER.unpack_from(body)
+        deadline, memory_bytes, length = RUN_HEADER.unpack_from(body)
         start = RUN_HEADER.size + length
         context = Context(
             location=self._settings.location,
             invocation=body[RUN_HEADER.size : start].decode(),
             deadline=deadline,
-            memory_bytes=self._settings.memory_bytes,
+            memory_bytes=memory_bytes,
             clock=_WorkerClock(self._connection, self._inbox),
         )
         try:

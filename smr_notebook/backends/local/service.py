@@ -22,12 +22,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from smr_notebook.backends.local.address import same_user, sweep, take_lock
+from smr_notebook.backends.local.guard import Guard, Working, how_it_ended
+from smr_notebook.backends.local.machine import memory_bytes
 from smr_notebook.backends.local.pool import Action, Fork, Pool, Retire, Run
 from smr_notebook.backends.local.process import run_zygote
 from smr_notebook.backends.local.wire import (
@@ -63,7 +65,9 @@ class Service:
         self._settings = settings
         self._listener = listener
         spares = min(settings.workers, _MOST_SPARES) if settings.tenant else 0  # where nobody asks whose a call is, workers are used again
-        self._pool = Pool(settings.workers, settings.seconds, _names(), spares=spares)
+        self._pool = Pool(settings.workers, settings.seconds, _names(), spares=spares, weights=settings.weights)
+        self._sizes = settings.memory_sizes or (settings.memory_bytes,)
+        self._guard = Guard(machine=memory_bytes(), share=settings.memory_bytes, strict=settings.strict)
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, Channel] = {}
         self._pids: dict[int, int] = {}
@@ -71,6 +75,7 @@ class Service:
         self._told = 0
         self._unsent: set[Channel] = set()
         self._tenant: Callable[[bytes], str] = named(settings.tenant) if settings.tenant else lambda _payload: ""
+        self._size: Callable[[bytes], int] = named(settings.size) if settings.size else lambda _payload: 0
         self._idle_since = time.monotonic()
         self._stopped = False
         self._stillborn = 0
@@ -85,7 +90,8 @@ class Service:
             for key, events in self._selector.select(self._timeout()):
                 key.data(events)
             now = time.monotonic()
-            for worker in self._pool.overdue(now):
+            hogs = self._guard.look(self._working(), now) if now >= self._guard.due else ()
+            for worker in (*self._pool.overdue(now), *hogs):
                 self._command(Kind.KILL, worker)
             for action in self._pool.decide(now):
                 self._carry_out(action)
@@ -113,7 +119,13 @@ class Service:
         soonest = self._pool.next_time
         if soonest is None:
             soonest = self._idle_since + self._settings.idle_seconds
+        if next(self._pool.working(), None) is not None:
+            soonest = min(soonest, self._guard.due)
         return max(0.0, soonest - time.monotonic())
+
+    def _working(self) -> dict[int, Working]:
+        working = self._pool.working()
+        return {worker: Working(self._pids[worker], self._sizes[size]) for worker, size in working if worker in self._pids}
 
     # ------------------------------------------------------------ clients
 
@@ -130,10 +142,10 @@ class Service:
     def _hear_client(self, channel: Channel) -> None:
         for kind, body in channel.receive():
             if kind is Kind.INVOKE:
-                self._pool.submit(body, self._tenant(body))
+                self._pool.submit(body, self._tenant(body), size=self._size(body))
                 self._send(channel, pack(Kind.ACCEPTED))
             elif kind is Kind.POST:
-                self._pool.submit(body, self._tenant(body))
+                self._pool.submit(body, self._tenant(body), size=self._size(body))
             elif kind is Kind.STATUS:
                 self._send(channel, pack(Kind.STATUS, msgspec.json.encode(self._status())))
             elif kind is Kind.WATCH:
@@ -181,7 +193,10 @@ class Service:
         elif isinstance(action, Run):
             name = action.name.encode()
             deadline = time.time() + self._settings.seconds
-            self._send(self._workers[action.worker], pack(Kind.RUN, RUN_HEADER.pack(deadline, len(name)) + name + action.call.payload))
+            self._send(
+                self._workers[action.worker],
+                pack(Kind.RUN, RUN_HEADER.pack(deadline, self._sizes[action.call.size], len(name)) + name + action.call.payload),
+            )
         elif isinstance(action, Retire):
             self._forget(self._workers.pop(action.worker))
         else:
@@ -229,16 +244,17 @@ class Service:
 
     def _hear_zygote(self, channel: Channel) -> None:
         for kind, body in channel.receive():
-            number, pid, status = CHILD_BODY.unpack(body)
+            number, pid, status = CHILD_BODY.unpack_from(body)
             if kind is Kind.FORKED:
                 self._pids[number] = pid
                 self._stillborn = 0
             else:
-                self._bury(number, _reason(status) if pid else "no process could be made for it")
+                stack = body[CHILD_BODY.size :].decode("utf-8", "replace")
+                self._bury(number, *(self._guard.ending(number, status, stack) if pid else ("no process could be made for it", {})))
         if channel.closed:
             self._replace_zygote()
 
-    def _bury(self, number: int, reason: str) -> None:
+    def _bury(self, number: int, reason: str, facts: Mapping[str, object] | None = None) -> None:
         self._pids.pop(number, None)
         channel = self._workers.pop(number, None)
         if channel is not None:
@@ -247,7 +263,7 @@ class Service:
                 self._hear_worker(number, channel)  # what it said before its end
                 del self._workers[number]
                 self._forget(channel)
-            self._pool.lost(number, reason)
+            self._pool.lost(number, reason, facts)
 
     def _replace_zygote(self) -> None:
         _, status = os.waitpid(self._zygote_pid, 0)
@@ -256,10 +272,10 @@ class Service:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
         for number in list(self._workers):
-            self._bury(number, f"the process that it was forked from was {_reason(status)}")
+            self._bury(number, f"the process that it was forked from was {how_it_ended(status)}")
         self._stillborn += 1
         if self._stillborn >= _STILLBORN_ZYGOTES:
-            sys.stderr.write(f"the local service ends: its workers cannot be started, importing their modules {_reason(status)}\n")
+            sys.stderr.write(f"the local service ends: its workers cannot be started, importing their modules {how_it_ended(status)}\n")
             self._stopped = True
         self._start_zygote()
 
@@ -320,16 +336,6 @@ def _names() -> Iterator[str]:
     host = socket.gethostname()
     for number in itertools.count(1):
         yield f"{host}-{os.getpid()}-{number}-{secrets.token_hex(4)}"
-
-
-def _reason(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        return f"killed by signal {-code} ({signal.Signals(-code).name})"
-    except ValueError:
-        return f"killed by signal {-code}"
 
 
 def main(settings: Settings, path: Path, lock: Path) -> str:

@@ -4,10 +4,10 @@ A frame is its kind (one byte), the length of its body (four bytes, big endian) 
 
     client → service    INVOKE payload   POST payload   STATUS   SHUTDOWN   WATCH   EVICT seconds, tenant
     service → client    ACCEPTED                        STATUS Status as JSON    WAKE, again and again
-    service → worker    RUN deadline, name, payload     WAKE
+    service → worker    RUN deadline, memory, name, payload     WAKE
     worker → service    SLEEP seconds    AWAKE          ENDED retire     FAILED retire, reason
     service → zygote    FORK number (and a socket)          KILL number
-    zygote → service    FORKED number, pid                  EXITED number, pid, wait status
+    zygote → service    FORKED number, pid                  EXITED number, pid, wait status, last words
 
 Rules of this module:
 
@@ -33,7 +33,7 @@ from enum import IntEnum
 from typing import Any
 
 HEADER = struct.Struct(">BI")
-RUN_HEADER = struct.Struct(">dH")
+RUN_HEADER = struct.Struct(">dQH")
 FORK_BODY = struct.Struct(">I")
 CHILD_BODY = struct.Struct(">IIi")
 SLEEP_BODY = struct.Struct(">d")
@@ -78,6 +78,9 @@ class Settings:
         preload: Modules imported once, before workers are forked; `module:function` is called as well.
         tenant: `module:function` that tells whose call a payload is, as a string; empty when nobody asks.
         warm: `module:function` that is called with the location in a worker that has nothing to do yet; empty for none.
+        memory_sizes: Memory that an invocation may use, for each size that a payload can ask for; the first is `memory_bytes`.
+        size: `module:function` that tells which of them a payload asks for, counted from 0; empty when nobody asks.
+        strict: Whether a worker that takes more is ended, however much memory the machine has left.
     """
 
     workspace: str
@@ -90,6 +93,14 @@ class Settings:
     preload: tuple[str, ...]
     tenant: str = ""
     warm: str = ""
+    memory_sizes: tuple[int, ...] = ()
+    size: str = ""
+    strict: bool = False
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """How many slots an invocation of each size takes: as many as its memory is shares."""
+        return tuple(min(-(-size // self.memory_sizes[0]), self.workers) for size in self.memory_sizes) or (1,)
 
 
 @dataclass(frozen=True, slots=True)

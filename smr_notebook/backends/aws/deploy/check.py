@@ -8,10 +8,10 @@ from typing import Any, Final
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.deploy.account import asking
 from smr_notebook.backends.aws.deploy.findings import Finding, fine, look, wrong
-from smr_notebook.backends.aws.deploy.options import DeployOptions
+from smr_notebook.backends.aws.deploy.options import DeployOptions, memory_of
 from smr_notebook.backends.aws.deploy.patience import Patience
 from smr_notebook.backends.aws.deploy.settings import settings
-from smr_notebook.backends.aws.names import ROUTES
+from smr_notebook.backends.aws.names import LARGE, ROUTES
 from smr_notebook.backends.aws.table import TABLE_SCHEMA
 from smr_notebook.errors import DeploymentError
 
@@ -60,7 +60,6 @@ def _table(clients: Clients, options: DeployOptions) -> Finding:
 
 def _functions(clients: Clients, options: DeployOptions) -> Finding:
     wanted = {
-        "MemorySize": options.memory,
         "Timeout": options.timeout,
         "Architectures": [options.architecture],
         "SMR_LOCATION": options.location,
@@ -73,10 +72,12 @@ def _functions(clients: Clients, options: DeployOptions) -> Finding:
             return wrong("functions", f"{function} is {state}.", "a minute of patience")
         if state not in _WORKING:
             return wrong("functions", f"{function} is {state}: {found['reason'].rstrip('. ')}.", mend)
-        other = [f"{name} is {found.get(name)} instead of {value}" for name, value in wanted.items() if found.get(name) != value]
+        here = {"MemorySize": memory_of(options, route), **wanted}
+        other = [f"{name} is {found.get(name)} instead of {value}" for name, value in here.items() if found.get(name) != value]
         if other:
             return wrong("functions", f"{function}: {'; '.join(other)}.", mend)
-    return fine("functions", f"All four can be called, with {options.memory} MB, {options.timeout} s, on {options.architecture}.")
+    sizes = f"{options.memory} MB, the larger workers with {memory_of(options, LARGE[0])} MB"
+    return fine("functions", f"All {len(ROUTES)} can be called, with {sizes}, {options.timeout} s, on {options.architecture}.")
 
 
 def _state(clients: Clients, function: str) -> tuple[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from smr_notebook.backends.aws.names import Names, check_stack_name
+from smr_notebook.backends.aws.names import LARGE, Names, check_stack_name
 from smr_notebook.errors import ConfigError
 
 ARCHITECTURES: Final = ("x86_64", "arm64")
@@ -25,6 +25,9 @@ _RANGES: Final[Mapping[str, tuple[int, int, str]]] = {
     "keep_days": (1, 3_650, "days"),
     "reserved": (0, 100_000, "invocations"),
 }
+LARGER: Final = 2
+"""How many times the memory of a worker one has that takes over a task which ran out of it."""
+
 _LOG_DAYS: Final = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365)
 
 
@@ -38,7 +41,7 @@ class DeployOptions:
         image: URI of the image; empty as long as there is none, and then no functions are made.
         requirements: Further packages in an image that `smr deploy` makes; what an image holds that was made elsewhere, it says itself.
         architecture: Machine that the image is for: `x86_64` or `arm64`.
-        memory: Of each function, in MB. One core comes with each 1,769 MB.
+        memory: Of each function, in MB; workers that take over what ran out of memory have more. One core comes with each 1,769 MB.
         timeout: Longest time of one invocation, in seconds.
         keep_days: Days after which the objects of a job expire.
         log_days: Days after which the functions' logs expire.
@@ -59,6 +62,12 @@ class DeployOptions:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     reserved: int = 0
+
+
+def memory_of(options: DeployOptions, route: str) -> int:
+    """Return the memory of a function, in MB; that of the larger workers is as large as Lambda gives at most."""
+    most = _RANGES["memory"][1]
+    return min(options.memory * LARGER, most) if route in LARGE else options.memory
 
 
 def checked(options: DeployOptions) -> DeployOptions:

@@ -4,6 +4,7 @@
 * Nobody deletes: old objects and rows expire. Nobody changes IAM; who sets alarms may pass the one role that they run under.
 * Workers run the user's code, so they may call only what the work asks for: a mapper starts further mappers, a reducer further reducers
   (a large job is launched as a tree), and both may start a coordinator when the last one has fallen silent.
+* A worker with more memory does the same work, and starts no others: only the coordinator calls it, for a task that ran out of memory.
 * Each reads and writes what its work asks for of a job's objects: no worker can change the code or the plan of a job, be it another's,
   and none can read results. Rows cannot be told apart like that, and with them goes the key that proves what holds pickles: whoever may
   submit jobs to a deployment trusts the others who may. Whoever may write to the bucket alone need not be trusted.
@@ -16,20 +17,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from smr_notebook.backends.aws.names import ROUTES, Names
+from smr_notebook.backends.aws.names import LARGE, ROUTES, WORKERS, Names
 
 Statement = dict[str, Any]
-
-_WORKERS: Final = ("mapper", "reducer")
 
 ROLES: Final = (*ROUTES, "scheduler")
 """Each has a policy: the functions, and what wakes a coordinator later."""
 
 _CALLS: Final[Mapping[str, tuple[str, ...]]] = {
     "driver": ("coordinator",),
-    "coordinator": ("mapper", "reducer", "coordinator", "driver"),
+    "coordinator": (*WORKERS, *LARGE, "coordinator", "driver"),
     "mapper": ("mapper", "coordinator"),
     "reducer": ("reducer", "coordinator"),
+    **dict.fromkeys(LARGE, ("coordinator",)),
     "scheduler": ("coordinator",),
     "user": ("driver", "coordinator"),
 }
@@ -37,7 +37,7 @@ _CALLS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _READS: Final[Mapping[str, tuple[str, ...]]] = {
     "driver": ("code", "request", "input/*", "plan"),
-    "coordinator": ("plan", "map/*", "manifest/*"),
+    "coordinator": ("plan", "code", "map/*", "manifest/*"),
     "mapper": ("plan", "code", "splits/*", "input/*"),
     "reducer": ("plan", "code", "manifest/*", "index", "map/*"),
     "user": ("plan", "code", "request", "splits/*", "input/*", "manifest/*", "index", "map/*", "reduce/*", "bad/*", "logs/*"),
@@ -49,7 +49,8 @@ _WRITES: Final[Mapping[str, tuple[str, ...]]] = {
     "reducer": ("reduce/*", "bad/reduce-*", "logs/reduce-*"),
     "user": ("code", "request", "input/*", "plan"),
 }
-"""Which objects of a job each may read, and write; what they are is told in `control.layout`."""
+"""Which objects of a job each may read, and write; what they are is told in `control.layout`. The coordinator reads of the code the lines
+that a crash is told with. A worker with more memory reads and writes as the others do."""
 
 
 def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> dict[str, Any]:
@@ -64,24 +65,25 @@ def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs:
     if role == "scheduler":
         return document([_calls(role, names)])
     read, write = [_bucket(names, bucket) for bucket in inputs], [_bucket(names, bucket) for bucket in outputs]
-    limits = _limits(names, *_WORKERS)
+    limits = _limits(names, *WORKERS, *LARGE)
     own: dict[str, list[Statement]] = {
         "driver": [*_get(read), allow(["s3:ListBucket"], [names.bucket_arn, *read]), *limits, *_alarms(names)],
         "coordinator": [allow(["s3:ListBucket"], [names.bucket_arn]), *limits, *_alarms(names), _failures(names)],
         "mapper": _get(read),
         "reducer": [allow(["s3:PutObject"], [f"{bucket}/*" for bucket in write])] if write else [],
     }
+    does = _work_of(role)
     log = names.arn("logs", f"log-group:{log_group(names, role)}")  # AWS speaks of a log group in two forms
     telling = [
         allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log, f"{log}:*"]),
         allow(["sqs:SendMessage"], [names.arn("sqs", names.queue)]),
     ]
-    return document([*_jobs(role, names), _calls(role, names), *own[role], *telling])
+    return document([*_jobs(role, names), _calls(role, names), *own[does], *telling])
 
 
 def user_policy(names: Names) -> dict[str, Any]:
     """Return the policy that somebody with a notebook needs: to submit, watch and cancel jobs, and to read their results."""
-    limits = _limits(names, *_WORKERS, "driver")
+    limits = _limits(names, *WORKERS, *LARGE, "driver")
     return document([*_jobs("user", names), _calls("user", names), allow(["s3:ListBucket"], [names.bucket_arn]), *limits])
 
 
@@ -132,12 +134,17 @@ def log_group(names: Names, route: str) -> str:
 # ---------------------------------------------------------------- statements
 
 
+def _work_of(role: str) -> str:
+    """Return the role whose work a role does: its own, or that of the worker with less memory."""
+    return role.removesuffix("-large")
+
+
 def _jobs(who: str, names: Names) -> list[Statement]:
     """Some of the objects of jobs, and all rows."""
     rows = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
     return [
-        allow(["s3:GetObject"], [f"{names.bucket_arn}/jobs/*/{key}" for key in _READS[who]]),
-        allow(["s3:PutObject"], [f"{names.bucket_arn}/jobs/*/{key}" for key in _WRITES[who]]),
+        allow(["s3:GetObject"], [f"{names.bucket_arn}/jobs/*/{key}" for key in _READS[_work_of(who)]]),
+        allow(["s3:PutObject"], [f"{names.bucket_arn}/jobs/*/{key}" for key in _WRITES[_work_of(who)]]),
         allow(rows, [names.arn("dynamodb", f"table/{names.table}")]),
     ]
 

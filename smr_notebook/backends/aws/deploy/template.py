@@ -5,7 +5,8 @@
 * **Failures.** A call is tried once: whether a task runs again is the coordinator's decision. Lambda sends what failed, or waited too
   long, to the queue, and the queue to the coordinator's function, which writes down who died. What it cannot take, three times, goes to
   a second queue for people.
-* **Recursion.** Coordinators hop, mappers launch mappers: Lambda would end such a chain after 16 calls, so it is allowed for all four.
+* **Recursion.** Coordinators hop, mappers launch mappers: Lambda would end such a chain after 16 calls, so it is allowed for all.
+* **Memory.** Mappers and reducers are there in two sizes: a task that ran out of memory is run again in the larger one.
 * **Nothing is kept for ever.** Objects and rows of old jobs expire, images but the last few, logs after some days.
 * The bucket is private, encrypted, and answers over TLS only.
 """
@@ -18,8 +19,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from smr_notebook.backends.aws.deploy import policies
-from smr_notebook.backends.aws.deploy.options import DeployOptions, as_metadata
-from smr_notebook.backends.aws.names import ROUTES, Names
+from smr_notebook.backends.aws.deploy.options import DeployOptions, as_metadata, memory_of
+from smr_notebook.backends.aws.names import ROUTES, WORKERS, Names
 from smr_notebook.backends.aws.table import TABLE_EXPIRY, TABLE_SCHEMA
 
 Resource = dict[str, Any]
@@ -136,20 +137,20 @@ def _repository(names: Names) -> dict[str, Resource]:
 
 
 def _function(options: DeployOptions, route: str) -> dict[str, Resource]:
-    names, name = options.names, route.capitalize()
+    names, name = options.names, "".join(word.capitalize() for word in route.split("-"))
     function = {
         "FunctionName": names.function(route),
         "PackageType": "Image",
         "Code": {"ImageUri": {"Ref": IMAGE}},
         "Architectures": [options.architecture],
         "Role": _arn(f"{name}Role"),
-        "MemorySize": options.memory,
+        "MemorySize": memory_of(options, route),
         "Timeout": options.timeout,
         "EphemeralStorage": {"Size": _DISK_MB},
         "Environment": {"Variables": {"SMR_LOCATION": options.location}},
         "RecursiveLoop": "Allow",
     }
-    if options.reserved and route in {"mapper", "reducer"}:
+    if options.reserved and route in WORKERS:
         function["ReservedConcurrentExecutions"] = options.reserved
     calls = {
         "FunctionName": {"Ref": f"{name}Function"},
