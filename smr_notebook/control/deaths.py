@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from smr_notebook.control.failures import told_frames
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.logs import bury_output
 from smr_notebook.control.messages import DeathNotice
@@ -112,12 +113,12 @@ def _alike(attempt: Attempt, here: Attempt | None, failure: Failure) -> bool:
 
 def _limit(backend: Backend, notice: DeathNotice) -> int:
     with suppress(PlatformError, CorruptObjectError):
-        plan = read_plan(backend.objects, notice.message.job)
+        plan = read_plan(backend.objects, notice.message.job, keys_of(backend.table))
         return plan.memory_sizes[notice.message.size] if notice.message.size < len(plan.memory_sizes) else plan.memory_bytes
     return 0
 
 
 def _sources(backend: Backend, notice: DeathNotice) -> Sources:
     with suppress(PlatformError, CorruptObjectError):
-        return load_sources(read_code(backend.objects, notice.message.job))
+        return load_sources(read_code(backend.objects, notice.message.job, keys_of(backend.table)))
     return {}
