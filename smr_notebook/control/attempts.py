@@ -34,6 +34,10 @@ _TRIES = 6
 _BACKOFF = (0.05, 1.0)
 """Tries, and seconds before the second and the last of them, for a row that must be written."""
 
+_LOOKS_EACH_LEASE = 3
+"""How often an attempt reads the rows of its job: at the first beat and then. A thousand workers that did so with each beat would be much
+of what the partition of these rows can serve. Where there is a coordinator, it stops the attempt's own row, which each beat meets."""
+
 _LAST_ROWS = 1
 """Rows that an attempt writes after it told what it used: its commit, or its end."""
 
@@ -68,7 +72,7 @@ class Claim:
         self._clock = clock
         self._spending = spending
         self._owner = claimed.held.attempt.owner
-        self._since = clock.now()
+        self._since = self._look_at = clock.now()
 
     @property
     def id(self) -> AttemptId:
@@ -99,12 +103,15 @@ class Claim:
         Raises:
             StoreError: The table cannot be reached. The next beat may.
         """
-        report = replace(self._report(numbers), moved=moved)
-        standing = self._ledger.heartbeat(self._held, report, now=self._clock.now(), lease=lease)
-        if standing.by(self._owner):
-            self._held = standing
-            return self._ledger.unwanted()
-        return f"attempt {self.id} is {standing.attempt.state}"
+        report, now = replace(self._report(numbers), moved=moved), self._clock.now()
+        standing = self._ledger.heartbeat(self._held, report, now=now, lease=lease)
+        if not standing.by(self._owner):
+            return f"attempt {self.id} is {standing.attempt.state}"
+        self._held = standing
+        if now < self._look_at:
+            return None
+        self._look_at = now + lease / _LOOKS_EACH_LEASE
+        return self._ledger.unwanted()
 
     def commit(self, output: Output, numbers: Numbers) -> bool:
         """Offer the output for the task, behind the legs before it, and return whether it is the one that stands.

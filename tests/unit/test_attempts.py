@@ -22,6 +22,11 @@ class ShakyTable(MemoryTable):
     """Cannot be reached for some writes."""
 
     fails = 0
+    queries = 0
+
+    def query(self, group: str, prefix: str = "") -> list[Row]:
+        self.queries += 1
+        return super().query(group, prefix)
 
     def put(self, group: str, key: str, value: bytes, *, expect: int) -> Row:
         if self.fails:
@@ -119,7 +124,25 @@ def test_a_heartbeat_brings_back_that_somebody_asked_for_the_end(ledger: Ledger)
     mine = claimed(ledger, 1, clock)
     assert mine.beat(Numbers(), lease=15) is None
     ledger.request_cancel("enough", clock.now())
+    clock.sleep(5.0)
     assert mine.beat(Numbers(), lease=15) == "enough"
+
+
+def test_the_rows_of_the_job_are_looked_at_now_and_then_only(ledger: Ledger, table: ShakyTable) -> None:
+    clock = SimulatedClock(100.0)
+    mine = claimed(ledger, 1, clock)
+    looked = table.queries
+    for _ in range(30):
+        assert mine.beat(Numbers(), lease=15) is None
+        clock.sleep(1.0)
+    assert table.queries - looked == 30 / 5
+    ledger.request_cancel("enough", clock.now())
+    said = []
+    while not any(said):
+        clock.sleep(1.0)
+        said.append(mine.beat(Numbers(), lease=15))
+    assert said[-1] == "enough"
+    assert len(said) <= 5
 
 
 def test_an_attempt_that_began_after_the_end_of_its_job_ends_at_its_first_heartbeat(ledger: Ledger) -> None:
