@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from smr_notebook.control.coordinator import revive
 from smr_notebook.control.deriving import Wish, derive
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.plans import read_plan
@@ -222,7 +223,7 @@ class Job:
     def warnings(self) -> tuple[str, ...]:
         """What the plan warns of, a sentence each: empty objects, large captured values. Empty as long as there is no plan."""
         try:
-            return read_plan(self._backend.objects, self.id).warnings
+            return self._plan().warnings
         except ObjectNotFoundError:
             return ()
 
@@ -406,10 +407,13 @@ class Job:
         plan = self._told_plan()
         return bad_records(commits_of(plan, self._backend.objects, self._ledger), self._backend.objects) if plan else iter(())
 
+    def _plan(self) -> Plan:
+        return read_plan(self._backend.objects, self.id, keys_of(self._backend.table))
+
     def _told_plan(self) -> Plan | None:
         """Return the plan of a job that may have left something out; `None` if it cannot, or was never planned."""
         try:
-            plan = read_plan(self._backend.objects, self.id)
+            plan = self._plan()
         except ObjectNotFoundError:
             return None
         return plan if plan.tolerance.tolerant else None
@@ -424,7 +428,7 @@ class Job:
 
     def _manifest(self) -> Manifest:
         self.wait()
-        last = read_plan(self._backend.objects, self.id).phases[-1]
+        last = self._plan().phases[-1]
         return read_manifest(self._backend.objects, self._ledger, last, job=self.id)
 
     def parts(self) -> tuple[Part, ...]:

@@ -22,6 +22,7 @@ from dataclasses import replace
 from smr_notebook.control.backoff import PASSING, Backoff, passes
 from smr_notebook.control.coordination import Coordinator
 from smr_notebook.control.driving import end_without_plan, tell_end
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import Message, coordinate, drive, encode
 from smr_notebook.control.plans import read_plan
@@ -135,7 +136,7 @@ def _open(backend: Backend, job: str, owner: str, *, until: float, watchdog: Wat
         watchdog.call_off()
         return None
     try:
-        plan = read_plan(backend.objects, job)
+        plan = read_plan(backend.objects, job, keys_of(backend.table))
     except (ObjectNotFoundError, CorruptObjectError) as error:
         now, awaited = backend.clock.now(), backend.plans and isinstance(error, ObjectNotFoundError)
         outcome = ledger.outcome()

@@ -5,7 +5,8 @@ Rules of this module:
 * Written once, by the submission before the job's first row stands, or by a driver; only read afterwards. Of several drivers the one
   whose plan is there first counts, and a plan names the splits that belong to it.
 * Each is a sealed object: a worker of another version, or a damaged object, is an error and no wrong answer.
-* Each is signed: code runs, and the others say what is read, of all that workers may read. Who only looks need not ask for the proof.
+* Each is signed, and read with the proof: code runs, and the others say what is read, of all that workers may read, and when that is all
+  of it. Who coordinates, or only looks for a result, would take a part for the whole by another plan.
 * Splits lie in pages, so that a worker reads one small object, and not the splits of ten thousand others.
 """
 
@@ -112,13 +113,13 @@ def read_request(objects: ObjectStore, job: str, keys: Keyring) -> StoredRequest
     return decoded(_REQUEST, _opened("request", objects, key, keys), name=key)
 
 
-def read_plan(objects: ObjectStore, job: str, keys: Keyring | None = None) -> Plan:
+def read_plan(objects: ObjectStore, job: str, keys: Keyring) -> Plan:
     """Return the plan of a job.
 
     Args:
         objects: Where it is.
         job: Identifier of the job.
-        keys: The key of the workspace; `None` where nothing is read or run by the plan.
+        keys: The key of the workspace.
 
     Raises:
         ObjectNotFoundError: There is none.
@@ -201,11 +202,10 @@ def _signed(kind: str, body: bytes, key: str, keys: Keyring) -> bytes:
     return sealed + keys.of_object(key).sign(kind, key, sealed)
 
 
-def _opened(kind: str, objects: ObjectStore, key: str, keys: Keyring | None) -> bytes:
-    """Return the body of a document whose seal is whole, and whose signature is right where that is asked for."""
+def _opened(kind: str, objects: ObjectStore, key: str, keys: Keyring) -> bytes:
+    """Return the body of a document whose seal is whole, and whose signature is right."""
     data = objects.get(key)
     sealed, signature = data[:-SIGNATURE_BYTES], data[-SIGNATURE_BYTES:]
     body = unseal(kind, sealed, name=key)
-    if keys is not None:
-        keys.of_object(key).check(kind, key, sealed, signature=signature, name=key)
+    keys.of_object(key).check(kind, key, sealed, signature=signature, name=key)
     return body

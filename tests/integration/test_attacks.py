@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import smr_notebook as smr
@@ -18,17 +19,19 @@ from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.config import Settings
 from smr_notebook.control.coordinator import run_coordinator
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.messages import DeathNotice, Message, decode
+from smr_notebook.control.plans import read_plan, read_split_page
 from smr_notebook.control.worker import handle_death, run_attempt
 from smr_notebook.dataflow.blocks import iter_blocks
 from smr_notebook.dataflow.columns import decode_values
 from smr_notebook.dataflow.sealing import seal
-from smr_notebook.dataflow.signing import SIGNATURE_BYTES
+from smr_notebook.dataflow.signing import SIGNATURE_BYTES, Keyring
 from smr_notebook.errors import CorruptObjectError, SmrError, UntrustedObjectError
-from smr_notebook.model import Phase
+from smr_notebook.model import Phase, Plan
 from smr_notebook.ports import Backend, Buffer, Context, ObjectStore
 from smr_notebook.testing.forging import Trap, forged_code, forged_items, forged_part, forged_run
 from smr_notebook.testing.nobody import NoFunctions
@@ -223,6 +226,62 @@ def test_nobody_else_says_what_a_job_reads(own_session: OpenSession, tmp_path: P
     body = forged[forged.index(kind.encode()) + len(kind) : -SIGNATURE_BYTES]
     session.backend.objects.put(f"jobs/{job.id}/{what}", seal(kind, body) + bytes(SIGNATURE_BYTES))
     with pytest.raises(UntrustedObjectError, match=f"jobs/{job.id}/{what} was not written by this workspace"):
+        job.result()
+
+
+class SwappedPlan(MemoryStore):
+    """Somebody puts another plan there for as long as a coordinator looks, and then puts the right one back."""
+
+    def __init__(self, objects: ObjectStore, keys: Keyring, forge: Callable[[Plan], Plan]) -> None:
+        self._objects = objects
+        self._keys = keys
+        self._forge = forge
+        self.put = objects.put  # type: ignore[method-assign]
+        self.list_prefix = objects.list_prefix  # type: ignore[method-assign]
+        self.delete_prefix = objects.delete_prefix  # type: ignore[method-assign]
+
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        if not key.endswith("/plan"):
+            return self._objects.get(key, start, stop)
+        forged = self._forge(read_plan(self._objects, key.split("/")[1], self._keys))
+        return (seal("plan", msgspec.json.encode(forged)) + bytes(SIGNATURE_BYTES))[start:stop]
+
+
+def test_nobody_else_says_when_a_job_is_done() -> None:
+    """A coordinator that believed another plan than the workers would take a part of the input for all of it."""
+    backend = open_memory()
+
+    def first_task_only(plan: Plan) -> Plan:
+        first = read_split_page(backend.objects, Layout(plan.job).splits, 0, keys_of(backend.table))[0]
+        return replace(plan, maps=1, input_bytes=first.bytes, input_records=None)
+
+    swapped = replace(backend, objects=SwappedPlan(backend.objects, keys_of(backend.table), first_task_only))
+
+    def handle(payload: bytes, context: Context) -> bytes:
+        match decode(payload):
+            case Message() as message if message.works:
+                run_attempt(backend, message, context)
+            case Message() as message:
+                run_coordinator(swapped, message, context)
+        return b""
+
+    functions = MemoryFunctions(handle, workers=2)
+    backend, swapped = replace(backend, functions=functions), replace(swapped, functions=functions)
+    session = smr.Session(settings=Settings(workspace=Path("nowhere")), backend=backend)
+    job = session.map_reduce(mapped, None, ITEMS, split_size=4096, retries=0)
+    with pytest.raises(UntrustedObjectError, match=f"jobs/{job.id}/plan was not written by this workspace"):
+        job.result()
+    functions.close()
+
+
+def test_nobody_else_says_what_the_result_of_a_job_is(own_session: OpenSession) -> None:
+    """By the plan of a job without `reduce`, the result would be what the map tasks gave: no rows."""
+    session = own_session()
+    job = session.map_reduce(mapped, longest, ITEMS, reducers=REDUCERS).wait()
+    backend, key = session.backend, Layout(job.id).plan
+    forged = replace(read_plan(backend.objects, job.id, keys_of(backend.table)), reducers=0)
+    backend.objects.put(key, seal("plan", msgspec.json.encode(forged)) + bytes(SIGNATURE_BYTES))
+    with pytest.raises(UntrustedObjectError, match=f"{key} was not written by this workspace"):
         job.result()
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import smr_notebook as smr
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.plans import read_plan
 from smr_notebook.errors import ConfigError, InputChangedError, JobCancelled, PlanError, TaskError
@@ -218,7 +219,8 @@ def test_functions_that_do_not_fit_are_refused(session: smr.Session) -> None:
 
 def test_a_limit_of_cost_holds_anew_and_can_be_another_one(session: smr.Session) -> None:
     job = failed(session.map_reduce(lambda item: [(item, 1 // (item != 7))], None, range(10), max_cost=2.5))
-    limits = [read_plan(session.backend.objects, again.id).max_cost for again in (job.resume(), job.resume(max_cost=0.5))]
+    keys = keys_of(session.backend.table)
+    limits = [read_plan(session.backend.objects, again.id, keys).max_cost for again in (job.resume(), job.resume(max_cost=0.5))]
     assert limits == [2.5, 0.5]
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="max_cost must be an amount of dollars"):

@@ -71,7 +71,7 @@ def derived(job: Simulation, odds: Odds, seed: int, *, wish: Wish = AS_BEFORE) -
     service = _Quiet(job.limits)
     backend = Backend("simulated", "simulated:", job.objects, job.table, service, clock, {}, POLICY, (0.1, 4.0))
     entry = derive(backend, job.plan.job, wish)
-    plan = read_plan(job.objects, entry.job)
+    plan = read_plan(job.objects, entry.job, keys_of(job.table))
     assert (plan.base, entry.base) == (job.plan.job, job.plan.job)
     return Simulation(plan, job.pairs, Fates(seed, odds), job.limits, on=job)
 

@@ -19,6 +19,7 @@ from smr_notebook.config import resolve
 from smr_notebook.control.coordinator import revive, run_coordinator
 from smr_notebook.control.driving import GIVEN_UP, MOST_DRIVERS, run_driver
 from smr_notebook.control.keeping import Keeper
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate, decode, drive
@@ -141,7 +142,7 @@ def test_the_notebook_sends_what_to_plan_and_may_go(cloud: Cloud) -> None:
     job = cloud.submit(name="words")
     assert [(message.role, message.job) for message in cloud.service.calls] == [(Role.DRIVER, job.id)]
     with pytest.raises(ObjectNotFoundError):
-        read_plan(cloud.backend.objects, job.id)
+        read_plan(cloud.backend.objects, job.id, keys_of(cloud.backend.table))
     assert job.warnings == ()
     cloud.run()
     assert job.result().to_dict("list") == {"key": ["one", "three", "two"], "value": [1, 1, 3]}
@@ -153,7 +154,7 @@ def test_the_plan_is_that_of_the_request(cloud: Cloud) -> None:
     job = cloud.submit(reducers=3, split_size=4, name="words", retries=5, format=told)
     cloud.clock.sleep(5.0)
     cloud.run({Role.DRIVER})
-    plan = read_plan(cloud.backend.objects, job.id)
+    plan = read_plan(cloud.backend.objects, job.id, keys_of(cloud.backend.table))
     assert (plan.reducers, plan.name, plan.policy.retries, plan.created) == (3, "words", 5, 1_000.0)
     assert plan.maps > 1
     assert (plan.format, plan.reading) == (told.format, told.reading)
@@ -166,7 +167,7 @@ def test_a_parser_of_ones_own_travels_to_whoever_plans_and_reads(cloud: Cloud) -
     job = cloud.submit(format=made, combine=True, sort="keys", reducers=2)
     cloud.run()
     assert job.result().to_dict("list") == {"key": ["2", "one", "three"], "value": [3, 1, 1]}
-    assert read_plan(cloud.backend.objects, job.id).format is Format.PARSED
+    assert read_plan(cloud.backend.objects, job.id, keys_of(cloud.backend.table)).format is Format.PARSED
 
 
 def test_items_are_stored_where_they_are_and_planned_where_code_runs(cloud: Cloud) -> None:
@@ -232,17 +233,17 @@ def test_a_doubled_driver_finds_the_lease_taken(cloud: Cloud) -> None:
     cloud.run({Role.DRIVER})
     assert cloud.service.calls == []
     with pytest.raises(ObjectNotFoundError):
-        read_plan(cloud.backend.objects, job.id)
+        read_plan(cloud.backend.objects, job.id, keys_of(cloud.backend.table))
 
 
 def test_a_driver_that_was_replaced_and_works_on_changes_nothing(cloud: Cloud) -> None:
     job = cloud.submit()
     cloud.run({Role.DRIVER})
-    first = read_plan(cloud.backend.objects, job.id)
+    first = read_plan(cloud.backend.objects, job.id, keys_of(cloud.backend.table))
     cloud.input["books/c.txt"] = b"four\n"
     cloud.clock.sleep(100)
     run_driver(cloud.backend, drive(job.id), cloud.context("late"))
-    assert read_plan(cloud.backend.objects, job.id) == first
+    assert read_plan(cloud.backend.objects, job.id, keys_of(cloud.backend.table)) == first
     cloud.run()
     assert len(job.result()) == 3
 
@@ -389,7 +390,7 @@ def test_of_two_plans_the_first_one_stands_with_its_splits(cloud: Cloud) -> None
     more = cloud.input | {"books/c.txt": b"four\n" * 1000}
     backend = replace(cloud.backend, sources={"s3": _Overtaken(cloud, job.id, more)})
     run_driver(backend, drive(job.id), cloud.context("slow"))
-    plan = read_plan(cloud.backend.objects, job.id)
+    plan = read_plan(cloud.backend.objects, job.id, keys_of(cloud.backend.table))
     assert (plan.splits, plan.input_bytes) == (f"{Layout(job.id).splits}000002/", 22)
     cloud.run()
     assert job.result().to_dict("list") == {"key": ["one", "three", "two"], "value": [1, 1, 3]}
@@ -451,7 +452,7 @@ def test_a_job_that_was_cancelled_before_it_was_planned_ends_cancelled(cloud: Cl
     with pytest.raises(JobCancelled, match="cancelled by the user"):
         job.result()
     with pytest.raises(ObjectNotFoundError):
-        read_plan(cloud.backend.objects, job.id)
+        read_plan(cloud.backend.objects, job.id, keys_of(cloud.backend.table))
 
 
 def test_a_job_that_no_driver_plans_ends_all_the_same(cloud: Cloud) -> None:
@@ -489,7 +490,7 @@ def test_a_driver_that_follows_another_maps_nothing_for_an_estimate(tmp_path: An
     first, second = cloud.submit(), cloud.submit()
     Ledger(cloud.backend.table, second.id).take_lease("dead", now=cloud.clock.now() - 100, seconds=10)
     cloud.run({Role.DRIVER})
-    plans = [read_plan(cloud.backend.objects, job.id) for job in (first, second)]
+    plans = [read_plan(cloud.backend.objects, job.id, keys_of(cloud.backend.table)) for job in (first, second)]
     assert [plan.estimate.sampled for plan in plans if plan.estimate] == [3, 0]
 
 
@@ -510,7 +511,7 @@ def test_the_lease_is_kept_while_a_driver_lists(cloud: Cloud) -> None:
     ledger = Ledger(cloud.backend.table, job.id)
     backend = replace(cloud.backend, policy=Policy(coordinator_lease=0.03), sources={"s3": Slow(cloud.input)})
     run_driver(backend, drive(job.id), cloud.context())
-    assert read_plan(cloud.backend.objects, job.id).maps == 1
+    assert read_plan(cloud.backend.objects, job.id, keys_of(cloud.backend.table)).maps == 1
 
 
 def test_who_keeps_a_lease_lets_go_of_one_that_another_took(cloud: Cloud) -> None:

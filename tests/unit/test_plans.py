@@ -101,7 +101,7 @@ def objects() -> MemoryStore:
 
 
 def test_what_is_submitted_can_be_read_by_a_worker(objects: MemoryStore) -> None:
-    assert read_plan(objects, "3f9a") == PLAN
+    assert read_plan(objects, "3f9a", KEYS) == PLAN
     assert read_code(objects, "3f9a", KEYS) == CODE
     pages = [read_split_page(objects, LAYOUT.splits, page, KEYS) for page in (0, 1)]
     assert [split_of(pages[split.number // SPLITS_PER_PAGE], LAYOUT.splits, split.number) for split in SPLITS] == list(SPLITS)
@@ -113,7 +113,7 @@ def test_a_worker_reads_one_page_of_splits(objects: MemoryStore) -> None:
 
 def test_a_job_that_is_not_there(objects: MemoryStore) -> None:
     with pytest.raises(ObjectNotFoundError, match="gone1"):
-        read_plan(objects, "gone1")
+        read_plan(objects, "gone1", KEYS)
 
 
 def test_a_split_that_was_not_planned(objects: MemoryStore) -> None:
@@ -130,14 +130,15 @@ def test_a_page_of_another_place_is_refused(objects: MemoryStore) -> None:
 def test_a_plan_of_another_version_is_refused(objects: MemoryStore) -> None:
     objects.put(LAYOUT.plan, seal("plan", b"{}", version=2) + bytes(16))
     with pytest.raises(FormatVersionError, match="jobs/3f9a/plan"):
-        read_plan(objects, "3f9a")
+        read_plan(objects, "3f9a", KEYS)
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"", b"\xff"])
 def test_a_plan_that_is_none_is_refused(objects: MemoryStore, body: bytes) -> None:
-    objects.put(LAYOUT.plan, seal("plan", body) + bytes(16))
-    with pytest.raises(CorruptObjectError, match="jobs/3f9a/plan"):
-        read_plan(objects, "3f9a")
+    sealed = seal("plan", body)
+    objects.put(LAYOUT.plan, sealed + KEYS.of_object(LAYOUT.plan).sign("plan", LAYOUT.plan, sealed))
+    with pytest.raises(CorruptObjectError, match="jobs/3f9a/plan is not what this package writes"):
+        read_plan(objects, "3f9a", KEYS)
 
 
 def test_the_plan_is_what_it_was_in_version_1() -> None:
