@@ -287,9 +287,10 @@ def _plan(backend: Backend, standing: _Standing, derived: JobEntry, code: _Code)
             *(warning for warning in plan.warnings if _TAKEN_OVER not in warning and _WENT_ON not in warning),
             *code.warnings,
         ),
-        policy=replace(backend.policy, retries=plan.policy.retries),
+        policy=replace(backend.policy, retries=plan.policy.retries, speculation=plan.policy.speculation, stall=plan.policy.stall),
         rates=rates_of(backend.tariff),
         memory_bytes=backend.functions.limits.memory_bytes,
+        memory_sizes=backend.functions.limits.memory_sizes,
         estimate=replace(thought, low=thought.low * left, high=thought.high * left) if thought else None,
     )
 

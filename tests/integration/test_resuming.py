@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import pandas as pd
 import pytest
 
 import smr_notebook as smr
+from smr_notebook.backends.memory.functions import MemoryFunctions
+from smr_notebook.control.deriving import Wish, derive
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.plans import read_plan
+from smr_notebook.dataflow.mending import Mended
 from smr_notebook.errors import ConfigError, InputChangedError, JobCancelled, PlanError, TaskError
 from smr_notebook.model import JobState, Phase
 from smr_notebook.testing.waiting import wait_until
@@ -225,6 +229,20 @@ def test_a_limit_of_cost_holds_anew_and_can_be_another_one(session: smr.Session)
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="max_cost must be an amount of dollars"):
             job.resume(max_cost=wrong)
+
+
+def test_a_derived_job_tries_as_hard_as_the_one_before_on_the_workers_that_there_are_now(own_session: OpenSession) -> None:
+    session = own_session(speculate=False, record_timeout=77.0, retries=0, worker_limit=256 << 20)
+    job = failed(session.map_reduce(lambda item: [(item, 1 // (item != 7))], None, range(10)))
+    others = replace(session.backend, functions=MemoryFunctions(lambda _payload, _context: b"", workers=1))
+    plans = [
+        read_plan(session.backend.objects, found, keys_of(session.backend.table))
+        for found in (job.id, derive(others, job.id, Wish(Mended(), again=False, max_cost=None, label_of=str)).job)
+    ]
+    assert plans[1].policy == plans[0].policy
+    assert [len(plan.memory_sizes) for plan in plans] == [2, 0]
+    assert plans[1].memory_bytes == others.functions.limits.memory_bytes
+    others.functions.close()
 
 
 def test_an_input_that_changed_meanwhile_is_told(session: smr.Session, tmp_path: Path) -> None:
