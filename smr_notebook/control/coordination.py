@@ -256,9 +256,8 @@ class Coordinator:
         complete = not (told.map.numbers.records_bad or told.reduce.numbers.records_bad)
         if outcome.state is JobState.DONE and complete and not self._backend.expires:
             layout = Layout(self._plan.job)
-            read = [] if told.map.numbers.records_bad else [layout.input, layout.splits]  # what was left out can be run again
-            runs = [layout.phase(Phase.MAP), layout.index] if self._plan.reducers and not told.reduce.numbers.records_bad else []
-            for prefix in read + runs:
+            runs = [layout.phase(Phase.MAP), layout.index] if self._plan.reducers else []
+            for prefix in [layout.input, layout.splits, *runs]:
                 with suppress(StoreError):  # what is left goes when the job expires
                     persist(self._backend.clock, partial(self._backend.objects.delete_prefix, prefix))
         self._ledger.expire_lease(self._owner, self._now(), usage=self._usage())

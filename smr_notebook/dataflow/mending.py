@@ -16,6 +16,7 @@ from smr_notebook.dataflow.aggregations import as_reduce, makes_generators
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.frames.programs import FrameProgram
 from smr_notebook.dataflow.pair_programs import AggregatedPairs, PairProgram
+from smr_notebook.dataflow.parsed_programs import ParsedProgram
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.errors import PlanError
 
@@ -90,8 +91,13 @@ def _frames(program: FrameProgram, given: Mended) -> Program:
     return replace(program, functions=functions)
 
 
+def _parsed(program: ParsedProgram, given: Mended) -> Program:
+    return replace(program, inner=mended(program.inner, given))
+
+
 _MENDERS: Final[dict[type, Callable[[Any, Mended], Program]]] = {
     PairProgram: _pairs,
     AggregatedPairs: _aggregated,
     FrameProgram: _frames,
+    ParsedProgram: _parsed,
 }

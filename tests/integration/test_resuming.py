@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 import pytest
@@ -177,6 +177,24 @@ def test_frames_are_gone_on_from(session: smr.Session) -> None:
     job = failed(session.map_frames(None, brittle, frame, by="user", reducers=3))
     again = job.retry_failed(reduce=sound).result()
     pd.testing.assert_frame_equal(again, frame.groupby("user", as_index=False).sum())
+
+
+def numbers_of(file: BinaryIO) -> Iterator[int]:
+    yield from map(int, file)
+
+
+def test_a_job_with_a_parser_of_its_own_is_gone_on_from_and_debugged_with_mended_functions(session: smr.Session, tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.numbers").write_text(f"{number}\n{number + 4}\n")
+    format = smr.formats.parse(numbers_of)
+    job = failed(session.map_reduce(lambda item: [(item % 2, 1 // (item != 7))], total, tmp_path / "*.numbers", format=format, retries=0))
+    assert job.debug(map=lambda item: [(item % 2, 1)]).given is None
+    with pytest.raises(ZeroDivisionError):
+        job.debug()
+    again = job.retry_failed(map=lambda item: [(item % 2, 1)])
+    assert rows(again) == [(0, 4), (1, 4)]
+    with pytest.raises(PlanError, match="combine= has nothing to mend"):
+        job.retry_failed(combine=total)
 
 
 def test_an_aggregation_that_was_cancelled_is_resumed(own_session: OpenSession, tmp_path: Path) -> None:
