@@ -36,6 +36,7 @@ from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.mending import Mended, mended
 from smr_notebook.dataflow.merging import ORDERS
 from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.parsed_programs import ParsedProgram
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.records import RecordBlock, Unreadable
 from smr_notebook.dataflow.reducing import Groups, Partition
@@ -124,8 +125,8 @@ class Replay:
             InputError: The record cannot be read again: the input has changed, or is gone.
         """
         __tracebackhide__ = True
-        functions = getattr(self._task.program, "functions", None)
-        if self._alone and isinstance(functions, Functions):
+        functions = self._functions
+        if self._alone and functions is not None:
             if self._failure.function in _OF_RECORDS:
                 return self._map(functions)
             if functions.reduce is not None:
@@ -159,11 +160,17 @@ class Replay:
         return self._failed.failure
 
     @property
+    def _functions(self) -> Functions | None:
+        """The functions of a program that calls them for one record, or one group, at a time."""
+        program = self._task.program
+        functions = getattr(program.inner if isinstance(program, ParsedProgram) else program, "functions", None)
+        return functions if isinstance(functions, Functions) else None
+
+    @property
     def _alone(self) -> bool:
         """Whether one record, or one group, is known to have failed."""
         phase = (dict.fromkeys(_OF_RECORDS, Phase.MAP) | {"reduce": Phase.REDUCE}).get(self._failure.function)
-        one = isinstance(getattr(self._task.program, "functions", None), Functions)
-        return one and bool(self._failure.record_number) and phase is self._failed.attempt.task.phase
+        return self._functions is not None and bool(self._failure.record_number) and phase is self._failed.attempt.task.phase
 
     # ------------------------------------------------------------ one record
 
@@ -184,7 +191,8 @@ class Replay:
     def _found(self) -> tuple[RecordBlock, int]:
         __tracebackhide__ = True
         number = self._failure.record_number
-        for block in _there(self._task, input_of).blocks():
+        program, input = self._task.program, _there(self._task, input_of)
+        for block in (program.parsed(input) if isinstance(program, ParsedProgram) else input).blocks():
             if number <= block.at.done + block.count:
                 return block, number - 1 - block.at.done
         raise InputMissingError(f"Split {self._task.attempt.task.number} has no record {number:,} any more. Submit the job again.")

@@ -69,11 +69,11 @@ class ParsedProgram:
 
     def check_input(self, inputs: Sequence[SplitInput]) -> None:
         """As the inner one; it may look at records."""
-        self.inner.check_input(list(map(self._parsed, inputs)))
+        self.inner.check_input(list(map(self.parsed, inputs)))
 
     def try_out(self, input: SplitInput) -> Iterator[Tried]:
         """As the inner one."""
-        return self.inner.try_out(self._parsed(input))
+        return self.inner.try_out(self.parsed(input))
 
     def check(self, pairs: Sequence[Pair]) -> None:
         """As the inner one."""
@@ -81,7 +81,7 @@ class ParsedProgram:
 
     def emitter(self, input: SplitInput, *, meter: Meter, batch_bytes: int) -> Emitter:
         """As the inner one."""
-        return self.inner.emitter(self._parsed(input), meter=meter, batch_bytes=batch_bytes)
+        return self.inner.emitter(self.parsed(input), meter=meter, batch_bytes=batch_bytes)
 
     def combiner(self, *, tolerant: bool = False) -> Combiner:
         """As the inner one."""
@@ -89,11 +89,12 @@ class ParsedProgram:
 
     def map_to_rows(self, input: SplitInput, sink: PartWriter, *, meter: Meter) -> Position | None:
         """As the inner one."""
-        return self.inner.map_to_rows(self._parsed(input), sink, meter=meter)
+        return self.inner.map_to_rows(self.parsed(input), sink, meter=meter)
 
     def reduce(self, blocks: Blocks, sink: PartWriter, *, meter: Meter, done: int) -> Handed:
         """As the inner one."""
         return self.inner.reduce(blocks, sink, meter=meter, done=done)
 
-    def _parsed(self, input: SplitInput) -> SplitInput:
+    def parsed(self, input: SplitInput) -> SplitInput:
+        """Return an input whose records the parser makes."""
         return replace(input, reader=self.reader)
