@@ -55,6 +55,7 @@ def reduce_tolerantly(functions: Functions, blocks: Blocks, sink: PairSink, bad:
     rows = RowBuffer(sink, meter)
     if functions.reduce_yields:
         rows.groups = []
+    meter.place = lambda: UserCodeError("reduce", short_repr(key))
     for stretch in groups.stretches(lambda: rows.limit):
         for key, values in stretch:
             meter.records_read += 1

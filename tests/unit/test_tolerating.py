@@ -438,6 +438,20 @@ def test_a_group_of_many_blocks_is_left_out_with_all_its_pairs(reads: int) -> No
     assert sum(attempts.numbers, start=Numbers()).pairs_bad == 30_000
 
 
+def test_a_group_that_hangs_can_be_named_from_outside() -> None:
+    attempts, named = Attempts(), list[str]()
+
+    def reduce(key: str, _: Iterator[str]) -> int:
+        failure = attempts.meter.place()
+        named.append(f"{failure.function} {failure.record}" if failure else "nobody knows")
+        return 1
+
+    functions = functions_of(lambda line: [(line, 1)], reduce)
+    receipts, _ = map_all(attempts, functions, [b"one\ntwo\n"], partitions=1)
+    assert reduce_all(attempts, functions, receipts, partitions=1) == [("one", 1), ("two", 1)]
+    assert named == ["reduce 'one'", "reduce 'two'"]
+
+
 def test_a_row_that_cannot_be_stored_costs_its_group() -> None:
     def reduce(key: str, _: Iterator[str]) -> Any:
         return UNSTORABLE if key == "two" else key
