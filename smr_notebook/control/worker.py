@@ -242,10 +242,11 @@ class Heart:
         if self._meter.moved != self._mark:
             self._moved, self._mark = self._clock.now(), self._meter.moved
         reason = self._look() or self._too_late() or self._hangs()
+        if reason is not None:
+            self._meter.stop(reason)
         if self._output is not None:
             self._output.beat()
         if reason is not None:
-            self._meter.stop(reason)
             return self._grace
         if self._clock.now() >= winds_up:
             self._meter.wind_up()

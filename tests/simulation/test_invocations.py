@@ -21,12 +21,13 @@ from smr_notebook.control.coordinator import looks, revive, run_coordinator
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.logs import Uncaught
 from smr_notebook.control.messages import AttemptRange, DeathNotice, Message, Role, attempt_message, coordinate, decode
 from smr_notebook.control.plans import write_code, write_plan
 from smr_notebook.control.pulse import pulse_of
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.troubles import idle_seconds
-from smr_notebook.control.worker import ABANDONED, Ends, Heart, deliver, ends_of, handle_death, run_attempt
+from smr_notebook.control.worker import ABANDONED, GRACE, Ends, Heart, deliver, ends_of, handle_death, run_attempt
 from smr_notebook.dataflow.code import capture
 from smr_notebook.dataflow.formats.stored import store_items
 from smr_notebook.dataflow.functions import Functions
@@ -396,6 +397,24 @@ def test_a_heart_reports_and_asks_the_stream_to_end_and_abandons_what_does_not(j
         wait_until(lambda: abandoned)
     assert meter.stopped == f"attempt {message.attempt_id} is stopped"
     assert abandoned == [ABANDONED]
+
+
+def test_an_attempt_is_asked_to_end_before_its_log_is_put_which_may_take_long(job: Job) -> None:
+    next(job.looking())
+    (message, *_) = job.service.calls
+    mine = claim(job.ledger, message.attempt_id, owner="w", clock=job.clock, lease=15)
+    assert mine is not None
+    meter, asked = Meter(), list[bool]()
+
+    class Slow(Uncaught):
+        def beat(self) -> None:
+            asked.append(meter.stopped is not None)
+
+    heart = Heart(mine, meter, POLICY, ends=Ends(math.inf, math.inf, survive, None), clock=job.clock, output=Slow())
+    heart.beat()
+    job.ledger.stop(message.attempt_id, job.clock.now())
+    assert heart.beat() == GRACE
+    assert asked == [False, True]
 
 
 def test_a_heart_stops_with_its_block(job: Job) -> None:
