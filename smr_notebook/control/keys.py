@@ -3,7 +3,8 @@
 The table is the root of trust: who can change its rows can end jobs and choose outputs anyway, and their failures hold pickles. It is
 another circle than the object store, which holds what is large and is what one shares: a bucket, a folder.
 
-The row never changes and never expires, because what was signed with it would be lost. It is read once for each process and table.
+The row never changes and never expires, because what was signed with it would be lost. It is read once for each process and table, and
+once for each job that is submitted: a workspace may have been removed since the last one, with its key.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ def keys_of(table: Table) -> Keyring:
         CorruptObjectError: The row is not what this package writes.
     """
     return _keys_of(table)  # type: ignore[arg-type]  # hashed by identity
+
+
+def forget_keys() -> None:
+    """See to it that keys are read again."""
+    _keys_of.cache_clear()
 
 
 @lru_cache(maxsize=_TABLES)

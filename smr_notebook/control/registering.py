@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 
 from smr_notebook.control.driving import tell_end
 from smr_notebook.control.expiry import remove_job
+from smr_notebook.control.keys import forget_keys
 from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.control.messages import Message, encode
 from smr_notebook.control.plans import is_planned
@@ -29,6 +30,7 @@ def new_job(backend: Backend) -> Iterator[str]:
     Raises:
         PlatformError: The table or the store cannot be reached.
     """
+    forget_keys()
     job = reserve_identifier(backend)
     try:
         yield job

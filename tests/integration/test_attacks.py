@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -340,6 +341,14 @@ def test_the_key_is_in_no_object_and_in_no_text(own_session: OpenSession) -> Non
     rows = [found for group in ("jobs", job.id, f"{job.id}/1") for found in session.backend.table.query(group)]
     assert rows
     assert not any(secret in found.value for found in rows)
+
+
+def test_a_workspace_that_was_removed_gets_another_key_with_the_next_job(own_session: OpenSession) -> None:
+    session = own_session()
+    assert len(session.map_reduce(mapped, longest, ITEMS).result()) == len(ITEMS)
+    session.close()
+    shutil.rmtree(session.settings.workspace)
+    assert len(session.map_reduce(mapped, longest, ITEMS).result()) == len(ITEMS)
 
 
 def test_a_key_does_not_travel() -> None:
