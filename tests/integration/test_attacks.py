@@ -230,16 +230,16 @@ def test_nobody_else_says_what_a_job_reads(own_session: OpenSession, tmp_path: P
         job.result()
 
 
-class SwappedPlan(MemoryStore):
+class SwappedPlan:
     """Somebody puts another plan there for as long as a coordinator looks, and then puts the right one back."""
 
     def __init__(self, objects: ObjectStore, keys: Keyring, forge: Callable[[Plan], Plan]) -> None:
         self._objects = objects
         self._keys = keys
         self._forge = forge
-        self.put = objects.put  # type: ignore[method-assign]
-        self.list_prefix = objects.list_prefix  # type: ignore[method-assign]
-        self.delete_prefix = objects.delete_prefix  # type: ignore[method-assign]
+        self.put = objects.put
+        self.list_prefix = objects.list_prefix
+        self.delete_prefix = objects.delete_prefix
 
     def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         if not key.endswith("/plan"):

@@ -253,15 +253,16 @@ def test_a_limit_of_cost_holds_anew_and_can_be_another_one(session: smr.Session)
 def test_a_derived_job_tries_as_hard_as_the_one_before_on_the_workers_that_there_are_now(own_session: OpenSession) -> None:
     session = own_session(speculate=False, record_timeout=77.0, retries=0, worker_limit=256 << 20)
     job = failed(session.map_reduce(lambda item: [(item, 1 // (item != 7))], None, range(10)))
-    others = replace(session.backend, functions=MemoryFunctions(lambda _payload, _context: b"", workers=1))
+    functions = MemoryFunctions(lambda _payload, _context: b"", workers=1)
+    others = replace(session.backend, functions=functions)
     plans = [
         read_plan(session.backend.objects, found, keys_of(session.backend.table))
         for found in (job.id, derive(others, job.id, Wish(Mended(), again=False, max_cost=None, label_of=str)).job)
     ]
     assert plans[1].policy == plans[0].policy
     assert [len(plan.memory_sizes) for plan in plans] == [2, 0]
-    assert plans[1].memory_bytes == others.functions.limits.memory_bytes
-    others.functions.close()
+    assert plans[1].memory_bytes == functions.limits.memory_bytes
+    functions.close()
 
 
 def test_an_input_that_changed_meanwhile_is_told(session: smr.Session, tmp_path: Path) -> None:
