@@ -62,11 +62,13 @@ class Taken:
     Attributes:
         stream: Its name.
         text: What was kept of it.
-        dropped: Bytes that were not.
+        kept: Bytes of that.
+        dropped: Bytes that were not kept.
     """
 
     stream: str
     text: str
+    kept: int
     dropped: int
 
 
@@ -124,7 +126,7 @@ class Streams:
             taken = file.take(room, final=final)
             if taken is not None:
                 found.append(taken)
-                room -= len(taken.text)
+                room -= taken.kept
         return found
 
     @property
@@ -167,7 +169,7 @@ class _File:
             if not data:
                 return None
         self.read += len(data) + dropped
-        return Taken(self.stream, _text(data), dropped)
+        return Taken(self.stream, _text(data), len(data), dropped)
 
 
 def streams_of(process: int) -> Streams | None:

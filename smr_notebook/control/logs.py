@@ -139,7 +139,7 @@ class Caught:
     def _put(self, *, final: bool) -> bool:
         for taken in self._streams.take(MOST_BYTES - self._kept, final=final):
             self._texts.append((taken.stream, taken.text))
-            self._kept += len(taken.text)
+            self._kept += taken.kept
             self._dropped += taken.dropped
             self._meter.lines_written += taken.text.count("\n") + (final and not taken.text.endswith("\n"))
         if not self._texts or (not final and not any(text for _, text in self._texts)):

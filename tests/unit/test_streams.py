@@ -94,6 +94,12 @@ tell([first, second, size, taken(10, final=True)])
     assert told == [[["stdout", "aaaa", 6]], [["stdout", "", 20_000_000]], 0, [["stdout", "c\n", 0]]]
 
 
+def test_room_is_counted_in_bytes_whatever_the_text(tmp_path: Path) -> None:
+    script = "own.begin(b'x'); print('é' * 9); os.write(2, b'x' * 9); own.end(); tell(taken(20, final=True))"
+    told, _, _ = run(script, tmp_path)
+    assert told == [["stdout", "é" * 9 + "\n", 0], ["stderr", "x", 8]]
+
+
 def test_what_is_no_text_is_shown_and_not_refused(tmp_path: Path) -> None:
     told, _, _ = run(r"own.begin(b'x'); os.write(1, b'\xff\n'); print('\udc80 é'); own.end(); tell(taken(final=True))", tmp_path)
     assert told == [["stdout", "\\xff\n\\udc80 é\n", 0]]

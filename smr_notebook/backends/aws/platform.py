@@ -128,11 +128,6 @@ def _read(place: str, names: Names) -> AwsOptions:
         raise DeploymentError(f"{text} Deploy again: `{_deploy(names)}`.") from None
 
 
-def find_names(clients: Clients, stack: str) -> Names:
-    """Return what the parts of a deployment are called. Raises as `open_aws` does."""
-    return names_of(find_caller(clients, stack), clients, stack)
-
-
 def names_of(arn: str, clients: Clients, stack: str) -> Names:
     """Return what the parts of a deployment are called, by who asks."""
     _, partition, _, _, account, *_ = arn.split(":")
