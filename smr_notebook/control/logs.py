@@ -6,13 +6,15 @@ object of its own. So a watcher sees it while the attempt runs, and what an atte
 Rules of this module:
 
 * Where nothing is written, nothing is put: an attempt that is silent pays for a few system calls.
-* A log never fails an attempt. What cannot be put is tried again with the next piece, and then it is lost.
+* A log never fails an attempt. What cannot be put is tried again with the next piece, and then it is lost. The heart does not wait until
+  a piece is put: where a store does not answer, a thread of its own does.
 * At most `MOST_BYTES` of an attempt are kept, and at most one piece is put in `PIECE_SECONDS`. What was left out is counted.
 * The package itself writes nothing there.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -118,6 +120,7 @@ class Caught:
         self._kept = 0
         self._texts: list[tuple[str, str]] = []
         self._dropped = 0
+        self._putting: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         with suppress(OSError):
@@ -125,25 +128,39 @@ class Caught:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._putting is not None:
+            self._putting.join()
         with suppress(OSError):
             self._streams.end()
-            self._put(final=True)
+            self._take(final=True)
+            if self._texts:
+                self._put()
 
     def beat(self) -> None:
-        """Put what is new, unless a piece was put just now."""
-        if self._backend.clock.now() >= self._put_at + PIECE_SECONDS:
-            with suppress(OSError):
-                if self._put(final=False):
-                    self._streams.write_note(_encoded(self._note))
+        """Have put what is new, unless a piece was put just now, or still is: the heart waits for no store."""
+        waits = self._putting is not None and self._putting.is_alive()
+        if waits or self._backend.clock.now() < self._put_at + PIECE_SECONDS:
+            return
+        with suppress(OSError):
+            self._take(final=False)
+            if any(text for _, text in self._texts):
+                self._putting = threading.Thread(target=self._put_and_note, name="log", daemon=True)
+                self._putting.start()
 
-    def _put(self, *, final: bool) -> bool:
+    def _put_and_note(self) -> None:
+        with suppress(OSError):
+            if self._put():
+                self._streams.write_note(_encoded(self._note))
+
+    def _take(self, *, final: bool) -> None:
         for taken in self._streams.take(MOST_BYTES - self._kept, final=final):
             self._texts.append((taken.stream, taken.text))
             self._kept += taken.kept
             self._dropped += taken.dropped
             self._meter.lines_written += taken.text.count("\n") + (final and not taken.text.endswith("\n"))
-        if not self._texts or (not final and not any(text for _, text in self._texts)):
-            return False
+
+    def _put(self) -> bool:
+        """Put what was taken as the next piece, and return whether it was; else it stays."""
         self._put_at = self._backend.clock.now()
         piece = LogPiece(self._put_at, tuple(text for text in self._texts if text[1]), self._dropped)
         number = self._note.pieces + 1

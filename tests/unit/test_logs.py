@@ -139,6 +139,43 @@ print([(found.number, found.piece.texts) for found in read_pieces(backend, "3f9a
 """
 
 
+WAITING = """
+import os, threading
+from dataclasses import replace
+from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.backends.memory.platform import open_memory
+from smr_notebook.control.logs import Caught, read_pieces
+from smr_notebook.dataflow.meter import Meter
+from smr_notebook.model import AttemptId, Phase, TaskId
+from smr_notebook.streams import streams_of
+
+answers = threading.Event()
+
+class Silent(MemoryStore):
+    def put(self, key, data, *, if_absent=False):
+        if not answers.wait(60):
+            raise SystemExit(1)
+        return super().put(key, data, if_absent=if_absent)
+
+backend = replace(open_memory(), objects=Silent())
+attempt = AttemptId(TaskId(Phase.MAP, 0), 1)
+with Caught(streams_of(os.getpid()), backend, "3f9a", attempt, invocation="i", meter=Meter()) as output:
+    print("one")
+    output.beat()
+    print("two")
+    output.beat()
+    answers.set()
+print([(found.number, found.piece.texts) for found in read_pieces(backend, "3f9a", known=set())])
+"""
+
+
+def test_a_heart_does_not_wait_for_a_store_that_does_not_answer(tmp_path: Path) -> None:
+    """Else the attempt would expire, and for its log alone."""
+    command = [sys.executable, "-c", WAITING]
+    done = subprocess.run(command, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, check=True, text=True, timeout=40)
+    assert done.stdout.strip() == "[(1, (('stdout', 'one\\n'),)), (2, (('stdout', 'two\\n'),))]"
+
+
 @pytest.mark.parametrize(
     ("fails", "told"),
     [
