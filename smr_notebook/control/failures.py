@@ -6,7 +6,8 @@ Rules of this module:
 * Lines are labelled and quoted from the sources that travelled with the code, so that a cell is a cell in any kernel. The innermost frames
   also say what stands around their line; no more of them, because what is told of a failure is a row of a table.
 * The exception itself travels too when it is small and comes back from pickling as what it was. Nobody depends on it.
-* Want of memory has a name of its own, whoever asked for more, and so has want of disk for what we write: what helps is not in the exception.
+* Want of memory has a name of its own, whoever asked for more, and so has want of disk for what we write: what helps is not in the
+  exception.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def test_the_rows_of_the_job_are_looked_at_now_and_then_only(ledger: Ledger, tab
         clock.sleep(1.0)
     assert table.queries - looked == 30 / 5
     ledger.request_cancel("enough", clock.now())
-    said = []
+    said: list[str | None] = []
     while not any(said):
         clock.sleep(1.0)
         said.append(mine.beat(Numbers(), lease=15))
