@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def add_commands(commands: Any) -> None:
     """Add the commands to the subparsers of a parser."""
     jobs = commands.add_parser("jobs", help="list the jobs, the latest first")
+    jobs.add_argument("-n", "--number", type=int, metavar="N", help="so many of them (default: all)")
     jobs.add_argument("--everyone", action="store_true", help="those of all users")
     jobs.set_defaults(run=_jobs)
     status = commands.add_parser("status", help="show how far a job is")
@@ -42,14 +43,14 @@ def add_commands(commands: Any) -> None:
     logs.add_argument("--task", type=int, metavar="N", help="of the tasks with this number only")
     logs.set_defaults(run=_logs)
     for command in (status, cancel, resume, result, errors, logs):
-        command.add_argument("id", metavar="ID", help="identifier of the job, or its beginning")
+        command.add_argument("id", nargs="?", metavar="ID", help="identifier of the job, its beginning, or its name (default: the latest)")
     for command in (jobs, status, cancel, resume, result, errors, logs):
         command.add_argument("--platform", metavar="P", help="local (the default) or aws")
         add_place(command)
 
 
 def _jobs(options: Namespace, console: Console) -> int:
-    for job in _session(options).jobs(everyone=options.everyone):
+    for job in _session(options).jobs(everyone=options.everyone)[: options.number]:
         created = datetime.fromtimestamp(int(job.created), UTC).strftime("%Y-%m-%d %H:%M:%S")
         user = f"{job.user or '-':<12} " if options.everyone else ""
         console.tell(f"{job.id}  {created}  {job.state.value:<10} {user}{job.name}".rstrip())
@@ -58,7 +59,9 @@ def _jobs(options: Namespace, console: Console) -> int:
 
 def _status(options: Namespace, console: Console) -> int:
     job = _find(options)
-    console.tell(text(View(job.id, job.name, job.status(), time.time())))
+    progress = job.status()
+    proof = [f" {progress.proof}"] if progress.proof else []
+    console.tell("\n".join([text(View(job.id, job.name, progress, time.time())), *proof]))
     return 0
 
 
@@ -69,8 +72,9 @@ def _cancel(options: Namespace, console: Console) -> int:
 
 
 def _resume(options: Namespace, console: Console) -> int:
-    job = _find(options).resume()
-    console.tell("\n".join([f"{job.id} goes on from where {options.id} was", *job.warnings]))
+    before = _find(options)
+    job = before.resume()
+    console.tell("\n".join([f"{job.id} goes on from where {before.id} was", *job.warnings]))
     return 0
 
 
@@ -91,8 +95,13 @@ def _errors(options: Namespace, console: Console) -> int:
 
 
 def _logs(options: Namespace, console: Console) -> int:
-    for line in _find(options).logs(phase=options.phase, task=options.task, follow=options.follow):
+    logs = _find(options).logs(phase=options.phase, task=options.task, follow=options.follow)
+    none = True
+    for line in logs:
         console.tell(str(line))
+        none = False
+    if none and not options.follow:
+        console.tell(repr(logs))
     return 0
 
 

@@ -163,7 +163,7 @@ class Job:
         with suppress(PlatformError):  # how the job ends says more
             for warning in self.warnings:
                 if warning not in warned:
-                    warnings.warn(warning, PlanWarning, stacklevel=_frames_of_ours())
+                    warnings.warn(warning, PlanWarning, stacklevel=frames_of_ours())
 
     def wait(self, timeout: float | None = None) -> Job:
         """Block until the job has ended.
@@ -322,7 +322,8 @@ class Job:
         """Return a sample of each kind of failure so far, with the number of tasks that failed alike; also while the job runs."""
         outcome = self._ledger.outcome()
         told = outcome is not None and outcome.failures
-        return JobErrors(self.id, told or failures_so_far(self._ledger.snapshot()))
+        found = told or failures_so_far(self._ledger.snapshot())
+        return JobErrors(self.id, found, left_out=0 if found else self._count_left_out())
 
     def debug(
         self,
@@ -381,12 +382,17 @@ class Job:
             return Replay(self._backend, self.id, failure_of_bad(*left_out), given=mended)
         found = self.errors()
         if not found:
-            raise ConfigError(f"{self.id}: no task has failed, so there is nothing to debug.")
+            left_out = "; job.debug(bad=0) runs the first record or group that was left out" if self._count_left_out() else ""
+            raise ConfigError(f"{self.id}: no task has failed, so there is nothing to debug{left_out}.")
         if not 0 <= error < len(found):
             raise ConfigError(f"{self.id} has no error {error}: job.errors() shows {len(found)}, counted from 0.")
         return Replay(self._backend, self.id, found[error], given=mended)
 
     # ------------------------------------------------------------ what was left out
+
+    def _count_left_out(self) -> int:
+        progress = self.status()
+        return progress.map.bad + progress.reduce.bad
 
     @property
     def bad(self) -> pd.DataFrame:
@@ -422,7 +428,7 @@ class Job:
         plan = self._told_plan()
         told = sentence(plan, commits_of(plan, self._backend.objects, self._ledger)) if plan else ""
         if told:
-            warnings.warn(told, LeftOutWarning, stacklevel=_frames_of_ours())
+            warnings.warn(told, LeftOutWarning, stacklevel=frames_of_ours())
 
     # ------------------------------------------------------------ the result
 
@@ -489,8 +495,8 @@ def cancel_and_tell(job: Job) -> str:
     return f"{job.id}{whose} has ended already: {job.status().state}"
 
 
-def _frames_of_ours() -> int:
-    """Return the `stacklevel` by which `_warn` points at the line that called into this package."""
+def frames_of_ours() -> int:
+    """Return the `stacklevel` by which a warning of the caller points at the line that called into this package."""
     level, frame = 0, sys._getframe(1)  # noqa: SLF001 - what `warnings` does itself
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("smr_notebook."):
         level, frame = level + 1, frame.f_back

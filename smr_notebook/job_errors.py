@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Final, overload
 
+from smr_notebook.mends import mends_of
 from smr_notebook.model import Failure, Frame, Phase
 from smr_notebook.standing import FailedAttempt
 
@@ -52,10 +53,12 @@ class JobErrors(Sequence[FailedAttempt]):
     Args:
         job: Identifier of the job.
         failures: A sample of each group.
+        left_out: How many records and groups the job left out, as `on_error` asked for.
     """
 
-    def __init__(self, job: str, failures: Sequence[FailedAttempt]) -> None:
+    def __init__(self, job: str, failures: Sequence[FailedAttempt], *, left_out: int = 0) -> None:
         self._job = job
+        self._left_out = left_out
         self._failures = tuple(failures)
 
     @overload
@@ -78,16 +81,22 @@ class JobErrors(Sequence[FailedAttempt]):
 
     def __repr__(self) -> str:
         if not self._failures:
-            return f"{self._job}: no task has failed"
+            left_out = f"; {self._left_out:,} left out: job.bad shows them, job.debug(bad=0) runs the first" if self._left_out else ""
+            return f"{self._job}: no task has failed{left_out}"
         blocks = ["\n".join([f"error {number}: {_tasks(sample)}", *sample_lines(sample)]) for number, sample in enumerate(self._failures)]
-        return "\n\n".join([*blocks, counted(self._failures) + _hint(self._failures)])
+        return "\n\n".join([*blocks, self._summary()])
 
     def _repr_html_(self) -> str:
         if not self._failures:
             return f'<div class="smr-errors">{escape(repr(self))}</div>'
         blocks = "".join(_block(number, sample) for number, sample in enumerate(self._failures))
-        summary = escape(counted(self._failures) + _hint(self._failures))
+        summary = escape(self._summary())
         return f'<div class="smr-errors" style="line-height:1.5">{blocks}<div style="opacity:.75">{summary}</div></div>'
+
+    def _summary(self) -> str:
+        command = debug_command(self._failures, self._job)
+        hint = f" · debug in a notebook: {command}, or job.debug({_raised(self._failures)})" if command else ""
+        return counted(self._failures) + hint
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each group; `file`, `line` and `code` are those of the innermost line of the user's."""
@@ -112,7 +121,7 @@ def sample_lines(sample: FailedAttempt, *, around: int = AROUND) -> list[str]:
     lines = [_title(sample)]
     for frame in sample.failure.frames:
         lines += frame_lines(frame, around=around)
-    return [*lines, *_place(sample)]
+    return [*lines, *_place(sample), *mends_of(sample.failure)]
 
 
 def frame_lines(frame: Frame, *, around: int) -> list[str]:
@@ -160,18 +169,24 @@ def _place(sample: FailedAttempt) -> list[str]:
         parts.append(f"group {failure.record_number:,} of partition {sample.attempt.task.number}")
     if failure.value_count >= 0:
         parts.append(f"{failure.value_count:,} value{'s' * (failure.value_count != 1)}")
-    where = f"   ({', '.join(parts)})" if parts else ""
     if failure.record:
+        where = f"   ({', '.join(parts)})" if parts else ""
         return [f"{what}: {failure.record}{where}"]
-    return [f"input:{where}"] if failure.source else []
+    return [f"input: {', '.join(parts)}"] if failure.source else []
 
 
 def _tasks(sample: FailedAttempt) -> str:
     return f"{sample.tasks:,} task{'s' * (sample.tasks != 1)}"
 
 
-def _hint(failures: Sequence[FailedAttempt]) -> str:
-    return " · debug here: job.debug(0)" if any(sample.failure.function for sample in failures) else ""
+def debug_command(failures: Sequence[FailedAttempt], job: str) -> str:
+    """Return the line magic that runs again the first of these that a function raised; empty where none did."""
+    number = _raised(failures)
+    return "" if number is None else f"%smr debug {job}{f' --error {number}' * bool(number)}"
+
+
+def _raised(failures: Sequence[FailedAttempt]) -> int | None:
+    return next((number for number, sample in enumerate(failures) if sample.failure.function), None)
 
 
 def _block(number: int, sample: FailedAttempt) -> str:
@@ -183,7 +198,8 @@ def _block(number: int, sample: FailedAttempt) -> str:
     about = f'<div style="opacity:.75">error {number} · <span class="smr-v">{escape(told)}</span></div>'
     frames = "".join(_code(frame) for frame in failure.frames)
     place = "".join(f"<div><code>{escape(line)}</code></div>" for line in _place(sample))
-    return f'<div style="{_BOX}"><div>{head}</div>{about}{frames}{place}</div>'
+    mends = "".join(f"<div>{escape(line)}</div>" for line in mends_of(failure))
+    return f'<div style="{_BOX}"><div>{head}</div>{about}{frames}{place}{mends}</div>'
 
 
 def _code(frame: Frame) -> str:

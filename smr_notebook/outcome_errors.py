@@ -8,34 +8,16 @@ do not have the file).
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Final
 
 from tblib import Traceback
 
 from smr_notebook import errors
 from smr_notebook.errors import JobError, PairShapeError, SmrError
+from smr_notebook.mends import mends_of
 from smr_notebook.model import Failure, FailureKind, Frame, JobState
 from smr_notebook.standing import FailedAttempt, Outcome
-
-_MENDS: Final[Mapping[str, str]] = {
-    "WorkerDied": "The worker's process ended under the function: os._exit, or a crash in compiled code. "
-    "Try the function on this task's records in the notebook.",
-    "OutOfMemoryError": "Have each task hold less: a smaller `split_size` (map) or more `reducers`, a smaller `worker_memory`, a built-in "
-    "aggregation instead of a list of all values; or give each worker more: fewer `workers`, a higher `worker_limit`, "
-    "`smr deploy --memory` on AWS.",
-    "DiskFullError": "Spills go to disk: a higher `worker_memory`, or a smaller `split_size`, means fewer of them.",
-    "HeartbeatsStopped": "Nothing was heard of the worker for longer than a lease: one call in compiled code let no other thread run "
-    "(a regular expression, say), or the machine stood still. Make the call smaller, or set `lease_seconds` higher.",
-    "LaunchLost": "The service took the call, and no worker began it: it is overloaded, or was ended. Submit the job again.",
-    "LaunchDropped": "Other work uses up all that may run at once, or these functions have no share in it: submit the job again when there "
-    "is less of it, or ask for more (`smr doctor` tells how).",
-}
-"""What to do about failures that are nobody's exception, by their type. The others say it themselves."""
-
-_DID_NOT_START: Final = ("Runtime.", "The workers do not start, whatever their task is: `smr deploy` makes their image anew.")
-"""How a service begins to tell of a worker that died before its task did, and what to do about that."""
 
 
 def error_of(job: str, outcome: Outcome) -> SmrError | None:
@@ -89,10 +71,7 @@ def _explain_one(failed: FailedAttempt) -> str:
         lines.append(f"{'record' if failure.function == 'map' else 'key'}: {failure.record}{_place(failure)}")
     elif failure.source:
         lines.append(f"input: {failure.source}" + (f", while record {failure.record_number:,} was made" if failure.record_number else ""))
-    if failure.type in _MENDS and failure.kind is not FailureKind.USER:
-        begins, mend = _DID_NOT_START
-        lines.append(mend if failure.message.startswith(begins) else _MENDS[failure.type])
-    return "\n".join(lines)
+    return "\n".join([*lines, *mends_of(failure)])
 
 
 def _place(failure: Failure) -> str:

@@ -28,7 +28,7 @@ from smr_notebook.environment import environment
 from smr_notebook.errors import PlanError
 from smr_notebook.finding import find_entry
 from smr_notebook.formats import InputFormat
-from smr_notebook.job import Job, JobInfo, PlanWarning
+from smr_notebook.job import Job, JobInfo, PlanWarning, frames_of_ours
 from smr_notebook.labels import cell_label
 from smr_notebook.options import Options, Reduce, refuse_columns, request_of
 from smr_notebook.platforms import OPENERS, check_requirements, read_requirements
@@ -416,7 +416,7 @@ class Session:
         self._tidy_up()
         submitted = submit(request, self.backend)
         for warning in submitted.warnings:
-            warnings.warn(warning, PlanWarning, stacklevel=3)
+            warnings.warn(warning, PlanWarning, stacklevel=frames_of_ours())
         return self._job(submitted.entry, warned=submitted.warnings if self.backend.plans else None)
 
     def _tidy_up(self) -> None:

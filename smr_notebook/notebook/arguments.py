@@ -22,6 +22,7 @@ from smr_notebook.errors import ConfigError
 from smr_notebook.formats import AUTO, NAMES, InputFormat
 
 FORMATS = (AUTO, *NAMES)
+_SHORT = ("text", "jsonl", "csv", "tsv", "parquet", "arrow", "binary")
 _RANGE = re.compile(r"\brange\([^()]*\)")
 _FIELD = re.compile(r"\{[A-Za-z_][^{}]*\}")
 _UNKNOWN_CHOICE = re.compile(r"^invalid choice: '(?P<got>[^']*)'")
@@ -250,7 +251,7 @@ def _cell_parser(formats: Sequence[str] = FORMATS) -> MagicParser:
     add("-o", "--into", type=variable, metavar="VAR", help="put the result into this variable, and show only the progress")
     add("-r", "--reducers", type=count(1), metavar="N", help="number of partitions (default: by the size of the input)")
     add("-c", "--combine", action="store_true", help="let reduce also combine on the map side (its law is checked first)")
-    told = "auto, text (lines), jsonl, parquet, binary (bytes), or a variable that holds one: smr.formats.text(…)"
+    told = f"{AUTO} (by the names of the files), {', '.join(_SHORT)}, or a variable that holds one with options: smr.formats.csv(…)"
     add("-f", "--format", choices=formats, default="auto", metavar="F", help=told)
     add("-s", "--split-size", type=_size, metavar="S", help="input for each map task, such as 64MB")
     add("--retries", type=count(0), metavar="N", help="further attempts of a task that failed")

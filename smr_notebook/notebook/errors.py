@@ -19,7 +19,7 @@ from typing import Any
 
 from smr_notebook.errors import JobCancelled, JobError, SmrError
 from smr_notebook.job import Job
-from smr_notebook.job_errors import counted, frame_lines, sample_lines
+from smr_notebook.job_errors import counted, debug_command, frame_lines, sample_lines
 from smr_notebook.labels import cell_label
 from smr_notebook.model import Frame
 from smr_notebook.notebook.cells import run_body
@@ -60,10 +60,14 @@ def error_lines(error: SmrError, trace: TracebackType | None) -> list[str]:
     """
     if isinstance(error, JobCancelled):
         interrupted = error.message.startswith("Interrupted")
-        return [error.message if interrupted else f"{type(error).__name__}: {error.message}"]
+        told = error.message if interrupted else f"{type(error).__name__}: {error.message}"
+        ended = error.job and not error.message.endswith("is being cancelled")
+        return [told, *([f"what is done stands: %smr resume {error.job}"] if ended else [])]
     if isinstance(error, JobError) and error.failures:
         return failure_lines(error.failures, error.job)
-    return [f"{type(error).__name__}: {error.message}", *_own_lines(trace)]
+    name = type(error).__name__
+    told = error.message if error.message.startswith(f"{name} in ") else f"{name}: {error.message}"
+    return [told, *_own_lines(trace)]
 
 
 def _interrupt_lines(error: BaseException, trace: TracebackType | None) -> list[str]:
@@ -88,8 +92,9 @@ def failure_lines(failures: Iterable[FailedAttempt], job: str) -> list[str]:
     for sample in samples:
         lines += [*sample_lines(sample, around=_CONTEXT_LINES), ""]
     told = [counted(samples), *([f"%smr errors {job}"] if job else [])]
-    if job and any(sample.failure.function for sample in samples):
-        told.append(f"debug here: %smr debug {job}")
+    command = debug_command(samples, job)
+    if job and command:
+        told.append(f"debug here: {command}")
     return [*lines[:-1], " · ".join(told)]
 
 

@@ -141,7 +141,7 @@ def rows_note(name: str, shape: tuple[int, int], columns: Iterable[object]) -> s
     """Return the line that says what a variable holds now: its rows and its columns."""
     names = ", ".join(str(column) for column in columns)
     shown = names if len(names) <= 60 else names[:57] + "…"
-    return f"{name}: {shape[0]:,} rows × {shape[1]} columns ({shown})"
+    return f"{name}: {_counted(shape[0], 'row')} × {_counted(shape[1], 'column')} ({shown})"
 
 
 def plan(lines: str) -> Shown:
@@ -162,7 +162,7 @@ def _written(view: View) -> str:
     lines = sum(phase.numbers.lines_written for _, phase in view.phases)
     if not lines or not view.progress.state.ended:
         return ""
-    return f"printed: {_volatile(f'{lines:,} line' + 's' * (lines != 1))} · job.logs(), %smr logs {_volatile(view.id)}"
+    return f"printed: {_volatile(_counted(lines, 'line'))} · job.logs(), %smr logs {_volatile(view.id)}"
 
 
 def _volatile(value: str) -> str:
@@ -247,5 +247,9 @@ def _flow(name: str, phase: PhaseProgress) -> str:
     numbers = phase.numbers
     bad = f" ({phase.bad:,} left out)" if phase.bad else ""
     if name == "map":
-        return f"{numbers.records_mapped:,} records{bad} → {numbers.pairs_in:,} pairs"
-    return f"{numbers.records_mapped:,} groups{bad} → {numbers.pairs_out:,} rows"
+        return f"{_counted(numbers.records_mapped, 'record')}{bad} → {_counted(numbers.pairs_in, 'pair')}"
+    return f"{_counted(numbers.records_mapped, 'group')}{bad} → {_counted(numbers.pairs_out, 'row')}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -25,6 +25,7 @@ from smr_notebook.notebook.render import Shown, View, html, text
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from smr_notebook.job import Job
     from smr_notebook.session import Session
 
 
@@ -81,10 +82,13 @@ class LineMagic:
 
     def attach(self, options: Namespace) -> object:
         """Return the job; with `--into`, wait for its result and put it into a variable."""
-        job = self._session().attach(options.id)
-        if options.into is None:
+        return self._shown(self._session().attach(options.id), options.into)
+
+    def _shown(self, job: Job, into: str | None) -> object:
+        """Return the job; or wait for its result, and put it into a variable."""
+        if into is None:
             return job
-        self._shell.user_ns[options.into] = run_in_cell(job, self._screen(job), options.into)
+        self._shell.user_ns[into] = run_in_cell(job, self._screen(job), into)
         return None
 
     def status(self, options: Namespace) -> object:
@@ -100,13 +104,13 @@ class LineMagic:
 
     def resume(self, options: Namespace) -> object:
         """Return a job that does what another one left undone."""
-        return self._session().attach(options.id).resume()
+        return self._shown(self._session().attach(options.id).resume(), options.into)
 
     def retry(self, options: Namespace) -> object:
         """Return the same, with functions of the notebook in place of those that failed."""
         given = {name: getattr(options, name) for name in ("map", "reduce", "combine")}
         functions = {name: self._function(name, word) for name, word in given.items() if word is not None}
-        return self._session().attach(options.id).retry_failed(**functions)
+        return self._shown(self._session().attach(options.id).retry_failed(**functions), options.into)
 
     def _function(self, name: str, word: str) -> Any:
         if word not in self._shell.user_ns:
@@ -145,8 +149,10 @@ _SUBCOMMANDS = {
     "attach": _Subcommand("attach [ID] [--into VAR]", "the job, live; or its result in a variable", LineMagic.attach),
     "status": _Subcommand("status [ID]", "how far the job is", LineMagic.status),
     "cancel": _Subcommand("cancel [ID]", "stop the job", LineMagic.cancel),
-    "resume": _Subcommand("resume [ID]", "go on from a job that failed or was cancelled", LineMagic.resume),
-    "retry": _Subcommand("retry [ID] [--map F] [--reduce F] [--combine F]", "the same, with mended functions", LineMagic.retry),
+    "resume": _Subcommand("resume [ID] [--into VAR]", "go on from a job that failed or was cancelled", LineMagic.resume),
+    "retry": _Subcommand(
+        "retry [ID] [--map F] [--reduce F] [--combine F] [--into VAR]", "the same, with mended functions", LineMagic.retry
+    ),
     "errors": _Subcommand("errors [ID]", "one sample of each kind of error", LineMagic.errors),
     "debug": _Subcommand("debug [ID] [--error N | --bad N]", "run what failed in this kernel: then %debug looks into it", LineMagic.debug),
     "logs": _Subcommand("logs [ID] [--follow]", "what the functions printed, also while they run", LineMagic.logs),
@@ -164,7 +170,7 @@ def _parser(name: str) -> MagicParser:
     if name == "retry":
         for function in ("map", "reduce", "combine"):
             parser.add_argument(f"--{function}", metavar="F")
-    if name == "attach":
+    if name in {"attach", "resume", "retry"}:
         parser.add_argument("-o", "--into", type=variable)
     if name == "debug":
         parser.add_argument("-e", "--error", type=count(0), default=0)

@@ -86,11 +86,17 @@ def test_a_reducer_fails_on_a_key() -> None:
 
 
 def test_a_cancelled_job_is_one_line() -> None:
-    assert error_lines(JobCancelled("Interrupted: 3f9a cancelled", job="3f9a", failures=(SAMPLE,)), None) == ["Interrupted: 3f9a cancelled"]
+    assert error_lines(JobCancelled("Interrupted: 3f9a cancelled", job="3f9a", failures=(SAMPLE,)), None) == [
+        "Interrupted: 3f9a cancelled",
+        "what is done stands: %smr resume 3f9a",
+    ]
 
 
 def test_a_job_cancelled_elsewhere_is_one_line_too() -> None:
-    assert error_lines(JobCancelled("cancelled by the user", job="3f9a"), None) == ["JobCancelled: cancelled by the user"]
+    assert error_lines(JobCancelled("cancelled by the user", job="3f9a"), None) == [
+        "JobCancelled: cancelled by the user",
+        "what is done stands: %smr resume 3f9a",
+    ]
 
 
 def test_a_cell_shows_the_line_that_led_to_the_error(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,7 @@ def test_groups_are_numbered_and_told_with_lines_record_and_place() -> None:
         "ValueError in reduce task 2 (1 attempt): no",
         "key: 'k'   (group 4 of partition 2, 1 value)",
         "",
-        "2 kinds of error in 1,235 tasks · debug here: job.debug(0)",
+        "2 kinds of error in 1,235 tasks · debug in a notebook: %smr debug 3f9a, or job.debug(0)",
     ]
 
 

@@ -18,6 +18,9 @@ from smr_notebook.dataflow.keys import encode_key
 
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
 
+NO_NUMBER = "sum and mean add numbers; got {!r} ({}). The columns of a CSV are text until smr.formats.csv(types={{…}}) says what they hold"
+"""What is said of a text among the values, with its type."""
+
 
 def plus(one: Any, other: Any) -> Any:
     """Return the sum of two values; decimals are added exactly."""
@@ -44,7 +47,7 @@ def mean(values: Iterable[Any]) -> Any:
 def _plain(value: Any) -> Any:
     """Return a number as Python's own type; text is refused."""
     if isinstance(value, str | bytes):
-        raise TypeError(f"sum and mean add numbers; got {value!r} ({type(value).__name__})")
+        raise TypeError(NO_NUMBER.format(value, type(value).__name__))
     if isinstance(value, bool | np.bool_ | np.integer):
         return int(value)
     return float(value) if isinstance(value, float | np.floating) else value

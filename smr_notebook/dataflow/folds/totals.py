@@ -23,7 +23,7 @@ import pyarrow as pa
 from smr_notebook.dataflow import pickles
 from smr_notebook.dataflow.columns import Column, decode_values
 from smr_notebook.dataflow.folds.float_sums import round_sums, sum_parts
-from smr_notebook.dataflow.folds.references import join, plus
+from smr_notebook.dataflow.folds.references import NO_NUMBER, join, plus
 from smr_notebook.dataflow.folds.segments import Floats, GroupError, Indices, Segments, list_array, of_lists, offsets_of, over_groups
 from smr_notebook.dataflow.folds.tuples import tuple_column, tuple_parts
 
@@ -136,7 +136,7 @@ def _totals_of_mixed(values: Segments) -> Totals:
             floats[0].append(float(value))
             floats[1].append(group)
         elif isinstance(value, str | bytes):
-            raise GroupError(group) from TypeError(f"sum and mean add numbers; got {value!r} ({type(value).__name__})")
+            raise GroupError(group) from TypeError(NO_NUMBER.format(value, type(value).__name__))
         else:
             others.append((group, int(value) if isinstance(value, np.integer) else value))
     groups = np.arange(len(values) + 1)
