@@ -382,8 +382,8 @@ class Job:
             return Replay(self._backend, self.id, failure_of_bad(*left_out), given=mended)
         found = self.errors()
         if not found:
-            left_out = "; job.debug(bad=0) runs the first record or group that was left out" if self._count_left_out() else ""
-            raise ConfigError(f"{self.id}: no task has failed, so there is nothing to debug{left_out}.")
+            hint = "; job.debug(bad=0) runs the first record or group that was left out" if self._count_left_out() else ""
+            raise ConfigError(f"{self.id}: no task has failed, so there is nothing to debug{hint}.")
         if not 0 <= error < len(found):
             raise ConfigError(f"{self.id} has no error {error}: job.errors() shows {len(found)}, counted from 0.")
         return Replay(self._backend, self.id, found[error], given=mended)

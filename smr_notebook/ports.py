@@ -111,11 +111,13 @@ class Advice:
         concurrency: To have more invocations run at once; empty where they are many already.
         environment: To have the packages of the workers agree with the notebook's.
         requirements: The command that gives the workers further packages; `{options}` stands for their names.
+        settings: To have the service run as this session is set; empty where it does.
     """
 
     concurrency: str = ""
     environment: str = ""
     requirements: str = ""
+    settings: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,6 +286,7 @@ def _plan(backend: Backend, standing: _Standing, derived: JobEntry, code: _Code)
             *_others(backend, derived),
             *(warning for warning in plan.warnings if _TAKEN_OVER not in warning and _WENT_ON not in warning),
             *code.warnings,
+            *((backend.functions.limits.advice.settings,) if backend.functions.limits.advice.settings else ()),
         ),
         policy=replace(backend.policy, retries=plan.policy.retries, speculation=plan.policy.speculation, stall=plan.policy.stall),
         rates=rates_of(backend.tariff),

@@ -242,7 +242,7 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         budget=_budget(request, backend),
         policy=request.policy,
         environment=backend.functions.limits.environment,
-        warnings=request.warnings + source.warnings + _waves(backend.functions.limits, len(splits)),
+        warnings=request.warnings + source.warnings + told_of_service(backend.functions.limits, maps=len(splits)),
         splits=Layout(job).splits_of(request.planner) if request.planner else "",
         rates=rates,
         memory_bytes=backend.functions.limits.memory_bytes,
@@ -354,10 +354,11 @@ def _memory_share(memory_bytes: int) -> int:
     return min(max(memory_bytes // 2, min(memory_bytes, LEAST_MEMORY)), MOST_MEMORY)
 
 
-def _waves(limits: ServiceLimits, maps: int) -> tuple[str, ...]:
-    if not limits.advice.concurrency or maps <= FEW_WAVES * limits.concurrency:
-        return ()
-    return (f"{maps:,} map tasks run {limits.concurrency:,} at a time. {limits.advice.concurrency}",)
+def told_of_service(limits: ServiceLimits, *, maps: int) -> tuple[str, ...]:
+    """Return what the user should know of the service before a job of so many map tasks: a sentence or two for each thing."""
+    few = limits.advice.concurrency and maps > FEW_WAVES * limits.concurrency
+    waves = (f"{maps:,} map tasks run {limits.concurrency:,} at a time. {limits.advice.concurrency}",) if few else ()
+    return (*waves, *((limits.advice.settings,) if limits.advice.settings else ()))
 
 
 def check_environment(here: Environment, there: Environment, *, mend: str = "") -> None:

@@ -104,13 +104,18 @@ class LineMagic:
 
     def resume(self, options: Namespace) -> object:
         """Return a job that does what another one left undone."""
-        return self._shown(self._session().attach(options.id).resume(), options.into)
+        return self._derived(self._session().attach(options.id).resume(), options.into)
 
     def retry(self, options: Namespace) -> object:
         """Return the same, with functions of the notebook in place of those that failed."""
         given = {name: getattr(options, name) for name in ("map", "reduce", "combine")}
         functions = {name: self._function(name, word) for name, word in given.items() if word is not None}
-        return self._shown(self._session().attach(options.id).retry_failed(**functions), options.into)
+        return self._derived(self._session().attach(options.id).retry_failed(**functions), options.into)
+
+    def _derived(self, job: Job, into: str | None) -> object:
+        """Say what a job takes over, and show it."""
+        sys.stdout.write("".join(f"{line}\n" for line in job.warnings))
+        return self._shown(job, into)
 
     def _function(self, name: str, word: str) -> Any:
         if word not in self._shell.user_ns:

@@ -30,7 +30,22 @@ def test_a_job_is_listed_and_told(job: Job, capsys: pytest.CaptureFixture[str]) 
     words = capsys.readouterr().out.split()
     assert (words[0], words[3:]) == (job.id, ["done", "words"])
     assert main(["status", job.id[:6]]) == 0
-    assert capsys.readouterr().out.startswith("MapReduce 'words' done")
+    told = capsys.readouterr().out
+    assert told.startswith("MapReduce 'words' done")
+    assert f" {job.proof}\n" in told
+
+
+def test_without_an_identifier_the_latest_job_is_meant(job: Job, session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    latest = session.map_reduce(lambda word: [(word, 1)], sum, ["one"], name="latest").wait()
+    for command in ("status", "errors", "logs", "result", "cancel"):
+        assert main([command]) == 0
+    told = capsys.readouterr().out
+    assert "MapReduce 'latest' done" in told
+    assert f"{latest.id}: no task has failed\n" in told
+    assert f"nothing was written to standard output or error by the functions of {latest.id}" in told
+    assert told.endswith(f"{latest.id} has ended already: done\n")
+    assert main(["jobs", "-n", "1"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [latest.id]
 
 
 def test_a_result_is_printed_or_saved(job: Job, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -249,6 +249,9 @@ def test_what_a_job_left_out_is_run_again_though_the_job_is_done(session: smr.Se
         job.debug(bad=6)
     with pytest.raises(errors.ConfigError, match="no row 7"):
         job.debug(bad=7)
+    with pytest.raises(errors.ConfigError, match=r"nothing to debug; job\.debug\(bad=0\) runs the first"):
+        job.debug()
+    assert repr(job.errors()) == f"{job.id}: no task has failed; 7 left out: job.bad shows them, job.debug(bad=0) runs the first"
 
 
 MODULE = """

@@ -46,6 +46,7 @@ class ScriptedJob:
     id = "3f9a0c21"
     user = ""
     foreign = False
+    warnings = ("2 of 4 map tasks are taken over from job 1a2b3c4d.",)
 
     def __init__(self, moments: list[Progress | type[BaseException]], name: str = "", frame: pd.DataFrame | None = None) -> None:
         self.moments = moments
@@ -79,7 +80,7 @@ class ScriptedJob:
 
     def cancel(self) -> bool:
         self.cancelled = True
-        return not self.done()
+        return not any(isinstance(moment, Progress) and moment.state.ended for moment in self.moments[:1])
 
     def resume(self) -> ScriptedJob:
         return self.retry_failed()

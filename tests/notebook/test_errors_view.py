@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from smr_notebook.errors import ConfigError, JobCancelled, SmrError, TaskError
+from smr_notebook.errors import ConfigError, InputFormatError, JobCancelled, SmrError, TaskError
 from smr_notebook.model import AttemptId, Failure, FailureKind, Frame, Phase, TaskId
 from smr_notebook.notebook import errors
 from smr_notebook.notebook.cells import run_body
@@ -90,6 +90,16 @@ def test_a_cancelled_job_is_one_line() -> None:
         "Interrupted: 3f9a cancelled",
         "what is done stands: %smr resume 3f9a",
     ]
+
+
+def test_a_job_that_is_still_being_cancelled_cannot_be_resumed_yet() -> None:
+    told = "Interrupted: 3f9a is being cancelled"
+    assert error_lines(JobCancelled(told, job="3f9a"), None) == [told]
+
+
+def test_the_kind_of_an_error_is_said_once() -> None:
+    error = InputFormatError("InputFormatError in map task 0: a.csv, line 4 has 3 fields")
+    assert error_lines(error, None) == ["InputFormatError in map task 0: a.csv, line 4 has 3 fields"]
 
 
 def test_a_job_cancelled_elsewhere_is_one_line_too() -> None:

@@ -179,6 +179,15 @@ def test_attach_into_takes_the_frame(shell: Any, session: ScriptedSession) -> No
     assert shell.user_ns["df"] is FRAME
 
 
+def test_resume_and_retry_take_the_frame_too(shell: Any, session: ScriptedSession, capsys: pytest.CaptureFixture[str]) -> None:
+    shell.user_ns["mended"] = len
+    for number, line in enumerate(("%smr resume --into", "%smr retry 3f --map mended --into")):
+        assert run(shell, f"{line} df{number}") is None
+        assert shell.user_ns[f"df{number}"] is FRAME
+    assert session.job.mended == {"map": len}
+    assert capsys.readouterr().out.count("2 of 4 map tasks are taken over from job 1a2b3c4d.") == 2
+
+
 def test_attach_to_nothing(shell: Any, session: ScriptedSession) -> None:
     with pytest.raises(JobNotFoundError):
         run(shell, "%smr attach ffff")

@@ -117,6 +117,12 @@ def test_a_job_without_reduce_has_one_phase() -> None:
     assert "reduce" not in text(view(replace(DONE, reduce=PhaseProgress())))
 
 
+def test_one_is_not_many() -> None:
+    one = PhaseProgress(tasks=1, done=1, numbers=Numbers(records_read=1, records_mapped=1, pairs_in=1, pairs_out=1))
+    shown = text(view(replace(DONE, map=one, reduce=one), note=rows_note("df", (1, 1), ["n"])))
+    assert shown.splitlines()[1:] == [" map     1 record → 1 pair", " reduce  1 group → 1 row", " df: 1 row × 1 column (n)"]
+
+
 def test_names_are_escaped() -> None:
     assert "<script>" not in html(view(DONE, name="<script>", note="<b>: 1 rows"))
 

@@ -68,6 +68,25 @@ def test_what_no_function_raised_is_not_for_debugging() -> None:
     assert "no task has failed" in JobErrors("3f9a", ())._repr_html_()
 
 
+def test_the_first_failure_that_a_function_raised_is_the_one_to_debug() -> None:
+    assert repr(JobErrors("3f9a", (DIED, MAPPED))).endswith("%smr debug 3f9a --error 1, or job.debug(1)")
+
+
+def test_what_to_do_about_a_failure_that_nobody_raised_stands_beside_it() -> None:
+    assert "Try the function on this task's records in the notebook." in repr(JobErrors("3f9a", (DIED,)))
+    assert "Try the function" in JobErrors("3f9a", (DIED,))._repr_html_()
+
+
+def test_a_place_without_a_record_is_told() -> None:
+    parsed = replace(MAPPED, failure=replace(MAPPED.failure, record=""))
+    assert "input: /data/a, byte 1,000, record 20 of split 17" in repr(JobErrors("3f9a", (parsed,))).splitlines()
+
+
+def test_what_was_left_out_is_told_where_no_task_has_failed() -> None:
+    told = repr(JobErrors("3f9a", (), left_out=3))
+    assert told == "3f9a: no task has failed; 3 left out: job.bad shows them, job.debug(bad=0) runs the first"
+
+
 def test_errors_are_a_sequence_and_a_table() -> None:
     errors = JobErrors("3f9a", (MAPPED, DIED))
     assert (len(errors), errors[1], list(errors[:1]), errors == JobErrors("x", (MAPPED, DIED))) == (2, DIED, [MAPPED], True)

@@ -32,7 +32,7 @@ from smr_notebook.backends.local.machine import cores, memory_bytes
 from smr_notebook.backends.local.wire import EVICT_HEADER, Kind, Settings, Status, pack, read_frame
 from smr_notebook.environment import environment
 from smr_notebook.errors import PayloadTooLargeError, ServiceError
-from smr_notebook.ports import ServiceLimits
+from smr_notebook.ports import Advice, ServiceLimits
 
 _PAYLOAD_BYTES = 1 << 20
 _DAY = 86_400.0
@@ -103,6 +103,7 @@ class LocalFunctions:
             size=size,
             strict=limit > 0,
         )
+        self._said = workers is not None
         self._inside = inside
         self._line = _Line()
         self._limits: ServiceLimits | None = None
@@ -113,7 +114,7 @@ class LocalFunctions:
         if self._limits is None:
             status = self.status()
             limits = self._limits_of(self._settings if status is None else status.settings)
-            if status is None:
+            if status is None or limits.advice.settings:  # the service that follows is another one
                 return limits
             self._limits = limits
         return self._limits
@@ -127,6 +128,7 @@ class LocalFunctions:
             memory_bytes=settings.memory_bytes,
             environment=self._environment,
             memory_sizes=settings.memory_sizes,
+            advice=Advice(settings=_differing(settings, self._settings, said=self._said)),
         )
 
     def invoke(self, payload: bytes) -> None:
@@ -226,6 +228,31 @@ class LocalFunctions:
                     f"The local function service of {self._settings.workspace} neither answers nor ends. "
                     f"Its log is {address.log}; the process that holds {address.lock} can be killed."
                 )
+
+
+def _differing(running: Settings, wanted: Settings, *, said: bool) -> str:
+    """Return what to do where a service was started with other settings than these; empty where that makes no difference.
+
+    Args:
+        running: What the service was started with.
+        wanted: What it would be started with now.
+        said: Whether the number of workers was chosen.
+    """
+    differ = []
+    if said and running.workers != wanted.workers:
+        differ.append(f"{running.workers} workers, where you ask for {wanted.workers}")
+    if (running.strict, running.strict and running.memory_bytes) != (wanted.strict, wanted.strict and wanted.memory_bytes):
+        differ.append(f"{_limit(running)}, where you ask for {_limit(wanted)}")
+    if not differ:
+        return ""
+    return (
+        f"The local service was started with {', and '.join(differ)}. It stays as it is for as long as it runs: "
+        "smr.Session().close() ends it, with all that it runs, and the next job starts another one."
+    )
+
+
+def _limit(settings: Settings) -> str:
+    return f"a worker_limit of {settings.memory_bytes / 1e6:,.0f} MB" if settings.strict else "no worker_limit"
 
 
 def _sizes(limit: int, *, slots: int) -> tuple[int, ...]:
