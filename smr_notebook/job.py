@@ -163,7 +163,7 @@ class Job:
         with suppress(PlatformError):  # how the job ends says more
             for warning in self.warnings:
                 if warning not in warned:
-                    warnings.warn(warning, PlanWarning, stacklevel=frames_of_ours())
+                    warn(warning, PlanWarning)
 
     def wait(self, timeout: float | None = None) -> Job:
         """Block until the job has ended.
@@ -428,7 +428,7 @@ class Job:
         plan = self._told_plan()
         told = sentence(plan, commits_of(plan, self._backend.objects, self._ledger)) if plan else ""
         if told:
-            warnings.warn(told, LeftOutWarning, stacklevel=frames_of_ours())
+            warn(told, LeftOutWarning)
 
     # ------------------------------------------------------------ the result
 
@@ -495,9 +495,15 @@ def cancel_and_tell(job: Job) -> str:
     return f"{job.id}{whose} has ended already: {job.status().state}"
 
 
-def frames_of_ours() -> int:
-    """Return the `stacklevel` by which a warning of the caller points at the line that called into this package."""
-    level, frame = 0, sys._getframe(1)  # noqa: SLF001 - what `warnings` does itself
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn of something, at the line that called into this package, each time.
+
+    Python shows a warning once for each text and line: whoever runs a cell, or a function, again would not be told again that something is
+    missing. A magic is called by a line of IPython's, which says nothing.
+    """
+    frame = sys._getframe()  # noqa: SLF001 - what `warnings` does itself
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("smr_notebook."):
-        level, frame = level + 1, frame.f_back
-    return level + 1
+        frame = frame.f_back
+    module = frame.f_globals.get("__name__", "")
+    place = ("%%smr", 1) if module.startswith("IPython.") else (frame.f_code.co_filename, frame.f_lineno)
+    warnings.warn_explicit(message, category, *place, module=module)

@@ -7,7 +7,6 @@ state of a job, so that another session on the same workspace, in another kernel
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
@@ -28,7 +27,7 @@ from smr_notebook.environment import environment
 from smr_notebook.errors import PlanError
 from smr_notebook.finding import find_entry
 from smr_notebook.formats import InputFormat
-from smr_notebook.job import Job, JobInfo, PlanWarning, frames_of_ours
+from smr_notebook.job import Job, JobInfo, PlanWarning, warn
 from smr_notebook.labels import cell_label
 from smr_notebook.options import Options, Reduce, refuse_columns, request_of
 from smr_notebook.platforms import OPENERS, check_requirements, read_requirements
@@ -416,7 +415,7 @@ class Session:
         self._tidy_up()
         submitted = submit(request, self.backend)
         for warning in submitted.warnings:
-            warnings.warn(warning, PlanWarning, stacklevel=frames_of_ours())
+            warn(warning, PlanWarning)
         return self._job(submitted.entry, warned=submitted.warnings if self.backend.plans else None)
 
     def _tidy_up(self) -> None:

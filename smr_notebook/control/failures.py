@@ -61,8 +61,8 @@ def describe(error: BaseException, sources: Sources, *, resident: int = 0, limit
     """
     cause = error.__cause__ if isinstance(error, UserCodeError) else error
     if isinstance(cause, MemoryError) and not isinstance(cause, SmrError):
-        told = f" of the {limit / 2**20:,.0f} MB that it may take" if limit else ""
-        text = f"more memory was asked for than there is ({_asked(cause)}), when the worker took {resident / 2**20:,.0f} MB{told}"
+        told = f" of the {limit / 2**20:,.0f} MiB that it may take" if limit else ""
+        text = f"more memory was asked for than there is ({_asked(cause)}), when the worker took {resident / 2**20:,.0f} MiB{told}"
         named = replace(_exception(error, sources), kind=FailureKind.SYSTEM, type=OutOfMemoryError.__name__, message=text, pickled=b"")
         return replace(named, resident_bytes=resident, limit_bytes=limit)
     return _exception(error, sources)

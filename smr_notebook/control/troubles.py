@@ -194,8 +194,8 @@ def _died(trouble: Trouble) -> str:
 
 
 def _memory(trouble: Trouble) -> str:
-    of = f" ({_mb(trouble.resident_bytes)} of {_mb(trouble.limit_bytes)} MB)" if trouble.resident_bytes and trouble.limit_bytes else ""
-    larger = f"run again with {_mb(trouble.again_bytes)} MB" if trouble.again_bytes else "run again"
+    of = f" ({_mb(trouble.resident_bytes)} of {_mb(trouble.limit_bytes)} MiB)" if trouble.resident_bytes and trouble.limit_bytes else ""
+    larger = f"run again with {_mb(trouble.again_bytes)} MiB" if trouble.again_bytes else "run again"
     return f"{_many(trouble, 'attempt')} ran out of memory{of}{_again(trouble, larger)}"
 
 

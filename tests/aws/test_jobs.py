@@ -310,7 +310,7 @@ def test_a_process_that_dies_is_told_by_its_cause_and_tried_again(deploy: Deploy
         assert [failed.failure.type for failed in job.errors()] == ["OutOfMemoryError"], "on Lambda nobody else kills"
         assert "killed by signal 9" in job.errors()[0].failure.message
         assert len(job.troubles) == 1
-        assert "run again with 3,538 MB" in job.troubles[0]
+        assert "run again with 3,538 MiB" in job.troubles[0]
 
 
 def test_a_crash_on_lambda_is_told_with_the_line_and_tried_again(deploy: Deploy, tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_a_task_that_runs_out_of_memory_is_run_again_in_the_larger_function(depl
         assert job.result()["value"].tolist() == [sum(range(0, 300, 2)), sum(range(1, 300, 2))]
         (failed,) = job.errors()
         assert (failed.failure.type, failed.failure.limit_bytes) == ("OutOfMemoryError", 512 << 20)
-        assert "run again with 1,024 MB" in job.troubles[0]
+        assert "run again with 1,024 MiB" in job.troubles[0]
         assert any(boxes for name, boxes in service.status().sandboxes.items() if name.endswith("mapper-large"))
 
 

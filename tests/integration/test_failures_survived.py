@@ -139,7 +139,7 @@ def test_a_runaway_list_ends_its_worker_and_no_other(own_session: OpenSession) -
         yield item, len(held)
 
     session = own_session(worker_limit=250 * MB)
-    with pytest.raises(errors.OutOfMemoryError, match=r"took \d+ MB of memory and may take 500 MB") as caught:
+    with pytest.raises(errors.OutOfMemoryError, match=r"took \d+ MiB of memory and may take 500 MiB") as caught:
         session.map_reduce(runs_away, None, range(4), wait=True)
     assert isinstance(caught.value, MemoryError)
     assert "held.append(bytearray(4 * MB))" in str(caught.value), "the line where it was, as it said when it was asked"
@@ -160,7 +160,7 @@ def test_what_needs_more_memory_is_run_again_with_twice_as_much_while_fewer_run(
     assert values(job) == [0, 0, 300 * MB, 300 * MB]
     assert len(job.troubles) == 1
     assert job.troubles[0].startswith("2 attempts of the map phase ran out of memory (")
-    assert job.troubles[0].endswith(" of 250 MB), and their tasks were run again with 500 MB.")
+    assert job.troubles[0].endswith(" of 250 MiB), and their tasks were run again with 500 MiB.")
 
 
 def test_want_of_memory_that_python_tells_is_named_with_the_record(session: smr.Session) -> None:

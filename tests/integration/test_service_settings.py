@@ -47,3 +47,12 @@ def test_a_warning_points_at_the_line_that_submitted(own_session: OpenSession) -
     with pytest.warns(smr.PlanWarning, match="used before") as told:
         session.map_reduce(count, sum, [1], name="twice").wait()
     assert [warning.filename for warning in told] == [__file__]
+
+
+def test_what_is_left_out_is_told_each_time(own_session: OpenSession) -> None:
+    session = own_session()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")  # as in a script: once for each line of code
+        for _ in range(2):
+            session.map_reduce(broken, sum, [0, 1], on_error="skip", wait=True)
+    assert [warning.category for warning in told] == [smr.LeftOutWarning] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,14 @@ def test_a_cell_leaves_out_what_fails_and_says_so(shell: Any, session: smr.Sessi
     (bad,) = session.attach().bad.itertuples()
     assert (bad.record, bad.function) == ("3", "map")
     assert "line 3: yield number % 2, 100 // (number - 3)" in str(bad.line)
+
+
+def test_a_cell_that_is_run_again_warns_again(shell: Any, session: smr.Session, shown: list[dict[str, Any]]) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")  # as in a kernel: once for each line of code
+        for _ in range(2):
+            shell.run_cell(CELL.format(options="--on-error skip --into df"))
+    assert [(warning.category, warning.filename) for warning in told] == [(smr.LeftOutWarning, "%%smr")] * 2
 
 
 def test_a_cell_that_leaves_out_too_much_fails_by_name(shell: Any, session: smr.Session, shown: list[dict[str, Any]]) -> None:

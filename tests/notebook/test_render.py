@@ -184,7 +184,7 @@ TROUBLES = (
 )
 SENTENCES = (
     "2 workers of the map phase died (signal 9, SIGKILL), and their tasks were run again.",
-    "1 attempt of the reduce phase ran out of memory (1,020 of 1,024 MB), and its task was run again with 2,048 MB.",
+    "1 attempt of the reduce phase ran out of memory (1,020 of 1,024 MiB), and its task was run again with 2,048 MiB.",
 )
 
 

@@ -187,7 +187,7 @@ def test_want_of_memory_is_named_with_the_line_the_record_and_what_was_taken() -
         failure = describe(told, SOURCES, resident=91 << 20, limit=1 << 30)
     assert (failure.kind, failure.type) == (FailureKind.SYSTEM, "OutOfMemoryError")
     assert (failure.frames[-1].line, failure.record, failure.offset) == (2, "'line'", 3)
-    assert "the worker took 91 MB of the 1,024 MB" in failure.message
+    assert "the worker took 91 MiB of the 1,024 MiB" in failure.message
     assert (failure.resident_bytes, failure.limit_bytes) == (91 << 20, 1 << 30)
 
 

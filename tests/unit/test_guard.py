@@ -58,7 +58,7 @@ def test_a_fate_says_what_was_taken_and_what_may_be() -> None:
     assert fate is not None
     assert fate.resident > 1 << 20
     assert fate.reason.startswith("ended, because it took ")
-    assert fate.reason.endswith(" MB of memory and may take 1 MB")
+    assert fate.reason.endswith(" MiB of memory and may take 1 MiB")
     assert guard.fate(1, killed=True) is None, "it is told once"
 
 

@@ -72,8 +72,8 @@ def test_a_job_without_troubles_has_no_sentence() -> None:
         ),
         (
             MEMORY,
-            "1 attempt of the map phase ran out of memory (1,020 of 1,024 MB), and its task was run again with 2,048 MB.",
-            "3 attempts of the map phase ran out of memory (1,020 of 1,024 MB), and their tasks were run again with 2,048 MB.",
+            "1 attempt of the map phase ran out of memory (1,020 of 1,024 MiB), and its task was run again with 2,048 MiB.",
+            "3 attempts of the map phase ran out of memory (1,020 of 1,024 MiB), and their tasks were run again with 2,048 MiB.",
         ),
         (
             SILENT,
@@ -110,7 +110,7 @@ def test_each_trouble_has_a_sentence(failure: Failure, one: str, three: str) -> 
 
 def test_what_was_not_tried_again_is_not_said_to_be() -> None:
     assert told(attempts(0, EXITED, EXITED)) == ("2 workers of the map phase died (exit code 3); 1 of the tasks was run again.",)
-    assert told(attempts(0, MEMORY, size=1)) == ("1 attempt of the map phase ran out of memory (1,020 of 1,024 MB).",)
+    assert told(attempts(0, MEMORY, size=1)) == ("1 attempt of the map phase ran out of memory (1,020 of 1,024 MiB).",)
 
 
 def test_an_attempt_that_was_given_up_and_committed_all_the_same_is_told_as_that() -> None:

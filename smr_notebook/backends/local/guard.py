@@ -132,9 +132,9 @@ class Guard:
             return told
         limit = self._limits.get(worker, 0)
         if out_of_memory_kills() > self._kills[0]:
-            return Fate(f"killed by signal 9 (SIGKILL): the system had no memory left, and it took {_mb(resident)} MB", resident)
+            return Fate(f"killed by signal 9 (SIGKILL): the system had no memory left, and it took {_mb(resident)} MiB", resident)
         if self._strict and limit and resident > _NEAR * limit:
-            return Fate(f"killed by signal 9 (SIGKILL), when it took {_mb(resident)} of {_mb(limit)} MB of memory", resident)
+            return Fate(f"killed by signal 9 (SIGKILL), when it took {_mb(resident)} of {_mb(limit)} MiB of memory", resident)
         return None
 
     def ending(self, worker: int, status: int, stack: str) -> tuple[str, dict[str, object]]:
@@ -156,11 +156,11 @@ class Guard:
         if self._strict:
             for worker in overweight(self._residents, self._limits):
                 resident, limit = self._residents[worker], self._limits[worker]
-                found[worker] = Fate(f"ended, because it took {_mb(resident)} MB of memory and may take {_mb(limit)} MB", resident)
+                found[worker] = Fate(f"ended, because it took {_mb(resident)} MiB of memory and may take {_mb(limit)} MiB", resident)
         worst = heaviest(self._residents, available=available, reserve=self._reserve, share=self._share)
         if worst is not None and worst not in found and self._asked.keys() <= {worst}:
             resident = self._residents[worst]
-            text = f"ended, because it took {_mb(resident)} MB of memory and the machine had {_mb(available)} MB left"
+            text = f"ended, because it took {_mb(resident)} MiB of memory and the machine had {_mb(available)} MiB left"
             found[worst] = Fate(text, resident)
         return found
 
