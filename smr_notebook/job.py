@@ -323,7 +323,11 @@ class Job:
         outcome = self._ledger.outcome()
         told = outcome is not None and outcome.failures
         found = told or failures_so_far(self._ledger.snapshot())
-        return JobErrors(self.id, found, left_out=0 if found else self._count_left_out())
+        if found:
+            return JobErrors(self.id, found)
+        failed = outcome is not None and outcome.state is JobState.FAILED
+        why = f"{outcome.error}: {outcome.message}" if outcome is not None and failed else ""
+        return JobErrors(self.id, (), left_out=self._count_left_out(), why=why)
 
     def debug(
         self,

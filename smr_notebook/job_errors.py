@@ -54,11 +54,13 @@ class JobErrors(Sequence[FailedAttempt]):
         job: Identifier of the job.
         failures: A sample of each group.
         left_out: How many records and groups the job left out, as `on_error` asked for.
+        why: Why the job failed where no task did; empty for any other.
     """
 
-    def __init__(self, job: str, failures: Sequence[FailedAttempt], *, left_out: int = 0) -> None:
+    def __init__(self, job: str, failures: Sequence[FailedAttempt], *, left_out: int = 0, why: str = "") -> None:
         self._job = job
         self._left_out = left_out
+        self._why = why
         self._failures = tuple(failures)
 
     @overload
@@ -82,7 +84,7 @@ class JobErrors(Sequence[FailedAttempt]):
     def __repr__(self) -> str:
         if not self._failures:
             left_out = f"; {self._left_out:,} left out: job.bad shows them, job.debug(bad=0) runs the first" if self._left_out else ""
-            return f"{self._job}: no task has failed{left_out}"
+            return f"{self._job}: no task has failed{left_out}" + f"\n{self._why}" * bool(self._why)
         blocks = ["\n".join([f"error {number}: {_tasks(sample)}", *sample_lines(sample)]) for number, sample in enumerate(self._failures)]
         return "\n\n".join([*blocks, self._summary()])
 

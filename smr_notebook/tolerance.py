@@ -51,7 +51,7 @@ class Tolerance:
 
     def __str__(self) -> str:
         """Say how many may be left out, as messages do."""
-        told = [f"{100 * self.share:g} %"] if self.share else []
+        told = [f"{100 * self.share:g}%"] if self.share else []
         told += [f"{self.count:,}"] if self.count or not told else []
         return " or ".join(told)
 

@@ -90,7 +90,7 @@ def test_too_many_end_the_job_by_name_with_a_sample(session: smr.Session, number
     job = session.map_reduce(parse, None, numbers, on_error="skip", max_bad=0.001)
     error = job.exception()
     assert isinstance(error, TooManyBadError)
-    assert "max_bad allows 0.1 %" in str(error)
+    assert "max_bad allows 0.1%" in str(error)
     assert "'no number 0'" in str(error)
     assert ".txt, byte 0)" in str(error)
     with pytest.raises(TooManyBadError):

@@ -57,3 +57,6 @@ def test_a_cell_that_leaves_out_too_much_fails_by_name(shell: Any, session: smr.
     done = shell.run_cell(CELL.format(options="--on-error skip --max-bad 0"))
     assert isinstance(done.error_in_exec, TooManyBadError)
     assert session.attach().status().state == "failed"
+    told = repr(session.attach().errors())
+    assert "no task has failed; 1 left out: job.bad shows them" in told
+    assert "TooManyBadError: Job " in told

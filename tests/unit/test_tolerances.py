@@ -145,7 +145,7 @@ def test_a_job_of_which_half_fails_ends_early_and_stops_what_lives() -> None:
     assert isinstance(end, End)
     assert (end.outcome.state, end.outcome.error) == (JobState.FAILED, "TooManyBadError")
     assert "500 of 1,000 records read so far" in end.outcome.message
-    assert "max_bad allows 1 %" in end.outcome.message
+    assert "max_bad allows 1%" in end.outcome.message
     assert "ValueError: x in map of the record 'y'" in end.outcome.message
 
 
@@ -236,7 +236,7 @@ def test_a_job_that_left_nothing_out_has_the_line_of_any_other() -> None:
 
 def test_too_much_that_is_left_out_at_the_end_of_a_phase_is_an_error() -> None:
     plan, manifest = mapped(1, 1)
-    with pytest.raises(TooManyBadError, match=r"2 of 100 records read were left out \(2.00%\), and max_bad allows 1 %"):
+    with pytest.raises(TooManyBadError, match=r"2 of 100 records read were left out \(2.00%\), and max_bad allows 1%"):
         check_map(plan, manifest)
 
 
