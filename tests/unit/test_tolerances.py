@@ -125,7 +125,7 @@ def test_a_share_allows_what_it_says(total: int, percent: int) -> None:
 
 def test_nothing_is_allowed_unless_it_was_asked_for() -> None:
     assert Tolerance(OnError.FAIL, 0.5, 7).allowed(100) == 0
-    assert str(Tolerance(OnError.SKIP, 0.001, 10)) == "0.1 % or 10"
+    assert str(Tolerance(OnError.SKIP, 0.001, 10)) == "0.1% or 10"
     assert str(Tolerance(OnError.SKIP)) == "0"
 
 
