@@ -147,7 +147,7 @@ def test_what_is_no_record_is_left_out_and_told_as_it_stands(session: smr.Sessio
 
 def test_a_plan_says_what_will_be_left_out(session: smr.Session) -> None:
     planned = session.plan(parse, total, ["1"], on_error="skip", max_bad=0.001)
-    assert "Errors  what fails is left out and told (skip); more than 0.1 % ends the job" in planned.describe()
+    assert "Errors  what fails is left out and told (skip); more than 0.1% ends the job" in planned.describe()
     assert planned.plan.reading.tolerant
     assert "Errors" not in session.plan(parse, total, ["1"]).describe()
 
