@@ -6,6 +6,7 @@ Rules of this module:
 * Lines are labelled and quoted from the sources that travelled with the code, so that a cell is a cell in any kernel. The innermost frames
   also say what stands around their line; no more of them, because what is told of a failure is a row of a table.
 * The exception itself travels too when it is small and comes back from pickling as what it was. Nobody depends on it.
+* A text that is no Unicode (lone surrogates, as `errors="surrogateescape"` gives them) is escaped: rows take none.
 * Want of memory has a name of its own, whoever asked for more, and so has want of disk for what we write: what helps is not in the
   exception.
 """
@@ -27,7 +28,7 @@ import cloudpickle
 
 from smr_notebook.dataflow.bad_records import Told
 from smr_notebook.dataflow.code import Sources
-from smr_notebook.dataflow.functions import CodePlace, UserCodeError
+from smr_notebook.dataflow.functions import CodePlace, UserCodeError, writable
 from smr_notebook.errors import DiskFullError, InputError, OutOfMemoryError, PairShapeError, PlatformError, SmrError, StoreError
 from smr_notebook.model import Failure, FailureKind, Frame
 
@@ -90,7 +91,7 @@ def _exception(error: BaseException, sources: Sources) -> Failure:
         return Failure(FailureKind.INPUT, type(error).__name__, _message(error), pickled=_pickled(error))
     frames = _frames(error.__traceback__, sources)
     if isinstance(error, SystemExit) and frames:
-        return Failure(FailureKind.USER, type(error).__name__, f"the function ended its process: {error}", frames=frames)
+        return Failure(FailureKind.USER, type(error).__name__, f"the function ended its process: {_message(error)}", frames=frames)
     if _is_full(error) or (isinstance(error, StoreError) and _is_full(error.__cause__)):
         advice = f". Free disk space in {gettempdir()}, or set TMPDIR to a folder that has more"
         text = _message(error) + ("" if isinstance(error, StoreError) else advice)  # a store says where, and what to do
@@ -122,7 +123,7 @@ def _asked(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     try:
-        text = str(error)
+        text = writable(str(error))
     except Exception as raised:  # noqa: BLE001 - the user's __str__ may do anything
         text = f"<its text cannot be shown: __str__ raised {type(raised).__name__}>"
     return text if len(text) <= MESSAGE_CHARACTERS else text[: MESSAGE_CHARACTERS - 1] + "…"

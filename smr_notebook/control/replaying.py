@@ -29,7 +29,7 @@ from smr_notebook.control.work import Task, input_of, partition_runs, work_on
 from smr_notebook.dataflow.bad_records import BadRecord
 from smr_notebook.dataflow.blocks import unpack
 from smr_notebook.dataflow.code import Sources, load_program, travelling_functions
-from smr_notebook.dataflow.draining import checked_pair
+from smr_notebook.dataflow.draining import checked_pair, shape_error
 from smr_notebook.dataflow.emitting import PairEmitter
 from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
 from smr_notebook.dataflow.memory import Room
@@ -181,6 +181,9 @@ class Replay:
         if isinstance(record, Unreadable):
             raise record.error
         given = map(block.source, record) if functions.map_takes_source else map(record)
+        wrong = shape_error(given, None)
+        if wrong is not None:
+            raise wrong
         pairs = []
         for item in () if given is None else given:
             key, value = checked_pair(item, "map")

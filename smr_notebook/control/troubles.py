@@ -28,6 +28,7 @@ MOST: Final = 12
 _SAMPLE: Final = 120
 _SIGNAL: Final = re.compile(r"killed by signal (\d+) \((SIG\w+)\)")
 _EXIT: Final = re.compile(r"exited with code (-?\d+)")
+_HEARD: Final = re.compile(r"last heard of (\d+) s ago")
 _OTHER: Final = "other"
 _Key = tuple[TroubleKind, Phase, str, int]
 
@@ -144,7 +145,8 @@ def _failed(attempt: Attempt, failure: Failure, sizes: Sequence[int]) -> Trouble
             resident, limit = failure.resident_bytes or attempt.numbers.resident_bytes, failure.limit_bytes
             return replace(trouble, resident_bytes=resident, limit_bytes=limit, again_bytes=again)
         case TroubleKind.SILENT:
-            return replace(trouble, seconds=attempt.expires - attempt.changed)
+            heard = _HEARD.search(failure.message)
+            return replace(trouble, seconds=float(heard[1]) if heard else 0.0)
         case TroubleKind.DIED:
             return replace(trouble, sample=_how(failure.message))
         case TroubleKind.USER | TroubleKind.INPUT | TroubleKind.SYSTEM:

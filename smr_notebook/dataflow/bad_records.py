@@ -26,7 +26,7 @@ from typing import Final
 
 import msgspec
 
-from smr_notebook.dataflow.functions import bounded_repr
+from smr_notebook.dataflow.functions import bounded_repr, writable
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.dataflow.spooling import IN_MEMORY, Spool
 from smr_notebook.errors import CorruptObjectError
@@ -143,7 +143,7 @@ class BadRecords:
         told = self._tell(error)
         text = isinstance(shown, str)
         raw = shown.encode() if isinstance(shown, str) else shown
-        bad = BadRecord(_writable(source), offset(), number, raw, text, _writable(told.error), function, _writable(told.place), cut)
+        bad = BadRecord(writable(source), offset(), number, raw, text, writable(told.error), function, writable(told.place), cut)
         if not self.sample:
             self.sample = sample_of(bad)
         data = _ENCODER.encode(bad)
@@ -226,17 +226,9 @@ def _shown(record: object, *, as_it_is: bool) -> tuple[str | bytes, bool]:
     if as_it_is and type(record) is bytes:
         return record[:LINE_CHARACTERS], len(record) > LINE_CHARACTERS
     if as_it_is and type(record) is str:
-        return _writable(record[:LINE_CHARACTERS]), len(record) > LINE_CHARACTERS
+        return writable(record[:LINE_CHARACTERS]), len(record) > LINE_CHARACTERS
     text = bounded_repr(record, REPR_CHARACTERS)
-    return _writable(text), len(text) == REPR_CHARACTERS - 2 and text.endswith("…")
-
-
-def _writable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()
-    return text
+    return writable(text), len(text) == REPR_CHARACTERS - 2 and text.endswith("…")
 
 
 def _array_head(length: int) -> bytes:

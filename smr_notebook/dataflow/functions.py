@@ -91,4 +91,14 @@ def bounded_repr(value: object, characters: int) -> str:
         text = repr(value)
     except Exception as error:  # noqa: BLE001 - the user's __repr__ may do anything
         text = f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
+    text = writable(text)
     return text if len(text) <= characters else text[: characters - 3] + "…"
+
+
+def writable(text: str) -> str:
+    """Return a text that can be written: one that is no Unicode (lone surrogates) is escaped."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text

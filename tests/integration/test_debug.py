@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import linecache
 import os
 import subprocess
@@ -82,7 +83,7 @@ def test_a_map_that_wants_the_source_gets_it(session: smr.Session, words: Path) 
     [
         (lambda item: [item], errors.PairShapeError),
         (lambda item: [(object(), 1)], TypeError),
-        (lambda item: 7, TypeError),
+        (lambda item: 7, errors.PairShapeError),
     ],
 )
 def test_what_a_worker_could_not_take_fails_here_as_well(session: smr.Session, wrong: Any, error: type[Exception]) -> None:
@@ -90,6 +91,26 @@ def test_what_a_worker_could_not_take_fails_here_as_well(session: smr.Session, w
     job.exception()
     with pytest.raises(error):
         job.debug()
+
+
+def test_a_record_that_a_parser_made_is_made_again_and_mapped_alone(session: smr.Session, tmp_path: Path) -> None:
+    (tmp_path / "numbers.dat").write_bytes(bytes(range(1, 50)) + b"\0")
+    calls: list[int] = []
+
+    def parse(stream: io.BufferedReader) -> Iterator[int]:
+        yield from stream.read()
+
+    def map(item: int) -> list[tuple[int, int]]:
+        calls.append(item)
+        return [(item, 100 // item)]
+
+    job = session.map_reduce(map, sum, tmp_path, format=smr.formats.parse(parse))
+    job.exception()
+    assert job.failing_record() == 0
+    with pytest.raises(ZeroDivisionError) as caught:
+        job.debug()
+    assert innermost(caught.value).f_locals["calls"] == [0]  # and no other record
+    assert job.debug(map=lambda item: [(item, 1)]).given == [(0, 1)]
 
 
 def test_the_failing_group_is_read_from_the_runs_value_by_value(session: smr.Session) -> None:

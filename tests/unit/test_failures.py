@@ -7,12 +7,13 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
 from smr_notebook.control.failures import LINE_CHARACTERS, MESSAGE_CHARACTERS, PICKLED_BYTES, describe
 from smr_notebook.dataflow.code import Sources
-from smr_notebook.dataflow.functions import UserCodeError
+from smr_notebook.dataflow.functions import UserCodeError, short_repr
 from smr_notebook.dataflow.sealing import unseal
 from smr_notebook.errors import CorruptObjectError, InputFormatError, PairShapeError, StoreError
 from smr_notebook.model import Failure, FailureKind
@@ -202,3 +203,21 @@ def test_a_store_whose_disk_is_full_is_a_full_disk_and_one_that_fails_otherwise_
     assert describe(full, {}).type == "DiskFullError"
     assert describe(full, {}).message == str(full)
     assert describe(other, {}).type == "StoreError"
+
+
+@pytest.mark.parametrize("text", ["\udcff bad line", "\ud800"])
+def test_a_text_that_is_no_unicode_is_told_escaped(text: str) -> None:
+    def map(record: str) -> None:
+        raise ValueError(record)
+
+    failure = failure_of(map, text)
+    assert failure.message == text.encode("utf-8", "backslashreplace").decode()
+    assert msgspec.json.decode(msgspec.json.encode(failure), type=Failure) == failure
+
+
+def test_an_object_whose_repr_is_no_unicode_is_told_escaped() -> None:
+    class Odd:
+        def __repr__(self) -> str:
+            return "\udcff"
+
+    assert short_repr(Odd()) == "\\udcff"

@@ -52,6 +52,12 @@ def told(*of_tasks: Sequence[Attempt], commits: Mapping[TaskId, Commit] | None =
     return sentences(troubles_of(of_tasks, commits or {}, SIZES))
 
 
+def test_how_long_nothing_was_heard_does_not_depend_on_when_that_was_noticed() -> None:
+    (running,) = attempts(0, None)
+    lost = replace(running, state=AttemptState.FAILED, failure=SILENT, changed=running.expires + 0.4)
+    assert told([lost]) == ("1 attempt of the map phase was lost: nothing was heard of its worker for 15 s.",)
+
+
 def test_a_job_without_troubles_has_no_sentence() -> None:
     assert told(attempts(0, None), attempts(1, None)) == ()
     assert summary(()) == ""
