@@ -298,6 +298,7 @@ def _show_sources(program: Program, sources: Sources, job: str) -> None:
     """Have tracebacks show the lines that the functions were made from."""
     changed = {}
     for file, (_, text) in sources.items():
+        linecache.checkcache(file)  # it may have been changed since something of it was shown
         known = "".join(linecache.getlines(file))
         if known != text:
             name = f"{file} (of job {job})" if known else file

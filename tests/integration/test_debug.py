@@ -303,9 +303,11 @@ def test_another_process_shows_the_lines_of_the_job_and_not_those_of_today(own_s
     module.write_text(MODULE)
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import mine; print(mine.submit({str(tmp_path / 'ws')!r}))"
     id = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout.strip()
-    module.write_text("# all is different now\n" * 100)
-    linecache.checkcache(str(module))
     job = own_session().attach(id)
+    job.exception()
+    with pytest.raises(ZeroDivisionError):
+        job.debug()  # while the lines are still those of the job
+    module.write_text("# all is different now\n" * 100)
     shown = repr(job.errors())
     assert dedent(
         """\
