@@ -111,8 +111,15 @@ class Job:
         )
 
     def done(self) -> bool:
-        """Whether the job has ended, well or not."""
-        return self.status().state.ended
+        """Whether the job has ended, well or not.
+
+        Raises:
+            JobNotFoundError: It was removed meanwhile.
+        """
+        progress = self.status()
+        if self._removed(progress):
+            raise self._gone()
+        return progress.state.ended
 
     def watch(self, paint: Callable[[Progress], None], *, interval: float = 0.2, timeout: float | None = None) -> Progress:
         """Block until the job has ended, and show its progress on the way.
@@ -198,6 +205,10 @@ class Job:
         if outcome is None:
             raise self._gone()
         return outcome
+
+    def _removed(self, progress: Progress) -> bool:
+        """Whether nothing is told of the job because there is none any more."""
+        return progress.state is JobState.SUBMITTED and self._ledger.job() is None
 
     def _gone(self) -> JobNotFoundError:
         return JobNotFoundError(f"The job {self.id} is gone: it was removed with all that it stored. Submit it again.")
@@ -487,7 +498,7 @@ class Job:
         phases = [("map", progress.map), ("reduce", progress.reduce)]
         counts = "".join(f" {label} {phase.done}/{phase.tasks}" for label, phase in phases if phase.tasks)
         seconds = int(progress.updated - progress.started)
-        word = progress.state.value if progress.state.ended else "running"
+        word = "removed" if self._removed(progress) else progress.state.value if progress.state.ended else "running"
         return f"<Job {self.id}{name}{counts} {word} {seconds // 60:02d}:{seconds % 60:02d}>"
 
 

@@ -144,14 +144,15 @@ class Replay:
             ConfigError: Nobody knows which record it was.
             InputError: It cannot be read again.
         """
-        if not self._alone:
-            raise ConfigError(
-                f"{self._failure.type} is not the failure of one record or group: there is none to return. job.debug() runs the whole task."
-            )
-        if self._failure.function in _OF_RECORDS:
+        if self._one and self._failure.function in _OF_RECORDS:
             block, index = self._found()
             record = block.records[index]
             return record.raw if isinstance(record, Unreadable) else record
+        if not self._alone:
+            raise ConfigError(
+                f"Nobody knows of one record or group that {self._failure.type} was raised for, so there is none to return. "
+                "job.debug() runs the whole task."
+            )
         key, values, _ = self._group()
         return key, values
 
@@ -167,10 +168,15 @@ class Replay:
         return functions if isinstance(functions, Functions) else None
 
     @property
-    def _alone(self) -> bool:
+    def _one(self) -> bool:
         """Whether one record, or one group, is known to have failed."""
         phase = (dict.fromkeys(_OF_RECORDS, Phase.MAP) | {"reduce": Phase.REDUCE}).get(self._failure.function)
-        return self._functions is not None and bool(self._failure.record_number) and phase is self._failed.attempt.task.phase
+        return bool(self._failure.record_number) and phase is self._failed.attempt.task.phase
+
+    @property
+    def _alone(self) -> bool:
+        """Whether it can be run without the others of its task."""
+        return self._functions is not None and self._one
 
     # ------------------------------------------------------------ one record
 

@@ -128,4 +128,7 @@ def test_a_job_that_was_removed_is_not_cancelled(session: smr.Session) -> None:
     session.backend.table.delete_group(job.id)
     with pytest.raises(JobNotFoundError, match="gone"):
         job.cancel()
+    with pytest.raises(JobNotFoundError, match="gone"):
+        job.done()  # who asks again and again would ask for ever
+    assert "removed" in repr(job)
     assert session.backend.table.query(job.id) == []

@@ -184,6 +184,11 @@ def test_an_aggregation_leaves_out_lines_without_columns(session: smr.Session, s
     assert [sales.read_bytes()[offset:].split(b"\n")[0] for offset in bad["offset"]] == [b"[5]", b"[77]", b"[2999]"]
 
 
+def amount_of(record: Any) -> int:
+    """Return the number in a record, or in one that is no dict."""
+    return int(record["amount"]) if isinstance(record, dict) else int(record[0])
+
+
 @pytest.mark.parametrize("frame", ["pandas", "polars", "arrow"])
 def test_of_frames_that_fail_only_the_rows_and_the_groups_at_fault_are_left_out(session: smr.Session, sales: Path, frame: str) -> None:
     def listed(rows: Any, name: str) -> list[Any]:
@@ -211,3 +216,7 @@ def test_of_frames_that_fail_only_the_rows_and_the_groups_at_fault_are_left_out(
     splits = session.plan(lambda _: None, None, str(sales)).plan.maps
     assert splits > 1 or list(lines["number"]) == [6, 78, 1_001, 2_001, 3_000]
     assert [row for row in bad["record"] if "u3" in row] == ["'u3'"]
+    rows = range(len(lines))
+    assert [amount_of(job.failing_record(bad=row)) for row in rows] == [5, 77, 1_000, 2_000, 2_999]
+    with pytest.raises(ConfigError, match="Nobody knows of one record or group that KeyError was raised for"):
+        job.failing_record(bad=len(lines))
