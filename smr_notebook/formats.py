@@ -161,21 +161,19 @@ def csv(
     named = _names("names", names)
     dialect = Dialect(
         "" if delimiter is None else _sign("delimiter", delimiter),
-        quotechar and _sign("quotechar", quotechar),
-        escapechar and _sign("escapechar", escapechar),
-        doublequote,
-        skip,
-        header,
+        _sign("quotechar", quotechar) if quotechar else "",
+        _sign("escapechar", escapechar) if escapechar else "",
+        _flag("doublequote", doublequote),
+        _skipped(skip),
+        _flag("header", header),
         named,
         _types(types),
-        infer,
-        newlines and bool(quotechar or escapechar),
+        _flag("infer", infer),
+        _flag("newlines", newlines) and bool(quotechar or escapechar),
     )
     signs = [sign for sign in (dialect.delimiter, dialect.quote, dialect.escape) if sign]
     if len(set(signs)) < len(signs):
         raise ConfigError(f"delimiter, quotechar and escapechar must differ; given are {', '.join(map(repr, signs))}.")
-    if skip < 0:
-        raise ConfigError(f"skip is {skip}: it counts rows, from 0.")
     if not header and not named and (columns or types or infer):
         raise ConfigError(
             "Without a header, columns have names only where names=[…] gives them. Give them, or leave columns, types and infer out."
@@ -196,17 +194,23 @@ def tsv(
     return csv(delimiter="\t", header=header, names=names, columns=columns, types=types, infer=infer, newlines=newlines)
 
 
-def _sign(name: str, sign: str) -> str:
-    if len(sign) != 1 or sign in "\r\n\0":
+def _sign(name: str, sign: object) -> str:
+    if not isinstance(sign, str) or len(sign) != 1 or sign in "\r\n\0":
         raise ConfigError(f"{name} is {sign!r}: it must be one sign, and no line end.")
     return sign
+
+
+def _skipped(skip: object) -> int:
+    if isinstance(skip, bool) or not isinstance(skip, int) or skip < 0:
+        raise ConfigError(f"skip is {skip!r}: it counts rows, from 0.")
+    return skip
 
 
 def _names(name: str, names: Sequence[str] | None) -> tuple[str, ...]:
     if names is None:
         return ()
     found = () if isinstance(names, str) else tuple(names)
-    if not found or not all(found) or len(set(found)) < len(found):
+    if not found or not all(name and isinstance(name, str) for name in found) or len(set(found)) < len(found):
         raise ConfigError(f"{name} is {names!r}: give a list of distinct names, or leave it out.")
     return found
 

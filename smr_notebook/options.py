@@ -10,6 +10,7 @@ from smr_notebook.config import Settings, parse_size, read_dollars, read_toleran
 from smr_notebook.control.naming import Files, classify
 from smr_notebook.control.planning import Request
 from smr_notebook.dataflow.aggregates import Aggregation
+from smr_notebook.dataflow.functions import writable
 from smr_notebook.dataflow.parsed_programs import ParsedProgram
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.errors import ConfigError, PlanError
@@ -61,7 +62,7 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
         format=told.format if told else AUTO,
         reducers=options.reducers or settings.reducers,
         split_size=settings.split_size if options.split_size is None else parse_size(options.split_size),
-        name=options.name,
+        name=_name(options.name),
         budget=settings.worker_memory,
         policy=replace(policy, retries=policy.retries if options.retries is None else options.retries, stall=settings.record_timeout),
         max_cost=settings.max_cost if options.max_cost is None else _dollars(options.max_cost),
@@ -76,6 +77,12 @@ def refuse_columns(options: Options, *, wait: object) -> None:
     for name, value in given.items():
         if isinstance(value, Aggregation):
             raise PlanError(f"{name}= is an option of aggregate. Name the column otherwise, and rename it in the result.")
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or value != writable(value):
+        raise ConfigError(f"name must be text; got {value!r}.")
+    return str(value)
 
 
 def _dollars(value: object) -> float:

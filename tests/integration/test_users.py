@@ -153,3 +153,11 @@ def test_what_a_job_does_to_its_processes_no_other_job_sees(own_session: OpenSes
     for job in jobs:
         assert job.result().empty
     assert session.map_reduce(leaves_traces, None, ["third"] * 4, split_size=1, wait=True).empty
+
+
+@pytest.mark.parametrize("name", [5, None, b"x", "\udcff"])
+def test_a_name_that_is_no_text_is_refused_before_anything_is_stored(session: smr.Session, name: Any) -> None:
+    before = session.jobs()
+    with pytest.raises(smr.errors.ConfigError, match="name must be text; got"):
+        session.map_reduce(lambda item: [(item, 1)], sum, [1], name=name)
+    assert session.jobs() == before

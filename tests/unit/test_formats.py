@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from smr_notebook import formats
@@ -37,3 +39,26 @@ def test_a_function_that_was_not_called_is_told_so() -> None:
 
 def test_what_can_be_named_is_all_that_is_shown() -> None:
     assert dir(formats) == sorted(formats.__all__)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"header": 0},
+        {"header": None},
+        {"newlines": "no"},
+        {"infer": 1},
+        {"doublequote": 1},
+        {"skip": 1.5},
+        {"skip": True},
+        {"skip": -1},
+        {"delimiter": 5},
+        {"quotechar": 5},
+        {"columns": [1]},
+        {"names": [1, 2]},
+    ],
+)
+def test_an_argument_of_csv_that_makes_no_sense_is_named(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(ConfigError, match=f"^{name} "):
+        formats.csv(**wrong)

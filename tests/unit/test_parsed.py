@@ -107,6 +107,30 @@ def test_an_error_in_parse_names_the_object_the_place_and_the_record() -> None:
     assert isinstance(failure.__cause__, ZeroDivisionError)
 
 
+def detached(stream: io.BufferedReader) -> Iterator[bytes]:
+    stream.detach()
+    raise ZeroDivisionError("here")
+
+
+def closed(stream: io.BufferedReader) -> Iterator[bytes]:
+    stream.close()
+    raise ZeroDivisionError("here")
+
+
+def plain(stream: io.BufferedReader) -> Iterator[bytes]:
+    raise ZeroDivisionError("here")
+
+
+@pytest.mark.parametrize("parse", [plain, closed, detached])
+@pytest.mark.parametrize("data", [b"x" * 1000, gzip.compress(b"x" * 1000)], ids=["plain", "gzip"])
+def test_an_error_in_parse_is_told_where_nobody_can_say_the_place(parse: Parse, data: bytes) -> None:
+    with pytest.raises(UserCodeError) as caught:
+        records_of(parse, data)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert (caught.value.source, caught.value.record_number) == ("key", 1)
+    assert caught.value.offset == (0 if parse is plain and data[0] == ord("x") else -1)
+
+
 def test_the_number_of_a_record_counts_in_the_split_also_behind_a_leg() -> None:
     source = MemorySource({"a": b"abc", "b": b"defgh"})
 

@@ -123,7 +123,10 @@ class _Making:
         return iter(made)
 
     def _failure(self, number: int, error: BaseException) -> UserCodeError:
-        offset = -1 if self._file.closed else self._file.tell()
+        try:
+            offset = -1 if self._file.closed else self._file.tell()
+        except (OSError, ValueError):  # it is compressed, or detached
+            offset = -1
         failure = UserCodeError("parse", "", source=self._span.key, offset=offset, record_number=number)
         if isinstance(error, _NoRecords):
             failure.place = place_of(self._reader.parse, error.made)
