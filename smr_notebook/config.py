@@ -12,8 +12,9 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import platformdirs
 
@@ -199,11 +200,11 @@ def read_bad(value: object) -> tuple[float, int]:
         if isinstance(value, str):
             text = value.strip().replace("_", "").replace(",", "")
             value = float(text[:-1]) / 100 if text.endswith("%") else int(text) if text.isdecimal() else float(text)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return 0.0, value
+        if isinstance(value, SupportsIndex) and not isinstance(value, bool) and index(value) >= 0:
+            return 0.0, index(value)
         if isinstance(value, float) and 0 <= value <= 1:
-            return value, 0
-    except ValueError:
+            return float(value), 0
+    except (ValueError, TypeError):
         pass
     raise ConfigError(f"max_bad must be a share of the records such as 0.001, or a whole number of them such as 100; got {value!r}.")
 

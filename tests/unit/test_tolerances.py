@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,7 +108,14 @@ def test_words_and_numbers_become_a_tolerance(said: tuple[Any, Any], means: Tole
     assert read_tolerance(*said) == means
 
 
-@pytest.mark.parametrize("max_bad", [-1, 1.5, float("nan"), True, "many", [], "-3"])
+@pytest.mark.parametrize(("said", "plain"), [(np.int64(5), 5), (np.float64(0.5), 0.5)])
+def test_a_number_of_numpy_is_a_number_that_a_plan_can_hold(said: object, plain: float) -> None:
+    found = read_tolerance("skip", said)
+    assert found == read_tolerance("skip", plain)
+    assert msgspec.json.encode(found) == msgspec.json.encode(read_tolerance("skip", plain))
+
+
+@pytest.mark.parametrize("max_bad", [-1, 1.5, float("nan"), True, "many", [], "-3", np.bool_(1), np.ones(2)])
 def test_a_number_that_makes_no_sense_is_refused(max_bad: Any) -> None:
     with pytest.raises(ConfigError, match="max_bad must be a share"):
         read_tolerance("skip", max_bad)
