@@ -241,7 +241,7 @@ class AnyHistory(RuleBasedStateMachine):
                 assert action.call.tenant or action.worker not in self.busy
                 assert self.tenants.setdefault(action.worker, action.call.tenant) == action.call.tenant
                 self.handed.setdefault(action.worker, []).append(action.call)
-                assert len(self.busy - self.asleep) <= max(2, self.woken)
+                assert len(self.busy - self.asleep) <= max(2, self.woken) + action.call.notice
                 if action.call.notice:
                     self.notices.append(json.loads(action.call.payload)["failed"])
             elif isinstance(action, Retire):
@@ -397,6 +397,41 @@ def test_a_call_of_no_tenant_passes_one_that_waits_for_memory() -> None:
     pool.submit(b"large", "job", size=1)
     pool.submit(b"coordinator")
     assert runs(pool.decide(0.0)) == [b"coordinator"]
+
+
+def test_a_notice_of_a_death_waits_for_nobody() -> None:
+    """Else the lease of who died would pass first, and nobody would know why."""
+    pool = large_pool(2, (1, 2))
+    for payload in (b"a", b"b"):
+        pool.submit(payload, "job")
+    pool.decide(0.0)
+    pool.submit(b"large", "job", size=1)
+    pool.submit(b"c", "job")
+    pool.lost(1, "died")
+    pool.lost(2, "died too")
+    first, second = (
+        death_notice(payload, f"call-{number}", reason) for payload, number, reason in ((b"a", 1, "died"), (b"b", 2, "died too"))
+    )
+    assert runs(pool.decide(1.0)) == [first, second]
+    pool.submit(b"d", "job")
+    pool.decide(1.0)
+    assert pool.running == 2
+
+
+def test_one_notice_at_a_time_runs_beyond_the_slots() -> None:
+    pool = large_pool(2, (1, 2))
+    pool.submit(b"a", "job")
+    pool.decide(0.0)
+    pool.lost(1, "died")
+    pool.submit(b"large", "job", size=1)
+    notice = death_notice(b"a", "call-1", "died")
+    assert runs(pool.decide(0.0)) == [notice]
+    pool.finished(2, 1.0)
+    assert runs(pool.decide(1.0)) == [b"large"]
+    pool.submit(b"b", "job")
+    pool.queue.append(Call(b"one", notice=True))
+    pool.queue.append(Call(b"two", notice=True))
+    assert runs(pool.decide(1.0)) == [b"one"]
 
 
 def test_the_largest_call_runs_alone_and_never_waits_for_more_than_there_is() -> None:

@@ -16,7 +16,8 @@ Rules of this module:
   calls of no tenant pass it, so that it is not kept waiting by those behind it; it is never handed ahead.
 * A sleeper is woken when another invocation ended since it was last told so, even if that was before it fell asleep: otherwise an
   end between its look at the world and its sleep would be missed. One that wants to rest for a while is woken after that.
-* An invocation that ends without an answer is reported once, by a *notice* with the same handler; a notice is not reported again.
+* An invocation that ends without an answer is reported once, by a *notice* with the same handler; a notice is not reported again. It is
+  short, and who died is known by it alone: so it runs before all others, and one at a time beyond the slots.
 """
 
 from __future__ import annotations
@@ -169,6 +170,11 @@ class Pool:
         """Slots that are taken by those."""
         return sum(self._weights[worker.handed[0].call.size] for worker in self._busy.values() if not worker.handed[0].asleep)
 
+    @property
+    def _notices(self) -> int:
+        """How many notices run."""
+        return sum(worker.handed[0].call.notice for worker in self._busy.values())
+
     def working(self) -> Iterator[tuple[int, int]]:
         """Yield the workers that run a tenant's call, each with the size of memory that it asks for."""
         for number, worker in self._busy.items():
@@ -316,6 +322,11 @@ class Pool:
     def _next_call(self) -> Call | None:
         """Take the call that is to run next from the queue, if there are slots for it."""
         free = self._slots - self.taken
+        notice = next((place for place, call in enumerate(self.queue) if call.notice), None)
+        if notice is not None and (free > 0 or not self._notices):
+            call = self.queue[notice]
+            del self.queue[notice]
+            return call
         if not self.queue or free <= 0:
             return None
         if self._weights[self.queue[0].size] <= free or not self.taken:
