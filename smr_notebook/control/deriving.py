@@ -9,6 +9,7 @@ one fits the other.
 Rules of this module:
 
 * What is taken over has the attempt number 0: nobody in this job made it. Legs count no attempt of this job as in vain.
+* What is rotten or gone is not taken over (`control.soundness`): its task runs again.
 * What reduces took over belongs to the very runs that it was made of: they are taken over only where the map phase is as a whole.
 * The entry comes last. Whoever sees the job sees all that it took over; what the job it stands on writes after that, nobody reads.
 * What a job took over stays where it is. So the job that it stands on is kept as long as it is itself, where somebody removes jobs
@@ -43,6 +44,7 @@ from smr_notebook.control.plans import (
 from smr_notebook.control.progress import progress
 from smr_notebook.control.registering import new_job, register
 from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.soundness import Sound, doubted, irreplaceable, sound_outputs
 from smr_notebook.dataflow.code import capture, load_program
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.mending import Mended, changes_combiner, mended
@@ -61,7 +63,7 @@ from smr_notebook.model import AttemptId, Commit, Environment, JobState, Leg, Ph
 from smr_notebook.ports import Backend
 from smr_notebook.standing import Lease, Outcome, Snapshot
 
-_DOUBTED: Final = frozenset(error.__name__ for error in (ConservationError, CorruptObjectError, FormatVersionError))
+_DOUBTED: Final = frozenset(error.__name__ for error in (ConservationError, FormatVersionError))
 """Ends of a job after which nothing that it made is taken over: it may be what is wrong."""
 
 _TAKEN_OVER: Final = "are taken over from job"
@@ -154,6 +156,12 @@ def _check_outcome(job: str, outcome: Outcome | None, *, again: bool) -> None:
             f"The job {job} ended with {outcome.error}: something that it stored is not what it should be, so nothing of it is taken over. "
             "Submit it again."
         )
+    spoiled = irreplaceable(doubted(outcome) or frozenset())
+    if spoiled:
+        raise PlanError(
+            f"The job {job} ended with {outcome.error}: {spoiled}, which it was submitted with, is not what it should be, and no task makes "
+            "that again. Submit it again."
+        )
 
 
 # ---------------------------------------------------------------- a job that was planned
@@ -161,11 +169,21 @@ def _check_outcome(job: str, outcome: Outcome | None, *, again: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """What stands of a job: its plan, the commits of its tasks, the legs of tasks that have none, and how many tasks are done again."""
+    """What stands of a job.
+
+    Attributes:
+        plan: Its plan.
+        outputs: The commits of its tasks, the legs of tasks that have none.
+        again: How many tasks are done again because they left something out.
+        lost: How many because what they stored is no longer what was written.
+        unread: Bytes of outputs that were not looked at with care, where they should have been.
+    """
 
     plan: Plan
     outputs: Sequence[Commit | Leg]
     again: int
+    lost: int = 0
+    unread: int = 0
 
     def done(self, phase: Phase | None = None) -> int:
         """How many tasks are done, of a phase or of both."""
@@ -182,8 +200,10 @@ class _Standing:
         parts = [f"{self.done(phase):,} of {plan.tasks(phase):,} {phase} tasks" for phase in phases]
         begun = len({output.id.task for output in self.outputs if isinstance(output, Leg)})
         parts += [f"the beginning of {begun:,} more"] if begun else []
-        again = f"; {self.again:,} that left something out {'is' if self.again == 1 else 'are'} done again" if self.again else ""
-        return f"{' and '.join(parts)} {_TAKEN_OVER} {plan.job}{again}."
+        told = f"{' and '.join(parts)} {_TAKEN_OVER} {plan.job}"
+        for count, why in ((self.again, "that left something out"), (self.lost, "whose stored output is damaged or gone")):
+            told += f"; {count:,} {why} {'is' if count == 1 else 'are'} done again" if count else ""
+        return f"{told}; of {self.unread:,} bytes only the size was checked." if self.unread else f"{told}."
 
 
 def _store_plan(backend: Backend, derived: JobEntry, wish: Wish) -> None:
@@ -191,7 +211,7 @@ def _store_plan(backend: Backend, derived: JobEntry, wish: Wish) -> None:
     keys = keys_of(backend.table)
     plan = read_plan(backend.objects, derived.base, keys)
     _check_workers(plan, backend.functions.limits.environment)
-    standing = _look(Ledger(backend.table, derived.base), plan, wish)
+    standing = _look(backend, plan, wish)
     code = _code(backend, derived.base, wish)
     _check_fit(standing, code, wish.mended)
     _check_law(backend, plan, code)
@@ -204,27 +224,34 @@ def _store_plan(backend: Backend, derived: JobEntry, wish: Wish) -> None:
     _take_over(backend, made, standing.outputs)
 
 
-def _look(ledger: Ledger, plan: Plan, wish: Wish) -> _Standing:
+def _look(backend: Backend, plan: Plan, wish: Wish) -> _Standing:
     """Return what stands of a job, as far as it can and shall be taken over.
 
     Raises:
         PlanError: The job is done, and there is nothing to do again.
         CorruptObjectError: A commit is gone.
+        StoreError: The store cannot be listed or read.
     """
-    found = ledger.outputs()
+    ledger = Ledger(backend.table, plan.job)
+    found, outcome = ledger.outputs(), ledger.outcome()
     again = {output.id.task for output in found if wish.does_again(output)}
-    outcome = ledger.outcome()
     if outcome is not None and outcome.state is JobState.DONE and not again:
         raise PlanError(f"The job {plan.job} is done, and left out nothing that would be done again: its result is job.result().")
-    mapped = ledger.manifest(Phase.MAP) is not None and not any(task.phase is Phase.MAP for task in again)
-    outputs = [output for output in found if output.id.task not in again and (mapped or output.id.task.phase is Phase.MAP)]
-    committed = {output.id.task for output in outputs if isinstance(output, Commit)}
-    left = [output for output in outputs if isinstance(output, Commit) or output.id.task not in committed]
-    standing = _Standing(plan, left, again=len(again))
-    gone = plan.maps - standing.done(Phase.MAP)
+    mapped = ledger.manifest(Phase.MAP) is not None
+    gone = plan.maps - len({output.id.task for output in found if isinstance(output, Commit) and output.id.task.phase is Phase.MAP})
     if mapped and gone:
         raise CorruptObjectError(f"The map phase of job {plan.job} has ended, and {gone:,} of its commits are gone. Submit it again.")
-    return standing
+    sound = _sound(backend, [output for output in found if output.id.task not in again], outcome)
+    whole = mapped and not any(task.phase is Phase.MAP for task in again | sound.lost)
+    outputs = [output for output in sound.outputs if whole or output.id.task.phase is Phase.MAP]
+    committed = {output.id.task for output in outputs if isinstance(output, Commit)}
+    left = [output for output in outputs if isinstance(output, Commit) or output.id.task not in committed]
+    return _Standing(plan, left, again=len(again), lost=len(sound.lost - committed), unread=sound.unread)
+
+
+def _sound(backend: Backend, outputs: Sequence[Commit | Leg], outcome: Outcome | None) -> Sound:
+    """Return those outputs that are still what was written, looked at with care if the job ended because of one."""
+    return sound_outputs(outputs, backend.objects, keys_of(backend.table), doubts=doubted(outcome), threads=backend.parallel)
 
 
 def _code(backend: Backend, base: str, wish: Wish) -> _Code:

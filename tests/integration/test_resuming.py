@@ -19,7 +19,7 @@ from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.plans import read_plan
 from smr_notebook.dataflow.mending import Mended
-from smr_notebook.errors import ConfigError, InputChangedError, JobCancelled, PlanError, TaskError
+from smr_notebook.errors import ConfigError, CorruptObjectError, InputChangedError, JobCancelled, PlanError, TaskError
 from smr_notebook.model import JobState, Phase
 from smr_notebook.testing.waiting import wait_until
 
@@ -338,3 +338,32 @@ def test_a_job_that_left_out_too_much_is_gone_on_from_with_mended_code_only(sess
     with pytest.raises(PlanError, match="left out more than it may, and would do so again"):
         job.resume()
     assert rows(job.retry_failed(map=lambda item: [(item % 3, item)])) == SUMS
+
+
+def test_a_run_that_rots_between_the_phases_is_made_again_and_no_other(session: smr.Session, calls: Calls, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    def mapped(item: int) -> Iterator[tuple[int, int]]:
+        calls.note(item)
+        while item == 39 and not gate.exists():
+            threading.Event().wait(0.01)
+        yield item % 3, item
+
+    job = session.map_reduce(mapped, total, range(40), split_size=20, reducers=2)
+    objects, maps = session.backend.objects, job.status().map.tasks
+    wait_until(lambda: job.status().map.done == maps - 1)
+    run = next(info.key for info in objects.list_prefix(f"jobs/{job.id}/map/000001/") if info.key.endswith("/run"))
+    data = objects.get(run)
+    objects.put(run, data[:20] + bytes([data[20] ^ 1]) + data[21:])
+    gate.touch()
+    with pytest.raises(CorruptObjectError, match=run):
+        job.result()
+    calls.take()
+    again = job.resume()
+    assert rows(again) == SUMS
+    assert again.warnings[0] == (
+        f"{maps - 1} of {maps} map tasks are taken over from job {job.id}; 1 whose stored output is damaged or gone is done again."
+    )
+    tried = Ledger(session.backend.table, again.id).snapshot().attempts
+    assert [(task.number, len(attempts)) for task, attempts in tried.items() if task.phase is Phase.MAP] == [(1, 1)]
+    assert 0 < len(calls.take()) < 40

@@ -19,12 +19,12 @@ from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.config import Settings
 from smr_notebook.control.coordinator import looks
 from smr_notebook.control.driving import run_driver
-from smr_notebook.control.ledger import JOBS
+from smr_notebook.control.ledger import JOBS, Ledger
 from smr_notebook.control.messages import Message, coordinate, decode, drive
 from smr_notebook.control.row_keys import groups_of
 from smr_notebook.control.worker import run_attempt
-from smr_notebook.errors import CorruptObjectError, SmrError
-from smr_notebook.model import Phase
+from smr_notebook.errors import CorruptObjectError, PlanError, SmrError, TaskError
+from smr_notebook.model import Phase, TaskId
 from smr_notebook.ports import LASTING, Backend, Context
 from smr_notebook.testing.damage import cuts, damages, flips, moves
 from smr_notebook.testing.nobody import NoFunctions
@@ -131,15 +131,20 @@ class Story:
     done: Stored
     answer: list[Any]
 
+    @property
+    def maps(self) -> int:
+        """Number of map tasks."""
+        return len(self.written.keys("map/"))
+
 
 def rows(job: smr.Job) -> list[Any]:
     return sorted(map(repr, job.result().itertuples(index=False, name=None)))
 
 
-def submit(map: Callable[..., Any], input: object, *, plans: bool = False) -> Stored:
+def submit(map: Callable[..., Any], input: object, *, plans: bool = False, reduce: Callable[..., Any] | None = total) -> Stored:
     """Submit a job that nobody runs."""
     empty = Stored(MemoryStore(), MemoryTable(), "")
-    job = session_on(opened(empty, Calls(), plans=plans)).map_reduce(map, total, input, reducers=1)
+    job = session_on(opened(empty, Calls(), plans=plans)).map_reduce(map, reduce, input, reducers=1 if reduce else None)
     return replace(empty, job=job.id)
 
 
@@ -226,3 +231,105 @@ def test_what_a_job_leaves(story: Story, part: str) -> None:
         job = session_on(opened(spoiled, Calls())).attach(spoiled.job)
         assert check(key, what, story.answer, lambda: rows(job)), what  # noqa: B023 - called at once
         check(key, what, story.answer, lambda: sorted(map(repr, job.head(100).itertuples(index=False, name=None))))  # noqa: B023 - as above
+
+
+# ---------------------------------------------------------------- what a resumed job makes of it
+
+
+def gone_on(spoiled: Stored, job: smr.Job) -> tuple[smr.Job, list[TaskId]]:
+    """Go on from a job that ended, and return the one that did, with the tasks that it tried."""
+    again = job.resume()
+    play(replace(spoiled, job=again.id))
+    return again, sorted(Ledger(spoiled.table, again.id).snapshot().attempts)
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+SPOIL: dict[str, Callable[[Stored, str], Stored]] = {
+    "its first byte changed": lambda stored, key: spoil(stored, key, flipped(stored.objects.get(key), 0)),
+    "a byte of a block changed": lambda stored, key: spoil(stored, key, flipped(stored.objects.get(key), 30)),
+    "a byte of its index changed": lambda stored, key: spoil(stored, key, flipped(stored.objects.get(key), len(stored.objects.get(key)) - 50)),
+    "its end missing": lambda stored, key: spoil(stored, key, stored.objects.get(key)[:-1]),
+    "it is gone": lambda stored, key: without(stored, key),
+}
+
+
+def without(stored: Stored, key: str) -> Stored:
+    spoiled = stored.copy()
+    spoiled.objects.delete_prefix(key)
+    return spoiled
+
+
+@pytest.mark.parametrize(
+    ("when", "how"),
+    [*(("written", how) for how in SPOIL), *(("mapped", how) for how in SPOIL if "block" in how or "first" in how or "gone" in how)],
+)
+def test_a_run_that_rots_costs_its_task_and_nothing_else(story: Story, when: str, how: str) -> None:
+    stored: Stored = getattr(story, when)
+    key = stored.keys("map/")[-1]
+    spoiled = SPOIL[how](stored, key)
+    job = play(spoiled)
+    with pytest.raises(CorruptObjectError, match=key):
+        job.result()
+    again, tried = gone_on(spoiled, job)
+    assert rows(again) == story.answer
+    maps = story.maps
+    assert tried == [TaskId(Phase.MAP, maps - 1), TaskId(Phase.REDUCE, 0)]
+    assert again.warnings[0] == (
+        f"{maps - 1} of {maps} map tasks are taken over from job {job.id}; 1 whose stored output is damaged or gone is done again."
+    )
+
+
+def test_what_rots_beside_it_is_found_at_once(story: Story) -> None:
+    """A job that ended because of one object has the others read, too: it does not end once for each of them."""
+    one, other, *_ = story.written.keys("map/")
+    spoiled = story.mapped
+    for key in (one, other):
+        spoiled = SPOIL["a byte of a block changed"](spoiled, key)
+    job = play(spoiled)
+    assert isinstance(job.exception(), CorruptObjectError)
+    again, tried = gone_on(spoiled, job)
+    assert rows(again) == story.answer
+    assert [task.number for task in tried if task.phase is Phase.MAP] == [0, 1]
+
+
+def test_what_is_wrong_between_the_phases_is_made_anew(story: Story) -> None:
+    for part in ("index", "manifest/map"):
+        (key,) = story.mapped.keys(part)
+        spoiled = SPOIL["its first byte changed"](story.mapped, key)
+        job = play(spoiled)
+        with pytest.raises(CorruptObjectError, match=key):
+            job.result()
+        again, tried = gone_on(spoiled, job)
+        assert rows(again) == story.answer
+        assert tried == [TaskId(Phase.REDUCE, 0)]
+
+
+@pytest.mark.parametrize("part", ["splits/", "input/"])
+def test_what_a_job_was_submitted_with_no_task_makes_again(story: Story, part: str) -> None:
+    (key,) = story.submitted.keys(part)
+    spoiled = SPOIL["its first byte changed"](story.submitted, key)
+    job = play(spoiled)
+    assert isinstance(job.exception(), CorruptObjectError)
+    with pytest.raises(PlanError, match=rf"ended with \w+: {key}, which it was submitted with, is not what it should be"):
+        job.resume()
+
+
+def test_a_part_that_is_gone_is_made_again_before_anybody_misses_it() -> None:
+    """Of a job that ended for another reason, and whose map tasks wrote the parts themselves."""
+    submitted = submit(brittle, ITEMS, reduce=None)
+    job = play(submitted)
+    assert isinstance(job.exception(), TaskError)
+    parts = submitted.keys("map/")
+    assert parts
+    submitted.objects.delete_prefix(parts[0])
+    again = job.retry_failed(map=lambda item: [(item, item)])
+    play(replace(submitted, job=again.id))
+    assert rows(again) == sorted(map(repr, [(item, item) for item in ITEMS]))
+    assert "1 whose stored output is damaged or gone is done again" in again.warnings[0]
+
+
+def brittle(item: int) -> Iterator[tuple[int, int]]:
+    yield item, item // (item != ITEMS[-1])
