@@ -159,8 +159,8 @@ def _check_outcome(job: str, outcome: Outcome | None, *, again: bool) -> None:
     spoiled = irreplaceable(doubted(outcome) or frozenset())
     if spoiled:
         raise PlanError(
-            f"The job {job} ended with {outcome.error}: {spoiled}, which it was submitted with, is not what it should be, and no task makes "
-            "that again. Submit it again."
+            f"The job {job} ended with {outcome.error}: {spoiled}, which it was submitted with, is not what it should be, and no task "
+            "makes that again. Submit it again."
         )
 
 

@@ -87,7 +87,13 @@ def irreplaceable(keys: frozenset[str]) -> str:
 
 
 def sound_outputs(
-    outputs: Sequence[Commit | Leg], objects: ObjectStore, keys: Keyring, *, doubts: frozenset[str] | None, threads: int
+    outputs: Sequence[Commit | Leg],
+    objects: ObjectStore,
+    keys: Keyring,
+    *,
+    doubts: frozenset[str] | None,
+    threads: int,
+    most_read: int = MOST_READ,
 ) -> Sound:
     """Return those outputs whose objects still stand as they were written.
 
@@ -97,6 +103,7 @@ def sound_outputs(
         keys: Proves what holds pickles.
         doubts: Objects that are lost for certain, where the others are to be looked at with care; `None` for a listing alone.
         threads: How many reads are worth having under way at once.
+        most_read: Bytes that are read at most.
 
     Raises:
         StoreError: The store cannot be listed or read.
@@ -108,7 +115,7 @@ def sound_outputs(
     unread = 0
     if doubts is not None:
         left = list({each.key: each for each in named if each.key not in lost}.values())
-        some, unread = _within(left)
+        some, unread = _within(left, most_read)
         rotten = side_by_side(_is_rotten, some, threads=threads)
         lost |= {each.key for each, is_rotten in zip(some, rotten, strict=True) if is_rotten}
     gone = [output for output, of_output in zip(outputs, stored, strict=True) if any(each.key in lost for each in of_output)]
@@ -135,12 +142,12 @@ def _folder(key: str) -> str:
     return "/".join(key.split("/")[:3]) + "/"
 
 
-def _within(stored: Sequence[_Stored]) -> tuple[list[_Stored], int]:
+def _within(stored: Sequence[_Stored], most: int) -> tuple[list[_Stored], int]:
     """Return those that are read, and the bytes of the others."""
     some: list[_Stored] = []
     total = unread = 0
     for each in stored:
-        if total + each.size <= MOST_READ:
+        if total + each.size <= most:
             total += each.size
             some.append(each)
         else:

@@ -121,6 +121,32 @@ def test_in_memory_no_forged_object_is_unpickled(attacked: tuple[AttackedStore, 
     assert not trap.path.exists()
 
 
+@pytest.mark.parametrize("forged", [1, 3])
+def test_in_memory_a_job_whose_runs_were_forged_is_resumed_without_them(
+    attacked: tuple[AttackedStore, smr.Session], trap: Trap, forged: int
+) -> None:
+    """All of them at once: a failure names one, and the others have every checksum right."""
+    store, session = attacked
+    met: set[str] = set()
+
+    def attack(key: str, data: bytes) -> bytes | None:
+        if key.endswith("/run") and len(data) > 1_000 and len(met) < forged:
+            met.add(key)
+            return forged_run(data, trap, partitions=REDUCERS)
+        return None
+
+    store.attack = attack
+    job = session.map_reduce(mapped, longest, ITEMS, reducers=REDUCERS, split_size=4096, retries=0)
+    with pytest.raises(UntrustedObjectError):
+        job.result()
+    again = job.resume()
+    assert again.result().set_index("key")["value"].to_dict() == {item[:4]: item for item in ITEMS}
+    assert f"; {forged} whose stored output is damaged or gone {'is' if forged == 1 else 'are'} done again." in again.warnings[0]
+    tried = Ledger(session.backend.table, again.id).snapshot().attempts
+    assert sum(task.phase is Phase.MAP for task in tried) == forged
+    assert not trap.path.exists()
+
+
 @pytest.mark.parametrize("read", ["result", "head", "scan"])
 def test_in_memory_no_forged_part_is_unpickled(attacked: tuple[AttackedStore, smr.Session], trap: Trap, read: str) -> None:
     store, session = attacked

@@ -350,8 +350,8 @@ def test_a_run_that_rots_between_the_phases_is_made_again_and_no_other(session: 
         yield item % 3, item
 
     job = session.map_reduce(mapped, total, range(40), split_size=20, reducers=2)
+    wait_until(lambda: (mapping := job.status().map).tasks == mapping.done + 1)
     objects, maps = session.backend.objects, job.status().map.tasks
-    wait_until(lambda: job.status().map.done == maps - 1)
     run = next(info.key for info in objects.list_prefix(f"jobs/{job.id}/map/000001/") if info.key.endswith("/run"))
     data = objects.get(run)
     objects.put(run, data[:20] + bytes([data[20] ^ 1]) + data[21:])

@@ -247,19 +247,21 @@ def flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
-SPOIL: dict[str, Callable[[Stored, str], Stored]] = {
-    "its first byte changed": lambda stored, key: spoil(stored, key, flipped(stored.objects.get(key), 0)),
-    "a byte of a block changed": lambda stored, key: spoil(stored, key, flipped(stored.objects.get(key), 30)),
-    "a byte of its index changed": lambda stored, key: spoil(stored, key, flipped(stored.objects.get(key), len(stored.objects.get(key)) - 50)),
-    "its end missing": lambda stored, key: spoil(stored, key, stored.objects.get(key)[:-1]),
-    "it is gone": lambda stored, key: without(stored, key),
-}
-
-
 def without(stored: Stored, key: str) -> Stored:
     spoiled = stored.copy()
     spoiled.objects.delete_prefix(key)
     return spoiled
+
+
+SPOIL: dict[str, Callable[[Stored, str], Stored]] = {
+    "its first byte changed": lambda stored, key: spoil(stored, key, flipped(stored.objects.get(key), 0)),
+    "a byte of a block changed": lambda stored, key: spoil(stored, key, flipped(stored.objects.get(key), 30)),
+    "a byte of its index changed": lambda stored, key: spoil(
+        stored, key, flipped(stored.objects.get(key), len(stored.objects.get(key)) - 50)
+    ),
+    "its end missing": lambda stored, key: spoil(stored, key, stored.objects.get(key)[:-1]),
+    "it is gone": without,
+}
 
 
 @pytest.mark.parametrize(
