@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from smr_notebook.backends.aws.deploy.policies import ROLES, role_policy, scheduler_trust, tls_only, user_policy
 from smr_notebook.backends.aws.names import LARGE, ROUTES, WORKERS, Names
 from smr_notebook.control.layout import Layout, split_page
+from smr_notebook.control.ledger import JOBS
 from smr_notebook.model import AttemptId, Phase, TaskId
+from smr_notebook.ports import LASTING
 
 BUCKETS = st.lists(st.from_regex(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", fullmatch=True), max_size=3)
 STACKS = st.from_regex(r"[a-z][a-z0-9-]{0,22}[a-z0-9]|[a-z]", fullmatch=True)
@@ -134,6 +136,21 @@ def test_each_object_of_a_job_is_written_by_one_and_read_by_whom_it_is_for(key: 
         *((who, "s3:PutObject") for who in writers.split(" or ")),
         *((who, "s3:GetObject") for who in readers),
     }
+
+
+@pytest.mark.parametrize("who", [*ROUTES, "user"])
+def test_no_function_writes_the_key_of_the_workspace_or_the_list_of_jobs(who: str) -> None:
+    """A map function has the credentials of its role. Rows of jobs cannot be told apart by a policy; these two groups can."""
+    names = Names("smr", "123456789012", "eu-west-1")
+    rows = [each for each in every_policy(names, [], [])[who]["Statement"] if any("dynamodb:" in action for action in each["Action"])]
+    plain = {action for each in rows if "Condition" not in each for action in each["Action"]}
+    bound = {action: each["Condition"] for each in rows if "Condition" in each for action in each["Action"]}
+    assert all(each["Resource"] == ["arn:aws:dynamodb:eu-west-1:123456789012:table/smr"] for each in rows)
+    if who == "user":
+        assert (plain, bound) == ({"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"}, {})
+    else:
+        others = {"ForAllValues:StringNotEquals": {"dynamodb:LeadingKeys": [f"/{LASTING}", f"/{JOBS}"]}}
+        assert (plain, bound) == ({"dynamodb:GetItem", "dynamodb:Query"}, {"dynamodb:PutItem": others})
 
 
 @given(NAMES, BUCKETS, BUCKETS)

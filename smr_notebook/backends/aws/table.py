@@ -130,12 +130,17 @@ def _condition(expect: int) -> dict[str, Any]:
     return {"ConditionExpression": "version = :expect", "ExpressionAttributeValues": {":expect": {"N": str(expect)}}}
 
 
+def stored_as(text: str) -> str:
+    """Return what a group, or a key, is called in DynamoDB."""
+    return f"/{text}"
+
+
 def _address(group: str, key: str) -> dict[str, Any]:
     return {"group": _text(group), "key": _text(key)}
 
 
 def _text(text: str) -> dict[str, str]:
-    return {"S": f"/{text}"}
+    return {"S": stored_as(text)}
 
 
 def _row(item: Mapping[str, Any]) -> Row:

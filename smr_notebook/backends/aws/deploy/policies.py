@@ -6,8 +6,10 @@
   (a large job is launched as a tree), and both may start a coordinator when the last one has fallen silent.
 * A worker with more memory does the same work, and starts no others: only the coordinator calls it, for a task that ran out of memory.
 * Each reads and writes what its work asks for of a job's objects: no worker can change the code or the plan of a job, be it another's,
-  and none can read results. Rows cannot be told apart like that, and with them goes the key that proves what holds pickles: whoever may
-  submit jobs to a deployment trusts the others who may. Whoever may write to the bucket alone need not be trusted.
+  and none can read results. Rows of jobs cannot be told apart like that: a policy knows the group of a row, and there every job has its own. Two
+  groups belong to no job, the list of jobs and the key that proves what holds pickles: functions read them, only notebooks write them. Still a
+  function can read the key, and write rows of other jobs: whoever may submit jobs to a deployment trusts the others who may. Whoever
+  may write to the bucket alone need not be trusted.
 * Somebody with a notebook writes what a job is planned from, and the plan of a job that goes on from another one.
 * A resource is always named. The one exception is an action that knows no resources.
 """
@@ -18,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from smr_notebook.backends.aws.names import LARGE, ROUTES, WORKERS, Names
+from smr_notebook.backends.aws.table import stored_as
+from smr_notebook.ports import LASTING
 
 Statement = dict[str, Any]
 
@@ -51,6 +55,10 @@ _WRITES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Which objects of a job each may read, and write; what they are is told in `control.layout`. The coordinator reads of the code the lines
 that a crash is told with. A worker with more memory reads and writes as the others do."""
+
+
+_NOTEBOOKS_ROWS: Final = (LASTING, "jobs")
+"""Groups of rows that no function writes."""
 
 
 def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> dict[str, Any]:
@@ -140,13 +148,20 @@ def _work_of(role: str) -> str:
 
 
 def _jobs(who: str, names: Names) -> list[Statement]:
-    """Some of the objects of jobs, and all rows."""
-    rows = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
+    """Some of the objects of jobs, and rows: functions write those of jobs only."""
     return [
         allow(["s3:GetObject"], [f"{names.bucket_arn}/jobs/*/{key}" for key in _READS[_work_of(who)]]),
         allow(["s3:PutObject"], [f"{names.bucket_arn}/jobs/*/{key}" for key in _WRITES[_work_of(who)]]),
-        allow(rows, [names.arn("dynamodb", f"table/{names.table}")]),
+        *_rows(names, everything=who == "user"),
     ]
+
+
+def _rows(names: Names, *, everything: bool) -> list[Statement]:
+    table, reads, writes = [names.arn("dynamodb", f"table/{names.table}")], ["dynamodb:GetItem", "dynamodb:Query"], "dynamodb:PutItem"
+    if everything:
+        return [allow(sorted([*reads, writes]), table)]
+    others = {"ForAllValues:StringNotEquals": {"dynamodb:LeadingKeys": [stored_as(group) for group in _NOTEBOOKS_ROWS]}}
+    return [allow(reads, table), allow([writes], table) | {"Condition": others}]
 
 
 def _get(buckets: Sequence[str]) -> list[Statement]:
