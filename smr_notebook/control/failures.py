@@ -2,7 +2,8 @@
 
 Rules of this module:
 
-* The user's own lines are told and nothing else: frames of this package never, frames of libraries only when the user has none.
+* The user's own lines are told and nothing else: frames of this package, and of what a platform calls it by, never; frames of libraries only
+  when the user has none.
 * Lines are labelled and quoted from the sources that travelled with the code, so that a cell is a cell in any kernel. The innermost frames
   also say what stands around their line; no more of them, because what is told of a failure is a row of a table.
 * The exception itself travels too when it is small and comes back from pickling as what it was. Nobody depends on it.
@@ -140,7 +141,7 @@ def told_frames(steps: Sequence[tuple[str, int, str]], sources: Sources) -> tupl
         steps: File, line and function of each frame, outermost first.
         sources: Labels and texts of the files that travelled with the code.
     """
-    foreign = [step for step in steps if not step[0].startswith(_PACKAGE + "/")]
+    foreign = [step for step in steps[_behind_platform(steps) :] if not step[0].startswith(_PACKAGE + "/")]
     own = [step for step in foreign if not _library(step[0])]
     return tuple(_told(own or foreign, sources))
 
@@ -164,6 +165,15 @@ def _told(steps: list[tuple[str, int, str]], sources: Sources) -> Iterator[Frame
         around = lines[first - 1 : line + AROUND] if quoted and place >= len(told) - _FRAMES_WITH_LINES else []
         cut = tuple(known.rstrip()[:_AROUND_CHARACTERS] for known in around)
         yield Frame(file, label, line, function, quoted.strip()[:LINE_CHARACTERS], cut, first if around else 0)
+
+
+def _behind_platform(steps: Sequence[tuple[str, int, str]]) -> int:
+    """Return where what a platform calls this package by has ended: the data plane calls the user's functions, and nobody else does."""
+    for within in (f"{_PACKAGE}/dataflow/", f"{_PACKAGE}/"):
+        for place, (file, _, _) in enumerate(steps):
+            if file.startswith(within):
+                return place
+    return 0
 
 
 def _library(file: str) -> bool:

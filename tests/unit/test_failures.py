@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pytest
 
-from smr_notebook.control.failures import LINE_CHARACTERS, MESSAGE_CHARACTERS, PICKLED_BYTES, describe
+from smr_notebook.control import failures
+from smr_notebook.control.failures import LINE_CHARACTERS, MESSAGE_CHARACTERS, PICKLED_BYTES, describe, told_frames
 from smr_notebook.dataflow.code import Sources
 from smr_notebook.dataflow.functions import UserCodeError, short_repr
 from smr_notebook.dataflow.sealing import unseal
@@ -221,3 +223,17 @@ def test_an_object_whose_repr_is_no_unicode_is_told_escaped() -> None:
             return "\udcff"
 
     assert short_repr(Odd()) == "\\udcff"
+
+
+def test_what_calls_this_package_is_not_the_users() -> None:
+    """On Lambda a file of the image calls the handler: whole stacks, of what hangs or crashed, begin there."""
+    package = Path(failures.__file__).parents[1]
+    ours, plane = (str(package / "handler.py"), 1, "handle"), (str(package / "dataflow" / "draining.py"), 1, "drain")
+    entry, user, helper = ("/var/task/entry.py", 57, "handler"), (CELL, 4, "parse"), ("/home/me/own.py", 3, "call")
+    for steps, expected in (
+        ([entry, ours, user], [user]),
+        ([entry, ours, entry, ours, plane, helper, plane, user], [helper, user]),
+        ([entry, ours], []),
+        ([helper, user], [helper, user]),
+    ):
+        assert [(frame.file, frame.line, frame.function) for frame in told_frames(steps, SOURCES)] == expected
