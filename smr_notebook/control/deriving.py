@@ -30,7 +30,7 @@ from smr_notebook.control.launching import side_by_side
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.control.messages import coordinate, drive
-from smr_notebook.control.planning import check_environment, try_out
+from smr_notebook.control.planning import check_environment, memory_share, try_out
 from smr_notebook.control.plans import (
     is_planned,
     read_code,
@@ -298,7 +298,7 @@ def _check_law(backend: Backend, plan: Plan, code: _Code) -> None:
 
 def _plan(backend: Backend, standing: _Standing, derived: JobEntry, code: _Code) -> Plan:
     """Return the plan of the derived job: the other's, but for what is its own."""
-    plan, thought = standing.plan, standing.plan.estimate
+    plan, thought, limits = standing.plan, standing.plan.estimate, backend.functions.limits
     left = 1 - standing.done() / max(plan.maps + plan.reducers, 1)
     return replace(
         plan,
@@ -317,8 +317,9 @@ def _plan(backend: Backend, standing: _Standing, derived: JobEntry, code: _Code)
         ),
         policy=replace(backend.policy, retries=plan.policy.retries, speculation=plan.policy.speculation, stall=plan.policy.stall),
         rates=rates_of(backend.tariff),
-        memory_bytes=backend.functions.limits.memory_bytes,
-        memory_sizes=backend.functions.limits.memory_sizes,
+        memory_bytes=limits.memory_bytes,
+        memory_sizes=limits.memory_sizes,
+        budget=memory_share(limits.memory_bytes) if plan.budget == memory_share(plan.memory_bytes) else plan.budget,
         estimate=replace(thought, low=thought.low * left, high=thought.high * left) if thought else None,
     )
 

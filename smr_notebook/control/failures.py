@@ -2,8 +2,8 @@
 
 Rules of this module:
 
-* The user's own lines are told and nothing else: frames of this package, and of what a platform calls it by, never; frames of libraries only
-  when the user has none.
+* The user's own lines are told and nothing else: frames of this package, and of what a platform calls it by, never; frames of libraries
+  only when the user has none.
 * Lines are labelled and quoted from the sources that travelled with the code, so that a cell is a cell in any kernel. The innermost frames
   also say what stands around their line; no more of them, because what is told of a failure is a row of a table.
 * The exception itself travels too when it is small and comes back from pickling as what it was. Nobody depends on it.

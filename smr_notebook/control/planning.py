@@ -286,7 +286,7 @@ def _refuse_beyond_memory(source: PlannedInput, budget: int) -> None:
 
 
 def _budget(request: Request, backend: Backend) -> int:
-    return request.budget or _memory_share(backend.functions.limits.memory_bytes)
+    return request.budget or memory_share(backend.functions.limits.memory_bytes)
 
 
 def _check_tasks(tasks: int) -> None:
@@ -350,7 +350,8 @@ def _estimated(plan: Plan, sample: Sample, *, slots: int) -> Plan:
     return replace(plan, estimate=thought)
 
 
-def _memory_share(memory_bytes: int) -> int:
+def memory_share(memory_bytes: int) -> int:
+    """Return how much of the memory of an invocation a worker may take before it spills, where nobody says otherwise."""
     return min(max(memory_bytes // 2, min(memory_bytes, LEAST_MEMORY)), MOST_MEMORY)
 
 

@@ -1,4 +1,4 @@
-"""What befalls jobs on S3, DynamoDB and Lambda's runtime besides lost calls: bytes that rot or are forged, sandboxes that stand still, odd keys."""
+"""What befalls jobs on S3, DynamoDB and Lambda's runtime besides lost calls: bytes that rot, sandboxes that stand still, odd keys."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.control.deriving import Wish, derive
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.planning import memory_share
 from smr_notebook.control.plans import read_plan, write_code
 from smr_notebook.dataflow.mending import Mended
 from smr_notebook.dataflow.sealing import seal
@@ -65,10 +66,10 @@ class _Quiet:
         """Drop it."""
 
 
-def derived(job: Simulation, odds: Odds, seed: int, *, wish: Wish = AS_BEFORE) -> Simulation:
+def derived(job: Simulation, odds: Odds, seed: int, *, wish: Wish = AS_BEFORE, limits: ServiceLimits | None = None) -> Simulation:
     """Return the job that goes on from one that has ended."""
     clock = SimulatedClock(job.clock.now() + 100)
-    service = _Quiet(job.limits)
+    service = _Quiet(limits or job.limits)
     backend = Backend("simulated", "simulated:", job.objects, job.table, service, clock, {}, POLICY, (0.1, 4.0))
     entry = derive(backend, job.plan.job, wish)
     plan = read_plan(job.objects, entry.job, keys_of(job.table))
@@ -170,3 +171,19 @@ def test_a_job_whose_sums_differ_is_no_base() -> None:
     assert wrong.run().outcome.error == "ConservationError"
     with pytest.raises(PlanError, match=r"ended with ConservationError: .* nothing of it is taken over"):
         derived(wrong, CALM, 3)
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_job_that_goes_on_has_the_memory_of_today(chosen: bool) -> None:
+    """Workers with more memory were deployed meanwhile: a budget that followed from it follows it, one that was chosen stays."""
+    job = drawn(5, CALM)
+    budget = 12345 if chosen else memory_share(1 << 30)
+    plan = replace(job.plan, memory_bytes=1 << 30, memory_sizes=(1 << 30, 2 << 30), budget=budget)
+    before = Simulation(plan, job.pairs, Fates(5, CALM), job.limits)
+    write_code(before.objects, "job", seal("code", b"code"), keys_of(before.table))
+    Ledger(before.table, "job").request_cancel("enough", before.clock.now())
+    before.run()
+    today = replace(job.limits, memory_bytes=4 << 30, memory_sizes=(4 << 30, 8 << 30))
+    after = derived(before, CALM, 5, limits=today).plan
+    assert (after.memory_bytes, after.memory_sizes) == (4 << 30, (4 << 30, 8 << 30))
+    assert after.budget == (12345 if chosen else memory_share(4 << 30))

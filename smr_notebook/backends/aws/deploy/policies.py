@@ -6,10 +6,10 @@
   (a large job is launched as a tree), and both may start a coordinator when the last one has fallen silent.
 * A worker with more memory does the same work, and starts no others: only the coordinator calls it, for a task that ran out of memory.
 * Each reads and writes what its work asks for of a job's objects: no worker can change the code or the plan of a job, be it another's,
-  and none can read results. Rows of jobs cannot be told apart like that: a policy knows the group of a row, and there every job has its own. Two
-  groups belong to no job, the list of jobs and the key that proves what holds pickles: functions read them, only notebooks write them. Still a
-  function can read the key, and write rows of other jobs: whoever may submit jobs to a deployment trusts the others who may. Whoever
-  may write to the bucket alone need not be trusted.
+  and none can read results. Rows of jobs cannot be told apart like that: a policy knows the group of a row, and each job has its own.
+  Two groups are no job's, the list of jobs and the key that proves what holds pickles: functions read them, only notebooks write
+  them. Still a function can read the key, and write rows of other jobs: whoever may submit jobs to a deployment trusts the others
+  who may. Whoever may write to the bucket alone need not be trusted.
 * Somebody with a notebook writes what a job is planned from, and the plan of a job that goes on from another one.
 * A resource is always named. The one exception is an action that knows no resources.
 """
