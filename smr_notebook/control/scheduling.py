@@ -134,10 +134,10 @@ def decide(
     expired = [attempt for attempt in live if attempt.expired(now)]
     complete = _done(snapshot, phase) == plan.tasks(phase)
     in_flight = len(live) + len(entrusted)
-    affordable = math.inf if complete else _affordable(plan, snapshot, phase, in_flight=in_flight)
+    affordable = math.inf if complete else _affordable(plan, snapshot, phase, begun, in_flight=in_flight)
     ending = _ending(plan, snapshot, begun, now) or too_many_bad(plan, snapshot, phase, now=now)
     if ending is None and not in_flight and affordable < 1:
-        ending = _too_dear(plan, snapshot, phase, now)
+        ending = _too_dear(plan, snapshot, phase, begun, now=now)
     if ending is not None:
         return _wind_down(stops, live, ending, now)
     if complete:
@@ -221,12 +221,19 @@ def _untouched(plan: Plan, snapshot: Snapshot, phase: Phase) -> Iterator[TaskId]
                     yield task
 
 
-def _affordable(plan: Plan, snapshot: Snapshot, phase: Phase, *, in_flight: int) -> float:
+def _affordable(plan: Plan, snapshot: Snapshot, phase: Phase, begun: _Tasks, *, in_flight: int) -> float:
     """Return how many more attempts `max_cost` allows for, if those in flight cost what those before them did."""
-    each = price_of_attempt(plan, snapshot, phase)
-    if not plan.max_cost or not each:
+    each = _price(plan, snapshot, phase, begun) if plan.max_cost else 0.0
+    if not each:
         return math.inf
     return max(plan.max_cost - spent(plan, snapshot).total - in_flight * each, 0.0) / each
+
+
+def _price(plan: Plan, snapshot: Snapshot, phase: Phase, begun: _Tasks) -> float:
+    """Return what one more attempt may cost, in dollars: in the largest size of memory that a task of the phase needs by now."""
+    size = min(max(map(size_wanted, begun.values()), default=0), len(plan.memory_sizes) - 1)
+    larger = plan.memory_sizes[size] / plan.memory_sizes[0] if size > 0 else 1.0
+    return price_of_attempt(plan, snapshot, phase) * larger
 
 
 def _ending(plan: Plan, snapshot: Snapshot, begun: _Tasks, now: float) -> Outcome | None:
@@ -248,8 +255,8 @@ def _too_long(plan: Plan, epoch: int, now: float) -> Outcome:
     return Outcome(JobState.FAILED, now, error=JobTimeoutError.__name__, message=text)
 
 
-def _too_dear(plan: Plan, snapshot: Snapshot, phase: Phase, now: float) -> Outcome:
-    cost, each = spent(plan, snapshot).total, price_of_attempt(plan, snapshot, phase)
+def _too_dear(plan: Plan, snapshot: Snapshot, phase: Phase, begun: _Tasks, *, now: float) -> Outcome:
+    cost, each = spent(plan, snapshot).total, _price(plan, snapshot, phase, begun)
     text = (
         f"Job {plan.job} stopped at its max_cost of ${plan.max_cost:,.4g}: ${cost:,.4g} is spent, one more {phase} task would cost about "
         f"${each:,.2g}, and {_done(snapshot, phase):,} of {plan.tasks(phase):,} are done. Submit it again with a higher max_cost."

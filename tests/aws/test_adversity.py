@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -167,10 +168,10 @@ def test_keys_that_are_hard_to_quote_are_read_and_named(deploy: Deploy, clients:
     keys = [f"in/{key}" if kind == "csv" else f"in/{key}".replace(".csv", ".arrow") for key in ODD]
     for number, key in enumerate(keys):
         rows = frame.iloc[number :: len(keys)]
-        sink = pa.BufferOutputStream()
+        sink = io.BytesIO()
         if kind == "arrow":
             pyarrow.feather.write_feather(pa.Table.from_pandas(rows, preserve_index=False), sink, compression="uncompressed")
-        body = rows.to_csv(index=False).encode() if kind == "csv" else sink.getvalue().to_pybytes()
+        body = rows.to_csv(index=False).encode() if kind == "csv" else sink.getvalue()
         clients["s3"].put_object(Bucket=bucket, Key=key, Body=body)
     with deploy() as (session, _):
         told = smr.formats.csv(types={"user": int, "amount": int}) if kind == "csv" else "auto"

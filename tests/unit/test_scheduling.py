@@ -515,3 +515,13 @@ def test_a_record_that_hangs_twice_ends_the_task_and_different_ones_do_not() -> 
     assert outcome(decided(look({task(): failed(task(), hangs("a"), hangs("a"))}), plan(1))).error == "TaskTimeoutError"
     assert launched(decided(look({task(): failed(task(), hangs("a"), hangs("b"))}), plan(1))) == [AttemptId(task(), 3)]
     assert launched(decided(look({task(): failed(task(), hangs(""), hangs(""))}), plan(1))) == [AttemptId(task(), 3)]
+
+
+def test_an_attempt_with_more_memory_costs_more_of_what_a_job_may() -> None:
+    """Ten cents in the smaller size, twenty in the next."""
+    of = replace(dear(0.55), memory_sizes=(1 << 30, 2 << 30))
+    begun = {task(0): hungry(task(0), 0)}
+    tight, spent = replace(of, max_cost=0.15), decided(look(begun), replace(of, max_cost=0.25))
+    assert outcome(decided(look(begun), tight)).error == "BudgetExceededError"
+    assert len(launched(spent)) == 1
+    assert launched(decided(look(begun), of, concurrency=50)) == [AttemptId(task(0), 2), AttemptId(task(1), 1)]
