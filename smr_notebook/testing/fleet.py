@@ -22,6 +22,7 @@ from random import Random
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.attempts import claim
 from smr_notebook.control.coordinator import looks, revive
+from smr_notebook.control.keys import keys_of
 from smr_notebook.control.launching import launch_rest
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
@@ -35,7 +36,6 @@ from smr_notebook.model import Plan
 from smr_notebook.ports import Backend, Context, Row, ServiceLimits
 from smr_notebook.standing import Outcome
 from smr_notebook.testing.fleet_work import SameRuns, gets_of, work_of
-from smr_notebook.testing.keys import KEYS
 from smr_notebook.usage import Cost, Usage, read_units, write_units
 
 _WATCH_EVERY = 20.0
@@ -173,7 +173,7 @@ class Fleet:
             AssertionError: It did not end.
         """
         calm = self.backend(_Clock(self))
-        write_plan(calm.objects, self.plan, [], KEYS)
+        write_plan(calm.objects, self.plan, [], keys_of(self.table))
         ledger = Ledger(self.table, self.plan.job)
         ledger.create_job(JobEntry(self.plan.job, self.plan.name, self.plan.created, Layout(self.plan.job).plan))
         self.accept(encode(coordinate(self.plan.job)), self.now)

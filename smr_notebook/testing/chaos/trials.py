@@ -110,7 +110,7 @@ def _sabotaged(random: Random) -> Trial:
 
     def submit(session: Session) -> Job:
         map = partial(sabotaged, marks)
-        return session.map_reduce(map, _in_order, records, reducers=2, split_size=60, retries=_RETRIES, name="sabotaged")
+        return session.map_reduce(map, _in_order, records, reducers=2, split_size=60, retries=_RETRIES)
 
     def befell() -> Counter[str]:
         return Counter(path.name.partition(" ")[2] for path in Path(marks).iterdir())
@@ -123,7 +123,7 @@ def _count_words(random: Random) -> Trial:
     groups = _grouped(_pairs(lines, lambda line: ((word, len(line)) for word in line.split())))
 
     def submit(session: Session) -> Job:
-        return session.map_reduce(_words, _sum, lines, combine=True, reducers=3, split_size=200, retries=_RETRIES, name="words")
+        return session.map_reduce(_words, _sum, lines, combine=True, reducers=3, split_size=200, retries=_RETRIES)
 
     return Trial("combined sums of words", submit, [(key, sum(values)) for key, values in groups.items()])
 
@@ -133,7 +133,7 @@ def _lists_in_order(random: Random) -> Trial:
     groups = _grouped(_pairs(records, _odd_pairs))
 
     def submit(session: Session) -> Job:
-        return session.map_reduce(_odd_values, _in_order, records, reducers=4, split_size=60, retries=_RETRIES, name="odd values")
+        return session.map_reduce(_odd_values, _in_order, records, reducers=4, split_size=60, retries=_RETRIES)
 
     return Trial("odd values in input order", submit, [(key, _in_order(key, iter(values))) for key, values in groups.items()])
 
@@ -148,7 +148,7 @@ def _only_mapped(random: Random) -> Trial:
     rows = sorted((record, f"kept {record}") for record in records if record % 3)
 
     def submit(session: Session) -> Job:
-        return session.map_reduce(_kept, None, records, split_size=60, retries=_RETRIES, name="kept")
+        return session.map_reduce(_kept, None, records, split_size=60, retries=_RETRIES)
 
     return Trial("pairs without reduce", submit, rows)
 
@@ -158,7 +158,7 @@ def _sorted_pairs(random: Random) -> Trial:
     rows = sorted((record, f"kept {record}") for record in records if record % 3)
 
     def submit(session: Session) -> Job:
-        return session.map_reduce(_kept, None, records, sort="keys", reducers=3, split_size=60, retries=_RETRIES, name="sorted")
+        return session.map_reduce(_kept, None, records, sort="keys", reducers=3, split_size=60, retries=_RETRIES)
 
     return Trial("pairs in total order", submit, rows)
 
@@ -168,7 +168,7 @@ def _spilling(random: Random) -> Trial:
     groups = _grouped(_pairs(records, _large))
 
     def submit(session: Session) -> Job:
-        return session.map_reduce(_large, _length, records, reducers=2, split_size=100, retries=_RETRIES, name="large")
+        return session.map_reduce(_large, _length, records, reducers=2, split_size=100, retries=_RETRIES)
 
     return Trial("more than memory holds", submit, [(key, _length(key, iter(values))) for key, values in groups.items()])
 
@@ -186,7 +186,6 @@ def _aggregated(random: Random) -> Trial:
             split_size=1500,
             reducers=2,
             retries=_RETRIES,
-            name="aggregated",
         )
 
     return Trial("columns aggregated", submit, [(user, sum(amounts), len(amounts)) for user, amounts in groups.items()])
