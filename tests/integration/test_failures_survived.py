@@ -149,10 +149,12 @@ def test_a_runaway_list_ends_its_worker_and_no_other(own_session: OpenSession) -
     assert failed.failure.limit_bytes == 500 * MB < failed.failure.resident_bytes
 
 
-def test_what_needs_more_memory_is_run_again_with_twice_as_much_while_fewer_run(own_session: OpenSession) -> None:
+def test_what_needs_more_memory_is_run_again_with_twice_as_much_while_fewer_run(own_session: OpenSession, tmp_path: Path) -> None:
     def hungry(item: int) -> Iterator[tuple[int, int]]:
+        first = once(tmp_path / str(item))
         held = bytearray(300 * MB if item % 2 else 0)
-        threading.Event().wait(0.3)
+        if held and first:
+            threading.Event().wait(60)  # until it is seen, and ended
         yield item, len(held)
 
     session = own_session(worker_limit=250 * MB, retries=0)
