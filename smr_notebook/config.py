@@ -233,7 +233,17 @@ _READERS: dict[str, tuple[Callable[[object], Any], str]] = {
 }
 
 
-def _read(name: str, value: object, origin: str) -> Any:
+def read_setting(name: str, value: object, origin: str = "argument") -> Any:
+    """Return the value of a setting.
+
+    Args:
+        name: Of the setting.
+        value: As it was given.
+        origin: Where that was, for people.
+
+    Raises:
+        ConfigError: There is no such setting, or the value is none.
+    """
     if name not in _READERS:
         close = get_close_matches(name, _READERS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -259,14 +269,14 @@ def resolve(arguments: Mapping[str, object], env: Mapping[str, str], file: Mappi
     """
     values: dict[str, Any] = {"workspace": default_workspace}
     for name, value in file.items():
-        values[name] = _read(name, value, "pyproject.toml [tool.smr_notebook]")
+        values[name] = read_setting(name, value, "pyproject.toml [tool.smr_notebook]")
     for field in fields(Settings):
         variable = f"SMR_{field.name.upper()}"
         if env.get(variable):
-            values[field.name] = _read(field.name, env[variable], f"environment variable {variable}")
+            values[field.name] = read_setting(field.name, env[variable], f"environment variable {variable}")
     for name, value in arguments.items():
         if value is not None:
-            values[name] = _read(name, value, "argument")
+            values[name] = read_setting(name, value)
     return Settings(**values)
 
 

@@ -30,7 +30,7 @@ def find_entry(entries: Sequence[JobEntry], wanted: str | None, *, user: str, pl
         return own[-1]
     whole = [entry for entry in entries if entry.job == wanted]
     begun = [entry for entry in own if wanted and entry.job.startswith(wanted)]
-    found = whole or begun or [entry for entry in own if entry.name == wanted][-1:]
+    found = whole or begun or [entry for entry in own if wanted and entry.name == wanted][-1:]
     if len(found) == 1:
         return found[0]
     if found:

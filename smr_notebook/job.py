@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from smr_notebook.config import read_setting
 from smr_notebook.control.coordinator import revive
 from smr_notebook.control.deriving import Wish, derive
 from smr_notebook.control.keys import keys_of
@@ -97,6 +98,7 @@ class Job:
         self.foreign = not is_of(entry, backend.user)
         self._backend = backend
         self._created = entry.created
+        self._read_plan: Plan | None = None
         self._result_limit = result_limit
         self._ledger = Ledger(backend.table, entry.job)
         self._revived = entry.created
@@ -257,7 +259,7 @@ class Job:
         self._keep_alive(self.status(), now)
         return True
 
-    def resume(self, *, max_cost: float | None = None) -> Job:
+    def resume(self, *, max_cost: float | None = None, record_timeout: float | None = None) -> Job:
         """Submit a job that does what this one left undone when it failed or was cancelled, and return it at once.
 
         What this job's tasks had committed counts as done, and its checksums and sums are proved anew. The input must be what it was.
@@ -265,12 +267,13 @@ class Job:
 
         Args:
             max_cost: US dollars that the rest may cost where it costs anything; as before if not given.
+            record_timeout: Seconds that one record, or one group, may take, 0 for any time; as before if not given.
 
         Raises:
             PlanError: This job has not ended, or is done, or what it made is in doubt: the message says what to do.
             EnvironmentMismatchError: The workers have other packages than they had.
         """
-        return self._derive(Mended(), max_cost, again=False)
+        return self._derive(Mended(), max_cost, record_timeout, again=False)
 
     def retry_failed(
         self,
@@ -279,6 +282,7 @@ class Job:
         reduce: Callable[..., Any] | None = None,
         combine: Callable[..., Any] | None = None,
         max_cost: float | None = None,
+        record_timeout: float | None = None,
     ) -> Job:
         """Submit a job that does what this one left undone, with mended functions where they are given, and return it at once.
 
@@ -290,18 +294,20 @@ class Job:
             reduce: In place of its `reduce`.
             combine: In place of its `combine`: only where no map task had ended.
             max_cost: As of `resume`.
+            record_timeout: As of `resume`.
 
         Raises:
             PlanError: As of `resume`; or a function has no place in this job, or would change what lies between its phases.
             UnpicklableError: A function cannot travel.
             EnvironmentMismatchError: As of `resume`.
         """
-        return self._derive(Mended(map, reduce, combine), max_cost, again=True)
+        return self._derive(Mended(map, reduce, combine), max_cost, record_timeout, again=True)
 
-    def _derive(self, mended: Mended, max_cost: float | None, *, again: bool) -> Job:
+    def _derive(self, mended: Mended, max_cost: float | None, record_timeout: float | None, *, again: bool) -> Job:
         if max_cost is not None and not 0 <= max_cost < math.inf:
             raise ConfigError(f"max_cost must be an amount of dollars, 0 for any; got {max_cost!r}.")
-        entry = derive(self._backend, self.id, Wish(mended, again, max_cost, cell_label))
+        stall = None if record_timeout is None else read_setting("record_timeout", record_timeout)
+        entry = derive(self._backend, self.id, Wish(mended, again, max_cost, cell_label, stall))
         return Job(self._backend, entry, result_limit=self._result_limit)
 
     def logs(self, *, phase: str | None = None, task: int | None = None, follow: bool = False) -> JobLogs:
@@ -429,7 +435,10 @@ class Job:
         return bad_records(commits_of(plan, self._backend.objects, self._ledger), self._backend.objects) if plan else iter(())
 
     def _plan(self) -> Plan:
-        return read_plan(self._backend.objects, self.id, keys_of(self._backend.table))
+        """Return the plan, which never changes: read once. Raises `ObjectNotFoundError` as long as there is none."""
+        if self._read_plan is None:
+            self._read_plan = read_plan(self._backend.objects, self.id, keys_of(self._backend.table))
+        return self._read_plan
 
     def _told_plan(self) -> Plan | None:
         """Return the plan of a job that may have left something out; `None` if it cannot, or was never planned."""

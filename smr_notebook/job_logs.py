@@ -94,12 +94,12 @@ class JobLogs:
         return frame.assign(time=pd.to_datetime(frame["time"], unit="s", utc=True))
 
     def __repr__(self) -> str:
-        lines = [str(line) for line in self._there()]
+        lines = list(self._there())
         if not lines:
             return f"nothing was written to standard output or error by the functions of {self._job} so far"
         left_out = len(lines) - SHOWN_LINES
         head = [f"… {left_out:,} lines before these: iterate, or to_frame()"] if left_out > 0 else []
-        return "\n".join([*head, *lines[-SHOWN_LINES:]])
+        return "\n".join([*head, *map(str, lines[-SHOWN_LINES:])])
 
     def _there(self) -> Iterator[LogLine]:
         found = self._found(set())

@@ -83,8 +83,10 @@ class Streams:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._note = os.open(folder / _NOTE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        new = folder / f"{_NOTE}.new"
+        self._note = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._note, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        new.rename(folder / _NOTE)  # locked before others find it, who lock it to learn that we live
         self._files = [_File(stream, number, folder / stream) for stream, number in STREAMS.items()]
         _buffer_by_lines()
         if not faulthandler.is_enabled():
@@ -274,7 +276,7 @@ def _note_of_dead(folder: Path) -> bytes | None:
     except OSError:
         return b""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: others who ask at the same time must not seem to be the owner
         return os.pread(file, int.from_bytes(os.pread(file, 4, 0), "little"), 4)
     except OSError:
         return None
@@ -298,7 +300,7 @@ def _sweep(shelf: Path, own: Path) -> None:
     for folder in shelf.iterdir():
         with contextlib.suppress(OSError):
             note = None if folder == own else _note_of_dead(folder)
-            age = now - folder.stat().st_mtime
+            age = now - max(file.stat().st_mtime for file in (folder, *folder.iterdir()))
             if note is not None and age > (_FORGOTTEN_SECONDS if note else _YOUNG_SECONDS):
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -14,6 +14,7 @@ import os
 from typing import Any, Final
 
 from smr_notebook.backends.aws.events import LambdaContext, respond
+from smr_notebook.backends.aws.names import LARGE, WORKERS
 from smr_notebook.backends.aws.tenants import Tenants
 from smr_notebook.control.messages import tenant
 from smr_notebook.control.pulse import rest_pulse
@@ -24,7 +25,7 @@ _CLIENTS: Final = ("boto3",)
 _FRAMES: Final = ("pandas", "pyarrow.pandas_compat", "pyarrow.parquet")
 """pyarrow imports pandas with the first list that it makes an array of."""
 
-_WORKERS: Final = ("-mapper", "-reducer", "-mapper-large", "-reducer-large")
+_WORKERS: Final = tuple(f"-{route}" for route in (*WORKERS, *LARGE))
 """How the names of the functions end that run the user's code."""
 
 

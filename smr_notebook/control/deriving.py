@@ -30,7 +30,7 @@ from smr_notebook.control.launching import side_by_side
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.control.messages import coordinate, drive
-from smr_notebook.control.planning import check_environment, memory_share, try_out
+from smr_notebook.control.planning import check_environment, memory_share, told_of_service, try_out
 from smr_notebook.control.plans import (
     is_planned,
     read_code,
@@ -59,7 +59,7 @@ from smr_notebook.errors import (
     PlanError,
     TooManyBadError,
 )
-from smr_notebook.model import AttemptId, Commit, Environment, JobState, Leg, Phase, Plan
+from smr_notebook.model import AttemptId, Commit, Environment, JobState, Leg, Phase, Plan, Policy
 from smr_notebook.ports import Backend
 from smr_notebook.standing import Lease, Outcome, Snapshot
 
@@ -80,12 +80,22 @@ class Wish:
         again: Whether tasks that left something out are done again, whole: so values stay in the order of the input.
         max_cost: US dollars that it may cost; `None` for as many as the one before might.
         label_of: Gives the name that a person knows a code file by.
+        stall: Seconds that one record, or one group, may take, 0 for any; `None` for as many as before.
     """
 
     mended: Mended
     again: bool
     max_cost: float | None
     label_of: Callable[[str], str]
+    stall: float | None = None
+
+    def costs(self, before: float) -> float:
+        """Return the dollars that it may cost, where the one before might cost so many."""
+        return before if self.max_cost is None else self.max_cost
+
+    def tries(self, before: Policy) -> Policy:
+        """Return how hard to try, where the one before tried so hard."""
+        return before if self.stall is None else replace(before, stall=self.stall)
 
     def does_again(self, output: Commit | Leg) -> bool:
         """Whether a task that gave this is done again: it left something out that another function, or another try, may not."""
@@ -121,12 +131,16 @@ def derive(backend: Backend, base: str, wish: Wish) -> JobEntry:
     entry = ledger.job()
     if entry is None:
         raise _gone(base)
-    _check_outcome(base, ledger.outcome(), again=wish.again)
+    outcome = ledger.outcome()
+    _check_outcome(base, outcome, again=wish.again)
     with new_job(backend) as job:
         derived = JobEntry(job, entry.name, backend.clock.now(), Layout(job).plan, user=backend.user, base=base)
-        message = coordinate(job) if is_planned(backend.objects, base) else drive(job)
-        store = _store_plan if is_planned(backend.objects, base) else _store_request
-        store(backend, derived, wish)
+        if is_planned(backend.objects, base):
+            _store_plan(backend, derived, wish, outcome)
+            message = coordinate(job)
+        else:
+            _store_request(backend, derived, wish)
+            message = drive(job)
         standing = register(backend, derived, message)
         if ledger.job() is None:
             raise _gone(base)
@@ -206,25 +220,23 @@ class _Standing:
         return f"{told}; of {self.unread:,} bytes only the size was checked." if self.unread else f"{told}."
 
 
-def _store_plan(backend: Backend, derived: JobEntry, wish: Wish) -> None:
+def _store_plan(backend: Backend, derived: JobEntry, wish: Wish, outcome: Outcome | None) -> None:
     """Store the plan and the code of the derived job, and write down what it takes over."""
     keys = keys_of(backend.table)
     plan = read_plan(backend.objects, derived.base, keys)
     _check_workers(plan, backend.functions.limits.environment)
-    standing = _look(backend, plan, wish)
+    standing = _look(backend, plan, wish, outcome)
     code = _code(backend, derived.base, wish)
     _check_fit(standing, code, wish.mended)
     _check_law(backend, plan, code)
     write_code(backend.objects, derived.job, code.data, keys)
-    made = replace(
-        _plan(backend, standing, derived, code),
-        max_cost=plan.max_cost if wish.max_cost is None else wish.max_cost,
-    )
+    made = _plan(backend, standing, derived, code)
+    made = replace(made, max_cost=wish.costs(plan.max_cost), policy=wish.tries(made.policy))
     write_plan(backend.objects, made, (), keys)
     _take_over(backend, made, standing.outputs)
 
 
-def _look(backend: Backend, plan: Plan, wish: Wish) -> _Standing:
+def _look(backend: Backend, plan: Plan, wish: Wish, outcome: Outcome | None) -> _Standing:
     """Return what stands of a job, as far as it can and shall be taken over.
 
     Raises:
@@ -233,7 +245,7 @@ def _look(backend: Backend, plan: Plan, wish: Wish) -> _Standing:
         StoreError: The store cannot be listed or read.
     """
     ledger = Ledger(backend.table, plan.job)
-    found, outcome = ledger.outputs(), ledger.outcome()
+    found = ledger.outputs()
     again = {output.id.task for output in found if wish.does_again(output)}
     if outcome is not None and outcome.state is JobState.DONE and not again:
         raise PlanError(f"The job {plan.job} is done, and left out nothing that would be done again: its result is job.result().")
@@ -313,7 +325,7 @@ def _plan(backend: Backend, standing: _Standing, derived: JobEntry, code: _Code)
             *_others(backend, derived),
             *(warning for warning in plan.warnings if _TAKEN_OVER not in warning and _WENT_ON not in warning),
             *code.warnings,
-            *((backend.functions.limits.advice.settings,) if backend.functions.limits.advice.settings else ()),
+            *told_of_service(limits, maps=0),
         ),
         policy=replace(backend.policy, retries=plan.policy.retries, speculation=plan.policy.speculation, stall=plan.policy.stall),
         rates=rates_of(backend.tariff),
@@ -362,9 +374,15 @@ def _store_request(backend: Backend, derived: JobEntry, wish: Wish) -> None:
     keys = keys_of(backend.table)
     request = read_request(backend.objects, derived.base, keys)
     code = _code(backend, derived.base, wish)
-    max_cost = request.max_cost if wish.max_cost is None else wish.max_cost
     write_code(backend.objects, derived.job, code.data, keys)
     stored = replace(request.stored, job=request.stored.job or derived.base) if request.stored else None
     warnings = request.warnings + code.warnings
-    wanted = replace(request, created=derived.created, max_cost=max_cost, warnings=warnings, stored=stored)
+    wanted = replace(
+        request,
+        created=derived.created,
+        max_cost=wish.costs(request.max_cost),
+        policy=wish.tries(request.policy),
+        warnings=warnings,
+        stored=stored,
+    )
     write_request(backend.objects, derived.job, wanted, keys)

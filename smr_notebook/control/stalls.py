@@ -56,7 +56,7 @@ def stall_failure(work: Worked, seconds: float) -> Failure:
     unit = _UNITS[work.phase]
     text = (
         f"no {unit} was finished for {seconds:,.0f} s, though the worker lives: it hangs, or takes longer than it may. "
-        f"If it only takes long, set `record_timeout` higher, or to 0 for no limit"
+        f"If it only takes long, set `record_timeout` higher, or to 0 for no limit: job.resume(record_timeout=…)"
     )
     return _placed(work, text)
 

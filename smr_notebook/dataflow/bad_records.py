@@ -3,7 +3,7 @@
 Theory. A record that fails leaves nothing behind but a line here. So the lines are part of the answer: they are written as the attempt
 goes, to one object that its commit names, and only those of the attempt that counts are ever read.
 
-Format, version 1. The object is a sequence of pieces, so that neither writer nor reader holds all of it::
+Format, version 1. The object is a sequence of pieces, so that the writer never holds all of it::
 
     length of the piece    4 bytes, big endian
     piece                  a sealed object (`sealing`) of kind "bad": a msgpack array of records, each an array in the order of the fields

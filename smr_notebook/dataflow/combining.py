@@ -145,20 +145,23 @@ class FunctionCombiner:
         combined: list[Any] = []
         counts = np.diff(block.offsets)
         copied = 0
-        key, start, stop = None, 0, 0
-        try:
-            for key, row in zip(keys, many.tolist(), strict=True):
-                start, stop = offsets[row], offsets[row + 1]
-                combined += values[copied:start]
+        for key, row in zip(keys, many.tolist(), strict=True):
+            start, stop = offsets[row], offsets[row + 1]
+            combined += values[copied:start]
+            try:
                 results = combine(key, values[start:stop])
-                combined += results
-                counts[row] = len(results)
-                copied = stop
-        except BaseException as error:
-            raise UserCodeError("combine", short_repr(key), value_count=stop - start) from error
+            except BaseException as error:  # noqa: BLE001 - the user's function may raise anything
+                results = self._without(error, key, block.values.slice(start, stop))
+            combined += results
+            counts[row] = len(results)
+            copied = stop
         combined += values[copied:]
         bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         return drop_empty(GroupBlock(block.keys, encode_values(combined), bounds))
+
+    def _without(self, error: BaseException, key: Any, values: Column) -> list[Any]:
+        """Return what stands for a group that could not be combined, from its values. Raises `UserCodeError`: nothing does."""
+        raise UserCodeError("combine", short_repr(key), value_count=len(values)) from error
 
 
 # ---------------------------------------------------------------- the law

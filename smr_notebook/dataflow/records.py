@@ -67,6 +67,11 @@ class RecordBlock:
         return replace(self, records=self.records[dropped:], size=size, locate=_behind(self.locate, dropped), at=at)
 
 
+def nowhere(index: int) -> int:  # noqa: ARG001 - the face of RecordBlock.locate
+    """Return that the byte of a record is not known: `RecordBlock.locate` for objects whose records have no place of their own."""
+    return -1
+
+
 class Offsets:
     """Where the records of a block stand: as `RecordBlock.locate`, for a reader that must go through the block to tell.
 

@@ -289,9 +289,7 @@ def _of_dicts(block: RecordBlock, span: Span, names: Sequence[str] | None) -> Ta
     records: Sequence[Any] = block.records
     if not set(map(type, records)) <= {dict}:
         _refuse_others(block, span)
-    if names is None:
-        names = [name for name in dict.fromkeys(chain.from_iterable(records)) if isinstance(name, str)]
-    columns: dict[str, TableColumn] = {name: [record.get(name) for record in records] for name in names}
+    columns: dict[str, TableColumn] = {**columns_of(records, names)}
     return TableBlock(block.source, columns, len(records), block.size, block.begin, len(records))
 
 

@@ -14,28 +14,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from smr_notebook.dataflow.bad_records import BadRecords
 from smr_notebook.dataflow.blocks import GroupBlock
-from smr_notebook.dataflow.columns import decode_values, encode_values
+from smr_notebook.dataflow.columns import Column, decode_values
 from smr_notebook.dataflow.combining import CombineGroup, FunctionCombiner
-from smr_notebook.dataflow.draining import checked_pair, sample_bytes
+from smr_notebook.dataflow.draining import checked_pair
 from smr_notebook.dataflow.emitting import PairSink, check_row
 from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
-from smr_notebook.dataflow.grouping import drop_empty
-from smr_notebook.dataflow.keys import decode_keys
 from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.programs import Handed
 from smr_notebook.dataflow.reducing import Groups
 from smr_notebook.dataflow.row_buffers import RowBuffer
-from smr_notebook.dataflow.tolerating import MOST_HELD, is_fatal
-
-_STRETCH: Final = 10_000
+from smr_notebook.dataflow.tolerating import MOST_HELD, MOST_STRETCH, is_fatal, weight_of
 
 _Rows = tuple[list[Any], list[Any]]
 
@@ -61,7 +57,7 @@ def reduce_tolerantly(functions: Functions, blocks: Blocks, sink: PairSink, bad:
             meter.records_read += 1
             pairs, counted = stretch.offsets[stretch.done + 1] - stretch.offsets[stretch.done], meter.pairs_in
             try:
-                found = _rows_of(functions, key, values)
+                found = _rows_of(functions, key, values, meter=meter, limit=rows.limit)
             except BaseException as error:  # noqa: BLE001 - the user's function may raise anything
                 groups.check()
                 if is_fatal(error):
@@ -83,28 +79,31 @@ def reduce_tolerantly(functions: Functions, blocks: Blocks, sink: PairSink, bad:
     return Handed(groups.checksum, groups.position)
 
 
-def _rows_of(functions: Functions, key: Any, values: Iterator[Any]) -> _Rows:
+def _rows_of(functions: Functions, key: Any, values: Iterator[Any], *, meter: Meter, limit: int) -> _Rows:
     """Return the rows of one group. Raises what `reduce` raises, and what says that they cannot be stored."""
     reduce = functions.reduce
     assert reduce is not None  # noqa: S101 - a plan without `reduce` has no reduce phase
     given = reduce(key, values)
-    keys, found = _held(iter(given)) if functions.reduce_yields else ([key], [given])
+    keys, found = _held(iter(given), meter, min(limit, MOST_STRETCH)) if functions.reduce_yields else ([key], [given])
     check_row(keys, found)
     return keys, found
 
 
-def _held(stream: Iterator[Any]) -> _Rows:
+def _held(stream: Iterator[Any], meter: Meter, stretch: int) -> _Rows:
+    """Return all rows of a group, weighed stretch by stretch; the meter sees them come."""
     keys: list[Any] = []
     values: list[Any] = []
+    meter.emitted, held = keys, 0
     while True:
         before = len(keys)
-        for item in islice(stream, _STRETCH):
+        for item in islice(stream, stretch):
             key, value = checked_pair(item, "reduce")
             keys.append(key)
             values.append(value)
-        if len(keys) - before < _STRETCH:
+        if len(keys) - before < stretch:
             return keys, values
-        if sample_bytes(keys) + sample_bytes(values) > MOST_HELD:
+        held += weight_of(keys[before:], values[before:])
+        if held > MOST_HELD:
             raise MemoryError(
                 f"reduce gave more than {MOST_HELD:,} bytes of rows for one key, and where failures are left out, the rows of a key are "
                 "held until it is done. Yield less for a key, or leave on_error out."
@@ -115,25 +114,12 @@ class TolerantCombiner(FunctionCombiner):
     """Combines with the user's function, and leaves the values of a group for which it fails as they are."""
 
     def _by_group(self, combine: CombineGroup, block: GroupBlock, many: npt.NDArray[np.int64]) -> GroupBlock:
-        offsets = block.offsets.tolist()
-        keys = decode_keys(block.keys.take(many))
-        values = decode_values(block.values)
-        combined: list[Any] = []
-        counts = np.diff(block.offsets)
-        copied = 0
-        for key, row in zip(keys, many.tolist(), strict=True):
-            start, stop = offsets[row], offsets[row + 1]
-            combined += values[copied:start]
-            try:
-                results = combine(key, values[start:stop])
-                check_row([], results)
-            except BaseException as error:
-                if is_fatal(error):
-                    raise UserCodeError("combine", short_repr(key)) from error
-                results = decode_values(block.values.slice(start, stop))
-            combined += results
-            counts[row] = len(results)
-            copied = stop
-        combined += values[copied:]
-        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-        return drop_empty(GroupBlock(block.keys, encode_values(combined), bounds))
+        def stored(key: Any, values: list[Any]) -> list[Any]:
+            results = combine(key, values)
+            check_row([], results)
+            return results
+
+        return super()._by_group(stored, block, many)
+
+    def _without(self, error: BaseException, key: Any, values: Column) -> list[Any]:
+        return super()._without(error, key, values) if is_fatal(error) else decode_values(values)

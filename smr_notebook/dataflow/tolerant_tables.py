@@ -38,7 +38,7 @@ def rows_among(block: RecordBlock) -> tuple[list[dict[Any, Any]], tuple[NoRow, .
     rows: list[dict[Any, Any]] = []
     others: list[NoRow] = []
     for index, record in enumerate(block.records):
-        if type(record) is dict:
+        if isinstance(record, dict):
             rows.append(record)
         elif type(record) is Unreadable:
             others.append(NoRow(index, record.raw, record.error, partial(block.locate, index)))

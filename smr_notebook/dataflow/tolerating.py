@@ -33,8 +33,8 @@ Check = Callable[[list[Any], list[Any]], object]
 MOST_HELD: Final = 16 << 20
 """Bytes that the pairs of one record, or the rows of one group, may take at least, because they are held until it is done."""
 
-_STRETCH: Final = 10_000
-"""Pairs of one record after which they are weighed."""
+MOST_STRETCH: Final = 10_000
+"""Pairs of one record, or rows of one group, after which they are weighed at the latest: sooner where those before were large."""
 
 _FATAL: Final = (AttemptStopped, MemoryError)
 
@@ -57,6 +57,16 @@ def drain_of(functions: Functions, blocks: Iterable[RecordBlock], *, meter: Mete
 def is_fatal(error: BaseException) -> bool:
     """Whether what a user's function raised ends the attempt, even where failures are left out."""
     return not isinstance(error, Exception) or isinstance(error, _FATAL)
+
+
+def weight_of(keys: list[Any], values: list[Any]) -> int:
+    """Return about how many bytes some pairs take; 0 for what cannot be stored, of which the check tells."""
+    try:
+        return sample_bytes(keys) + sample_bytes(values)
+    except Exception as error:
+        if is_fatal(error):
+            raise
+        return 0
 
 
 class TolerantDrain(Drain):
@@ -128,46 +138,49 @@ class TolerantDrain(Drain):
     def _take_proved(self, pairs: Any, batch: Batch) -> None:
         """Take what a generator gives that is proved to yield pairs."""
         add_key, add_value, keys = batch.keys.append, batch.values.append, batch.keys
+        stretch, held = min(self._limit, MOST_STRETCH), 0
         while True:
             mark = len(keys)
-            for key, value in islice(pairs, _STRETCH):
+            for key, value in islice(pairs, stretch):
                 add_key(key)
                 add_value(value)
-            if len(keys) - mark < _STRETCH:
+            if len(keys) - mark < stretch:
                 return
-            self._weigh(batch)
+            held = self._weigh(held, batch, mark)
 
     def _take(self, pairs: Any, batch: Batch) -> None:
         """Take what a function gives, whatever it may be."""
         if pairs is None:
             return
         add_key, add_value, keys = batch.keys.append, batch.values.append, batch.keys
+        stretch, held = min(self._limit, MOST_STRETCH), 0
         pair: Any = None
         try:
             stream = iter(pairs)
             while True:
                 mark = len(keys)
-                for pair in islice(stream, _STRETCH):
+                for pair in islice(stream, stretch):
                     key, value = pair if type(pair) is tuple else checked_pair(pair, "map")
                     add_key(key)
                     add_value(value)
-                if len(keys) - mark < _STRETCH:
+                if len(keys) - mark < stretch:
                     return
-                self._weigh(batch)
+                held = self._weigh(held, batch, mark)
         except Exception as error:
             cause = None if isinstance(error, PairShapeError) else shape_error(pairs, pair)
             if cause is not None:
                 raise cause from None
             raise
 
-    def _weigh(self, batch: Batch) -> None:
-        """Refuse a record that holds too much. What is in front of it in the batch is little: it would have been given away else."""
-        size = sample_bytes(batch.keys) + sample_bytes(batch.values)
-        if size > self._most_held:
+    def _weigh(self, held: int, batch: Batch, mark: int) -> int:
+        """Return what a record holds with its pairs from `mark` on, which held so many bytes before them. Refuses too much."""
+        held += weight_of(batch.keys[mark:], batch.values[mark:])
+        if held > self._most_held:
             raise MemoryError(
                 f"map gave more than {self._most_held:,} bytes of pairs for one record, and where failures are left out, the pairs of a "
                 "record are held until it is done. Raise worker_memory, yield less for a record, or leave on_error out."
             )
+        return held
 
     def _leave_out(self, block: RecordBlock, index: int, error: BaseException) -> None:
         if is_fatal(error):

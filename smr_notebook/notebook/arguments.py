@@ -120,7 +120,7 @@ def parse_cell_line(line: str, namespace: Mapping[str, Any]) -> CellOptions:
     own = {name: value for name, value in namespace.items() if isinstance(value, InputFormat) and not name.startswith("_")}
     found = _cell_parser((*FORMATS, *own)).read([expand(word, namespace) for word in split_words(line)])
     values = vars(found)
-    format = found.format if found.format in FORMATS else own[found.format]
+    format = own.get(found.format, found.format)
     return CellOptions(**(values | {"inputs": (*values.pop("inputs"), *values.pop("more_inputs")), "format": format}))
 
 

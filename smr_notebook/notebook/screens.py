@@ -128,7 +128,8 @@ def watch(job: Job, screen: Screen) -> Progress:
         raise JobCancelled(f"Interrupted: {job.id} is being cancelled", job=job.id) from None
     screen.finish(progress)
     done = f"{progress.map.done:,}/{progress.map.tasks:,} map tasks were done"
-    raise JobCancelled(f"Interrupted: {job.id} {progress.state}, {done}", job=job.id) from None
+    stands = "" if progress.state is JobState.DONE else job.id  # what is done before the wish to end it came has nothing to be resumed
+    raise JobCancelled(f"Interrupted: {job.id} {progress.state}, {done}", job=stands) from None
 
 
 def failure_note(job: Job, progress: Progress) -> str:

@@ -160,7 +160,7 @@ _SUBCOMMANDS = {
     ),
     "errors": _Subcommand("errors [ID]", "one sample of each kind of error", LineMagic.errors),
     "debug": _Subcommand("debug [ID] [--error N | --bad N]", "run what failed in this kernel: then %debug looks into it", LineMagic.debug),
-    "logs": _Subcommand("logs [ID] [--follow]", "what the functions printed, also while they run", LineMagic.logs),
+    "logs": _Subcommand("logs [ID] [--follow] [--phase P] [--task N]", "what the functions printed, also while they run", LineMagic.logs),
     "help": _Subcommand("help", "this", LineMagic.help),
 }
 
@@ -178,8 +178,9 @@ def _parser(name: str) -> MagicParser:
     if name in {"attach", "resume", "retry"}:
         parser.add_argument("-o", "--into", type=variable)
     if name == "debug":
-        parser.add_argument("-e", "--error", type=count(0), default=0)
-        parser.add_argument("-b", "--bad", type=count(0))
+        which = parser.add_mutually_exclusive_group()
+        which.add_argument("-e", "--error", type=count(0), default=0)
+        which.add_argument("-b", "--bad", type=count(0))
     if name == "logs":
         parser.add_argument("-f", "--follow", action="store_true")
         parser.add_argument("--phase")

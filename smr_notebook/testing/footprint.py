@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from typing import Final
 
 import psutil
 
 from smr_notebook.backends.local.client import LocalFunctions
 from smr_notebook.testing.waiting import wait_until
+
+_LOOKS: Final = 50
+"""How many times in a row it must have been the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +41,27 @@ class Footprint:
 
 
 def footprint(functions: LocalFunctions) -> Footprint:
-    """Return what a service and this process take, as soon as the service has nothing to do."""
-    wait_until(lambda: _rests(functions))
+    """Return what a service and this process take, as soon as the service has nothing to do and what it takes stays.
+
+    Workers that it lets go take a moment to end, and those that it makes ready for jobs to come take one to open what they need.
+    """
+    looks: deque[Footprint | None] = deque(maxlen=_LOOKS)
+
+    def stays() -> bool:
+        looks.append(_look(functions))
+        return len(looks) == _LOOKS and len({look and (look.processes, look.descriptors, look.threads) for look in looks}) == 1
+
+    wait_until(lambda: stays() and looks[-1] is not None)
+    last = looks[-1]
+    assert last is not None
+    return last
+
+
+def _look(functions: LocalFunctions) -> Footprint | None:
+    """Return what they take at this moment; `None` while there is something to do."""
     status = functions.status()
-    assert status is not None
+    if status is None or status.queued + status.running + status.sleeping:
+        return None
     lasting = [found for pid in (status.pid, status.zygote, os.getpid()) for found in _taken(pid)]
     workers = [found for pid in status.workers for found in _taken(pid)]
     return Footprint(
@@ -63,8 +85,3 @@ def _taken(pid: int) -> Iterator[_Taken]:
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         yield _Taken(process.num_fds(), process.num_threads(), process.memory_info().rss)
-
-
-def _rests(functions: LocalFunctions) -> bool:
-    status = functions.status()
-    return status is not None and status.queued + status.running + status.sleeping == 0

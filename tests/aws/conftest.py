@@ -6,7 +6,8 @@ import io
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -14,8 +15,11 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
 
+import smr_notebook as smr
 from smr_notebook.backends.aws.clients import Clients
+from smr_notebook.testing.cloud import Shape, deployed
 from smr_notebook.testing.emulators import FaultProxy, aws_environment, emulator, fault_proxy
+from smr_notebook.testing.lambdas.service import Service
 
 PYTHON = os.environ.get("SMR_TEST_MINISTACK", "")
 """The Python that has ministack. Read here, because a test sees no variable `SMR_…`."""
@@ -163,3 +167,20 @@ def hooks() -> Iterator[Hooks]:
     hooks = Hooks()
     yield hooks
     hooks.end()
+
+
+@pytest.fixture
+def deploy(
+    aws: str, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., AbstractContextManager[tuple[smr.Session, Service]]]:
+    """Deploys under a name of its own, and opens a session on it."""
+
+    @contextmanager
+    def deploy(shape: Shape | None = None) -> Iterator[tuple[smr.Session, Service]]:
+        named = replace(shape or Shape(), stack=f"s{uuid4().hex[:12]}")
+        with deployed(aws, clients, named) as service:
+            for name, value in service.access.items():
+                monkeypatch.setenv(name, value)
+            yield smr.Session("aws", stack=named.stack), service
+
+    return deploy

@@ -9,10 +9,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from pathlib import Path
-from uuid import uuid4
 
 import pandas as pd
 import pyarrow as pa
@@ -24,7 +22,7 @@ from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.errors import CorruptObjectError, PlanError, TaskTimeoutError, UntrustedObjectError
 from smr_notebook.model import Phase
-from smr_notebook.testing.cloud import Shape, deployed
+from smr_notebook.testing.cloud import Shape
 from smr_notebook.testing.forging import Trap, forged_code
 from smr_notebook.testing.lambdas.service import Service
 from smr_notebook.testing.waiting import wait_until
@@ -34,21 +32,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*tasks run .* at a time")  # of
 Deploy = Callable[..., AbstractContextManager[tuple[smr.Session, Service]]]
 ODD = ["a b+c.csv", "100%25 ok?.csv", "ä/日本 #1.csv", "=&;,:'!(x).csv", "back\\slash.csv"]
 """Keys that some way of quoting gets wrong."""
-
-
-@pytest.fixture
-def deploy(aws: str, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Deploy:
-    """Deploys under a name of its own, and opens a session on it."""
-
-    @contextmanager
-    def deploy(shape: Shape | None = None) -> Iterator[tuple[smr.Session, Service]]:
-        named = replace(shape or Shape(), stack=f"s{uuid4().hex[:12]}")
-        with deployed(aws, clients, named) as service:
-            for name, value in service.access.items():
-                monkeypatch.setenv(name, value)
-            yield smr.Session("aws", stack=named.stack), service
-
-    return deploy
 
 
 def gated(gate: str, *, last: int) -> Callable[[int], Iterator[tuple[int, int]]]:

@@ -10,12 +10,10 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from pathlib import Path
 from random import Random
 from typing import BinaryIO
-from uuid import uuid4
 
 import pandas as pd
 import pytest
@@ -25,7 +23,7 @@ from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.job import Job
 from smr_notebook.model import AttemptState, JobState, Phase
-from smr_notebook.testing.cloud import Shape, deployed
+from smr_notebook.testing.cloud import Shape
 from smr_notebook.testing.lambdas.service import Service
 from smr_notebook.testing.lambdas.settings import Faults
 from smr_notebook.testing.waiting import wait_until
@@ -51,21 +49,6 @@ def together(key: str, values: Iterator[int]) -> str:
 
 
 Deploy = Callable[..., AbstractContextManager[tuple[smr.Session, Service]]]
-
-
-@pytest.fixture
-def deploy(aws: str, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Deploy:
-    """Deploys under a name of its own, and opens a session on it."""
-
-    @contextmanager
-    def deploy(shape: Shape | None = None) -> Iterator[tuple[smr.Session, Service]]:
-        named = replace(shape or Shape(), stack=f"s{uuid4().hex[:12]}")
-        with deployed(aws, clients, named) as service:
-            for name, value in service.access.items():
-                monkeypatch.setenv(name, value)
-            yield smr.Session("aws", stack=named.stack), service
-
-    return deploy
 
 
 def put_lines(clients: Clients, bucket: str, lines: list[str], *, objects: int) -> str:

@@ -56,8 +56,9 @@ def handler(event, context):
         try:
             boto3.client("lambda").invoke(FunctionName=context.function_name, InvocationType="Event", Payload=left)
         except Exception as error:
-            with open(f"{folder}/stopped", "w") as file:
+            with open(f"{folder}/stopping", "w") as file:
                 file.write(str(error))
+            os.replace(f"{folder}/stopping", f"{folder}/stopped")  # whoever finds it finds it whole
     return {"pid": os.getpid(), "id": context.aws_request_id}
 """
 

@@ -6,10 +6,8 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from botocore.exceptions import ClientError
@@ -20,7 +18,7 @@ from smr_notebook.backends.aws.names import Names
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.errors import CombinerLawError, InputMissingError, JobCancelled, TaskError
 from smr_notebook.model import Phase
-from smr_notebook.testing.cloud import Shape, deployed
+from smr_notebook.testing.cloud import Shape
 from smr_notebook.testing.lambdas.service import Service
 from smr_notebook.testing.lambdas.settings import ACCOUNT, REGION
 from smr_notebook.testing.waiting import wait_until
@@ -28,21 +26,6 @@ from smr_notebook.testing.waiting import wait_until
 pytestmark = pytest.mark.filterwarnings("ignore:.*tasks run .* at a time")  # of a small account, which these are
 
 Deploy = Callable[..., AbstractContextManager[tuple[smr.Session, Service]]]
-
-
-@pytest.fixture
-def deploy(aws: str, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Deploy:
-    """Deploys under a name of its own, and opens a session on it."""
-
-    @contextmanager
-    def deploy(shape: Shape | None = None) -> Iterator[tuple[smr.Session, Service]]:
-        named = replace(shape or Shape(), stack=f"s{uuid4().hex[:12]}")
-        with deployed(aws, clients, named) as service:
-            for name, value in service.access.items():
-                monkeypatch.setenv(name, value)
-            yield smr.Session("aws", stack=named.stack), service
-
-    return deploy
 
 
 def busy(service: Service) -> int:

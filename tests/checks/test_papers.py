@@ -28,6 +28,12 @@ def test_a_link_leads_somewhere(path: Path) -> None:
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").rglob("*.ipynb")), ids=lambda path: path.name)
+def test_a_notebook_shows_no_path_of_the_machine_that_ran_it(path: Path) -> None:
+    """What a reader sees of a notebook is what they would see: no virtual environment, no checkout."""
+    assert re.findall(r"[^\s\"]*(?:/site-packages/|/smr_notebook/\w+\.py)[^\s\"]*", path.read_text(encoding="utf-8")) == []
+
+
 @pytest.mark.parametrize("name", dependencies())
 def test_a_dependency_says_what_it_is_for(name: str) -> None:
     rows = [

@@ -39,10 +39,8 @@ def test_two_hundred_jobs_take_no_more_of_the_machine_than_a_hundred_did(own_ses
     files.append(entries(tmp_path / "ws"))
     second = run(session, JOBS)
     files.append(entries(tmp_path / "ws"))
-    assert second.processes <= first.processes + 4, (
-        "idle workers and spares come and go with the moment; a hundred jobs that leave one each do not"
-    )
-    assert second.descriptors <= first.descriptors + 48
+    assert second.processes <= first.processes + 1, "one worker may just have been let go"
+    assert second.descriptors <= first.descriptors + 16
     assert second.threads <= first.threads + 4
     assert second.lasting_bytes < first.lasting_bytes + 16 * MIB
     assert second.largest_bytes < first.largest_bytes + 64 * MIB

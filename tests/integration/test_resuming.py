@@ -250,6 +250,16 @@ def test_a_limit_of_cost_holds_anew_and_can_be_another_one(session: smr.Session)
             job.resume(max_cost=wrong)
 
 
+def test_a_derived_job_may_give_a_record_more_time(own_session: OpenSession) -> None:
+    session = own_session()
+    keys = keys_of(session.backend.table)
+    job = failed(session.map_reduce(lambda item: [(item, 1 // (item != 7))], None, range(10)))
+    derived = (job.resume(), job.resume(record_timeout=0), job.retry_failed(record_timeout=7200))
+    assert [read_plan(session.backend.objects, again.id, keys).policy.stall for again in derived] == [3600.0, 0.0, 7200.0]
+    with pytest.raises(ConfigError, match="record_timeout must be a time in seconds, 0 for any; got -1"):
+        job.resume(record_timeout=-1)
+
+
 def test_a_derived_job_tries_as_hard_as_the_one_before_on_the_workers_that_there_are_now(own_session: OpenSession) -> None:
     session = own_session(speculate=False, record_timeout=77.0, retries=0, worker_limit=256 << 20)
     job = failed(session.map_reduce(lambda item: [(item, 1 // (item != 7))], None, range(10)))

@@ -79,8 +79,8 @@ class ScriptedJob:
         return self
 
     def cancel(self) -> bool:
-        self.cancelled = True
-        return not any(isinstance(moment, Progress) and moment.state.ended for moment in self.moments[:1])
+        self.cancelled = not any(isinstance(moment, Progress) and moment.state.ended for moment in self.moments[:1])
+        return self.cancelled
 
     def resume(self) -> ScriptedJob:
         return self.retry_failed()

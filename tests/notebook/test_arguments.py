@@ -63,6 +63,7 @@ def test_a_format_with_options_is_named_by_its_variable() -> None:
     space = {"logs": formats.text(encoding="latin-1"), "other": 1, "_1": formats.binary()}
     assert parse_cell_line("x -f logs", space) == CellOptions(inputs=("x",), format=formats.text(encoding="latin-1"))
     assert parse_cell_line("x --format jsonl", space).format == "jsonl"
+    assert parse_cell_line("x --format text", {"text": formats.text(encoding="latin-1")}).format == formats.text(encoding="latin-1")
     with pytest.raises(ConfigError, match=r"'log' is not known. Did you mean 'logs'\? Known: auto, .*, bytes, logs\."):
         parse_cell_line("x -f log", space)
     with pytest.raises(ConfigError, match="'other' is not known"):

@@ -13,6 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from smr_notebook.errors import ConfigError, JobCancelled
 from smr_notebook.model import JobState
 from smr_notebook.notebook import screens
+from smr_notebook.notebook.errors import error_lines
 from smr_notebook.notebook.mode import Display, choose_display
 from smr_notebook.notebook.panel import Panel
 from smr_notebook.notebook.render import View, bundle
@@ -130,6 +131,15 @@ def test_an_interrupt_cancels_the_job(shown: list[dict[str, Any]], moment: Momen
     with pytest.raises(JobCancelled, match=r"^Interrupted: 3f9a0c21 cancelled, 3/4 map tasks were done$"):
         watch(job, StaticScreen(job))
     assert 'data-state="cancelled"' in shown[0]["data"]["text/html"]
+
+
+def test_a_job_that_is_done_before_it_could_be_cancelled_has_nothing_to_be_resumed(
+    shown: list[dict[str, Any]], moment: Moment, scripted: Scripted
+) -> None:
+    job = scripted([moment(JobState.MAPPING, 1), KeyboardInterrupt, moment(JobState.DONE, 4)])
+    with pytest.raises(JobCancelled, match=r"^Interrupted: 3f9a0c21 done, ") as caught:
+        watch(job, StaticScreen(job))
+    assert not any("resume" in line for line in error_lines(caught.value, None))
 
 
 def test_a_second_interrupt_ends_the_waiting(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:

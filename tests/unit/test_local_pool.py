@@ -175,7 +175,8 @@ def test_what_a_long_call_holds_up_runs_elsewhere() -> None:
 def test_what_was_handed_to_a_worker_that_died_runs_elsewhere_and_the_one_it_ran_is_reported() -> None:
     pool = handed_three()
     pool.lost(2, "died")
-    assert [call.payload for call in pool.queue] == [b"c", b"d", death_notice(b"b", "call-3", "died")]
+    assert [call.payload for call in pool.queue] == [b"c", b"d"]
+    assert [call.payload for call in pool.notices] == [death_notice(b"b", "call-3", "died")]
 
 
 def test_what_was_handed_to_a_worker_that_retires_runs_elsewhere() -> None:
@@ -316,7 +317,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @invariant()
     def every_call_is_somewhere_once_or_was_held_up(self) -> None:
-        queued = [call.payload for call in self.pool.queue if not call.notice]
+        queued = [call.payload for call in self.pool.queue]
         running = [call.payload for calls in self.handed.values() for call in calls if not call.notice]
         found = Counter(queued + running + self.done + self.failed)
         assert sorted(map(int, found)) == list(range(1, self.calls + 1))
@@ -324,12 +325,16 @@ class AnyHistory(RuleBasedStateMachine):
 
     @invariant()
     def every_failed_call_is_reported_once(self) -> None:
-        queued = [json.loads(call.payload)["failed"] for call in self.pool.queue if call.notice]
+        queued = [json.loads(call.payload)["failed"] for call in self.pool.notices]
         assert sorted(self.notices + queued) == sorted(payload.decode() for payload in self.failed)
 
     @invariant()
     def no_slot_is_left_empty_while_calls_wait(self) -> None:
-        assert not self.pool.queue or len(self.busy - self.asleep) >= 2
+        assert not (self.pool.queue or self.pool.notices) or len(self.busy - self.asleep) >= 2
+
+    @invariant()
+    def a_notice_waits_for_no_other_call(self) -> None:
+        assert not self.pool.notices or any(call.notice for calls in self.handed.values() for call in calls)
 
     @invariant()
     def the_counts_agree(self) -> None:
@@ -429,8 +434,7 @@ def test_one_notice_at_a_time_runs_beyond_the_slots() -> None:
     pool.finished(2, 1.0)
     assert runs(pool.decide(1.0)) == [b"large"]
     pool.submit(b"b", "job")
-    pool.queue.append(Call(b"one", notice=True))
-    pool.queue.append(Call(b"two", notice=True))
+    pool.notices.extend(Call(payload, notice=True) for payload in (b"one", b"two"))
     assert runs(pool.decide(1.0)) == [b"one"]
 
 
@@ -455,5 +459,5 @@ def test_a_death_notice_carries_what_else_is_known() -> None:
     pool.submit(b"a", "job")
     pool.decide(0.0)
     pool.lost(1, "ended", {"memory": True, "resident": 7})
-    (call,) = pool.queue
+    (call,) = pool.notices
     assert json.loads(call.payload) == {"failed": "a", "invocation": "call-1", "reason": "ended", "memory": True, "resident": 7}

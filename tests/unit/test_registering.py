@@ -127,6 +127,7 @@ def test_a_job_is_found_among_ones_own(user: str, wanted: str | None, found: str
     [
         ("ann", "dddd", "'dddd' is a job of bob, and you are ann. Say its whole identifier, dddd4444"),
         ("", "aa", "beginning of 2 jobs: aaaa1111, aabb2222"),
+        ("ann", "", "no job '' in here. The latest are eeee5555"),
         ("ann", "ffff", "no job 'ffff' in here. The latest are eeee5555, cccc3333, aaaa1111"),
     ],
 )

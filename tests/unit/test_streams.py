@@ -5,6 +5,7 @@ Descriptors belong to a process, so each test has one of its own, with a folder 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -120,6 +121,27 @@ def test_a_process_that_lives_or_has_said_nothing_leaves_nothing(tmp_path: Path)
     )
     assert told == 0
     assert list(left_behind(str(tmp_path))) == []
+
+
+def test_old_processes_with_young_last_words_are_not_forgotten_and_those_with_old_ones_are(tmp_path: Path) -> None:
+    """A folder is as old as its process; what counts is when that said something last."""
+    for _ in range(2):
+        run("own.begin(b'whose'); print('two', flush=True); os._exit(3)", tmp_path, ends=3)
+    (shelf,) = tmp_path.glob("smr-output-*")
+    young, old = shelf.iterdir()
+    for place in (young, old, *old.iterdir()):
+        os.utime(place, (1_000.0, 1_000.0))
+    run("os._exit(0)", tmp_path)
+    assert young.exists()
+    assert not old.exists()
+
+
+def test_who_asks_at_the_same_time_as_another_is_told_the_same(tmp_path: Path) -> None:
+    run("own.begin(b'whose'); print('one', flush=True); os._exit(3)", tmp_path, ends=3)
+    (note,) = tmp_path.glob("smr-output-*/*/note")
+    with note.open("rb") as asked:
+        fcntl.flock(asked, fcntl.LOCK_SH)
+        assert [left.note for left in left_behind(str(tmp_path))] == [b"whose"]
 
 
 def test_a_process_that_is_about_to_end_takes_its_files_along(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,15 @@ def test_a_block_without_its_first_records_has_the_rest_of_its_rows(records: lis
     assert list(zip(rest.columns["k"], rest.columns["v"], strict=True)) == [record for record in left if record]
     assert [other.index for other in rest.others] == [index for index, record in enumerate(left) if not record]
     assert (rest.rows, rest.records) == (len([record for record in left if record]), len(left))
+
+
+def test_a_row_may_be_of_any_kind_of_dict_as_where_nothing_is_left_out() -> None:
+    program = program_of_aggregations("k", None, {"total": smr.sum("v")})
+    meter = a_meter()
+    items: list[Any] = [OrderedDict(k="a", v=1), defaultdict(int, k="a", v=2), {"k": "b", "v": 3}]
+    emitter = program.emitter(stored(items, MemoryStore(), 0, chunk=9), meter=meter, batch_bytes=1 << 20)
+    assert sum(len(keys) for batch in emitter.batches() for keys, _ in batch) == 3
+    assert bad_of(meter) == []
 
 
 @given(records=records)

@@ -376,6 +376,50 @@ def test_a_record_with_more_pairs_than_memory_is_named_and_not_left_out() -> Non
     assert "worker_memory" in str(caught.value.__cause__)
 
 
+@pytest.mark.parametrize("proved", [False, True])
+def test_a_record_with_few_large_pairs_is_named_before_it_takes_all_memory(proved: bool) -> None:
+    given: list[int] = []
+
+    def many(line: str) -> Iterator[tuple[str, bytes]]:
+        for number in range(300 if line == "large" else 1):
+            given.append(number)
+            yield line, bytes(1 << 20)
+
+    with pytest.raises(UserCodeError) as caught:
+        map_all(Attempts(), functions_of(many if proved else lambda line: iter(many(line))), [b"one\nlarge\n"], partitions=1)
+    assert isinstance(caught.value.__cause__, MemoryError)
+    assert caught.value.record == "'large'"
+    assert len(given) < 50
+
+
+def test_a_group_with_few_large_rows_is_named_before_it_takes_all_memory_and_is_seen_to_move() -> None:
+    attempts, signs = Attempts(), list[tuple[int, ...]]()
+
+    def reduce(key: str, _: Iterator[int]) -> Iterator[tuple[str, bytes]]:
+        for _row in range(300):
+            signs.append(attempts.meter.moved)
+            yield key, bytes(1 << 20)
+
+    functions = functions_of(lambda line: [(line, 1)], reduce, yields=True)
+    receipts, _ = map_all(attempts, functions, [b"one\n"], partitions=1)
+    with pytest.raises(UserCodeError) as caught:
+        reduce_all(attempts, functions, receipts, partitions=1)
+    assert isinstance(caught.value.__cause__, MemoryError)
+    assert caught.value.record == "'one'"
+    assert len(signs) == len(set(signs)) < 50
+
+
+def test_a_row_that_cannot_be_stored_is_not_blamed_on_the_many_behind_it() -> None:
+    def map(line: str) -> Iterator[tuple[str, Any]]:
+        for number in range(40):
+            yield line, UNSTORABLE if line == "bad" else number
+
+    attempts = Attempts()
+    receipts, _ = map_all(attempts, functions_of(map), [b"bad\ngood\n"], partitions=1)
+    assert [bad.record for bad in attempts.bad] == ["bad"]
+    assert sum(receipt.pairs for receipt in receipts) == 40
+
+
 def test_a_record_with_many_pairs_counts_as_a_whole() -> None:
     def many(line: str) -> Iterator[tuple[int, int]]:
         for number in range(35_000):
@@ -413,6 +457,17 @@ def test_a_combiner_that_spoils_what_it_was_given_before_it_fails_changes_nothin
     receipts, _ = map_all(attempts, functions, [b"one\ntwo\n"], partitions=1)
     assert reduce_all(attempts, functions, receipts, partitions=1) == [("k", ["one", "two"])]
     assert attempts.bad == []
+
+
+def test_a_combiner_that_runs_out_of_memory_ends_the_attempt_and_its_group_is_told_with_its_values() -> None:
+    def combine(_: str, values: Iterator[int]) -> int:
+        raise MemoryError(sum(values))
+
+    functions = functions_of(lambda line: [(line, 1), (line, 2)], lambda _, values: sum(values), combine=combine)
+    with pytest.raises(UserCodeError) as caught:
+        map_all(Attempts(), functions, [b"one\ntwo\ntwo\n"], partitions=1)
+    assert caught.value.function == "combine"
+    assert {"'one'": 2, "'two'": 4}[caught.value.record] == caught.value.value_count
 
 
 @pytest.mark.parametrize("reads", [0, 1, 20_000])

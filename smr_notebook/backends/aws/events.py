@@ -30,8 +30,8 @@ _PREFIX: Final = re.compile(r"^(RequestId: \S+ (Error: )?|\d{4}-\S+Z \S+ )")
 
 _TIME_OUT: Final = re.compile(r"Task timed out after [0-9.]+ seconds")
 _NO_MEMORY: Final = "Runtime.OutOfMemory"
-_MOST_LIKELY: Final = ": most likely out of memory"
 _DEATHS: Final = frozenset((ProcessEndedError.__name__, MemoryEndedError.__name__))
+_OURS: Final = _DEATHS | {InvocationFailedError.__name__}
 _OF_MEMORY: Final = frozenset((MemoryEndedError.__name__, _NO_MEMORY))
 """Types of errors by which an invocation is told whose process ended, and for want of memory."""
 
@@ -119,7 +119,7 @@ def notice(record: Any) -> bytes:
     if _kind(response) in _DEATHS:
         first, _, stack = reason.partition("\n")
         said |= {"reason": first} | ({"stack": stack} if stack else {})
-    if _kind(response) in _OF_MEMORY or reason.endswith(_MOST_LIKELY):
+    if _kind(response) in _OF_MEMORY or _looks_like_memory(response):
         said["memory"] = True
     if _TIME_OUT.match(reason):
         said["late"] = True
@@ -130,13 +130,19 @@ def _kind(response: Any) -> str:
     return str(response.get("errorType", "")) if isinstance(response, dict) else ""
 
 
+def _looks_like_memory(response: Any) -> bool:
+    """Whether Lambda itself most likely ended the process for want of memory, of which it says no more than that."""
+    text = str(response.get("errorMessage", "") if isinstance(response, dict) else response)
+    return _kind(response) == _NO_MEMORY or (text.endswith("signal: killed") and _kind(response) not in _OURS)
+
+
 def reason_of(response: Any) -> str:
     """Return why an invocation gave no answer, from what Lambda calls its response."""
     fields = response if isinstance(response, dict) else {"errorMessage": str(response)}
     kind, text = str(fields.get("errorType", "")), str(fields.get("errorMessage", ""))
-    if kind == InvocationFailedError.__name__ or kind in _DEATHS:
+    if kind in _OURS:
         return text
     told = _PREFIX.sub("", text)
-    if told.endswith("signal: killed") or kind == _NO_MEMORY:
-        return f"{told}{_MOST_LIKELY}"
+    if _looks_like_memory(response):
+        return f"{told}: most likely out of memory"
     return told if not kind or _PREFIX.match(text) else f"{kind}: {told}"

@@ -133,6 +133,7 @@ class Pool:
 
     Attributes:
         queue: Calls that wait, in order of arrival.
+        notices: Notices that wait.
         ended: Invocations that ended, in whatever way.
         ended_of_nobody: Those of no tenant.
         failed: Those that raised.
@@ -150,6 +151,7 @@ class Pool:
         self._busy: dict[int, _Worker] = {}
         self._last_worker = 0
         self.queue: deque[Call] = deque()
+        self.notices: deque[Call] = deque()
         self.ended = 0
         self.ended_of_nobody = 0
         self.failed = 0
@@ -171,9 +173,9 @@ class Pool:
         return sum(self._weights[worker.handed[0].call.size] for worker in self._busy.values() if not worker.handed[0].asleep)
 
     @property
-    def _notices(self) -> int:
-        """How many notices run."""
-        return sum(worker.handed[0].call.notice for worker in self._busy.values())
+    def _tells(self) -> bool:
+        """Whether a notice runs."""
+        return any(worker.handed[0].call.notice for worker in self._busy.values())
 
     def working(self) -> Iterator[tuple[int, int]]:
         """Yield the workers that run a tenant's call, each with the size of memory that it asks for."""
@@ -189,7 +191,7 @@ class Pool:
     @property
     def empty(self) -> bool:
         """Whether no call waits and none runs or sleeps."""
-        return not self._busy and not self.queue
+        return not (self._busy or self.queue or self.notices)
 
     @property
     def next_time(self) -> float | None:
@@ -279,7 +281,7 @@ class Pool:
 
     def evict(self, tenant: str, until: float) -> None:
         """Let nothing of a tenant run beyond a time: what waits is dropped, and what runs is overdue then. Nobody is told of it."""
-        self.queue = deque(call for call in self.queue if call.notice or call.tenant != tenant)
+        self.queue = deque(call for call in self.queue if call.tenant != tenant)
         for held in self._busy.values():
             if held.tenant == tenant:
                 for invocation in held.handed:
@@ -320,13 +322,10 @@ class Pool:
         return actions
 
     def _next_call(self) -> Call | None:
-        """Take the call that is to run next from the queue, if there are slots for it."""
+        """Take the call that is to run next from those that wait, if there are slots for it."""
         free = self._slots - self.taken
-        notice = next((place for place, call in enumerate(self.queue) if call.notice), None)
-        if notice is not None and (free > 0 or not self._notices):
-            call = self.queue[notice]
-            del self.queue[notice]
-            return call
+        if self.notices and (free > 0 or not self._tells):
+            return self.notices.popleft()
         if not self.queue or free <= 0:
             return None
         if self._weights[self.queue[0].size] <= free or not self.taken:
@@ -381,7 +380,7 @@ class Pool:
         self.ended += 1
         self.ended_of_nobody += not held.tenant
         if reason is not None and not (invocation.call.notice or invocation.evicted):
-            self.queue.append(Call(death_notice(invocation.call.payload, invocation.name, reason, facts), notice=True))
+            self.notices.append(Call(death_notice(invocation.call.payload, invocation.name, reason, facts), notice=True))
 
 
 def _has_room(held: _Worker, now: float) -> bool:

@@ -172,7 +172,7 @@ class Service:
             pid=os.getpid(),
             zygote=self._zygote_pid,
             workers=tuple(self._pids.values()),
-            queued=len(pool.queue) + pool.handed,
+            queued=len(pool.queue) + len(pool.notices) + pool.handed,
             running=pool.running,
             sleeping=pool.sleeping,
             ended=pool.ended,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pyarrow as pa
 
-from smr_notebook.dataflow.records import RecordBlock, SpanBytes
+from smr_notebook.dataflow.records import RecordBlock, SpanBytes, nowhere
 from smr_notebook.errors import InputError, InputFormatError
 from smr_notebook.model import Span
 from smr_notebook.ports import InputSource
@@ -241,8 +241,3 @@ def dtypes_of(schema: pa.Schema) -> dict[str, str]:
 
 
 _MARKED: Final = re.compile(r"U?Int(8|16|32|64)|Float(32|64)|boolean|string|pyarrow")
-
-
-def nowhere(index: int) -> int:  # noqa: ARG001 - the face of RecordBlock.locate
-    """Return that the byte of a row is not known."""
-    return -1

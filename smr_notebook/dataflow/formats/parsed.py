@@ -25,7 +25,7 @@ from uuid import UUID
 
 from smr_notebook.dataflow.formats.streams import FETCH_BYTES, ObjectStream, open_stream
 from smr_notebook.dataflow.functions import UserCodeError, place_of, short_repr
-from smr_notebook.dataflow.records import RecordBlock, SpanBytes
+from smr_notebook.dataflow.records import RecordBlock, SpanBytes, nowhere
 from smr_notebook.model import Reading, Span
 from smr_notebook.ports import InputSource
 
@@ -72,7 +72,7 @@ class ParsedReader:
             batch = making.batch()
             size = (span.size if making.ended else stream.reached) - accounted
             accounted += size
-            yield RecordBlock(span.key, batch, size, _nowhere, None)
+            yield RecordBlock(span.key, batch, size, nowhere, None)
             if making.ended:
                 return
 
@@ -180,7 +180,3 @@ def _weight(record: object, depth: int = 3) -> int:
     held = record.values() if isinstance(record, dict) else record if isinstance(record, list | tuple | set | frozenset) else ()
     some = list(islice(held, _LOOKED_AT)) if depth else []
     return size + sum(_weight(item, depth - 1) for item in some) * len(held) // max(len(some), 1)
-
-
-def _nowhere(index: int) -> int:  # noqa: ARG001 - the face of RecordBlock.locate
-    return -1

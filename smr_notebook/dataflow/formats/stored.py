@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import cloudpickle
 
-from smr_notebook.dataflow.records import RecordBlock
+from smr_notebook.dataflow.records import RecordBlock, nowhere
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.dataflow.signing import SIGNATURE_BYTES, JobKey, Keyring
 from smr_notebook.errors import CorruptObjectError, InputReadError, PlanError, UnpicklableError, UntrustedObjectError
@@ -157,13 +157,13 @@ def read_items(span: Span, source: InputSource, reading: Reading = PLAINLY) -> I
         InputReadError: It cannot be read, or an item cannot be unpickled here.
     """
     for body, begin, size in _frames(span, source, ITEMS):
-        yield RecordBlock(ITEMS, _load(_unpickle_items, body, span), size, _nowhere, begin)
+        yield RecordBlock(ITEMS, _load(_unpickle_items, body, span), size, nowhere, begin)
 
 
 def read_frame(span: Span, source: InputSource, reading: Reading = PLAINLY) -> Iterator[RecordBlock]:  # noqa: ARG001 - the face of Reader
     """Yield the rows of one stored object as `DataFrame.to_dict("records")` gives them. Raises as `read_items` does."""
     for body, begin, size in _frames(span, source, FRAME):
-        yield RecordBlock(FRAME, _load(_unpickle_rows, body, span), size, _nowhere, begin)
+        yield RecordBlock(FRAME, _load(_unpickle_rows, body, span), size, nowhere, begin)
 
 
 def is_one_frame(data: Sequence[bytes]) -> bool:
@@ -342,7 +342,3 @@ def _unpickle_slice(body: bytes) -> pd.DataFrame:
 
 def _unpickle_rows(body: bytes) -> list[Any]:
     return _unpickle_slice(body).to_dict("records")
-
-
-def _nowhere(index: int) -> int:  # noqa: ARG001 - the face of RecordBlock.locate
-    return -1

@@ -53,17 +53,18 @@ def _try(arena: Arena, trial: Trial, random: Random, faults: Counter[str], pace:
     """Run one trial, and return how it ended and what is to be said of that."""
     job: Job | None = None
     try:
-        with _tormented(arena, lambda: job.id if job else "", random, faults, pace):
-            job = trial.submit(arena.session)
-            with suppress(TimeoutError):
-                job.wait(PATIENCE)
-            if not job.done():
-                job.cancel()
-                return Verdict.HUNG, f"job {job.id}"
-        faults += arena.befell() + trial.befell()
+        try:
+            with _tormented(arena, lambda: job.id if job else "", random, faults, pace):
+                job = trial.submit(arena.session)
+                with suppress(TimeoutError):
+                    job.wait(PATIENCE)
+                if not job.done():
+                    job.cancel()
+                    return Verdict.HUNG, f"job {job.id}"
+        finally:
+            faults += arena.befell() + trial.befell()
         rows: Rows = list(job.result().itertuples(index=False, name=None))
     except SmrError as error:
-        faults += arena.befell() + trial.befell()
         text = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         return (Verdict.NAMED if excused(error, faults) else Verdict.UNEXPLAINED), text
     if rows == trial.answer:
@@ -73,19 +74,23 @@ def _try(arena: Arena, trial: Trial, random: Random, faults: Counter[str], pace:
 
 @contextmanager
 def _tormented(arena: Arena, job: Callable[[], str], random: Random, faults: Counter[str], pace: tuple[float, float]) -> Iterator[None]:
-    """Let torments come until the block ends."""
+    """Let torments come until the block ends. Raises what a torment raised: a campaign without torments proves nothing."""
     over = threading.Event()
+    broken: list[Exception] = []
     torments, weights = [torment for torment, _ in arena.torments], [weight for _, weight in arena.torments]
     if random.random() < _ROTS:
         torments.append(rot_one(arena.session.backend.objects, job))
         weights.append(sum(weights) // 2)
 
     def torment() -> None:
-        while not over.wait(random.uniform(*pace)):
-            if job():
-                blow = random.choices(torments, weights)[0](random)
-                if blow is not None:
-                    faults[blow] += 1
+        try:
+            while not over.wait(random.uniform(*pace)):
+                if job():
+                    blow = random.choices(torments, weights)[0](random)
+                    if blow is not None:
+                        faults[blow] += 1
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised when the block has ended
+            broken.append(error)
 
     tormentor = threading.Thread(target=torment, name="tormentor", daemon=True)
     tormentor.start()
@@ -94,3 +99,5 @@ def _tormented(arena: Arena, job: Callable[[], str], random: Random, faults: Cou
     finally:
         over.set()
         tormentor.join()
+    for error in broken:
+        raise error

@@ -62,27 +62,23 @@ def cloud_arena(python: str, folder: Path) -> Iterator[Arena]:
         _environment(service.access),
     ):
         thaws: list[threading.Timer] = []
+        seen = _Seen(service, proxy)
         torments = [
             (kill_one(lambda: _busy(service), "a sandbox"), 4),
             (freeze_one(lambda: _busy(service), "a sandbox", lease=LEASE, thaws=thaws), 2),
-            (lambda random: _refuse(proxy, random), 4),
+            (seen.refuse, 4),
         ]
-        yield Arena(Session("aws", stack=shape.stack), torments, thaws, _Seen(service, proxy).since_last)
-        for timer in thaws:
-            timer.join()
+        try:
+            yield Arena(Session("aws", stack=shape.stack), torments, thaws, seen.since_last)
+        finally:
+            for timer in thaws:
+                timer.join()
 
 
 def _busy(service: Service) -> Sequence[int]:
     """Return processes of sandboxes that run a call."""
     boxes = [box for of_function in service.status().sandboxes.values() for box in of_function if box.busy]
     return [pid for box in boxes for pid in box.members]
-
-
-def _refuse(proxy: FaultProxy, random: Random) -> str | None:
-    """Have some of the next calls refused, or their connections reset. They are counted when they are."""
-    rules = random.sample(_REFUSALS, 3)
-    proxy.set(*({**rule, "times": random.randint(1, 4), "probability": 0.5} for rule in rules))
-    return None
 
 
 class _Seen:
@@ -92,6 +88,17 @@ class _Seen:
         self._service = service
         self._proxy = proxy
         self._counted: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+
+    def refuse(self, random: Random) -> None:
+        """Have some of the next calls refused, or their connections reset. They are counted when they are."""
+        rules = random.sample(_REFUSALS, 3)
+        self._set(*({**rule, "times": random.randint(1, 4), "probability": 0.5} for rule in rules))
+
+    def _set(self, *rules: Mapping[str, Any]) -> None:
+        """Replace the rules of the proxy, which forgets then what it refused by those before."""
+        self._refused += Counter(f"refused {what.split()[0]} ({what.partition(' ')[2]})" for what in self._proxy.fired())
+        self._proxy.set(*rules)
 
     def since_last(self) -> Counter[str]:
         """Return what happened since this was called last."""
@@ -99,9 +106,9 @@ class _Seen:
         now = Counter({f"{name} event": counts.get(name, 0) for name in ("lost", "doubled")})
         new = now - self._counted
         self._counted = now
-        fired = Counter(f"refused {what.split()[0]} ({what.partition(' ')[2]})" for what in self._proxy.fired())
-        self._proxy.set()
-        return new + fired
+        self._set()
+        refused, self._refused = self._refused, Counter()
+        return new + refused
 
 
 @contextmanager

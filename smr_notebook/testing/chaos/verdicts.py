@@ -30,12 +30,12 @@ EXCUSES: Final[Mapping[str, tuple[type[BaseException], ...]]] = MappingProxyType
         "killed": _LOSS,
         "frozen": _LOSS,
         "lost": _LOSS,
-        "rotten": (errors.CorruptObjectError, errors.ConservationError, errors.ObjectNotFoundError),
+        "rotten": (errors.CorruptObjectError,),
         "gone": (errors.CorruptObjectError, errors.ObjectNotFoundError, errors.InputMissingError),
         "locked": _PORT,
         "refused": _PORT,
         "raised": (errors.TaskError, *_LOSS),
-        "full": (errors.JobError, errors.StoreError),
+        "full": (errors.DiskFullError, errors.StoreError),
     }
 )
 """By the class of a fault, what a job that met it may end with: the first word of the fault's name."""

@@ -57,6 +57,9 @@ _WRITES: Final[Mapping[str, tuple[str, ...]]] = {
 that a crash is told with. A worker with more memory reads and writes as the others do."""
 
 
+_READERS: Final = ("driver", "mapper")
+"""Who reads the buckets of the input."""
+
 _NOTEBOOKS_ROWS: Final = (LASTING, "jobs")
 """Groups of rows that no function writes."""
 
@@ -75,18 +78,17 @@ def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs:
     read, write = [_bucket(names, bucket) for bucket in inputs], [_bucket(names, bucket) for bucket in outputs]
     limits = _limits(names, *WORKERS, *LARGE)
     own: dict[str, list[Statement]] = {
-        "driver": [*_get(read), allow(["s3:ListBucket"], [names.bucket_arn, *read]), *limits, *_alarms(names)],
+        "driver": [allow(["s3:ListBucket"], [names.bucket_arn, *read]), *limits, *_alarms(names)],
         "coordinator": [allow(["s3:ListBucket"], [names.bucket_arn]), *limits, *_alarms(names), _failures(names)],
-        "mapper": _get(read),
-        "reducer": [allow(["s3:PutObject"], [f"{bucket}/*" for bucket in write])] if write else [],
     }
     does = _work_of(role)
+    objects = _jobs(role, names, inputs=read if does in _READERS else (), outputs=write if does == "reducer" else ())
     log = names.arn("logs", f"log-group:{log_group(names, role)}")  # AWS speaks of a log group in two forms
     telling = [
         allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log, f"{log}:*"]),
         allow(["sqs:SendMessage"], [names.arn("sqs", names.queue)]),
     ]
-    return document([*_jobs(role, names), _calls(role, names), *own[does], *telling])
+    return document([*objects, _calls(role, names), *own.get(does, ()), *telling])
 
 
 def user_policy(names: Names) -> dict[str, Any]:
@@ -147,11 +149,13 @@ def _work_of(role: str) -> str:
     return role.removesuffix("-large")
 
 
-def _jobs(who: str, names: Names) -> list[Statement]:
-    """Some of the objects of jobs, and rows: functions write those of jobs only."""
+def _jobs(who: str, names: Names, *, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> list[Statement]:
+    """Some of the objects of jobs, those of the buckets that are read and written besides, and rows of jobs."""
+    reads = [f"{names.bucket_arn}/jobs/*/{key}" for key in _READS[_work_of(who)]]
+    writes = [f"{names.bucket_arn}/jobs/*/{key}" for key in _WRITES[_work_of(who)]]
     return [
-        allow(["s3:GetObject"], [f"{names.bucket_arn}/jobs/*/{key}" for key in _READS[_work_of(who)]]),
-        allow(["s3:PutObject"], [f"{names.bucket_arn}/jobs/*/{key}" for key in _WRITES[_work_of(who)]]),
+        allow(["s3:GetObject"], [*reads, *(f"{bucket}/*" for bucket in inputs)]),
+        allow(["s3:PutObject"], [*writes, *(f"{bucket}/*" for bucket in outputs)]),
         *_rows(names, everything=who == "user"),
     ]
 
@@ -162,10 +166,6 @@ def _rows(names: Names, *, everything: bool) -> list[Statement]:
         return [allow(sorted([*reads, writes]), table)]
     others = {"ForAllValues:StringNotEquals": {"dynamodb:LeadingKeys": [stored_as(group) for group in _NOTEBOOKS_ROWS]}}
     return [allow(reads, table), allow([writes], table) | {"Condition": others}]
-
-
-def _get(buckets: Sequence[str]) -> list[Statement]:
-    return [allow(["s3:GetObject"], [f"{bucket}/*" for bucket in buckets])] if buckets else []
 
 
 def _calls(who: str, names: Names) -> Statement:
