@@ -26,6 +26,8 @@ from smr_notebook.control.plans import read_plan
 from smr_notebook.control.registering import is_of
 from smr_notebook.control.replaying import Replay, Replayed, failure_of_bad
 from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.skews import read_skew
+from smr_notebook.control.timelines import read_timeline
 from smr_notebook.control.troubles import sentences
 from smr_notebook.control.verdicts import failures_so_far
 from smr_notebook.dataflow.bad_records import BadRecord
@@ -46,6 +48,8 @@ from smr_notebook.labels import cell_label
 from smr_notebook.left_out import LeftOutWarning, bad_records, commits_of, frame_of, sentence
 from smr_notebook.model import JobState, Manifest, Part, Plan, TaskId
 from smr_notebook.outcome_errors import error_of
+from smr_notebook.pictures.skew import Skew
+from smr_notebook.pictures.timeline import Timeline
 from smr_notebook.ports import Backend
 from smr_notebook.standing import Outcome, PhaseProgress, Progress
 
@@ -345,6 +349,18 @@ class Job:
         failed = outcome is not None and outcome.state is JobState.FAILED
         why = f"{outcome.error}: {outcome.message}" if outcome is not None and failed else ""
         return JobErrors(self.id, (), left_out=self._count_left_out(), why=why)
+
+    def timeline(self) -> Timeline:
+        """Return when each attempt ran, and what became of it: as the value of a cell, a picture; also while the job runs."""
+        return read_timeline(self._backend, self.id)
+
+    def skew(self) -> Skew:
+        """Return how unevenly the pairs lie, by partition, and the heaviest keys before the job is done: a picture, likewise.
+
+        Raises:
+            CorruptObjectError: What a task wrote is not what it should be.
+        """
+        return read_skew(self._backend, self.id)
 
     def debug(
         self,

@@ -29,6 +29,7 @@ from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.environment import PACKAGES
 from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, PlanError
 from smr_notebook.model import PLAINLY, Environment, Format, Plan, Policy, Reading, Split
+from smr_notebook.pictures.split_sizes import SplitSize, SplitSizes
 from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore, ServiceLimits
 from smr_notebook.tolerance import STRICT, Tolerance
 
@@ -105,6 +106,10 @@ class PlannedJob:
     def code(self) -> CodeReport:
         """What travels with the functions."""
         return self.bundle.report
+
+    def split_sizes(self) -> SplitSizes:
+        """Return how large the splits are: as the value of a cell, a histogram."""
+        return SplitSizes(tuple(SplitSize(one.number, one.bytes, len(one.spans), one.spans[0].key) for one in self.splits))
 
     def describe(self) -> str:
         """Return the plan as a few lines of text."""

@@ -20,6 +20,7 @@ from html import escape
 
 from smr_notebook.control.troubles import sentences, summary
 from smr_notebook.model import JobState
+from smr_notebook.pictures.amounts import quantity
 from smr_notebook.standing import PhaseProgress, Progress
 
 BAR_CELLS = 28
@@ -120,16 +121,6 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
-
-
-def quantity(count: float, unit: str = "") -> str:
-    """Return a number in three digits with a decimal prefix: `1.9 M`, `51.3 G`; with a unit behind it when one is given."""
-    for prefix in ("", "k", "M", "G", "T"):
-        if count < 999.5:
-            digits = f"{count:.0f}" if count >= 99.95 or not prefix else f"{count:.1f}"
-            return f"{digits} {'K' if unit and prefix == 'k' else prefix}{unit}".rstrip()
-        count /= 1000
-    return f"{count:,.0f} P{unit}"
 
 
 def dollars(amount: float) -> str:

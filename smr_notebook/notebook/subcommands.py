@@ -1,4 +1,4 @@
-"""`%smr`: what can be asked about jobs from any notebook: `jobs`, `status`, `errors`, `logs`, `debug`, … And the commands of `deployment`.
+"""`%smr`: what can be asked about jobs from any notebook: `jobs`, `status`, `errors`, `timeline`, … And the commands of `deployment`.
 
 A job is named by its identifier, the beginning of it, or its name; without one the latest is meant.
 """
@@ -131,6 +131,14 @@ class LineMagic:
         __tracebackhide__ = True
         return self._session().attach(options.id).debug(options.error, bad=options.bad)
 
+    def timeline(self, options: Namespace) -> object:
+        """Return when each attempt of the job ran."""
+        return self._session().attach(options.id).timeline()
+
+    def skew(self, options: Namespace) -> object:
+        """Return how unevenly the pairs of the job lie."""
+        return self._session().attach(options.id).skew()
+
     def logs(self, options: Namespace) -> object:
         """Return what the functions wrote; or, following the job, show it line by line."""
         logs = self._session().attach(options.id).logs(phase=options.phase, task=options.task, follow=options.follow)
@@ -161,6 +169,8 @@ _SUBCOMMANDS = {
     "errors": _Subcommand("errors [ID]", "one sample of each kind of error", LineMagic.errors),
     "debug": _Subcommand("debug [ID] [--error N | --bad N]", "run what failed in this kernel: then %debug looks into it", LineMagic.debug),
     "logs": _Subcommand("logs [ID] [--follow] [--phase P] [--task N]", "what the functions printed, also while they run", LineMagic.logs),
+    "timeline": _Subcommand("timeline [ID]", "when each attempt ran, and what became of it", LineMagic.timeline),
+    "skew": _Subcommand("skew [ID]", "how unevenly the pairs lie, by partition and key", LineMagic.skew),
     "help": _Subcommand("help", "this", LineMagic.help),
 }
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from smr_notebook.model import JobState, Numbers, Phase
 from smr_notebook.notebook import render
-from smr_notebook.notebook.render import Shown, View, bar, bundle, duration, html, quantity, rows_note, text
+from smr_notebook.notebook.render import Shown, View, bar, bundle, duration, html, rows_note, text
 from smr_notebook.standing import PhaseProgress, Progress, Trouble, TroubleKind
 
 MAP = PhaseProgress(412, 188, 96, 3, 2, 0, Numbers(10**9, 1_900_000, 1_900_000, 1_900_000, 61), 3.0)
@@ -151,14 +151,6 @@ def test_a_bar_is_always_of_the_same_width(done: int, running: int, waiting: int
 @pytest.mark.parametrize(("seconds", "expected"), [(0.9, "00:00"), (74, "01:14"), (3723, "1:02:03")])
 def test_duration(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected
-
-
-@pytest.mark.parametrize(
-    ("count", "unit", "expected"),
-    [(0, "", "0"), (999, "", "999"), (1_500, "", "1.5 k"), (99_960, "", "100 k"), (0, "B", "0 B"), (4_100, "B", "4.1 KB")],
-)
-def test_quantity(count: float, unit: str, expected: str) -> None:
-    assert quantity(count, unit) == expected
 
 
 def test_rows_note() -> None:

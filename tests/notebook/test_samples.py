@@ -37,4 +37,4 @@ def test_a_saved_notebook_holds_no_trace_of_a_widget(notebook: Path) -> None:
 def test_the_sanitize_file_is_found_by_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     commands.main(["nbval-sanitize"])
     text = Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8")
-    assert text.count("\nregex: ") == text.count("\nreplace: ") == 3
+    assert text.count("\nregex: ") == text.count("\nreplace: ") == 5
