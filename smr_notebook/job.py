@@ -35,12 +35,11 @@ from smr_notebook.errors import (
     JobNotFoundError,
     ObjectNotFoundError,
     PlatformError,
-    ServiceError,
     SmrError,
-    StoreError,
     ThrottledError,
 )
 from smr_notebook.job_errors import JobErrors
+from smr_notebook.job_futures import AwaitedJob, Warned, hold_back
 from smr_notebook.job_logs import JobLogs
 from smr_notebook.labels import cell_label
 from smr_notebook.left_out import LeftOutWarning, bad_records, commits_of, frame_of, sentence
@@ -48,16 +47,13 @@ from smr_notebook.model import JobState, Manifest, Part, Plan, TaskId
 from smr_notebook.outcome_errors import error_of
 from smr_notebook.ports import Backend
 from smr_notebook.standing import Outcome, PhaseProgress, Progress
+from smr_notebook.watching import looks
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _LOG_SECONDS: Final = 1.0
 """Longest time between two looks for lines of a log."""
-
-
-_PATIENCE: Final = 60.0
-"""Seconds that a platform may be out of reach before whoever watches a job gives up."""
 
 
 class PlanWarning(UserWarning):
@@ -75,7 +71,7 @@ class JobInfo:
     user: str = ""
 
 
-class Job:
+class Job(AwaitedJob):
     """A submitted job. Made by `Session.map_reduce` and `Session.attach`.
 
     Args:
@@ -139,30 +135,18 @@ class Job:
             StoreError, ServiceError: The platform could not be reached for a minute. The job goes on.
         """
         clock = self._backend.clock
-        shortest, longest = self._backend.poll
-        pause, painted, started = shortest, float("-inf"), clock.now()
-        heard = started
+        painted = float("-inf")
         shown: Progress | None = None
-        while True:
+        for progress, last in looks(self._backend, self.status, self._keep_alive, timeout=timeout):
             now = clock.now()
-            try:
-                progress = self.status()
-                ended = progress.state.ended or (timeout is not None and now - started >= timeout)
-                if not ended:
-                    self._keep_alive(progress, now)
-            except (StoreError, ServiceError):
-                if now - heard >= _PATIENCE or (timeout is not None and now - started >= timeout):
-                    raise
-            else:
-                heard = now
-                self._warn(progress)
-                if ended or (progress != shown and now - painted >= interval):
-                    paint(progress)
-                    shown, painted = progress, now
-                if ended:
-                    return progress
-            clock.sleep(pause)
-            pause = min(longest, pause * 1.5)
+            self._warn(progress)
+            if last or (progress != shown and now - painted >= interval):
+                paint(progress)
+                shown, painted = progress, now
+        return progress
+
+    def _watch_quietly(self, stopped: Callable[[], bool]) -> bool:
+        return any(last for _, last in looks(self._backend, self.status, self._keep_alive, stopped=stopped))
 
     def _warn(self, progress: Progress) -> None:
         """Tell what a plan that was made elsewhere warns of, as soon as there is one, and once."""
@@ -501,6 +485,10 @@ class Job:
         self._warn_of_left_out()
         return iter_frames(self._backend.objects, parts)
 
+    def _tell(self, warned: list[Warned]) -> None:
+        for message, category in warned:
+            warn(message, category)
+
     def __repr__(self) -> str:
         progress = self.status()
         name = f" {self.name!r}" if self.name else ""
@@ -525,6 +513,8 @@ def warn(message: str, category: type[Warning]) -> None:
     Python shows a warning once for each text and line: whoever runs a cell, or a function, again would not be told again that something is
     missing. A magic is called by a line of IPython's, which says nothing.
     """
+    if hold_back(message, category):
+        return
     frame = sys._getframe()  # noqa: SLF001 - what `warnings` does itself
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("smr_notebook."):
         frame = frame.f_back
