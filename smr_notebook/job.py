@@ -52,6 +52,8 @@ from smr_notebook.watching import looks
 if TYPE_CHECKING:
     import pandas as pd
 
+    from smr_notebook.so_far import SoFar
+
 _LOG_SECONDS: Final = 1.0
 """Longest time between two looks for lines of a log."""
 
@@ -439,6 +441,21 @@ class Job(AwaitedJob):
             warn(told, LeftOutWarning)
 
     # ------------------------------------------------------------ the result
+
+    def so_far(self) -> SoFar:
+        """Return what the map tasks that are done would give if they were all, with the share of the input; also while the job runs.
+
+        Their runs are read and reduced in this process. That means something for built-in aggregations, and for a `reduce` with `combine`.
+        Of a job that is done it is the result.
+
+        Raises:
+            ConfigError: The job has another kind of `reduce`, or none.
+            ResultTooLargeError: It exceeds the session's `result_limit`.
+            CorruptObjectError: What the tasks stored is not what was written.
+        """
+        from smr_notebook.so_far import so_far  # noqa: PLC0415 - as in `result`
+
+        return so_far(self._backend, self.id, self._plan, self.result, limit_bytes=self._result_limit)
 
     def _manifest(self) -> Manifest:
         self.wait()
