@@ -41,6 +41,7 @@ from smr_notebook.errors import (
 from smr_notebook.job_errors import JobErrors
 from smr_notebook.job_futures import AwaitedJob, Warned, hold_back
 from smr_notebook.job_logs import JobLogs
+from smr_notebook.job_results import LoadedJob
 from smr_notebook.labels import cell_label
 from smr_notebook.left_out import LeftOutWarning, bad_records, commits_of, frame_of, sentence
 from smr_notebook.model import JobState, Manifest, Part, Plan, TaskId
@@ -73,7 +74,7 @@ class JobInfo:
     user: str = ""
 
 
-class Job(AwaitedJob):
+class Job(LoadedJob, AwaitedJob):
     """A submitted job. Made by `Session.map_reduce` and `Session.attach`.
 
     Args:
@@ -453,7 +454,7 @@ class Job(AwaitedJob):
             ResultTooLargeError: It exceeds the session's `result_limit`.
             CorruptObjectError: What the tasks stored is not what was written.
         """
-        from smr_notebook.so_far import so_far  # noqa: PLC0415 - as in `result`
+        from smr_notebook.so_far import so_far  # noqa: PLC0415 - workers import this module, and must not import pandas
 
         return so_far(self._backend, self.id, self._plan, self.result, limit_bytes=self._result_limit)
 
@@ -466,41 +467,10 @@ class Job(AwaitedJob):
         """Wait, and return the parts of the result: one for each partition, each a list of Parquet objects."""
         return tuple(commit.part for commit in self._manifest().commits if commit.part is not None)
 
-    def result(self) -> pd.DataFrame:
-        """Wait, and return the result: a DataFrame with the columns key and value, in key order.
-
-        Warns:
-            LeftOutWarning: Something was left out, as `on_error` asked for: see `bad`.
-
-        Raises:
-            JobError: The job failed, or was cancelled.
-            ResultTooLargeError: The result exceeds the session's `result_limit`; the message says what to do.
-            CorruptObjectError: A part is not what was written.
-        """
-        from smr_notebook.dataflow.results import load_frame  # noqa: PLC0415 - workers import this module, and must not import pandas
-
+    def _finished(self) -> tuple[Part, ...]:
         parts = self.parts()
         self._warn_of_left_out()
-        return load_frame(self._backend.objects, parts, limit_bytes=self._result_limit)
-
-    def head(self, rows: int = 5) -> pd.DataFrame:
-        """Wait, and return the first rows of the result in key order, without reading all of it."""
-        from smr_notebook.dataflow.results import head_frame  # noqa: PLC0415 - as in `result`
-
-        parts = self.parts()
-        self._warn_of_left_out()
-        return head_frame(self._backend.objects, parts, rows)
-
-    def scan(self) -> Iterator[pd.DataFrame]:
-        """Wait, and yield the result piece by piece, each of bounded size: for results that do not fit in memory.
-
-        Each partition is in key order; the partitions follow each other by number.
-        """
-        from smr_notebook.dataflow.results import iter_frames  # noqa: PLC0415 - as in `result`
-
-        parts = self.parts()
-        self._warn_of_left_out()
-        return iter_frames(self._backend.objects, parts)
+        return parts
 
     def _tell(self, warned: list[Warned]) -> None:
         for message, category in warned:

@@ -15,7 +15,7 @@ Rules of this module:
 
 from __future__ import annotations
 
-import asyncio
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
@@ -29,6 +29,8 @@ from smr_notebook.model import JobState
 from smr_notebook.standing import Progress
 
 if TYPE_CHECKING:
+    import asyncio
+
     import pandas as pd
 
 T = TypeVar("T")
@@ -150,7 +152,8 @@ class AwaitedJob(ABC):
         has_ended = self._has_ended()
         with self._starting:
             if not _useful(self._end):
-                self._end = end = Future()
+                end: Future[None] = Future()
+                self._end = end
                 if has_ended:
                     end.set_result(None)
                 else:
@@ -171,18 +174,16 @@ class AwaitedJob(ABC):
             end.set_result(None)
 
     async def _awaited(self) -> pd.DataFrame:
+        import asyncio  # noqa: PLC0415 - a script that never awaits need not load it, and who awaits has
+
         loop, stop = asyncio.get_running_loop(), threading.Event()
         found: asyncio.Future[tuple[pd.DataFrame, list[Warned]]] = loop.create_future()
 
         def look() -> None:
-            try:
-                with _holding_back() as held:
-                    if self._watch_quietly(stop.is_set):
-                        taken = (self.result(), held)
-                        _call_in(loop, lambda: found.done() or found.set_result(taken))
-            except BaseException as raised:  # noqa: BLE001 - raised by whoever awaits
-                error = _of_coroutines(raised)
-                _call_in(loop, lambda: found.done() or found.set_exception(error))
+            with _holding_back() as held:
+                taken = _tried(lambda: self.result() if self._watch_quietly(stop.is_set) else None)
+            with suppress(RuntimeError):  # the loop was closed meanwhile, and nobody waits
+                loop.call_soon_threadsafe(_give, found, taken, held)
 
         _start(look, f"smr-await-{self.id}")
         try:
@@ -254,14 +255,21 @@ def _start(work: Callable[[], None], name: str) -> None:
     threading.Thread(target=work, name=name, daemon=True).start()
 
 
-def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
-    with suppress(RuntimeError):  # the loop was closed meanwhile, and nobody waits
-        loop.call_soon_threadsafe(call)
+def _give(found: asyncio.Future[tuple[pd.DataFrame, list[Warned]]], taken: pd.DataFrame | BaseException | None, held: list[Warned]) -> None:
+    """Tell the coroutine what came of it, unless that was cancelled."""
+    if found.done() or taken is None:
+        return
+    if isinstance(taken, BaseException):
+        found.set_exception(_of_coroutines(taken))
+    else:
+        found.set_result((taken, held))
 
 
 def _in_event_loop() -> bool:
+    if "asyncio" not in sys.modules:
+        return False
     with suppress(RuntimeError):
-        asyncio.get_running_loop()
+        sys.modules["asyncio"].get_running_loop()
         return True
     return False
 

@@ -74,13 +74,17 @@ def so_far(backend: Backend, job: str, plan_of: Callable[[], Plan], result_of: C
         result_of: Loads its result, once it is done.
         limit_bytes: Memory that the rows may take.
 
-    Raises as `control.early_answers.reduce_early` does.
+    Raises as `control.early_answers.reduce_early` does, and `JobNotFoundError` where the job was removed.
     """
+    ledger = Ledger(backend.table, job)
     try:
         plan = plan_of()
     except ObjectNotFoundError:
+        if ledger.job() is None:
+            raise ledger.missing() from None
+        if ledger.outcome() is not None:
+            result_of()  # which raises why it was never planned
         return SoFar(job, build_frame([], None), 0.0, 0, 0)
-    ledger = Ledger(backend.table, job)
     if not _is_done(ledger):
         try:
             return _of_commits(backend, plan, ledger, limit_bytes)

@@ -135,7 +135,7 @@ def test_columns_and_frames_give_the_answer_too(session: smr.Session, tmp_path: 
     files = lines(tmp_path / "in")
 
     def summed(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame.groupby("user", as_index=False)["amount"].sum()
+        return frame.groupby("user").agg(amount=("amount", "sum")).reset_index()
 
     jobs = [
         session.aggregate(files, by="user", total=smr.sum("amount"), n=smr.count(), split_size="2KB", reducers=2, on_error="skip"),

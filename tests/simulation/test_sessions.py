@@ -16,7 +16,7 @@ from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.config import Settings
 from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.environment import environment
-from smr_notebook.errors import CombinerLawError, JobError, JobNotFoundError, ServiceError, StoreError, ThrottledError
+from smr_notebook.errors import CombinerLawError, JobError, JobNotFoundError, ServiceError, SmrError, StoreError, ThrottledError
 from smr_notebook.job import Job
 from smr_notebook.model import JobState, Policy
 from smr_notebook.ports import Backend, Clock, Row, ServiceLimits, Table
@@ -155,6 +155,22 @@ async def awaited(job: Job) -> BaseException:
     with pytest.raises(JobError) as raised:
         await job
     return raised.value
+
+
+def test_a_job_that_is_not_planned_yet_has_nothing_so_far(session: Session) -> None:
+    planned_there = Session(settings=session.settings, backend=replace(session.backend, plans=True))
+    job = planned_there.map_reduce(pairs, sum, [1, 2, 3])
+    found = job.so_far()
+    assert (len(found.frame), found.share, found.of, found.whole) == (0, 0.0, 0, False)
+    assert repr(found).startswith(f"{job.id} so far: nothing yet, it is being planned")
+    ledger = Ledger(session.backend.table, job.id)
+    ledger.put_outcome(Outcome(JobState.FAILED, 1_000.0, error="InputEmptyError", message="There is no input."))
+    ledger.put_progress(replace(job.status(), state=JobState.FAILED))
+    with pytest.raises(SmrError, match="There is no input"):
+        job.so_far()
+    session.backend.table.delete_group(job.id)
+    with pytest.raises(JobNotFoundError):
+        job.so_far()
 
 
 def test_what_cannot_be_submitted_leaves_nothing_behind(session: Session, service: Service) -> None:
