@@ -37,13 +37,13 @@ from smr_notebook.errors import (
     JobNotFoundError,
     ObjectNotFoundError,
     PlatformError,
-    ServiceError,
     SmrError,
-    StoreError,
     ThrottledError,
 )
 from smr_notebook.job_errors import JobErrors
+from smr_notebook.job_futures import AwaitedJob, Warned, hold_back
 from smr_notebook.job_logs import JobLogs
+from smr_notebook.job_results import LoadedJob
 from smr_notebook.labels import cell_label
 from smr_notebook.left_out import LeftOutWarning, bad_records, commits_of, frame_of, sentence
 from smr_notebook.model import JobState, Manifest, Part, Plan, TaskId
@@ -52,16 +52,15 @@ from smr_notebook.pictures.skew import Skew
 from smr_notebook.pictures.timeline import Timeline
 from smr_notebook.ports import Backend
 from smr_notebook.standing import Outcome, PhaseProgress, Progress
+from smr_notebook.watching import looks
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from smr_notebook.so_far import SoFar
+
 _LOG_SECONDS: Final = 1.0
 """Longest time between two looks for lines of a log."""
-
-
-_PATIENCE: Final = 60.0
-"""Seconds that a platform may be out of reach before whoever watches a job gives up."""
 
 
 class PlanWarning(UserWarning):
@@ -79,7 +78,7 @@ class JobInfo:
     user: str = ""
 
 
-class Job:
+class Job(LoadedJob, AwaitedJob):
     """A submitted job. Made by `Session.map_reduce` and `Session.attach`.
 
     Args:
@@ -143,30 +142,18 @@ class Job:
             StoreError, ServiceError: The platform could not be reached for a minute. The job goes on.
         """
         clock = self._backend.clock
-        shortest, longest = self._backend.poll
-        pause, painted, started = shortest, float("-inf"), clock.now()
-        heard = started
+        painted = float("-inf")
         shown: Progress | None = None
-        while True:
+        for progress, last in looks(self._backend, self.status, self._keep_alive, timeout=timeout):
             now = clock.now()
-            try:
-                progress = self.status()
-                ended = progress.state.ended or (timeout is not None and now - started >= timeout)
-                if not ended:
-                    self._keep_alive(progress, now)
-            except (StoreError, ServiceError):
-                if now - heard >= _PATIENCE or (timeout is not None and now - started >= timeout):
-                    raise
-            else:
-                heard = now
-                self._warn(progress)
-                if ended or (progress != shown and now - painted >= interval):
-                    paint(progress)
-                    shown, painted = progress, now
-                if ended:
-                    return progress
-            clock.sleep(pause)
-            pause = min(longest, pause * 1.5)
+            self._warn(progress)
+            if last or (progress != shown and now - painted >= interval):
+                paint(progress)
+                shown, painted = progress, now
+        return progress
+
+    def _watch_quietly(self, stopped: Callable[[], bool]) -> bool:
+        return any(last for _, last in looks(self._backend, self.status, self._keep_alive, stopped=stopped))
 
     def _warn(self, progress: Progress) -> None:
         """Tell what a plan that was made elsewhere warns of, as soon as there is one, and once."""
@@ -472,6 +459,21 @@ class Job:
 
     # ------------------------------------------------------------ the result
 
+    def so_far(self) -> SoFar:
+        """Return what the map tasks that are done would give if they were all, with the share of the input; also while the job runs.
+
+        Their runs are read and reduced in this process. That means something for built-in aggregations, and for a `reduce` with `combine`.
+        Of a job that is done it is the result.
+
+        Raises:
+            ConfigError: The job has another kind of `reduce`, or none.
+            ResultTooLargeError: It exceeds the session's `result_limit`.
+            CorruptObjectError: What the tasks stored is not what was written.
+        """
+        from smr_notebook.so_far import so_far  # noqa: PLC0415 - workers import this module, and must not import pandas
+
+        return so_far(self._backend, self.id, self._plan, self.result, limit_bytes=self._result_limit)
+
     def _manifest(self) -> Manifest:
         self.wait()
         last = self._plan().phases[-1]
@@ -481,41 +483,14 @@ class Job:
         """Wait, and return the parts of the result: one for each partition, each a list of Parquet objects."""
         return tuple(commit.part for commit in self._manifest().commits if commit.part is not None)
 
-    def result(self) -> pd.DataFrame:
-        """Wait, and return the result: a DataFrame with the columns key and value, in key order.
-
-        Warns:
-            LeftOutWarning: Something was left out, as `on_error` asked for: see `bad`.
-
-        Raises:
-            JobError: The job failed, or was cancelled.
-            ResultTooLargeError: The result exceeds the session's `result_limit`; the message says what to do.
-            CorruptObjectError: A part is not what was written.
-        """
-        from smr_notebook.dataflow.results import load_frame  # noqa: PLC0415 - workers import this module, and must not import pandas
-
+    def _finished(self) -> tuple[Part, ...]:
         parts = self.parts()
         self._warn_of_left_out()
-        return load_frame(self._backend.objects, parts, limit_bytes=self._result_limit)
+        return parts
 
-    def head(self, rows: int = 5) -> pd.DataFrame:
-        """Wait, and return the first rows of the result in key order, without reading all of it."""
-        from smr_notebook.dataflow.results import head_frame  # noqa: PLC0415 - as in `result`
-
-        parts = self.parts()
-        self._warn_of_left_out()
-        return head_frame(self._backend.objects, parts, rows)
-
-    def scan(self) -> Iterator[pd.DataFrame]:
-        """Wait, and yield the result piece by piece, each of bounded size: for results that do not fit in memory.
-
-        Each partition is in key order; the partitions follow each other by number.
-        """
-        from smr_notebook.dataflow.results import iter_frames  # noqa: PLC0415 - as in `result`
-
-        parts = self.parts()
-        self._warn_of_left_out()
-        return iter_frames(self._backend.objects, parts)
+    def _tell(self, warned: list[Warned]) -> None:
+        for message, category in warned:
+            warn(message, category)
 
     def __repr__(self) -> str:
         progress = self.status()
@@ -541,6 +516,8 @@ def warn(message: str, category: type[Warning]) -> None:
     Python shows a warning once for each text and line: whoever runs a cell, or a function, again would not be told again that something is
     missing. A magic is called by a line of IPython's, which says nothing.
     """
+    if hold_back(message, category):
+        return
     frame = sys._getframe()  # noqa: SLF001 - what `warnings` does itself
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("smr_notebook."):
         frame = frame.f_back

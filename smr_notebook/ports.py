@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from smr_notebook.capacity import Capacity
@@ -331,6 +331,8 @@ class Backend:
         expires: Whether objects and rows that nobody needs expire by themselves, so that nobody deletes them.
         tariff: Name of the price list in `control.costs`; empty where nothing costs.
         tally: Counts what this process uses of it; `None` where nothing costs.
+        targets: Opens what a result may be written to, by URL scheme: for the name behind it (of a bucket), an object store whose keys
+            are the paths in it. Empty where files of this machine are all.
         evict: Drops the calls of a tenant that wait, and ends those that still run after so many seconds; `None` where the platform can
             end nothing. Best effort: it never fails.
         user: Who submits jobs through it; empty for nobody in particular, and on the workers' side.
@@ -356,3 +358,4 @@ class Backend:
     tally: Tally | None = None
     user: str = ""
     evict: Callable[[str, float], None] | None = None
+    targets: Mapping[str, Callable[[str], ObjectStore]] = field(default_factory=dict)

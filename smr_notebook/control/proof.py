@@ -30,6 +30,19 @@ def check_map(plan: Plan, manifest: Manifest) -> None:
         TooManyBadError: More was left out than may be.
     """
     _tasks_are_complete(plan, manifest)
+    check_tasks_mapped(plan, manifest)
+    _same(plan, "bytes read by all map tasks", manifest.totals.bytes_read, plan.input_bytes, "bytes planned")
+    if plan.input_records is not None:
+        _same(plan, "records read by all map tasks", manifest.totals.records_read, plan.input_records, "records stored")
+    check_tolerance(plan, Phase.MAP, manifest.totals)
+
+
+def check_tasks_mapped(plan: Plan, manifest: Manifest) -> None:
+    """Check the sums of some map tasks, as far as they need no others.
+
+    Raises:
+        ConservationError: A sum differs.
+    """
     for commit in manifest.commits:
         numbers, who = commit.numbers, _task(commit)
         met = numbers.records_mapped + numbers.records_bad
@@ -42,13 +55,9 @@ def check_map(plan: Plan, manifest: Manifest) -> None:
             _same(plan, f"pairs in the run of {who}", written, numbers.pairs_out, "pairs it wrote")
         else:
             _part_is_whole(plan, commit)
-    _same(plan, "bytes read by all map tasks", manifest.totals.bytes_read, plan.input_bytes, "bytes planned")
-    if plan.input_records is not None:
-        _same(plan, "records read by all map tasks", manifest.totals.records_read, plan.input_records, "records stored")
     if plan.reducers:
         _same(plan, "partitions in the index", len(manifest.partition_pairs), plan.reducers, "partitions planned")
         _same(plan, "pairs in all partitions", sum(manifest.partition_pairs), manifest.totals.pairs_out, "pairs written by all map tasks")
-    check_tolerance(plan, Phase.MAP, manifest.totals)
 
 
 def check_reduce(plan: Plan, mapped: Manifest, reduced: Manifest) -> None:

@@ -110,7 +110,7 @@ class Replay:
             )
         keys = keys_of(backend.table)
         plan = read_plan(backend.objects, job, keys)
-        _check_python(plan)
+        check_python(plan, "Debug them")
         program, sources = load_program(read_code(backend.objects, job, keys))
         _show_sources(program, sources, job)
         self._failed = failed
@@ -289,11 +289,12 @@ class _ReadOnly:
         return 0
 
 
-def _check_python(plan: Plan) -> None:
+def check_python(plan: Plan, doing: str) -> None:
+    """Raise `EnvironmentMismatchError` unless the functions of a job were made by this Python; `doing` is what one wants with them."""
     here = environment().python
     if plan.environment.python != here:
         raise EnvironmentMismatchError(
-            f"The job's functions were made by Python {plan.environment.python}, and this is Python {here}. Debug them in such a kernel."
+            f"The job's functions were made by Python {plan.environment.python}, and this is Python {here}. {doing} in such a kernel."
         )
 
 

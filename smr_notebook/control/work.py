@@ -67,6 +67,7 @@ class Task:
         room: Memory that it may take.
         after: Where the legs before this attempt ended, or `None`.
         sources: Labels and texts of the files that travelled with the code.
+        mapped: The manifest whose runs are reduced, in place of that of the map phase; `None` for that one.
     """
 
     backend: Backend
@@ -78,6 +79,7 @@ class Task:
     room: Room
     after: Position | None = None
     sources: Sources = field(default_factory=Sources)
+    mapped: Manifest | None = None
 
 
 @lru_cache(maxsize=_JOBS)
@@ -176,9 +178,9 @@ def partition_runs(task: Task) -> Iterator[Iterator[bytes]]:
         StoreError: The store cannot be reached.
     """
     backend, plan = task.backend, task.plan
-    manifest = _map_manifest(backend.objects, backend.table, plan.job)  # type: ignore[arg-type]  # hashed by identity
+    manifest = task.mapped or _map_manifest(backend.objects, backend.table, plan.job)  # type: ignore[arg-type]  # hashed by identity
     receipts = [receipt for commit in manifest.commits for receipt in commit.receipts]
-    if sum(bool(commit.receipts) for commit in manifest.commits) != plan.maps:
+    if sum(bool(commit.receipts) for commit in manifest.commits) != (len(task.mapped.commits) if task.mapped else plan.maps):
         raise CorruptObjectError(f"The map manifest of job {plan.job} names no run of some of {plan.maps} tasks. Submit the job again.")
     partition = task.attempt.task.number
     exchange = ObjectExchange(

@@ -130,6 +130,11 @@ def as_reduce(reduce: Any) -> Reduce:
     )
 
 
+def is_known(reduce: object) -> bool:
+    """Whether `as_reduce` made it of one of the builtins that are known."""
+    return any(reduce is known for known in _KNOWN.values())
+
+
 def makes_generators(function: object) -> bool:
     """Tell whether calling it makes a generator: it is a generator function, or an object of a class whose `__call__` is one."""
     call = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself is wanted, not whether there is one

@@ -1,24 +1,31 @@
-"""Rows as pandas frames.
+"""Rows as pandas frames, and as Arrow columns.
 
 * Columns have their true types: `str`, `int64`, `float64`, `bool`, `datetime64[us]`; with missing values `Int64` and `boolean`. All
   else, and what has several types, is a column of exact Python objects.
 * Values that are all dicts with text keys become columns, in the order in which names first appear; a name that a row does not have
   is a missing value there. A name `key` becomes `value.key`. Dicts with more than a thousand names among them stay one column.
+* As Arrow columns, the same, but that a column has one type, which holds each of its values as it was: else there are none. Tuples of one
+  shape are structs whose fields are called `0`, `1` and so on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from smr_notebook.dataflow import arrow_kinds
+from smr_notebook.dataflow.arrow_kinds import is_arrow_kind
 from smr_notebook.dataflow.columns import Column, decode_values, encode_typed
+from smr_notebook.dataflow.exact_arrays import exact_array
 from smr_notebook.dataflow.keys import Rows
-from smr_notebook.dataflow.kinds import parse_kind
+from smr_notebook.dataflow.kinds import FLAT_TYPES, Shape, arrow_type, parse_kind
+
+T = TypeVar("T")
 
 _MOST_COLUMNS = 1_000
 
@@ -30,6 +37,10 @@ _NATIVE: dict[str, Any] = {
     "datetime": pa.timestamp("us"),
 }
 """Kinds that pandas holds as they are. Text gets 64-bit offsets, because all rows come together here."""
+
+_LARGE = {"str": pa.large_string(), "bytes": pa.large_binary()}
+_STAND_INS = frozenset({"pickle", "uuid"})
+"""Kinds whose arrays hold something that stands for the values."""
 
 _NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
@@ -57,25 +68,54 @@ def build_frame(batches: Sequence[RowBatch], order: Rows | None) -> pd.DataFrame
     if not batches:
         return pd.DataFrame({"key": [], "value": []}, dtype=object)
     columns = {"key": _series([batch.key for batch in batches], order)}
-    columns.update(_value_columns([batch.value for batch in batches], order))
+    columns.update(_value_columns([batch.value for batch in batches], order, _SERIES))
     return pd.DataFrame(columns)
 
 
-def _value_columns(values: list[Column], order: Rows | None) -> dict[str, pd.Series[Any]]:
+def build_columns(batches: Sequence[RowBatch]) -> arrow_kinds.Rows:
+    """Return the rows as Arrow columns, named as those of the frame.
+
+    Raises:
+        pa.ArrowException, TypeError, ValueError, OverflowError: A column has values that go into no one type.
+    """
+    if not batches:
+        return arrow_kinds.Rows(pa.schema([("key", pa.null()), ("value", pa.null())]), [pa.nulls(0)] * 2, 0)
+    columns = {"key": _array([batch.key for batch in batches], None)}
+    columns.update(_value_columns([batch.value for batch in batches], None, _ARRAYS))
+    schema = pa.schema([pa.field(name, column.type) for name, column in columns.items()])
+    return arrow_kinds.Rows(schema, list(columns.values()), len(columns["key"]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Makes(Generic[T]):
+    """What columns are made of.
+
+    Attributes:
+        typed: Of stored columns, in an order.
+        fields: Of what rows have under a name, with `None` for what they lack.
+        objects: Of values that stay as they are.
+    """
+
+    typed: Callable[[list[Column], Rows | None], T]
+    fields: Callable[[list[Any]], T]
+    objects: Callable[[list[Any]], T]
+
+
+def _value_columns(values: list[Column], order: Rows | None, makes: _Makes[T]) -> dict[str, T]:
     kinds = {column.kind for column in values}
     if not all(kind == "pickle" or kind.startswith("dict(") for kind in kinds):
-        return {"value": _series(values, order)}
+        return {"value": makes.typed(values, order)}
     shape = parse_kind(values[0].kind)
     if len(kinds) == 1 and _plain(shape.names) and not any(column.array.null_count for column in values):
         return {
-            _label(name): _series([_field(column, place, str(shape.parts[place])) for column in values], order)
+            _label(name): makes.typed([_field(column, place, str(shape.parts[place])) for column in values], order)
             for place, name in enumerate(shape.names)
         }
     objects = _objects(values, order)
     names = _names(objects)
     if not names:
-        return {"value": _object_series(objects)}
-    return {_label(name): _series_of([row.get(name) for row in objects]) for name in names}
+        return {"value": makes.objects(objects)}
+    return {_label(name): makes.fields([row.get(name) for row in objects]) for name in names}
 
 
 def _field(column: Column, place: int, kind: str) -> Column:
@@ -133,3 +173,21 @@ def _object_series(objects: list[Any]) -> pd.Series[Any]:
     for row, value in enumerate(objects):
         array[row] = value
     return pd.Series(array, dtype=object)
+
+
+def _array(columns: list[Column], _order: Rows | None) -> Any:
+    kinds = {column.kind for column in columns} - {"null"} or {"null"}
+    kind = min(kinds)
+    if len(kinds) > 1 or is_arrow_kind(kind) or not _held(parse_kind(kind)):
+        return exact_array(_objects(columns, None))
+    arrow: Any = _LARGE.get(kind) or arrow_type(kind)
+    return pa.chunked_array([column.array.cast(arrow) for column in columns], arrow).combine_chunks()
+
+
+def _held(shape: Shape) -> bool:
+    """Whether Arrow holds values of this shape as they are, a tuple as a struct of its places."""
+    return all(map(_held, shape.parts)) if shape.parts else shape.name in FLAT_TYPES.keys() - _STAND_INS
+
+
+_SERIES = _Makes(_series, _series_of, _object_series)
+_ARRAYS: _Makes[Any] = _Makes(_array, exact_array, exact_array)

@@ -27,13 +27,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from smr_notebook.dataflow.arrow_kinds import Rows
 from smr_notebook.dataflow.columns import Column, decode_values, encode_values
 from smr_notebook.dataflow.kinds import arrow_type
 from smr_notebook.dataflow.ordering import order_of, token_of
 from smr_notebook.dataflow.outputs import DIGEST_BYTES, METADATA, ROWS, holds_pickles
-from smr_notebook.dataflow.result_frames import RowBatch, build_frame
-from smr_notebook.dataflow.row_results import check_rows, head_rows, holds_rows, iter_rows, load_rows
-from smr_notebook.errors import CorruptObjectError, ResultTooLargeError, SmrError, UntrustedObjectError
+from smr_notebook.dataflow.result_frames import RowBatch, build_columns, build_frame
+from smr_notebook.dataflow.row_results import check_rows, head_rows, holds_rows, iter_joined, iter_rows, load_rows
+from smr_notebook.errors import ConfigError, CorruptObjectError, ResultTooLargeError, SmrError, UntrustedObjectError
 from smr_notebook.model import Part, PartFile
 from smr_notebook.ports import ObjectStore
 
@@ -57,8 +58,8 @@ def load_frame(objects: ObjectStore, parts: Sequence[Part], *, limit_bytes: int 
         rows = sum(part.rows for part in parts)
         raise ResultTooLargeError(
             f"The result has {rows:,} rows and takes {_size(raw_bytes)} of memory, more than the limit of {_size(limit_bytes)}. "
-            "See its first rows with `job.head()`, go through it frame by frame with `job.scan()`, "
-            "find its Parquet files with `job.parts()`, or raise the session's `result_limit`."
+            "See its first rows with `job.head()`, go through it frame by frame with `job.scan()`, write it to Parquet files of your own "
+            "with `job.to_parquet(path)`, or raise the session's `result_limit`."
         )
     if holds_rows(parts):
         return load_rows(_files(parts), partial(_read_table, objects))
@@ -77,6 +78,25 @@ def iter_frames(objects: ObjectStore, parts: Sequence[Part]) -> Iterator[pd.Data
         return
     for file in _files(parts):
         yield build_frame(list(_read_file(objects, file)), None)
+
+
+def iter_row_columns(objects: ObjectStore, parts: Sequence[Part]) -> Iterator[Rows]:
+    """Yield the same as Arrow columns.
+
+    Raises:
+        CorruptObjectError: A file is not what was written.
+        ConfigError: A column has values that no one type of Arrow holds exactly.
+    """
+    if holds_rows(parts):
+        yield from iter_joined(_files(parts), partial(_read_table, objects))
+        return
+    for file in _files(parts):
+        batches = list(_read_file(objects, file))
+        try:
+            yield build_columns(batches)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            found = f"The result has a column whose values go into no one type of Arrow or Parquet: {error}."
+            raise ConfigError(f"{found} Go through it with `job.scan()`, whose pandas frames hold them as they are.") from error
 
 
 def head_frame(objects: ObjectStore, parts: Sequence[Part], n: int) -> pd.DataFrame:

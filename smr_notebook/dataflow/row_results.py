@@ -56,8 +56,12 @@ def head_rows(files: Iterable[PartFile], read: ReadTable, n: int) -> pd.DataFram
 
 def iter_rows(files: Iterable[PartFile], read: ReadTable) -> Iterator[pd.DataFrame]:
     """Yield one frame for each file, with rows as the tasks gave them."""
-    for file in files:
-        yield pandas_rows.frame_of(_joined([read(file)])[0])
+    yield from map(pandas_rows.frame_of, iter_joined(files, read))
+
+
+def iter_joined(files: Iterable[PartFile], read: ReadTable) -> Iterator[Rows]:
+    """Yield the same as Arrow columns."""
+    return (_joined([read(file)])[0] for file in files)
 
 
 def check_rows(table: pa.Table) -> None:

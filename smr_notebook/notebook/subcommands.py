@@ -97,6 +97,10 @@ class LineMagic:
         view = View(job.id, job.name, job.status(), time.time())
         return Shown(text(view), html(view))
 
+    def so_far(self, options: Namespace) -> object:
+        """Return what the tasks that are done would give if they were all."""
+        return self._session().attach(options.id).so_far()
+
     def cancel(self, options: Namespace) -> object:
         """Cancel the job."""
         job = self._session().attach(options.id)
@@ -161,6 +165,7 @@ _SUBCOMMANDS = {
     "jobs": _Subcommand("jobs [-n N] [--everyone]", "the latest jobs; of all users", LineMagic.jobs),
     "attach": _Subcommand("attach [ID] [--into VAR]", "the job, live; or its result in a variable", LineMagic.attach),
     "status": _Subcommand("status [ID]", "how far the job is", LineMagic.status),
+    "so-far": _Subcommand("so-far [ID]", "what the tasks that are done give: an early answer", LineMagic.so_far),
     "cancel": _Subcommand("cancel [ID]", "stop the job", LineMagic.cancel),
     "resume": _Subcommand("resume [ID] [--into VAR]", "go on from a job that failed or was cancelled", LineMagic.resume),
     "retry": _Subcommand(

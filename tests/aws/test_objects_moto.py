@@ -9,7 +9,9 @@ import pytest
 from moto import mock_aws
 
 from smr_notebook.backends.aws.clients import Clients
+from smr_notebook.backends.aws.names import Names
 from smr_notebook.backends.aws.objects import PART, S3Store
+from smr_notebook.backends.aws.platform import AwsOptions, reopen_aws
 from smr_notebook.errors import ConfigError, CredentialsError, DeploymentError, ObjectNotFoundError, StoreError
 from smr_notebook.testing.objects import keys
 
@@ -151,3 +153,12 @@ def test_nobody_at_home_is_told(lead_to: Callable[[str], None]) -> None:
     lead_to("http://127.0.0.1:1")
     with pytest.raises(StoreError, match=r"AWS cannot be reached.*http://127.0.0.1:1/.*AWS_ENDPOINT_URL"):
         S3Store(Clients(retries=1), "a-bucket").get("a")
+
+
+def test_results_may_be_written_to_any_bucket_of_ones_own(moto_clients: Clients) -> None:
+    names = Names("smr", "123456789012", "us-east-1")
+    backend = reopen_aws(AwsOptions(names).location.removeprefix("aws:"))
+    assert backend.targets["s3"]("a-bucket").put("out/part-00000.parquet", [b"xy", b"z"], if_absent=True)
+    assert moto_clients["s3"].get_object(Bucket="a-bucket", Key="out/part-00000.parquet")["Body"].read() == b"xyz"
+    with pytest.raises(DeploymentError, match="Writing 's3://another/out' failed: there is no such bucket"):
+        backend.targets["s3"]("another").put("out", b"")

@@ -155,6 +155,49 @@ def test_a_job_can_be_found_again(kernel: Kernel) -> None:
     assert kernel.run("df.equals(smr.attach(job.id[:6]).result()), df.value.tolist()").value == "(True, [20, 25])"
 
 
+def test_a_cell_awaits_a_job(kernel: Kernel) -> None:
+    kernel.run("job = smr.map_reduce(lambda n: [(n % 2, n)], sum, range(10))")
+    ran = kernel.run("frame = await job\nframe.value.tolist()")
+    assert (ran.value, ran.printed) == ("[20, 25]", "")
+
+
+def test_the_loop_of_the_kernel_goes_on_while_a_cell_awaits(kernel: Kernel, tmp_path: Path) -> None:
+    """A task of the same loop opens the gate that the job waits for."""
+    kernel.run(count("--detach", tmp_path / "gate"), watched=True)
+    kernel.run("job = _\nimport asyncio, pathlib")
+    kernel.run(f"async def opens():\n    await asyncio.sleep(0)\n    pathlib.Path({str(tmp_path / 'gate')!r}).touch()")
+    ran = kernel.run("opening = asyncio.ensure_future(opens())\nframe = await job\nawait opening\nframe.shape")
+    assert ran.value == "(9, 2)"
+
+
+def test_a_kernel_survives_who_awaits_a_cancelled_job(kernel: Kernel, tmp_path: Path) -> None:
+    """In tasks of its loop, too, which would end with a `KeyboardInterrupt`."""
+    kernel.run(count("--detach", tmp_path / "never"), watched=True)
+    kernel.run("job = _\nimport asyncio\nwaiting = asyncio.gather(job, return_exceptions=True)\njob.cancel()")
+    assert kernel.run("[type(error).__name__ for error in await waiting]").value == "['JobError']"
+    reply = kernel.run("await job").reply
+    assert (reply["status"], reply["ename"]) == ("error", "JobError")
+    assert kernel.run("job.cancelled()").value == "True"
+
+
+def test_a_callback_of_a_job_prints_nothing_by_itself(kernel: Kernel) -> None:
+    kernel.run("import threading\nended, event = [], threading.Event()")
+    kernel.run("job = smr.map_reduce(lambda n: [(n % 2, n)], sum, range(10))")
+    ran = kernel.run("job.add_done_callback(lambda job: (ended.append(job.id), event.set()))\nevent.wait(60), ended == [job.id]")
+    assert (ran.value, ran.printed) == ("(True, True)", "")
+
+
+def test_an_early_answer_is_shown_as_one(kernel: Kernel) -> None:
+    kernel.run("job = smr.map_reduce(lambda n: [(n % 2, n)], sum, range(10)).wait()")
+    ran = kernel.run("%smr so-far")
+    assert sorted(ran.bundles[0]) == MIMES
+    assert "map tasks: all of the input" in ran.value
+    assert "<table" in ran.bundles[0]["text/html"]
+    assert kernel.run("_.frame.value.tolist()").value == "[20, 25]"
+    reply = kernel.run("smr.map_reduce(lambda n: [(n, n)], None, range(3)).wait()\n%smr so-far nobody").reply
+    assert (reply["status"], reply["ename"]) == ("error", "JobNotFoundError")
+
+
 def test_a_failing_map_shows_the_users_line_and_record(kernel: Kernel) -> None:
     reply = kernel.run(FAILING).reply
     assert (reply["status"], reply["ename"]) == ("error", "TaskError")

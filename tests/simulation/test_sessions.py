@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,13 +14,14 @@ from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.config import Settings
-from smr_notebook.control.ledger import list_jobs
+from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.environment import environment
-from smr_notebook.errors import CombinerLawError, JobNotFoundError, ServiceError, StoreError, ThrottledError
-from smr_notebook.model import Policy
+from smr_notebook.errors import CombinerLawError, JobError, JobNotFoundError, ServiceError, SmrError, StoreError, ThrottledError
+from smr_notebook.job import Job
+from smr_notebook.model import JobState, Policy
 from smr_notebook.ports import Backend, Clock, Row, ServiceLimits, Table
 from smr_notebook.session import Session
-from smr_notebook.standing import Progress
+from smr_notebook.standing import Outcome, Progress
 
 
 @dataclass
@@ -111,6 +114,63 @@ def test_who_watches_outlasts_a_platform_that_is_out_of_reach_for_a_while(sessio
     assert not watched_through(session, seconds=50.0).state.ended
     with pytest.raises(StoreError, match="nobody answers"):
         watched_through(session, seconds=70.0)
+
+
+def ended_behind_an_outage(session: Session, *, seconds: float) -> Job:
+    """Return a job that was cancelled, seen by somebody who reaches the table in so many seconds."""
+    job = session.map_reduce(pairs, sum, [1, 2, 3])
+    backend, now = session.backend, session.backend.clock.now()
+    ledger = Ledger(backend.table, job.id)
+    ledger.put_outcome(Outcome(JobState.CANCELLED, now, message="cancelled by the user"))
+    ledger.put_progress(replace(job.status(), state=JobState.CANCELLED))
+    entry = ledger.job()
+    assert entry is not None
+    table = Outage(backend.table, backend.clock, begins=now, ends=now + seconds)
+    return Job(replace(backend, table=table), entry, result_limit=1 << 20)
+
+
+def test_a_thread_that_watches_is_as_patient(session: Session) -> None:
+    job = ended_behind_an_outage(session, seconds=50.0)
+    called: Future[bool] = Future()
+    job.add_done_callback(lambda ended: called.set_result(ended.cancelled()))
+    assert called.result(timeout=60)
+    with pytest.raises(CancelledError):
+        job.future().result(timeout=60)
+
+
+def test_a_thread_that_gave_up_says_so_and_the_next_one_tries_again(session: Session) -> None:
+    job = ended_behind_an_outage(session, seconds=70.0)
+    called: Future[Job] = Future()
+    assert isinstance(job.future().exception(timeout=60), StoreError)
+    with pytest.raises(StoreError, match="nobody answers"):
+        job.cancelled()
+    job.add_done_callback(called.set_result)
+    assert called.result(timeout=60) is job
+    assert "cancelled by the user" in str(asyncio.run(awaited(job)))
+    with pytest.raises(CancelledError):
+        job.future().result(timeout=60)
+
+
+async def awaited(job: Job) -> BaseException:
+    with pytest.raises(JobError) as raised:
+        await job
+    return raised.value
+
+
+def test_a_job_that_is_not_planned_yet_has_nothing_so_far(session: Session) -> None:
+    planned_there = Session(settings=session.settings, backend=replace(session.backend, plans=True))
+    job = planned_there.map_reduce(pairs, sum, [1, 2, 3])
+    found = job.so_far()
+    assert (len(found.frame), found.share, found.of, found.whole) == (0, 0.0, 0, False)
+    assert repr(found).startswith(f"{job.id} so far: nothing yet, it is being planned")
+    ledger = Ledger(session.backend.table, job.id)
+    ledger.put_outcome(Outcome(JobState.FAILED, 1_000.0, error="InputEmptyError", message="There is no input."))
+    ledger.put_progress(replace(job.status(), state=JobState.FAILED))
+    with pytest.raises(SmrError, match="There is no input"):
+        job.so_far()
+    session.backend.table.delete_group(job.id)
+    with pytest.raises(JobNotFoundError):
+        job.so_far()
 
 
 def test_what_cannot_be_submitted_leaves_nothing_behind(session: Session, service: Service) -> None:

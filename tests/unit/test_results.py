@@ -184,7 +184,7 @@ def test_a_result_beyond_the_limit_is_not_loaded() -> None:
     objects = CountingStore()
     part = write(objects, 0, [(n, n) for n in range(1000)])
     with pytest.raises(
-        ResultTooLargeError, match=r"1,000 rows and takes 15.6 KiB .* limit of 10 KiB.*job.head\(\).*job.scan\(\).*job.parts\(\)"
+        ResultTooLargeError, match=r"1,000 rows and takes 15.6 KiB .* limit of 10 KiB.*job.head\(\).*job.scan\(\).*job.to_parquet\(path\)"
     ):
         load_frame(objects, [part], limit_bytes=10_240)
     assert objects.bytes_read == 0

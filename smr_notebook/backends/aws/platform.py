@@ -191,4 +191,5 @@ def _open(clients: Clients, options: AwsOptions, architecture: str, *, source: S
         plans=True,
         expires=True,
         tariff=f"aws/{names.region}/{architecture}",
+        targets={"s3": lambda bucket: S3Store(clients, bucket)},
     )

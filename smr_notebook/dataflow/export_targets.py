@@ -1,0 +1,238 @@
+"""Where the files of a result go: a folder or a file of this machine, or keys of a bucket.
+
+Rules of this module:
+
+* What is there already stays, unless it may be replaced; and of folders only those may that hold nothing but such files.
+* On this machine a name is given in one step, when all is written: nobody sees a part, and what was there is there until then.
+* In a bucket there is no such step for several objects: each appears as a whole, and those that are written are deleted again when another
+  one cannot be.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from smr_notebook.errors import ConfigError, StoreError
+from smr_notebook.ports import ObjectStore
+
+_OURS: Final = re.compile(r"part-\d{5,}\.parquet")
+_PIECE: Final = 1 << 20
+_URL: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([^/]*)/*(.*)", re.DOTALL)
+
+
+def file_name(number: int) -> str:
+    """Return the name of a file in a folder of them."""
+    return f"part-{number:05d}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Target(ABC):
+    """Where the files go.
+
+    Attributes:
+        path: As the user said it.
+        overwrite: Whether to replace what is there.
+    """
+
+    path: str
+    overwrite: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is one file rather than a folder of them."""
+        return self.path.endswith(".parquet")
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise `ConfigError` where something stands already that may not be replaced."""
+
+    @abstractmethod
+    def _beside(self) -> Path | None:
+        """Return the folder in which files are written first; `None` for any."""
+
+    @abstractmethod
+    def publish(self, files: Sequence[Path]) -> Iterable[str]:
+        """Put the files where they belong, and return where that is. Raises as `exporting.export` does."""
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Give a folder for files that nobody sees yet, and remove it afterwards."""
+        self.check()
+        try:
+            place = Path(tempfile.mkdtemp(prefix=".smr-", dir=self._beside()))
+        except OSError as error:
+            raise StoreError(f"Cannot write beside {self.path}: {error.strerror}. Give a path whose folder is there, and yours.") from error
+        try:
+            folder = place / "files"
+            folder.mkdir()  # its mode is that of any folder of the user's, unlike that of the one around it
+            yield folder
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _refuse(self, why: str) -> ConfigError:
+        return ConfigError(f"to_parquet: {self.path} {why}")
+
+
+_THERE: Final = "is there already. Give another name, or overwrite=True to replace it."
+
+
+class LocalTarget(Target):
+    """A folder, or a file, of this machine."""
+
+    __slots__ = ()
+
+    def check(self) -> None:
+        """See `Target.check`."""
+        path = self._local
+        if not os.path.lexists(path):
+            return
+        if not self.overwrite:
+            raise self._refuse(_THERE)
+        if self.whole and path.is_dir():
+            raise self._refuse("is a folder, and a name that ends in .parquet is that of one file. Give another name.")
+        if not self.whole and not (path.is_dir() and not path.is_symlink() and all(map(_is_ours, path.iterdir()))):
+            raise self._refuse("is no folder of nothing but files that to_parquet wrote, and so is not replaced. Give another name.")
+
+    def _beside(self) -> Path:
+        return self._local.parent
+
+    @property
+    def _local(self) -> Path:
+        return Path(os.path.abspath(Path(self.path).expanduser()))  # noqa: PTH100 - links stay as the user named them
+
+    def publish(self, files: Sequence[Path]) -> list[str]:
+        """See `Target.publish`."""
+        self.check()  # again, because to write took its time
+        path = self._local
+        try:
+            if not self.whole:
+                _give_name(files[0].parent, path)
+                return [str(path / file.name) for file in files]
+            if self.overwrite:
+                files[0].replace(path)
+            else:
+                os.link(files[0], path)  # which fails if it is there
+        except FileExistsError:
+            raise self._refuse(_THERE) from None
+        except OSError as error:
+            raise StoreError(f"Cannot write {self.path}: {error.strerror}.") from error
+        return [str(path)]
+
+
+@dataclass(frozen=True, slots=True)
+class BucketTarget(Target):
+    """Keys of a bucket.
+
+    Attributes:
+        store: The bucket.
+        key: The key of one object, or what is before the `/` and the names of several.
+        scheme: What the path begins with: `s3://bucket/`.
+    """
+
+    store: ObjectStore
+    key: str
+    scheme: str
+
+    def check(self) -> None:
+        """See `Target.check`."""
+        there = self._there()
+        if there and not self.overwrite:
+            raise self._refuse(_THERE)
+        strange = [key for key in there if not self.whole and not _OURS.fullmatch(key.removeprefix(f"{self.key}/"))]
+        if strange:
+            raise self._refuse(f"holds {strange[0]!r}, which to_parquet did not write, and so is not replaced. Give another name.")
+
+    def _beside(self) -> None:
+        return None
+
+    def _there(self) -> list[str]:
+        found = self.store.list_prefix(self.key if self.whole else f"{self.key}/")
+        return [info.key for info in found if not self.whole or info.key == self.key]
+
+    def publish(self, files: Sequence[Path]) -> list[str]:
+        """See `Target.publish`."""
+        self.check()
+        before = self._there()
+        keys = [self.key if self.whole else f"{self.key}/{file.name}" for file in files]
+        written: list[str] = []
+        try:
+            for key, file in zip(keys, files, strict=True):
+                self._put(key, file)
+                written.append(key)
+        except BaseException:
+            self._delete(key for key in written if key not in before)
+            raise
+        self._delete(key for key in before if key not in keys)
+        return [f"{self.scheme}{key}" for key in keys]
+
+    def _put(self, key: str, file: Path) -> None:
+        if not self.store.put(key, _pieces(file), if_absent=not self.overwrite):
+            raise self._refuse(_THERE)
+
+    def _delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self.store.delete_prefix(key)
+
+
+def target_of(
+    path: str | os.PathLike[str], *, overwrite: bool, targets: Mapping[str, Callable[[str], ObjectStore]], platform: str
+) -> Target:
+    """Return where the user wants files.
+
+    Args:
+        path: A path, or a URL.
+        overwrite: Whether to replace what is there.
+        targets: As of `ports.Backend`.
+        platform: Name of the platform, for messages.
+
+    Raises:
+        ConfigError: The path is empty, or nothing can be written there from here.
+    """
+    text = os.fspath(path)
+    if not text.strip():
+        raise ConfigError("to_parquet: the path is empty. Name a folder, or a file that ends in .parquet.")
+    url = _URL.fullmatch(text)
+    if url is None:
+        return LocalTarget(text.rstrip("/") or text, overwrite)
+    scheme, bucket, key = url[1], url[2], url[3].rstrip("/")
+    if scheme not in targets:
+        known = ", ".join(f"{name}://" for name in targets) or "no URL"
+        raise ConfigError(
+            f"to_parquet: a session on the platform {platform!r} cannot write to {scheme}:// (it can to: {known}). Give a path of this "
+            "machine, or attach to the job from a session that can."
+        )
+    if not bucket or not key:
+        raise ConfigError(f"to_parquet: {text} must name a bucket and what is to stand in it: {scheme}://bucket/folder.")
+    return BucketTarget(text, overwrite, targets[scheme](bucket), key, f"{scheme}://{bucket}/")
+
+
+def _give_name(folder: Path, path: Path) -> None:
+    """Move a folder to where it belongs. What was there is put where the folder came from, and back again should that fail."""
+    before = folder.parent / "before"
+    if path.exists():
+        path.rename(before)
+    try:
+        folder.rename(path)
+    except OSError:
+        if before.exists():
+            before.rename(path)
+        raise
+
+
+def _is_ours(file: Path) -> bool:
+    return bool(_OURS.fullmatch(file.name)) and file.is_file()
+
+
+def _pieces(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as source:
+        while piece := source.read(_PIECE):
+            yield piece

@@ -1,0 +1,115 @@
+"""The result of a job, on its way out: as one DataFrame, its first rows, piece by piece, or as files.
+
+Rules of this module:
+
+* Nothing is handed out before it was checked: what is read is what was written. So there is no lazy dataset over the stored parts, which
+  would read past their checksums; `to_parquet` makes files that are one's own, and those may be read by anything.
+* What is larger than memory is never loaded by surprise.
+* pandas is imported when somebody asks for rows, because workers import this module, and must not.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from smr_notebook.errors import ConfigError
+from smr_notebook.model import Part
+from smr_notebook.ports import Backend
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+    from smr_notebook.dataflow.exporting import WrittenFiles
+
+
+class LoadedJob(ABC):
+    """The side of a `Job` that gives its result."""
+
+    _backend: Backend
+    _result_limit: int
+
+    @abstractmethod
+    def _finished(self) -> tuple[Part, ...]:
+        """Wait for the result, warn of what it leaves out, and return its parts."""
+
+    def result(self) -> pd.DataFrame:
+        """Wait, and return the result: a DataFrame with the columns key and value, in key order.
+
+        Warns:
+            LeftOutWarning: Something was left out, as `on_error` asked for: see `bad`.
+
+        Raises:
+            JobError: The job failed, or was cancelled.
+            ResultTooLargeError: The result exceeds the session's `result_limit`; the message says what to do.
+            CorruptObjectError: A part is not what was written.
+        """
+        from smr_notebook.dataflow.results import load_frame  # noqa: PLC0415 - see above
+
+        return load_frame(self._backend.objects, self._finished(), limit_bytes=self._result_limit)
+
+    def head(self, rows: int = 5) -> pd.DataFrame:
+        """Wait, and return the first rows of the result in key order, without reading all of it."""
+        from smr_notebook.dataflow.results import head_frame  # noqa: PLC0415 - see above
+
+        return head_frame(self._backend.objects, self._finished(), rows)
+
+    @overload
+    def scan(self, as_: Literal["pandas"] = "pandas") -> Iterator[pd.DataFrame]: ...
+
+    @overload
+    def scan(self, as_: Literal["arrow"]) -> Iterator[pa.Table]: ...
+
+    @overload
+    def scan(self, as_: Literal["polars"]) -> Iterator[pl.DataFrame]: ...
+
+    def scan(self, as_: str = "pandas") -> Iterator[Any]:
+        """Wait, and yield the result piece by piece, each of bounded size: for results that do not fit in memory.
+
+        Each partition is in key order; the partitions follow each other by number. Each piece is checked as a whole before it is given.
+
+        Args:
+            as_: What the pieces are: `pandas` or `polars` DataFrames, or `arrow` Tables. In the latter two each column has one type.
+
+        Raises:
+            ConfigError: There is no such library; or a column has values of types that Arrow does not bring together: only pandas does.
+            PlanError: The library is not installed.
+        """
+        from smr_notebook.dataflow.exporting import iter_pieces  # noqa: PLC0415 - see above
+        from smr_notebook.dataflow.frames.rows import LIBRARIES, library  # noqa: PLC0415 - see above
+
+        if as_ not in LIBRARIES:
+            raise ConfigError(f"scan({as_!r}): pieces of a result are {', '.join(LIBRARIES)}.")
+        frames = library(as_)  # before anybody waits for what could not be given
+        return iter_pieces(self._backend.objects, self._finished(), None if as_ == "pandas" else frames)
+
+    def to_parquet(self, path: str | PathLike[str], *, overwrite: bool = False) -> WrittenFiles:
+        """Wait, and write the result to Parquet files of one's own: what `scan("arrow")` gives, with one schema for all.
+
+        What is read is checked on the way. Under the name there is nothing until all is written; in a bucket, objects appear one by one,
+        each as a whole.
+
+        Args:
+            path: A folder that is made, with a file for each piece; or one file, whose name ends in `.parquet`. Of this machine, or
+                `s3://bucket/...` where the platform of the session can write there.
+            overwrite: Whether to replace what is there: a file, or a folder that holds nothing but what this wrote.
+
+        Returns:
+            What was written.
+
+        Raises:
+            ConfigError: Something is there already, or nothing can be written there; or a column has values of types that go into no one
+                column of Parquet.
+            StoreError: The files cannot be written.
+            CorruptObjectError: A part is not what was written.
+        """
+        from smr_notebook.dataflow.export_targets import target_of  # noqa: PLC0415 - see above
+        from smr_notebook.dataflow.exporting import export  # noqa: PLC0415 - see above
+
+        target = target_of(path, overwrite=overwrite, targets=self._backend.targets, platform=self._backend.name)
+        target.check()  # before anybody waits
+        return export(self._backend.objects, self._finished(), target)

@@ -1,0 +1,279 @@
+"""Parts as files of one's own: the same rows, one schema, all or nothing under the name."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.dataflow.export_targets import target_of
+from smr_notebook.dataflow.exporting import WrittenFiles, export, iter_pieces
+from smr_notebook.dataflow.frames.rows import library
+from smr_notebook.dataflow.outputs import PartWriter
+from smr_notebook.dataflow.results import iter_frames
+from smr_notebook.errors import ConfigError, CorruptObjectError, StoreError
+from smr_notebook.model import Part
+from smr_notebook.ports import Buffer, ObjectStore
+
+Rows = list[tuple[Any, Any]]
+
+
+def part(objects: MemoryStore, number: int, rows: Rows, *, attempt: int = 1) -> Part:
+    with tempfile.TemporaryDirectory() as scratch:
+        writer = PartWriter(objects, f"job/{number}/{attempt}", number, grouped_order=False, scratch=Path(scratch))
+        writer.add([key for key, _ in rows], [value for _, value in rows])
+        return writer.close()
+
+
+def frames(objects: MemoryStore, table: Any, number: int, by: list[str]) -> Part:
+    rows = library("arrow").rows_of(table, "reduce")
+    with tempfile.TemporaryDirectory() as scratch:
+        writer = PartWriter(objects, f"job/{number}/1", number, grouped_order=False, scratch=Path(scratch))
+        writer.add_rows(rows, by=by)
+        return writer.close()
+
+
+def written(
+    objects: ObjectStore, parts: list[Part], path: Path | str, *, overwrite: bool = False, store: ObjectStore | None = None
+) -> WrittenFiles:
+    targets: dict[str, Callable[[str], ObjectStore]] = {} if store is None else {"s3": lambda _: store}
+    return export(objects, parts, target_of(path, overwrite=overwrite, targets=targets, platform="memory"))
+
+
+@pytest.fixture
+def objects() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def parts(objects: MemoryStore) -> list[Part]:
+    return [part(objects, number, [(key, key * 2) for key in range(number, 12, 3)]) for number in range(3)]
+
+
+def test_a_folder_holds_a_file_for_each_piece(objects: MemoryStore, parts: list[Part], tmp_path: Path) -> None:
+    found = written(objects, parts[::-1], tmp_path / "out")
+    assert found == WrittenFiles(
+        str(tmp_path / "out"), tuple(str(tmp_path / "out" / f"part-0000{number}.parquet") for number in range(3)), 12, found.size
+    )
+    assert found.size == sum(Path(file).stat().st_size for file in found.files)
+    for file, frame in zip(found.files, iter_frames(objects, parts), strict=True):
+        assert_frame_equal(pd.read_parquet(file), frame)
+    assert ds.dataset(tmp_path / "out").count_rows() == 12  # lazily, by anybody
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    (tmp_path / "other").mkdir()
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_one_file_holds_all(objects: MemoryStore, parts: list[Part], tmp_path: Path) -> None:
+    found = written(objects, parts, tmp_path / "all.parquet")
+    assert found.files == (str(tmp_path / "all.parquet"),)
+    assert_frame_equal(pd.read_parquet(found.files[0]), pd.concat(iter_frames(objects, parts), ignore_index=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["all.parquet"]
+
+
+VALUES = st.one_of(
+    *(st.lists(values, min_size=1, max_size=5) for values in (st.integers(-(2**53), 2**53), st.floats(allow_nan=False), st.none())),
+    st.lists(st.integers(-(2**53), 2**53) | st.none() | st.floats(allow_nan=False), min_size=1, max_size=5),
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(VALUES, min_size=1, max_size=4))
+def test_what_is_written_has_the_values_that_there_are(pieces: list[list[Any]]) -> None:
+    objects = MemoryStore()
+    found = [part(objects, number, [(number, value) for value in values]) for number, values in enumerate(pieces)]
+    expected = [value for values in pieces for value in values]
+    with tempfile.TemporaryDirectory() as folder:
+        files = written(objects, found, Path(folder) / "out").files
+        tables = [pq.read_table(file) for file in files]
+        assert all(table.schema == tables[0].schema for table in tables)
+        assert pa.concat_tables(tables).column("value").to_pylist() == expected
+        written(objects, found, Path(folder) / "all.parquet")
+        assert pq.read_table(Path(folder) / "all.parquet").column("value").to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a", "ä"],
+        [b"a", None],
+        [date(1, 1, 1), None],
+        [datetime(9999, 1, 1, 1, 2, 3, 4)],  # noqa: DTZ001
+        [Decimal("1.50"), Decimal(2)],
+        [[1], [2, 3]],
+        [True, None],
+    ],
+)
+def test_a_value_of_a_type_that_parquet_knows_is_what_it_was(objects: MemoryStore, values: list[Any], tmp_path: Path) -> None:
+    written(objects, [part(objects, 0, list(enumerate(values)))], tmp_path / "a.parquet")
+    assert pq.read_table(tmp_path / "a.parquet").column("value").to_pylist() == values
+
+
+@pytest.mark.parametrize(
+    "pieces", [[[1, "a"]], [[1], ["a"]], [[2**80, 1]], [[2**53 + 1], [0.5]], [[(1, "a"), 2]], [[(1,)], [(1, 2), 3]], [[{1: 2}, 3]]]
+)
+def test_what_no_one_type_holds_exactly_is_refused_and_nothing_is_left(
+    objects: MemoryStore, pieces: list[list[Any]], tmp_path: Path
+) -> None:
+    parts = [part(objects, number, list(enumerate(values))) for number, values in enumerate(pieces)]
+    for name in ("out", "all.parquet"):
+        with pytest.raises(ConfigError, match=r"job\.scan\(\)"):
+            written(objects, parts, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+    assert sum(map(len, iter_pieces(objects, parts, None))) == sum(map(len, pieces))
+
+
+def test_a_tuple_is_a_struct_of_its_places(objects: MemoryStore, tmp_path: Path) -> None:
+    found = [part(objects, number, [((number, "a"), (0.5, (None, date(2026, 1, 2))))]) for number in range(2)]
+    written(objects, found, tmp_path / "a.parquet")
+    rows = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    assert rows == [{"key": {"0": number, "1": "a"}, "value": {"0": 0.5, "1": {"0": None, "1": date(2026, 1, 2)}}} for number in range(2)]
+
+
+def test_nan_is_no_missing_value(objects: MemoryStore, tmp_path: Path) -> None:
+    pieces: list[Rows] = [[(1, math.nan), (2, None)], [(3, {"x": math.nan}), (4, {"x": None})]]
+    found = [part(objects, number, rows) for number, rows in enumerate(pieces)]
+    written(objects, found[:1], tmp_path / "a.parquet")
+    assert str(pq.read_table(tmp_path / "a.parquet").column("value").to_pylist()) == "[nan, None]"
+    assert str(next(iter_pieces(objects, found[1:], library("arrow"))).column("x").to_pylist()) == "[nan, None]"
+
+
+def test_columns_of_frames_are_brought_together(objects: MemoryStore, tmp_path: Path) -> None:
+    some = pa.table({"k": [1, 2], "x": pa.array(["a", "b"]).dictionary_encode(), "y": pa.array([1, None], pa.int8())})
+    more = pa.table({"k": [3], "x": pa.array(["c"]).dictionary_encode(), "z": [1.5]})
+    written(objects, [frames(objects, some, 0, ["k"]), frames(objects, more, 1, ["k"])], tmp_path / "out")
+    table = ds.dataset(tmp_path / "out").to_table()
+    assert table.to_pydict() == {"k": [1, 2, 3], "x": ["a", "b", "c"], "y": [1, None, None], "z": [None, None, 1.5]}
+
+
+def test_a_result_without_rows_is_a_file_without_rows(objects: MemoryStore, tmp_path: Path) -> None:
+    assert (written(objects, [], tmp_path / "out").rows, pd.read_parquet(tmp_path / "out").columns.tolist()) == (0, ["key", "value"])
+
+
+def test_pieces_are_of_the_library_that_is_asked_for(objects: MemoryStore, parts: list[Part]) -> None:
+    rows = [{"key": key, "value": key * 2} for number in range(3) for key in range(number, 12, 3)]
+    assert [row for table in iter_pieces(objects, parts, library("arrow")) for row in table.to_pylist()] == rows
+    assert [row for frame in iter_pieces(objects, parts, library("polars")) for row in frame.to_dicts()] == rows
+    assert [row for frame in iter_pieces(objects, parts, None) for row in frame.to_dict("records")] == rows
+
+
+# ---------------------------------------------------------------- what is there already
+
+
+@pytest.mark.parametrize("name", ["out", "all.parquet"])
+def test_what_is_there_stays_unless_it_may_be_replaced(objects: MemoryStore, parts: list[Part], tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    written(objects, parts, path)
+    with pytest.raises(ConfigError, match=r"is there already.*overwrite=True"):
+        written(objects, parts[:1], path)
+    assert len(pd.read_parquet(path)) == 12
+    assert written(objects, parts[:1], path, overwrite=True).rows == 4
+    assert len(pd.read_parquet(path)) == 4
+    assert [found.name for found in tmp_path.iterdir()] == [name]
+
+
+def test_only_a_folder_of_such_files_is_replaced(objects: MemoryStore, parts: list[Part], tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.parquet").mkdir()
+    for name in ("mine", "link", "file", "folder.parquet"):
+        with pytest.raises(ConfigError, match="Give another name"):
+            written(objects, parts, tmp_path / name, overwrite=True)
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_damaged_part_leaves_nothing_and_what_was_there(objects: MemoryStore, parts: list[Part], tmp_path: Path) -> None:
+    written(objects, parts, tmp_path / "out")
+    key = parts[2].files[0].key
+    data = bytearray(objects.get(key))
+    data[len(data) // 2] ^= 1
+    objects.put(key, bytes(data))
+    for name in ("out", "new", "new.parquet"):
+        with pytest.raises(CorruptObjectError):
+            written(objects, parts, tmp_path / name, overwrite=True)
+    assert len(pd.read_parquet(tmp_path / "out")) == 12
+    assert [found.name for found in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_place_that_is_not_there_is_an_error(objects: MemoryStore, parts: list[Part], tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"Cannot write beside .*Give a path whose folder is there"):
+        written(objects, parts, tmp_path / "no" / "where")
+    with pytest.raises(ConfigError, match="the path is empty"):
+        written(objects, parts, " ")
+
+
+# ---------------------------------------------------------------- a bucket
+
+
+def keys(store: ObjectStore) -> list[str]:
+    return [info.key for info in store.list_prefix("")]
+
+
+def table(store: ObjectStore, key: str) -> pd.DataFrame:
+    return pd.read_parquet(pa.BufferReader(store.get(key)))
+
+
+def test_a_bucket_holds_the_same(objects: MemoryStore, parts: list[Part]) -> None:
+    bucket = MemoryStore()
+    found = written(objects, parts, "s3://b/some/out/", store=bucket)
+    assert found.files == tuple(f"s3://b/some/out/part-0000{number}.parquet" for number in range(3))
+    assert sum(len(table(bucket, key)) for key in keys(bucket)) == 12
+    assert written(objects, parts, "s3://b/some/out.parquet", store=bucket).files == ("s3://b/some/out.parquet",)
+    assert len(table(bucket, "some/out.parquet")) == 12
+    for path in ("s3://b/some/out", "s3://b/some/out.parquet"):
+        with pytest.raises(ConfigError, match="is there already"):
+            written(objects, parts, path, store=bucket)
+        written(objects, parts[:1], path, overwrite=True, store=bucket)
+    assert keys(bucket) == ["some/out.parquet", "some/out/part-00000.parquet"]  # what was there before is gone
+    assert [len(table(bucket, key)) for key in keys(bucket)] == [4, 4]
+
+
+def test_a_strange_object_in_a_bucket_is_not_replaced(objects: MemoryStore, parts: list[Part]) -> None:
+    bucket = MemoryStore()
+    bucket.put("out/thesis.txt", b"")
+    with pytest.raises(ConfigError, match=r"thesis\.txt.*did not write"):
+        written(objects, parts, "s3://b/out", overwrite=True, store=bucket)
+    assert keys(bucket) == ["out/thesis.txt"]
+
+
+class Full(MemoryStore):
+    """Takes one object, and no other."""
+
+    def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False) -> bool:
+        if keys(self):
+            raise StoreError("no more")
+        return super().put(key, data, if_absent=if_absent)
+
+
+def test_what_cannot_be_written_whole_is_deleted_again(objects: MemoryStore, parts: list[Part]) -> None:
+    bucket = Full()
+    with pytest.raises(StoreError, match="no more"):
+        written(objects, parts, "s3://b/out", store=bucket)
+    assert keys(bucket) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "told"), [("gs://b/out", "cannot write to gs://"), ("s3://b", "must name a bucket"), ("s3:///a", "must name")]
+)
+def test_a_url_that_leads_nowhere_is_an_error(objects: MemoryStore, parts: list[Part], path: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        written(objects, parts, path, store=MemoryStore())
+    with pytest.raises(ConfigError, match="'memory' cannot write to s3://"):
+        written(objects, parts, "s3://b/out")
