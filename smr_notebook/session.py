@@ -15,7 +15,8 @@ from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.config import Settings, from_machine, read_sorting
 from smr_notebook.control.ledger import list_jobs
-from smr_notebook.control.planning import PlannedJob, Request, plan_job
+from smr_notebook.control.planned import PlannedJob
+from smr_notebook.control.planning import Request, plan_job
 from smr_notebook.control.registering import is_of
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.dataflow.aggregates import Aggregation

@@ -9,12 +9,13 @@ from smr_notebook.errors import ConfigError
 from smr_notebook.model import JobState
 from smr_notebook.notebook.arguments import CellOptions, cell_help, parse_cell_line
 from smr_notebook.notebook.cells import CellFunctions, choose_functions, choose_input, run_body
-from smr_notebook.notebook.render import Shown, plan, rows_note
+from smr_notebook.notebook.render import Shown, rows_note
 from smr_notebook.notebook.screens import QuietScreen, Screen, watch
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from smr_notebook.control.planned import PlannedJob
     from smr_notebook.job import Job
     from smr_notebook.session import Session
 
@@ -60,7 +61,7 @@ class CellMagic:
         functions = choose_functions(options, run_body(self._shell, line, body), self._shell.user_ns)
         source = choose_input(options.inputs, self._shell.user_ns)
         if options.dry_run:
-            return plan(self._plan(functions, source, options))
+            return self._plan(functions, source, options)
         job = self._submit(functions, source, options)
         if options.detach:
             return job if self._watched() else job.wait()  # a runner of notebooks must see that the job failed
@@ -87,8 +88,8 @@ class CellMagic:
             max_bad=options.max_bad,
         )
 
-    def _plan(self, functions: CellFunctions, source: object, options: CellOptions) -> str:
-        planned = self._session().plan(
+    def _plan(self, functions: CellFunctions, source: object, options: CellOptions) -> PlannedJob:
+        return self._session().plan(
             functions.map,
             functions.reduce,
             source,
@@ -103,7 +104,6 @@ class CellMagic:
             on_error=options.on_error,
             max_bad=options.max_bad,
         )
-        return planned.describe()
 
 
 def run_in_cell(job: Job, screen: Screen, variable: str) -> pd.DataFrame:
