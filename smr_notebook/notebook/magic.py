@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from smr_notebook.control.planned import PlannedJob
     from smr_notebook.job import Job
+    from smr_notebook.previews import Preview
     from smr_notebook.session import Session
 
 ScreenFor = Callable[["Job"], Screen]
@@ -47,7 +48,8 @@ class CellMagic:
             body: The lines below.
 
         Returns:
-            The DataFrame; nothing with `--into`; the job with `--detach`; what is to be read with `--dry-run` and `--help`.
+            The DataFrame; nothing with `--into`; the job with `--detach`; the plan with `--dry-run`; the preview with `--preview`; what is
+            to be read with `--help`.
 
         Raises:
             SmrError: The line, the functions or the input are wrong, or the job failed.
@@ -58,10 +60,14 @@ class CellMagic:
             return Shown(cell_help())
         if options.detach and options.into:
             raise ConfigError("%%smr: --into needs the result, and --detach does not wait for it. Keep one; a detached job is in `_`.")
+        if options.dry_run and options.preview:
+            raise ConfigError("%%smr: --dry-run runs nothing, and --preview runs the first records. Keep one.")
         functions = choose_functions(options, run_body(self._shell, line, body), self._shell.user_ns)
         source = choose_input(options.inputs, self._shell.user_ns)
         if options.dry_run:
             return self._plan(functions, source, options)
+        if options.preview:
+            return self._preview(functions, source, options, options.preview)
         job = self._submit(functions, source, options)
         if options.detach:
             return job if self._watched() else job.wait()  # a runner of notebooks must see that the job failed
@@ -93,6 +99,25 @@ class CellMagic:
             functions.map,
             functions.reduce,
             source,
+            combine=functions.combine,
+            format=options.format,
+            reducers=options.reducers,
+            split_size=options.split_size,
+            name=options.name,
+            retries=options.retries,
+            max_cost=options.max_cost,
+            sort=options.sort,
+            on_error=options.on_error,
+            max_bad=options.max_bad,
+        )
+
+    def _preview(self, functions: CellFunctions, source: object, options: CellOptions, records: int) -> Preview:
+        __tracebackhide__ = True
+        return self._session().preview(
+            functions.map,
+            functions.reduce,
+            source,
+            records=records,
             combine=functions.combine,
             format=options.format,
             reducers=options.reducers,
