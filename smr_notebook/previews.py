@@ -204,7 +204,8 @@ def _warnings(request: Request, found: Previewed) -> Iterator[str]:
         beyond = numbers.records_bad > request.tolerance.allowed(numbers.records_read)
         told = f", more than max_bad allows ({request.tolerance}): a job whose {phase} phase goes on like this fails" if beyond else ""
         yield f"{numbers.records_bad:,} of {numbers.records_read:,} {noun} were left out{told}. The first: {numbers.bad_sample}"
-    heavy = found.heaviest[0] if found.heaviest and not request.program.combines else None
+    shared_out = found.whole.reducers > 1 and not request.program.combines
+    heavy = found.heaviest[0] if found.heaviest and shared_out else None
     if heavy and heavy.share >= _HEAVY_SHARE and heavy.pairs >= _HEAVY_PAIRS and found.reduce.records_read > 1:
         yield (
             f"The key {bounded_repr(heavy.key, _KEY_CHARACTERS)} has {percent(heavy.share)} of the pairs, and one reduce task gets all of "

@@ -263,12 +263,16 @@ def test_more_left_out_than_may_be_is_a_warning(session: Session) -> None:
 
 
 def test_the_heaviest_keys_are_told_with_their_share(session: Session) -> None:
-    found = session.preview(lambda item: [(("none", 0) if item % 4 else item, 1)], total, range(100))
+    def skewed(item: int) -> list[tuple[Any, int]]:
+        return [(("none", 0) if item % 4 else item, 1)]
+
+    found = session.preview(skewed, total, range(100), reducers=2)
     assert (found.heaviest[0].key, found.heaviest[0].pairs, found.heaviest[0].share) == (("none", 0), 75, 0.75)
     assert len(found.heaviest) == 5
     assert "('none', 0) 75 % · 0 1 % · 4 1 %" in repr(found)
     assert found.warnings[0].startswith("The key ('none', 0) has 75 % of the pairs, and one reduce task gets all of them.")
-    combined = session.preview(lambda item: [(("none", 0) if item % 4 else item, 1)], sum, range(100))
+    assert session.preview(skewed, total, range(100)).warnings == (), "of one reduce task nobody expects anything else"
+    combined = session.preview(skewed, sum, range(100), reducers=2)
     assert combined.heaviest == found.heaviest
     assert combined.warnings == (), "what is added up before it travels weighs nothing"
 
