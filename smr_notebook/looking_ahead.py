@@ -12,15 +12,16 @@ from typing import Any
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.config import Settings, read_sorting
+from smr_notebook.control.naming import Items
 from smr_notebook.control.planned import PlannedJob
 from smr_notebook.control.planning import Request, plan_job
 from smr_notebook.dataflow.pair_programs import program_of_pairs
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.environment import environment
-from smr_notebook.errors import PlanError
+from smr_notebook.errors import ConfigError, PlanError
 from smr_notebook.formats import InputFormat
 from smr_notebook.labels import cell_label
-from smr_notebook.options import Options, Reduce, check_count, request_of
+from smr_notebook.options import Options, Reduce, request_of
 from smr_notebook.ports import Backend
 from smr_notebook.previews import Preview, preview_of
 
@@ -113,7 +114,7 @@ class LooksAhead:
         """
         __tracebackhide__ = True
         _refuse_iterator(input, "A preview")
-        check_count("records", records, at_least=1)
+        _refuse_count(records)
         options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad)
         program = program_of_pairs(map, reduce, combine, read_sorting(sort))
         nowhere = replace(self.backend, objects=MemoryStore(), table=MemoryTable())
@@ -129,5 +130,11 @@ class LooksAhead:
 
 
 def _refuse_iterator(input: object, what: str) -> None:
-    if isinstance(input, Iterator):
-        raise PlanError(f"{what} would consume the {type(input).__name__}. Pass a list, or submit the job.")
+    values = input.values if isinstance(input, Items) else input
+    if isinstance(values, Iterator):
+        raise PlanError(f"{what} would consume the {type(values).__name__}. Pass a list, or submit the job.")
+
+
+def _refuse_count(records: object) -> None:
+    if isinstance(records, bool) or not isinstance(records, int) or records < 1:
+        raise ConfigError(f"records must be a whole number, 1 or more; got {records!r}.")

@@ -50,8 +50,8 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
         InputError: The input is of no kind that is read.
         PlanError: A format is named for what has one.
     """
-    check_count("reducers", options.reducers, at_least=1)
-    check_count("retries", options.retries, at_least=0)
+    _check_count("reducers", options.reducers, at_least=1)
+    _check_count("retries", options.retries, at_least=0)
     told, named = format_of(options.format), classify(input)
     if told is not None and not isinstance(named, Files):
         raise PlanError(f"format={told.format} says how objects are read, and the input is in memory already. Leave it out.")
@@ -92,7 +92,6 @@ def _dollars(value: object) -> float:
         raise ConfigError(f"max_cost must be an amount of dollars, 0 for any; got {value!r}.") from error
 
 
-def check_count(name: str, value: object, *, at_least: int) -> None:
-    """Refuse what is no whole number, or too small a one; `None` is fine. Raises `ConfigError`."""
+def _check_count(name: str, value: object, *, at_least: int) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < at_least):
         raise ConfigError(f"{name} must be a whole number, {at_least} or more; got {value!r}.")

@@ -22,6 +22,7 @@ from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.config import Settings
 from smr_notebook.control.ledger import JOBS
+from smr_notebook.control.naming import items
 from smr_notebook.errors import (
     CombinerLawError,
     ConfigError,
@@ -151,14 +152,16 @@ def test_an_iterable_that_ends_early_is_known_whole(session: Session) -> None:
     assert (found.records, found.share, found.whole.records) == (3, 1.0, 3)
 
 
-def test_an_iterator_is_not_consumed(session: Session) -> None:
-    left = iter([1, 2])
-    with pytest.raises(PlanError, match="A preview would consume the list_iterator"):
-        session.preview(identity, None, left)
-    assert list(left) == [1, 2]
+@pytest.mark.parametrize("wrap", [iter, lambda values: items(iter(values))])
+def test_an_iterator_is_not_consumed(session: Session, wrap: Callable[[list[int]], Any]) -> None:
+    given = wrap([1, 2])
+    for verb, told in ((session.preview, "A preview"), (session.plan, "Planning")):
+        with pytest.raises(PlanError, match=f"{told} would consume the list_iterator"):
+            verb(identity, None, given)
+    assert list(getattr(given, "values", given)) == [1, 2]
 
 
-@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "10"])
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "10", None])
 def test_a_number_of_records_is_one(session: Session, wrong: Any) -> None:
     with pytest.raises(ConfigError, match=r"records must be a whole number, 1 or more; got "):
         session.preview(identity, None, [1], records=wrong)
@@ -297,9 +300,9 @@ def test_a_preview_tells_what_the_job_would_cost_and_does_not_refuse_it(session:
     dear = priced.preview(first_word, total, "/in", max_cost=free.whole.estimate.likely / 100)
     assert any(warning.startswith("The job is thought to cost more than max_cost allows ($") for warning in dear.warnings)
     assert session.preview(first_word, total, "/in", max_cost=1e-12).warnings == ()
-    items = priced.preview(identity, total, range(10**6))
-    assert items.whole.estimate is not None
-    assert items.whole.maps >= 2
+    many = priced.preview(identity, total, range(10**6))
+    assert many.whole.estimate is not None
+    assert many.whole.maps >= 2
 
 
 def test_time_is_that_of_the_clock_of_the_platform(session: Session) -> None:
