@@ -92,8 +92,7 @@ class PlannedJob:
         if plan.format is Format.CSV:
             yield Fact("Read", described(plan.reading))
         yield Fact("Tasks", f"{plan.maps:,} map{self._each()} · {self._reduces()}", varies=True)
-        if len(self.splits) > 1:
-            yield Fact("Splits", self._distribution(), varies=True)
+        yield Fact("Splits", self._distribution(), varies=True)
         captured = ", ".join(f"{name} ({size:,} bytes)" for name, size in code.captured)
         yield Fact("Code", f"{code.size:,} bytes · captured: {captured or 'nothing'}", varies=True)
         if code.modules:
@@ -124,6 +123,8 @@ class PlannedJob:
 
     def _distribution(self) -> str:
         sizes, bins = [split.bytes for split in self.splits], self.sizes
+        if len(sizes) == 1:
+            return f"one of {quantity(sizes[0], 'B')}"
         told = f"smallest {quantity(min(sizes), 'B')} · median {quantity(median(sizes), 'B')} · largest {quantity(max(sizes), 'B')}"
         return f"{told} · {bars(bins)}" if len(bins) > 1 else told
 

@@ -19,7 +19,7 @@ from typing import Final
 _LABEL: Final = 8
 _NAME: Final = "padding:1px 12px 1px 0;text-align:left;vertical-align:top;font-weight:normal;opacity:.75;white-space:nowrap"
 _TEXT: Final = "padding:1px 12px 1px 0;text-align:left;vertical-align:top"
-_TABLE: Final = "margin:2px 0;border-collapse:collapse;background:transparent"
+_TABLE: Final = "margin:2px 0;border-collapse:collapse;background:transparent;color:inherit"
 
 
 @dataclass(frozen=True, slots=True)

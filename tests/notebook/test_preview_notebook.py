@@ -85,7 +85,8 @@ def test_a_preview_is_the_value_of_its_cell(saved: Path) -> None:
     assert "first 100 records" in first["text/plain"]
     assert 'class="dataframe"' in first["text/html"]
     assert plan["text/html"].startswith('<div class="smr-plan"')
-    assert "✓ map tried on 200 records, and combine keeps its law on what it gave" in plan["text/plain"]
+    assert "✓ map tried on " in plan["text/plain"]
+    assert ", and combine keeps its law on what it gave" in plan["text/plain"]
     assert "widgets" not in book.metadata
 
 

@@ -317,7 +317,7 @@ def test_a_preview_is_shown_as_text_and_as_html(session: Session) -> None:
     found = session.preview(first_word, total, "/in", name="a<b")
     shown = found._repr_mimebundle_()
     text = shown["text/plain"]
-    assert text.startswith("Preview of 100 records for 'a<b' [smr-preview, 0.")
+    assert re.match(r"Preview of 100 records for 'a<b' \[smr-preview, [\d.]+ s\]\n", text)
     assert "\n\n  key  value\n0   0     15\n" in text
     assert shown["text/html"].startswith('<div class="smr-preview"')
     assert "a&lt;b" in shown["text/html"]
