@@ -19,17 +19,21 @@ if TYPE_CHECKING:
 
     from smr_notebook import errors, formats
     from smr_notebook.control.naming import files, items
+    from smr_notebook.control.planned import PlannedJob
     from smr_notebook.dataflow.aggregates import col, collect, count, distinct, first, max, mean, min, quantiles, sum, top
     from smr_notebook.errors import SmrError
-    from smr_notebook.face import aggregate, attach, jobs, map_frames, map_reduce, plan, use
+    from smr_notebook.face import aggregate, attach, jobs, map_frames, map_reduce, plan, preview, use
     from smr_notebook.job import Job, PlanWarning
     from smr_notebook.left_out import LeftOutWarning
+    from smr_notebook.previews import Preview
     from smr_notebook.session import Session
 
 __all__ = [
     "Job",
     "LeftOutWarning",
     "PlanWarning",
+    "PlannedJob",
+    "Preview",
     "Session",
     "SmrError",
     "__version__",
@@ -52,6 +56,7 @@ __all__ = [
     "mean",
     "min",
     "plan",
+    "preview",
     "quantiles",
     "sum",
     "top",
@@ -62,6 +67,8 @@ _HOMES: Final = {
     "Job": "job",
     "LeftOutWarning": "left_out",
     "PlanWarning": "job",
+    "PlannedJob": "control.planned",
+    "Preview": "previews",
     "Session": "session",
     "SmrError": "errors",
     "aggregate": "face",
@@ -80,6 +87,7 @@ _HOMES: Final = {
     "mean": "dataflow.aggregates",
     "min": "dataflow.aggregates",
     "plan": "face",
+    "preview": "face",
     "quantiles": "dataflow.aggregates",
     "sum": "dataflow.aggregates",
     "top": "dataflow.aggregates",

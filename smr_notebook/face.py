@@ -73,5 +73,6 @@ map_reduce = _on_current(Session.map_reduce)
 aggregate = _on_current(Session.aggregate)  # type: ignore[arg-type] # mypy sees the first overload only
 map_frames = _on_current(Session.map_frames)
 plan = _on_current(Session.plan)
+preview = _on_current(Session.preview)
 jobs = _on_current(Session.jobs)
 attach = _on_current(Session.attach)

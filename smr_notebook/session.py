@@ -1,37 +1,32 @@
 """A session: where jobs go, with which settings. Composition root of the notebook's side.
 
-The face is small: `map_reduce` submits, `plan` says what would happen, `jobs` lists, `attach` finds again. A session holds no
+The face is small: `map_reduce` submits, `plan` and `preview` say what would happen, `jobs` lists, `attach` finds again. A session holds no
 state of a job, so that another session on the same workspace, in another kernel, can do all the same.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
-from smr_notebook.backends.memory.objects import MemoryStore
-from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.config import Settings, from_machine, read_sorting
 from smr_notebook.control.ledger import list_jobs
-from smr_notebook.control.planning import PlannedJob, Request, plan_job
+from smr_notebook.control.planning import Request
 from smr_notebook.control.registering import is_of
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.dataflow.aggregates import Aggregation
 from smr_notebook.dataflow.frames.programs import program_of_frames
 from smr_notebook.dataflow.pair_programs import program_of_pairs
-from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.table_programs import Named, program_of_aggregations
-from smr_notebook.environment import environment
-from smr_notebook.errors import PlanError
 from smr_notebook.finding import find_entry
 from smr_notebook.formats import InputFormat
 from smr_notebook.job import Job, JobInfo, PlanWarning, warn
-from smr_notebook.labels import cell_label
-from smr_notebook.options import Options, Reduce, refuse_columns, request_of
+from smr_notebook.looking_ahead import LooksAhead
+from smr_notebook.options import Options, Reduce, refuse_columns
 from smr_notebook.platforms import OPENERS, check_requirements, read_requirements
-from smr_notebook.ports import Backend, ObjectStore
+from smr_notebook.ports import Backend
 from smr_notebook.submission import submit, tidy_up
 
 if TYPE_CHECKING:
@@ -44,7 +39,7 @@ _TIDY_SECONDS: Final = 60.0
 Map = Callable[..., Any]
 
 
-class Session:
+class Session(LooksAhead):
     """Where jobs go. Without arguments: this machine, unless the settings of the project file and the environment say otherwise.
 
     Args:
@@ -193,36 +188,6 @@ class Session:
         program = program_of_pairs(map, reduce, combine, read_sorting(sort))
         job = self._submit(self._request(program, input, options=options))
         return job.result() if wait else job
-
-    def plan(
-        self,
-        map: Map,
-        reduce: Reduce | None,
-        input: object,
-        *,
-        combine: Reduce | bool | None = None,
-        format: str | InputFormat = "auto",
-        reducers: int | None = None,
-        split_size: int | str | None = None,
-        name: str = "",
-        retries: int | None = None,
-        max_cost: float | None = None,
-        sort: str | Sequence[str] | None = None,
-        on_error: str = "fail",
-        max_bad: float | None = None,
-    ) -> PlannedJob:
-        """Return what `map_reduce` would do with the same arguments; nothing is stored, and nothing runs but what planning tries here.
-
-        That is `map`, over a few records: where `combine` has a law to keep, or the platform a price.
-
-        Raises:
-            InputError, PlanError, EnvironmentMismatchError: As `map_reduce` does.
-        """
-        if isinstance(input, Iterator):
-            raise PlanError(f"Planning would consume the {type(input).__name__}. Pass a list, or submit the job.")
-        options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad)
-        program = program_of_pairs(map, reduce, combine, read_sorting(sort))
-        return self._plan(self._request(program, input, options=options), job="dry-run", store=MemoryStore())
 
     @overload
     def map_frames(
@@ -403,13 +368,6 @@ class Session:
         refuse_columns(options, wait=wait)
         job = self._submit(self._request(program_of_aggregations(by, where, aggregations), input, options=options))
         return job.result() if wait else job
-
-    def _request(self, program: Program, input: object, *, options: Options) -> Request:
-        return request_of(program, input, options, settings=self.settings, policy=self.backend.policy)
-
-    def _plan(self, request: Request, *, job: str, store: ObjectStore) -> PlannedJob:
-        nowhere = replace(self.backend, table=MemoryTable())  # so that nothing is left of it, not even a key
-        return plan_job(request, nowhere, job=job, here=environment(), store=store, label_of=cell_label)
 
     def _submit(self, request: Request) -> Job:
         self._tidy_up()

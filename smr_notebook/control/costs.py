@@ -46,7 +46,7 @@ def _rates(gb_second: float) -> Rates:
 PRICES: Final[Mapping[str, Rates]] = MappingProxyType({"aws/us-east-1/x86_64": _rates(_X86), "aws/us-east-1/arm64": _rates(_ARM)})
 """Price lists by tariff: platform, region, architecture."""
 
-_OVERHEAD_SECONDS: Final = 1.5
+OVERHEAD_SECONDS: Final = 1.5
 """Seconds of an attempt besides the user's code: start, claim, plan and code, commit."""
 
 _SHUFFLE_SECONDS_PER_PAIR: Final = 2e-6
@@ -55,7 +55,7 @@ _SHUFFLE_SECONDS_PER_PAIR: Final = 2e-6
 _SPREAD: Final = (0.5, 2.0)
 """How far off an estimate may be: what is likely, times these."""
 
-_UNSAMPLED_SECONDS_PER_BYTE: Final = 5e-8
+UNSAMPLED_SECONDS_PER_BYTE: Final = 5e-8
 """20 MB a second: where nothing was tried."""
 
 
@@ -103,14 +103,18 @@ class Sample:
     Attributes:
         records: How many.
         bytes: Their input bytes.
-        pairs: What they gave.
-        seconds: How long that took.
+        pairs: How many pairs of them travel.
+        seconds: How long mapping them took.
+        reduce_seconds: How long `reduce` takes for each pair, where that was tried.
+        failed: Type of what mapping them ended with, where it was an exception; empty if none was raised.
     """
 
     records: int = 0
     bytes: int = 0
-    pairs: int = 0
+    pairs: float = 0
     seconds: float = 0.0
+    reduce_seconds: float = 0.0
+    failed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ class Shape:
         input_bytes: Bytes of the whole input.
         concurrency: How many run at once.
         heartbeat: Seconds between two heartbeats.
+        overhead: Seconds of an attempt besides the user's code: start, claim, plan and code, commit.
     """
 
     maps: int
@@ -130,6 +135,26 @@ class Shape:
     input_bytes: int
     concurrency: int
     heartbeat: float
+    overhead: float = OVERHEAD_SECONDS
+
+
+def task_seconds(shape: Shape, sample: Sample) -> tuple[float, float]:
+    """Return how long one map task, and one reduce task, is thought to take.
+
+    Args:
+        shape: How the job is cut.
+        sample: What mapping some of its records took; an empty one gives a guess.
+    """
+    per_byte = sample.seconds / sample.bytes if sample.bytes and sample.seconds else UNSAMPLED_SECONDS_PER_BYTE
+    pairs = shape.input_bytes * (sample.pairs / sample.bytes if sample.bytes else 0.1)
+    per_pair = _SHUFFLE_SECONDS_PER_PAIR + sample.reduce_seconds
+    map_seconds = shape.overhead + per_byte * shape.input_bytes / shape.maps
+    return map_seconds, shape.overhead + per_pair * pairs / shape.reducers if shape.reducers else 0.0
+
+
+def elapsed(shape: Shape, map_seconds: float, reduce_seconds: float) -> float:
+    """Return how long a job takes whose tasks take so many seconds each: wave after wave, as many at once as run at once."""
+    return -(-shape.maps // shape.concurrency) * map_seconds + -(-shape.reducers // shape.concurrency) * reduce_seconds
 
 
 def estimate(shape: Shape, sample: Sample, rates: Rates, *, memory_bytes: int) -> Estimate:
@@ -141,11 +166,8 @@ def estimate(shape: Shape, sample: Sample, rates: Rates, *, memory_bytes: int) -
         rates: The prices.
         memory_bytes: Memory of one invocation.
     """
-    per_byte = sample.seconds / sample.bytes if sample.bytes and sample.seconds else _UNSAMPLED_SECONDS_PER_BYTE
-    pairs = shape.input_bytes * (sample.pairs / sample.bytes if sample.bytes else 0.1)
-    map_seconds = _OVERHEAD_SECONDS + per_byte * shape.input_bytes / shape.maps
-    reduce_seconds = _OVERHEAD_SECONDS + _SHUFFLE_SECONDS_PER_PAIR * pairs / shape.reducers if shape.reducers else 0.0
-    waves = -(-shape.maps // shape.concurrency) * map_seconds + -(-shape.reducers // shape.concurrency) * reduce_seconds
+    map_seconds, reduce_seconds = task_seconds(shape, sample)
+    waves = elapsed(shape, map_seconds, reduce_seconds)
     usage = Usage(
         seconds=shape.maps * map_seconds + shape.reducers * reduce_seconds + waves,
         invocations=shape.maps + shape.reducers + 2,
@@ -168,7 +190,7 @@ def price_of_attempt(plan: Plan, snapshot: Snapshot, phase: Phase) -> float:
     if count:
         seconds = (settled.seconds + sum(commit.seconds for commit in commits)) / count
     else:
-        thought = plan.estimate or Estimate(_OVERHEAD_SECONDS, _OVERHEAD_SECONDS, 0.0, 0.0)
+        thought = plan.estimate or Estimate(OVERHEAD_SECONDS, OVERHEAD_SECONDS, 0.0, 0.0)
         seconds = thought.map_seconds if phase is Phase.MAP else thought.reduce_seconds
     gets = 6 if phase is Phase.MAP else plan.maps + 5
     usage = Usage(seconds=seconds, invocations=1, puts=1, gets=gets, row_writes=5, row_reads=6)

@@ -153,8 +153,8 @@ def _plan(backend: Backend, entry: JobEntry, lease: Lease) -> None:
     code = read_code(backend.objects, entry.job, keys_of(backend.table))
     stored = read_request(backend.objects, entry.job, keys_of(backend.table))
     request = _request(stored, code, planner=f"{lease.epoch:06d}", samples=lease.epoch == 1)
-    plan, splits = plan_captured(request, backend, job=entry.job, code=code, store=backend.objects)
-    write_plan(backend.objects, replace(plan, created=stored.created), splits, keys_of(backend.table))
+    planned = plan_captured(request, backend, job=entry.job, code=code, store=backend.objects)
+    write_plan(backend.objects, replace(planned.plan, created=stored.created), planned.splits, keys_of(backend.table))
 
 
 def _request(stored: StoredRequest, code: bytes, *, planner: str, samples: bool) -> Request:

@@ -16,11 +16,11 @@ from smr_notebook.control.costs import Sample, Shape, estimate, rates_of
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, NamedInput, peek
+from smr_notebook.control.planned import PlannedJob
 from smr_notebook.control.reading import PlannedInput, StoredInput, plan_input, store_input
 from smr_notebook.control.row_keys import MOST_TASKS
 from smr_notebook.control.sampling import sample_keys
-from smr_notebook.dataflow.code import Bundle, CodeReport, capture, load_program
-from smr_notebook.dataflow.formats.csv_sniffing import described
+from smr_notebook.dataflow.code import Bundle, capture, load_program
 from smr_notebook.dataflow.functions import Pair
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.partitioning import choose_bounds
@@ -29,7 +29,6 @@ from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.environment import PACKAGES
 from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, PlanError
 from smr_notebook.model import PLAINLY, Environment, Format, Plan, Policy, Reading, Split
-from smr_notebook.pictures.split_sizes import SplitSize, SplitSizes
 from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore, ServiceLimits
 from smr_notebook.tolerance import STRICT, Tolerance
 
@@ -95,57 +94,34 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedJob:
-    """A plan with all that belongs to it; nothing has run."""
+class CutInput:
+    """What a job reads, listed and cut.
+
+    Attributes:
+        source: What was found.
+        splits: What each map task reads.
+        inputs: The same, to be read.
+    """
+
+    source: PlannedInput
+    splits: tuple[Split, ...]
+    inputs: Sequence[SplitInput]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all objects."""
+        return sum(planned.info.size for planned in self.source.objects)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTasks:
+    """A plan, its splits, and what was tried: as of `PlannedJob`."""
 
     plan: Plan
     splits: tuple[Split, ...]
-    bundle: Bundle
-
-    @property
-    def code(self) -> CodeReport:
-        """What travels with the functions."""
-        return self.bundle.report
-
-    def split_sizes(self) -> SplitSizes:
-        """Return how large the splits are: as the value of a cell, a histogram."""
-        return SplitSizes(tuple(SplitSize(one.number, one.bytes, len(one.spans), one.spans[0].key) for one in self.splits))
-
-    def describe(self) -> str:
-        """Return the plan as a few lines of text."""
-        plan, code = self.plan, self.code
-        sizes = [split.bytes for split in self.splits]
-        told = f"{plan.format}{_told(plan.reading)}"
-        reduce = f"{plan.reducers:,} reduce" if plan.reducers else "no reduce"
-        if plan.sorting.keys:
-            reduce += " by ranges of keys"
-        lines = [
-            f"Plan    {plan.maps:,} map × {max(sizes):,} bytes at most · {reduce} · {plan.input_bytes:,} bytes of {told}",
-            f"Code    {code.size:,} bytes · captured: "
-            + (", ".join(f"{name} ({size:,} bytes)" for name, size in code.captured) or "nothing"),
-            "Check   Python and packages match · input found · functions travel",
-        ]
-        if plan.format is Format.CSV:
-            lines.insert(1, f"Read    {described(plan.reading)}")
-        if code.modules:
-            lines.insert(2, f"Modules by value: {', '.join(code.modules)}")
-        if plan.tolerance.tolerant:
-            lines.append(f"Errors  what fails is left out and told ({plan.tolerance.on_error}); more than {plan.tolerance} ends the job")
-        if plan.estimate is not None and plan.rates is not None:
-            thought, rates = plan.estimate, plan.rates
-            lines.insert(1, f"Cost    ${thought.low:,.2g} to ${thought.high:,.2g}, at prices of {rates.region}, {rates.date}")
-        return "\n".join(lines + [f"Warning {warning}" for warning in plan.warnings])
-
-
-def _told(reading: Reading) -> str:
-    """Return what there is to say of how input is read, for people."""
-    said = [
-        f"in {reading.encoding}" if reading.encoding != PLAINLY.encoding else "",
-        f"errors: {reading.errors}" if reading.errors != PLAINLY.errors else "",
-        f"{reading.record_bytes:,} bytes a record" if reading.record_bytes else "",
-        f"columns {', '.join(reading.columns)}" if reading.columns else "",
-    ]
-    return f" ({', '.join(filter(None, said))})" if any(said) else ""
+    tried: int
+    lawful: bool
+    failed: str
 
 
 def plan_job(
@@ -166,11 +142,13 @@ def plan_job(
         PlanError: The functions cannot travel, or the combiner breaks its law.
         EnvironmentMismatchError: The workers could not read what this notebook pickles.
     """
+    began = backend.clock.now()
     check_environment(here, backend.functions.limits.environment, mend=backend.functions.limits.advice.environment)
     code = capture(request.program, label_of=label_of)
     planned = plan_captured(request, backend, job=job, code=code.data, store=store)
-    plan = replace(planned[0], warnings=planned[0].warnings + code.report.warnings)
-    return PlannedJob(plan, planned[1], code)
+    plan = replace(planned.plan, warnings=planned.plan.warnings + code.report.warnings)
+    tried = (planned.tried, planned.lawful, planned.failed)
+    return PlannedJob(plan, planned.splits, code, *tried, backend.clock.now() - began)
 
 
 def prepare(request: Request, backend: Backend, *, here: Environment, label_of: Callable[[str], str]) -> Bundle:
@@ -205,14 +183,38 @@ def stored_input(request: Request, backend: Backend, *, job: str, store: ObjectS
     """
     if isinstance(request.input, StoredInput):
         return request.input
-    slots = max(1, backend.functions.limits.concurrency)
+    slots = slots_of(backend)
     return store_input(
         request.input, store, job=job, keys=keys_of(backend.table), split_size=request.split_size, slots=slots, parallel=backend.parallel
     )
 
 
-def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, store: ObjectStore) -> tuple[Plan, tuple[Split, ...]]:
-    """Plan a job whose functions are captured already, and return the plan and its splits.
+def cut_input(request: Request, backend: Backend, *, job: str, store: ObjectStore) -> CutInput:
+    """List what a job reads and cut it; items and rows are stored first.
+
+    Args:
+        request: What the user asked for.
+        backend: Where it shall run.
+        job: Identifier of the job.
+        store: Where items and frames are put.
+
+    Raises:
+        InputError: The input is missing, empty, mixed or unreadable.
+        PlanError: The program cannot read it, there would be too many tasks, or an object is too large for a record.
+    """
+    source = _planned_input(request, backend, job=job, store=store, slots=slots_of(backend))
+    splits = _splits_of(source, reducers=request.reducers)
+    sources = {**backend.sources, "job": JobInput(store, keys_of(backend.table))}
+    return CutInput(source, splits, _checked_inputs(request.program, splits, source, sources))
+
+
+def slots_of(backend: Backend) -> int:
+    """Return how many tasks run at once."""
+    return max(1, backend.functions.limits.concurrency)
+
+
+def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, store: ObjectStore) -> PlannedTasks:
+    """Plan a job whose functions are captured already.
 
     Args:
         request: What the user asked for.
@@ -226,25 +228,22 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         PlanError: The combiner breaks its law, there would be too many tasks, or an object is too large for a record.
         BudgetExceededError: The job is thought to cost more than it may.
     """
-    slots = max(1, backend.functions.limits.concurrency)
-    source = _planned_input(request, backend, job=job, store=store, slots=slots)
-    splits = _splits_of(source, reducers=request.reducers)
-    total = sum(planned.info.size for planned in source.objects)
+    cut = cut_input(request, backend, job=job, store=store)
+    source, splits, total, slots = cut.source, cut.splits, cut.bytes, slots_of(backend)
     rates, program = rates_of(backend.tariff), request.program
-    inputs = _checked_inputs(program, splits, source, {**backend.sources, "job": JobInput(store, keys_of(backend.table))})
-    sample = try_out(code, inputs, backend) if program.has_law or (rates and request.samples) else Sample()
+    sample = try_out(code, cut.inputs, backend) if program.has_law or (rates and request.samples) else Sample()
     plan = Plan(
         job=job,
         name=request.name,
         created=backend.clock.now(),
         format=source.format,
         maps=len(splits),
-        reducers=_reducers(request, total, slots=slots),
+        reducers=reducers_of(request, total, slots=slots),
         combine=program.combines,
         grouped_order=program.grouped_order,
         input_bytes=total,
         input_records=source.records,
-        budget=_budget(request, backend),
+        budget=budget_of(request, backend),
         policy=request.policy,
         environment=backend.functions.limits.environment,
         warnings=request.warnings + source.warnings + told_of_service(backend.functions.limits, maps=len(splits)),
@@ -257,7 +256,8 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         tolerance=request.tolerance,
         memory_sizes=backend.functions.limits.memory_sizes,
     )
-    return _estimated(_ranged(plan, code, source, backend, store=store), sample, slots=slots), splits
+    plan = _estimated(_ranged(plan, code, source, backend, store=store), sample, slots=slots)
+    return PlannedTasks(plan, splits, sample.records, program.has_law and sample.pairs > 0, sample.failed)
 
 
 def _planned_input(request: Request, backend: Backend, *, job: str, store: ObjectStore, slots: int) -> PlannedInput:
@@ -273,7 +273,7 @@ def _planned_input(request: Request, backend: Backend, *, job: str, store: Objec
         per_slot=request.program.splits_per_worker,
         reading=replace(request.reading, tolerant=request.reading.tolerant or request.tolerance.tolerant),
     )
-    _refuse_beyond_memory(planned, _budget(request, backend))
+    _refuse_beyond_memory(planned, budget_of(request, backend))
     return planned
 
 
@@ -290,7 +290,8 @@ def _refuse_beyond_memory(source: PlannedInput, budget: int) -> None:
         )
 
 
-def _budget(request: Request, backend: Backend) -> int:
+def budget_of(request: Request, backend: Backend) -> int:
+    """Return how many resident bytes a worker may take before it spills."""
     return request.budget or memory_share(backend.functions.limits.memory_bytes)
 
 
@@ -400,14 +401,16 @@ def take_sample(program: Program, inputs: Iterable[SplitInput], *, clock: Clock)
     """
     began = clock.now()
     pairs: list[Pair] = []
-    records, size = 0, 0.0
-    with suppress(Exception, SystemExit):  # whatever is wrong here is found again, and told with its place, by the map task
+    records, size, failed = 0, 0.0, ""
+    try:
         for tried in _first_tried(program, inputs):
             pairs += tried.pairs
             records, size = records + tried.records, size + tried.size
             if clock.now() > began + SAMPLE_SECONDS or len(pairs) > SAMPLE_PAIRS or records >= SAMPLE_RECORDS:
                 break
-    return Sample(records, int(size), len(pairs), clock.now() - began), pairs
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is found again, and told with its place, by the map task
+        failed = type(error).__name__
+    return Sample(records, int(size), len(pairs), clock.now() - began, failed=failed), pairs
 
 
 def _first_tried(program: Program, inputs: Iterable[SplitInput]) -> Iterator[Tried]:
@@ -420,7 +423,8 @@ def _first_tried(program: Program, inputs: Iterable[SplitInput]) -> Iterator[Tri
             return
 
 
-def _reducers(request: Request, total: int, *, slots: int) -> int:
+def reducers_of(request: Request, total: int, *, slots: int) -> int:
+    """Return the number of partitions of a job over so many bytes, where so many tasks run at once; 0 where nothing is reduced."""
     if not request.program.reduces:
         return 0
     by_size, by_slots = -(-total // PARTITION_BYTES), min(slots, total // SMALLEST_PARTITION)

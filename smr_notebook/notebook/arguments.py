@@ -25,6 +25,7 @@ FORMATS = (AUTO, *NAMES)
 _SHORT = ("text", "jsonl", "csv", "tsv", "parquet", "arrow", "binary")
 _RANGE = re.compile(r"\brange\([^()]*\)")
 _FIELD = re.compile(r"\{[A-Za-z_][^{}]*\}")
+_PREVIEW = ("--preview", 100)
 _UNKNOWN_CHOICE = re.compile(r"^invalid choice: '(?P<got>[^']*)'")
 
 
@@ -47,6 +48,7 @@ class CellOptions:
         detach: Whether the cell returns the job at once.
         name: Label of the job.
         dry_run: Whether only the plan is shown.
+        preview: How many of the first records are tried here, and nothing else done; `None` for a job.
         map: Name of a function from another cell.
         reduce: The same.
         quiet: Whether no progress is shown.
@@ -67,6 +69,7 @@ class CellOptions:
     detach: bool = False
     name: str = ""
     dry_run: bool = False
+    preview: int | None = None
     map: str | None = None
     reduce: str | None = None
     quiet: bool = False
@@ -118,7 +121,7 @@ def parse_cell_line(line: str, namespace: Mapping[str, Any]) -> CellOptions:
         ConfigError: An option or a value is wrong, or a `{var}` is not there.
     """
     own = {name: value for name, value in namespace.items() if isinstance(value, InputFormat) and not name.startswith("_")}
-    found = _cell_parser((*FORMATS, *own)).read([expand(word, namespace) for word in split_words(line)])
+    found = _cell_parser((*FORMATS, *own)).read(_numbered([expand(word, namespace) for word in split_words(line)]))
     values = vars(found)
     format = own.get(found.format, found.format)
     return CellOptions(**(values | {"inputs": (*values.pop("inputs"), *values.pop("more_inputs")), "format": format}))
@@ -156,6 +159,14 @@ def expand(word: str, namespace: Mapping[str, Any]) -> str:
         raise ConfigError(
             f"%%smr: {word!r} cannot be filled in: no {name!r} in this notebook.{suggestion(name, _public(namespace))}"
         ) from error
+
+
+def _numbered(words: list[str]) -> list[str]:
+    """Give `--preview` its usual number where none follows: argparse would take the input behind it for one."""
+    option, usual = _PREVIEW
+    following = [*words, ""][1:]
+    bare = (word == option and not behind[:1].isdigit() for word, behind in zip(words, following, strict=True))
+    return [f"{option}={usual}" if alone else word for word, alone in zip(words, bare, strict=True)]
 
 
 def _public(namespace: Mapping[str, Any]) -> list[str]:
@@ -228,6 +239,13 @@ def _add_tolerance(parser: MagicParser) -> None:
     parser.add_argument("--max-bad", type=_bad, metavar="N", help=many)
 
 
+def _add_looking_ahead(parser: MagicParser) -> None:
+    told = "show the plan, the splits, what would be pickled and what was checked; run nothing"
+    parser.add_argument("-n", "--dry-run", action="store_true", help=told)
+    tried = f"try the first N records here (default: {_PREVIEW[1]}): their result, and what all of it would take and cost; run no job"
+    parser.add_argument("--preview", type=count(1), metavar="[N]", help=tried)
+
+
 def _cell_parser(formats: Sequence[str] = FORMATS) -> MagicParser:
     parser = MagicParser(
         prog="%%smr",
@@ -261,7 +279,7 @@ def _cell_parser(formats: Sequence[str] = FORMATS) -> MagicParser:
     detach = "return the Job at once; the notebook stays free (a run that nobody watches, as in CI, waits)"
     add("-d", "--detach", action="store_true", help=detach)
     add("--name", default="", metavar="TEXT", help="label of the job")
-    add("-n", "--dry-run", action="store_true", help="show the plan, the splits and what would be pickled; run nothing")
+    _add_looking_ahead(parser)
     add("--map", metavar="F", help="a function from another cell")
     add("--reduce", metavar="G", help="a function from another cell, or sum, min, max, len, list, set, or smr.mean, …")
     add("-q", "--quiet", action="store_true", help="show no progress")

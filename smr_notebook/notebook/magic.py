@@ -9,13 +9,15 @@ from smr_notebook.errors import ConfigError
 from smr_notebook.model import JobState
 from smr_notebook.notebook.arguments import CellOptions, cell_help, parse_cell_line
 from smr_notebook.notebook.cells import CellFunctions, choose_functions, choose_input, run_body
-from smr_notebook.notebook.render import Shown, plan, rows_note
+from smr_notebook.notebook.render import Shown, rows_note
 from smr_notebook.notebook.screens import QuietScreen, Screen, watch
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from smr_notebook.control.planned import PlannedJob
     from smr_notebook.job import Job
+    from smr_notebook.previews import Preview
     from smr_notebook.session import Session
 
 ScreenFor = Callable[["Job"], Screen]
@@ -46,7 +48,8 @@ class CellMagic:
             body: The lines below.
 
         Returns:
-            The DataFrame; nothing with `--into`; the job with `--detach`; what is to be read with `--dry-run` and `--help`.
+            The DataFrame; nothing with `--into`; the job with `--detach`; the plan with `--dry-run`; the preview with `--preview`; what is
+            to be read with `--help`.
 
         Raises:
             SmrError: The line, the functions or the input are wrong, or the job failed.
@@ -57,10 +60,14 @@ class CellMagic:
             return Shown(cell_help())
         if options.detach and options.into:
             raise ConfigError("%%smr: --into needs the result, and --detach does not wait for it. Keep one; a detached job is in `_`.")
+        if options.dry_run and options.preview:
+            raise ConfigError("%%smr: --dry-run runs nothing, and --preview runs the first records. Keep one.")
         functions = choose_functions(options, run_body(self._shell, line, body), self._shell.user_ns)
         source = choose_input(options.inputs, self._shell.user_ns)
         if options.dry_run:
-            return plan(self._plan(functions, source, options))
+            return self._plan(functions, source, options)
+        if options.preview:
+            return self._preview(functions, source, options, options.preview)
         job = self._submit(functions, source, options)
         if options.detach:
             return job if self._watched() else job.wait()  # a runner of notebooks must see that the job failed
@@ -87,8 +94,8 @@ class CellMagic:
             max_bad=options.max_bad,
         )
 
-    def _plan(self, functions: CellFunctions, source: object, options: CellOptions) -> str:
-        planned = self._session().plan(
+    def _plan(self, functions: CellFunctions, source: object, options: CellOptions) -> PlannedJob:
+        return self._session().plan(
             functions.map,
             functions.reduce,
             source,
@@ -103,7 +110,25 @@ class CellMagic:
             on_error=options.on_error,
             max_bad=options.max_bad,
         )
-        return planned.describe()
+
+    def _preview(self, functions: CellFunctions, source: object, options: CellOptions, records: int) -> Preview:
+        __tracebackhide__ = True
+        return self._session().preview(
+            functions.map,
+            functions.reduce,
+            source,
+            records=records,
+            combine=functions.combine,
+            format=options.format,
+            reducers=options.reducers,
+            split_size=options.split_size,
+            name=options.name,
+            retries=options.retries,
+            max_cost=options.max_cost,
+            sort=options.sort,
+            on_error=options.on_error,
+            max_bad=options.max_bad,
+        )
 
 
 def run_in_cell(job: Job, screen: Screen, variable: str) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from html import escape
 
 from smr_notebook.control.troubles import sentences, summary
 from smr_notebook.model import JobState
-from smr_notebook.pictures.amounts import quantity
+from smr_notebook.showing.amounts import counted, dollars, duration, quantity
 from smr_notebook.standing import PhaseProgress, Progress
 
 BAR_CELLS = 28
@@ -66,7 +66,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A value whose only purpose is to be looked at: help, a plan, a state, errors."""
+    """A value whose only purpose is to be looked at: help, a state, errors."""
 
     text: str
     html: str = ""
@@ -116,28 +116,11 @@ def bar(phase: PhaseProgress, cells: int = BAR_CELLS) -> str:
     return "█" * done + "▓" * running + "░" * (cells - done - running)
 
 
-def duration(seconds: float) -> str:
-    """Return a time as a clock shows it: `00:14`, `1:02:03`."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
-
-
-def dollars(amount: float) -> str:
-    """Return an amount of US dollars in two digits at least: `$0.0012`, `$1.30`."""
-    return f"${amount:,.2f}" if amount >= 0.095 or not amount else f"${amount:.2g}"
-
-
 def rows_note(name: str, shape: tuple[int, int], columns: Iterable[object]) -> str:
     """Return the line that says what a variable holds now: its rows and its columns."""
     names = ", ".join(str(column) for column in columns)
     shown = names if len(names) <= 60 else names[:57] + "…"
-    return f"{name}: {_counted(shape[0], 'row')} × {_counted(shape[1], 'column')} ({shown})"
-
-
-def plan(lines: str) -> Shown:
-    """Return the description of a planned job, as the value of a cell that runs nothing."""
-    return Shown(lines, f'<pre class="smr-plan" style="margin:0">{escape(lines)}</pre>')
+    return f"{name}: {counted(shape[0], 'row')} × {counted(shape[1], 'column')} ({shown})"
 
 
 def _troubles(view: View) -> list[str]:
@@ -153,7 +136,7 @@ def _written(view: View) -> str:
     lines = sum(phase.numbers.lines_written for _, phase in view.phases)
     if not lines or not view.progress.state.ended:
         return ""
-    return f"printed: {_volatile(_counted(lines, 'line'))} · job.logs(), %smr logs {_volatile(view.id)}"
+    return f"printed: {_volatile(counted(lines, 'line'))} · job.logs(), %smr logs {_volatile(view.id)}"
 
 
 def _volatile(value: str) -> str:
@@ -238,9 +221,5 @@ def _flow(name: str, phase: PhaseProgress) -> str:
     numbers = phase.numbers
     bad = f" ({phase.bad:,} left out)" if phase.bad else ""
     if name == "map":
-        return f"{_counted(numbers.records_mapped, 'record')}{bad} → {_counted(numbers.pairs_in, 'pair')}"
-    return f"{_counted(numbers.records_mapped, 'group')}{bad} → {_counted(numbers.pairs_out, 'row')}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+        return f"{counted(numbers.records_mapped, 'record')}{bad} → {counted(numbers.pairs_in, 'pair')}"
+    return f"{counted(numbers.records_mapped, 'group')}{bad} → {counted(numbers.pairs_out, 'row')}"

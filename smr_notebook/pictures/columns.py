@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from smr_notebook.pictures import svg
-from smr_notebook.pictures.amounts import marks
+from smr_notebook.pictures.marks import marks
 
 LEFT: Final = 76
 WIDE: Final = svg.WIDTH - LEFT - 16

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from smr_notebook.pictures import svg
-from smr_notebook.pictures.amounts import counted, quantity, span
 from smr_notebook.pictures.bars import bar, spark
 from smr_notebook.pictures.columns import LEFT, WIDE, columns
 from smr_notebook.pictures.picture import Picture
 from smr_notebook.pictures.plotting import axes
+from smr_notebook.showing.amounts import counted, quantity, span
 
 if TYPE_CHECKING:
     import pandas as pd

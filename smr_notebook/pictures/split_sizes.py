@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from smr_notebook.pictures import svg
-from smr_notebook.pictures.amounts import counted, marks, quantity
 from smr_notebook.pictures.bars import bar
 from smr_notebook.pictures.columns import LEFT, WIDE, columns
+from smr_notebook.pictures.marks import marks
 from smr_notebook.pictures.picture import Picture
 from smr_notebook.pictures.plotting import axes
+from smr_notebook.showing.amounts import counted, quantity
+from smr_notebook.showing.distributions import Bin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,15 +37,6 @@ class SplitSize:
     bytes: int
     pieces: int
     first: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """Splits of `[start, stop)` bytes; those of the last bin may have `stop` bytes."""
-
-    start: float
-    stop: float
-    splits: int
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -80,15 +73,15 @@ class SplitSizes(Picture):
     def lines(self) -> list[str]:
         """Return a bar for each step of size."""
         names = [f"{quantity(one.start, 'B')} – {quantity(one.stop, 'B')}" for one in self.bins]
-        width, most = max(map(len, names)), max(one.splits for one in self.bins)
-        return [f"{name:<{width}} {bar(one.splits, most, 32):<32} {one.splits:,}" for name, one in zip(names, self.bins, strict=True)]
+        width, most = max(map(len, names)), max(one.count for one in self.bins)
+        return [f"{name:<{width}} {bar(one.count, most, 32):<32} {one.count:,}" for name, one in zip(names, self.bins, strict=True)]
 
     def drawn(self, title: str) -> str:
         """Return the picture as an SVG file with this title."""
         bins = self.bins
         low = 22 + _HEIGHT
         parts = [svg.text(LEFT, 12, "splits by size")]
-        parts += columns([float(one.splits) for one in bins], top=22, height=_HEIGHT, name=quantity, colours=lambda _: svg.BLUE)
+        parts += columns([float(one.count) for one in bins], top=22, height=_HEIGHT, name=quantity, colours=lambda _: svg.BLUE)
         parts.append(svg.line(LEFT, low, LEFT + WIDE, low))
         largest = bins[-1].stop
         for mark in marks(largest, 9):
@@ -111,7 +104,7 @@ class SplitSizes(Picture):
         into = axes(ax, height=3)
         bins = self.bins
         widths = [one.stop - one.start for one in bins]
-        into.bar([one.start for one in bins], [one.splits for one in bins], width=widths, align="edge", color=svg.BLUE)
+        into.bar([one.start for one in bins], [one.count for one in bins], width=widths, align="edge", color=svg.BLUE)
         into.set_xlabel("bytes of a split")
         into.set_ylabel("splits")
         return into

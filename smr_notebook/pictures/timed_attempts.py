@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from smr_notebook.pictures.amounts import span
+from smr_notebook.showing.amounts import span
 from smr_notebook.stragglers import USUAL
 
 LEAST_DONE: Final = 3

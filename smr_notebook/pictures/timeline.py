@@ -7,12 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from smr_notebook.pictures.amounts import counted, span
 from smr_notebook.pictures.packing import at_once
 from smr_notebook.pictures.picture import Picture
 from smr_notebook.pictures.timed_attempts import Fate, TimedAttempt
 from smr_notebook.pictures.timeline_drawing import draw, plot
 from smr_notebook.pictures.timeline_lines import lines_of
+from smr_notebook.showing.amounts import counted, span
 
 if TYPE_CHECKING:
     import pandas as pd

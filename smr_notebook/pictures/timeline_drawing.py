@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from smr_notebook.pictures import svg
-from smr_notebook.pictures.amounts import counted, time_marks, time_names
+from smr_notebook.pictures.marks import time_marks, time_names
 from smr_notebook.pictures.packing import pack, sampled
 from smr_notebook.pictures.plotting import axes
 from smr_notebook.pictures.timed_attempts import Fate, TimedAttempt, bars_of
+from smr_notebook.showing.amounts import counted
 
 MOST_ROWS: Final = 40
 """Attempts that have a row of their own."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from smr_notebook.pictures.amounts import counted
 from smr_notebook.pictures.bars import CELLS, spark
 from smr_notebook.pictures.packing import sampled
 from smr_notebook.pictures.timed_attempts import TimedAttempt
+from smr_notebook.showing.amounts import counted
 
 MOST_LINES: Final = 24
 """Attempts that have a line of their own."""

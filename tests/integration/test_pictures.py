@@ -177,7 +177,7 @@ def test_the_splits_of_a_plan_are_a_histogram(session: smr.Session, war_and_peac
     plan = session.plan(lambda line: [(line, 1)], None, str(war_and_peace), split_size=500_000)
     sizes = plan.split_sizes()
     assert [split.bytes for split in sizes.splits] == [split.bytes for split in plan.splits]
-    assert sum(one.splits for one in sizes.bins) == plan.plan.maps
+    assert sum(one.count for one in sizes.bins) == plan.plan.maps
     assert {split.first for split in sizes.splits} == {str(war_and_peace)}
 
 

@@ -15,6 +15,7 @@ from smr_notebook.notebook.extension import keep_empty_body, register_magics
 from smr_notebook.standing import Progress
 
 FRAME = pd.DataFrame({"key": ["a", "b"], "value": [1, 2]})
+PLANNED, PREVIEWED = object(), object()
 CELL = "%%smr lines {options}\ndef map(line):\n    yield line, 1\ndef reduce(key, values):\n    return sum(values)\n"
 
 
@@ -31,7 +32,11 @@ class ScriptedSession:
 
     def plan(self, map: object, reduce: object, input: object, **options: object) -> Any:
         self.asked = {"map": map, "reduce": reduce, "input": input, **options}
-        return SimpleNamespace(describe=lambda: "Plan    4 map")
+        return PLANNED
+
+    def preview(self, map: object, reduce: object, input: object, **options: object) -> Any:
+        self.asked = {"map": map, "reduce": reduce, "input": input, **options}
+        return PREVIEWED
 
     def jobs(self, *, everyone: bool = False) -> list[Any]:
         state = self.job.status().state
@@ -102,7 +107,20 @@ def test_detach_gives_the_job(shell: Any, session: ScriptedSession) -> None:
 
 
 def test_dry_run_gives_the_plan(shell: Any, session: ScriptedSession) -> None:
-    assert repr(run(shell, CELL.format(options="-n"))) == "Plan    4 map"
+    assert run(shell, CELL.format(options="-n --into df")) is PLANNED
+    assert "df" not in shell.user_ns
+
+
+@pytest.mark.parametrize(("words", "records"), [("--preview", 100), ("--preview 7", 7), ("--preview=1_000 -c", 1_000)])
+def test_preview_gives_the_preview_of_so_many_records(shell: Any, session: ScriptedSession, words: str, records: int) -> None:
+    assert run(shell, CELL.format(options=f"--into df {words}")) is PREVIEWED
+    assert (session.asked["records"], session.asked["input"]) == (records, ["a", "b"])
+    assert "df" not in shell.user_ns
+
+
+def test_an_input_behind_preview_is_no_number(shell: Any, session: ScriptedSession) -> None:
+    assert run(shell, "%%smr --preview lines\ndef map(line):\n    yield line, 1\n") is PREVIEWED
+    assert session.asked["records"] == 100
 
 
 @pytest.mark.parametrize("cell", ["%%smr --help", "%%smr --help\n", "%%smr lines --help\nnot even Python"])
@@ -133,6 +151,9 @@ def test_the_body_is_not_expanded(shell: Any, session: ScriptedSession) -> None:
     [
         (CELL.format(options="--reducer 3"), "Did you mean '--reducers'"),
         (CELL.format(options="--detach --into df"), "Keep one"),
+        (CELL.format(options="-n --preview"), "Keep one"),
+        (CELL.format(options="--preview 0"), "'0' is less than 1"),
+        (CELL.format(options="--previews"), "Did you mean '--preview'"),
         ("%%smr lines\nx = 1\n", "the cell defines no map"),
         ("%%smr\n", "the cell defines no map"),
         ("%%smr nowhere\ndef map(line): pass\n", "neither a variable"),

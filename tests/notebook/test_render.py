@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from smr_notebook.model import JobState, Numbers, Phase
 from smr_notebook.notebook import render
-from smr_notebook.notebook.render import Shown, View, bar, bundle, duration, html, rows_note, text
+from smr_notebook.notebook.render import Shown, View, bar, bundle, html, rows_note, text
+from smr_notebook.showing.amounts import duration
 from smr_notebook.standing import PhaseProgress, Progress, Trouble, TroubleKind
 
 MAP = PhaseProgress(412, 188, 96, 3, 2, 0, Numbers(10**9, 1_900_000, 1_900_000, 1_900_000, 61), 3.0)

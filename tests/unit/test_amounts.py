@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.pictures.amounts import counted, marks, quantity, span, time_marks, time_names
 from smr_notebook.pictures.bars import bar, spark
+from smr_notebook.pictures.marks import marks, time_marks, time_names
+from smr_notebook.showing.amounts import counted, quantity, span
 
 
 @pytest.mark.parametrize(

@@ -284,8 +284,8 @@ def test_skew_is_a_table() -> None:
 
 def test_splits_are_counted_by_size() -> None:
     found = splits()
-    assert sum(one.splits for one in found.bins) == 11
-    assert found.bins[-1].splits == 9
+    assert sum(one.count for one in found.bins) == 11
+    assert found.bins[-1].count == 9
     assert found.bins[-1].start < 64_000_000 <= found.bins[-1].stop
     assert found.summary() == "11 splits of 618 MB: median 64.0 MB, smallest 12.0 MB, largest 64.0 MB"
     assert found.to_frame()["bytes"].tolist()[-2:] == [12_000_000, 30_500_000]
@@ -295,7 +295,7 @@ def test_splits_are_counted_by_size() -> None:
 @given(st.lists(st.integers(0, 10**12), min_size=1, max_size=50))
 def test_no_split_is_lost_in_a_histogram(sizes: list[int]) -> None:
     found = SplitSizes(tuple(SplitSize(number, size, 1, "") for number, size in enumerate(sizes)))
-    assert sum(one.splits for one in found.bins) == len(sizes)
+    assert sum(one.count for one in found.bins) == len(sizes)
     assert len(found.bins) <= 20
     assert found.bins[-1].stop >= max(sizes)
     ET.fromstring(found.svg())  # noqa: S314 - our own text

@@ -15,7 +15,8 @@ from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.naming import classify
-from smr_notebook.control.planning import PlannedJob, Request, check_environment, plan_job, take_sample
+from smr_notebook.control.planned import PlannedJob
+from smr_notebook.control.planning import Request, check_environment, plan_job, take_sample
 from smr_notebook.control.row_keys import MOST_TASKS
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.inputs import SplitInput
@@ -77,7 +78,7 @@ def test_what_is_said_of_the_format_is_in_the_plan(backend: Backend) -> None:
     planned = plan_job(request, backend, job="job", here=environment(), store=backend.objects, label_of=str)
 
     assert (planned.plan.format, planned.plan.reading) == (Format.TEXT, told)
-    assert "bytes of text (in utf-16, errors: replace)\n" in planned.describe()
+    assert "bytes of text (in utf-16, errors: replace) in 3 objects\n" in planned.describe()
 
 
 def test_large_objects_are_cut_and_small_ones_share_a_task(backend: Backend) -> None:

@@ -1,35 +1,9 @@
-"""Numbers as people read them: amounts, times, and the round numbers that an axis is marked with."""
+"""The round numbers that an axis is marked with."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-
-
-def quantity(count: float, unit: str = "") -> str:
-    """Return a number in three digits with a decimal prefix: `1.9 M`, `51.3 G`; with a unit behind it when one is given."""
-    for prefix in ("", "k", "M", "G", "T"):
-        if count < 999.5:
-            digits = f"{count:.0f}" if count >= 99.95 or not prefix else f"{count:.1f}"
-            return f"{digits} {'K' if unit and prefix == 'k' else prefix}{unit}".rstrip()
-        count /= 1000
-    return f"{count:,.0f} P{unit}"
-
-
-def span(seconds: float) -> str:
-    """Return how long something took: `35 ms`, `1.2 s`, `14 min 3 s`, `2 h 5 min`."""
-    if seconds < 0.0995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 99.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, left = divmod(minutes, 60)
-    return f"{hours} h {left} min" if hours else f"{minutes} min {rest} s"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number of things: `1 task`, `2,000 tasks`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def marks(largest: float, most: int = 6) -> list[float]:
