@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from smr_notebook.configuring import overridden
 from smr_notebook.errors import ConfigError
 from smr_notebook.model import JobState
 from smr_notebook.notebook.arguments import CellOptions, cell_help, parse_cell_line
 from smr_notebook.notebook.cells import CellFunctions, choose_functions, choose_input, run_body
 from smr_notebook.notebook.render import Shown, plan, rows_note
-from smr_notebook.notebook.screens import QuietScreen, Screen, watch
+from smr_notebook.notebook.screens import Screen, watch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
     from smr_notebook.job import Job
     from smr_notebook.session import Session
 
-ScreenFor = Callable[["Job"], Screen]
-"""Opens the screen that fits the running cell."""
+
+class ScreenFor(Protocol):
+    """Opens the screen that fits the running cell, or the one that is asked for."""
+
+    def __call__(self, job: Job, display: str | None = None) -> Screen:
+        """Return the screen for a job."""
+        ...
 
 
 class CellMagic:
@@ -55,23 +61,34 @@ class CellMagic:
         options = parse_cell_line(line, self._shell.user_ns)
         if options.help:
             return Shown(cell_help())
-        if options.detach and options.into:
-            raise ConfigError("%%smr: --into needs the result, and --detach does not wait for it. Keep one; a detached job is in `_`.")
-        functions = choose_functions(options, run_body(self._shell, line, body), self._shell.user_ns)
+        _refuse_contradictions(options)
+        bound = run_body(self._shell, line, body)
+        functions = choose_functions(options, bound, self._shell.user_ns)
+        if options.keep:
+            self._shell.user_ns.update(bound)
         source = choose_input(options.inputs, self._shell.user_ns)
         if options.dry_run:
             return plan(self._plan(functions, source, options))
         job = self._submit(functions, source, options)
         if options.detach:
             return job if self._watched() else job.wait()  # a runner of notebooks must see that the job failed
-        frame = run_in_cell(job, QuietScreen(job) if options.quiet else self._screen(job), options.into or "result")
+        screen = self._screen(job, "quiet" if options.quiet else options.display)
+        frame = run_in_cell(job, screen, options.into or "result", limit=options.limit)
         if options.into is None:
             return frame
         self._shell.user_ns[options.into] = frame
         return None
 
+    def _session_for(self, options: CellOptions) -> Session:
+        """Return the session with what the line says of its job alone."""
+        session = self._session()
+        told = {name: value for name, value in options.settings.items() if value is not None}
+        if options.include:
+            told["include"] = (*session.settings.include, *options.include)
+        return overridden(session, told) if told else session
+
     def _submit(self, functions: CellFunctions, source: object, options: CellOptions) -> Job:
-        return self._session().map_reduce(
+        return self._session_for(options).map_reduce(
             functions.map,
             functions.reduce,
             source,
@@ -88,7 +105,7 @@ class CellMagic:
         )
 
     def _plan(self, functions: CellFunctions, source: object, options: CellOptions) -> str:
-        planned = self._session().plan(
+        planned = self._session_for(options).plan(
             functions.map,
             functions.reduce,
             source,
@@ -106,13 +123,25 @@ class CellMagic:
         return planned.describe()
 
 
-def run_in_cell(job: Job, screen: Screen, variable: str) -> pd.DataFrame:
+def _refuse_contradictions(options: CellOptions) -> None:
+    """Raise `ConfigError` where one option says what another one forbids."""
+    if options.detach and (options.into or options.limit):
+        option = "--into" if options.into else "--limit"
+        raise ConfigError(f"%%smr: {option} needs the result, and --detach does not wait for it. Keep one; a detached job is in `_`.")
+    if options.detach and options.display:
+        raise ConfigError("%%smr: a job with --detach is shown wherever it is looked at, as `%config Smr.display` says. Keep one.")
+    if options.quiet and options.display:
+        raise ConfigError(f"%%smr: -q and --display {options.display} both say how progress is shown. Keep one.")
+
+
+def run_in_cell(job: Job, screen: Screen, variable: str, *, limit: int | None = None) -> pd.DataFrame:
     """Follow a job in the running cell, and load its result.
 
     Args:
         job: The job.
         screen: Where its progress is shown.
         variable: What the result will be called, for the last line of the panel.
+        limit: Rows that are loaded, the first in key order; that line says of how many. All if not given.
 
     Raises:
         JobError: It has no result, or the cell was interrupted.
@@ -121,8 +150,11 @@ def run_in_cell(job: Job, screen: Screen, variable: str) -> pd.DataFrame:
     progress = watch(job, screen)
     note = ""
     try:
-        frame = job.result()
+        total = sum(part.rows for part in job.parts()) if limit is not None else 0
+        frame = job.head(limit) if limit is not None and limit < total else job.result()
         note = rows_note(variable, frame.shape, frame.columns) if progress.state is JobState.DONE else ""
+        if note and len(frame) < total:
+            note += f" · first {len(frame):,} of {total:,} rows"
     finally:
         screen.finish(progress, note)
     return frame
