@@ -13,6 +13,7 @@ from smr_notebook.face import current_session, follow_settings
 from smr_notebook.job import Job
 from smr_notebook.notebook import errors
 from smr_notebook.notebook.magic import CellMagic
+from smr_notebook.notebook.matcher import register_matcher
 from smr_notebook.notebook.mode import Display, choose_display, is_notebook
 from smr_notebook.notebook.screens import QuietScreen, Screen, StaticScreen, TextScreen, failure_note, follow, show, watch
 from smr_notebook.notebook.settings import settings_of
@@ -52,6 +53,7 @@ def register_magics(shell: Any, session: Callable[[], Session]) -> None:
 
     smr.__doc__ = _DOC
     shell.register_magic_function(no_var_expand(smr), magic_kind="line_cell")
+    register_matcher(shell, session, ready=lambda: not settings.refused)
     if keep_empty_body not in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.append(keep_empty_body)
 
