@@ -1,7 +1,8 @@
 """Settings: one frozen value, resolved once.
 
-A later source wins: default < `[tool.smr_notebook]` in the nearest `pyproject.toml` < environment (`SMR_WORKERS`) <
-argument. `resolve` is a pure function of these; only `from_machine` looks at the process and at files.
+A later source wins: default < the user's own file (`config.toml` in the platform's configuration folder) < `[tool.smr_notebook]` in
+the nearest `pyproject.toml` < environment (`SMR_WORKERS`) < the notebook (`%config Smr`) < argument. `resolve` is a pure function of
+these; only `from_machine` and `told_on_machine` look at the process and at files.
 """
 
 from __future__ import annotations
@@ -23,12 +24,19 @@ from smr_notebook.model import Sorting
 from smr_notebook.tolerance import DEFAULT_COUNT, DEFAULT_SHARE, STRICT, OnError, Tolerance
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*")
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", re.IGNORECASE)
+PROJECT = "pyproject.toml [tool.smr_notebook]"
+NOTEBOOK = "%config Smr"
+"""What the sources of settings are called."""
+
 PLATFORMS = ("local", "aws")
 """Where jobs can run."""
 
 _SWITCHES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-_DISPLAYS = ("auto", "panel", "text", "static", "quiet")
+DISPLAYS = ("auto", "panel", "text", "static", "quiet")
+"""How progress can be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,8 @@ class Settings:
         user: Whose the jobs are that are submitted, and which are found by default; empty for what the platform says.
         worker_limit: Resident bytes at which a worker of this machine is ended; 0 means when the machine has no memory left.
         record_timeout: Seconds that one record, or one group, may take before its attempt counts as hanging; 0 for any.
+        job_timeout: Seconds after which a job that has not ended gives up; 0 for as long as the platform keeps it going.
+        include: Names of installed modules that travel with the functions, for workers that do not have them.
     """
 
     workspace: Path
@@ -78,6 +88,22 @@ class Settings:
     speculate: bool = True
     worker_limit: int = 0
     record_timeout: float = 3600.0
+    job_timeout: float = 0.0
+    include: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The value of a setting in force, and where it was said, for people."""
+
+    value: Any
+    origin: str
+
+
+def meanings() -> dict[str, str]:
+    """Return what each setting means, in the words of the docstring of `Settings`; nothing where Python runs without docstrings."""
+    lines = re.findall(r"^\s+(\w+): (.+)$", Settings.__doc__ or "", re.MULTILINE)
+    return {field.name: dict(lines).get(field.name, "") for field in fields(Settings)}
 
 
 def parse_size(value: object) -> int:
@@ -123,9 +149,30 @@ def _patience(value: object) -> float:
     return 0.0 if float(str(value)) == 0 else _seconds(value)
 
 
+def read_time(value: object) -> float:
+    """Return a time in seconds from a number or from text such as `90`, `30s`, `15m`, `2h` or `7d`.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    match = _TIME.fullmatch(str(value)) if not isinstance(value, bool) else None
+    if match is None:
+        raise ConfigError(f"{value!r} is not a time. Write seconds, or a number with a unit: 90s, 15m, 2h, 7d.")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _modules(value: object) -> tuple[str, ...]:
+    given = value.split(",") if isinstance(value, str) else value
+    words = [str(word).strip() for word in given] if isinstance(given, list | tuple) else [""]
+    words = [word for word in words if word] if isinstance(value, str) else words
+    if not all(part.isidentifier() for word in words for part in word.split(".")):
+        raise ValueError("not names of modules")
+    return tuple(dict.fromkeys(words))
+
+
 def _display(value: object) -> str:
-    if value not in _DISPLAYS:
-        raise ValueError("one of " + ", ".join(_DISPLAYS))
+    if value not in DISPLAYS:
+        raise ValueError("one of " + ", ".join(DISPLAYS))
     return str(value)
 
 
@@ -227,7 +274,9 @@ _READERS: dict[str, tuple[Callable[[object], Any], str]] = {
     "keep_days": (_seconds, "a number of days above 0"),
     "worker_limit": (parse_size, "a size such as 4GB, 0 for automatic"),
     "record_timeout": (_patience, "a time in seconds, 0 for any"),
-    "display": (_display, "one of " + ", ".join(_DISPLAYS)),
+    "job_timeout": (read_time, "a time such as 90, 15m or 2h, 0 for any"),
+    "include": (_modules, "names of modules, as a list or with commas between them"),
+    "display": (_display, "one of " + ", ".join(DISPLAYS)),
     "user": (_user, "a name on one line, of 100 characters at most"),
     "speculate": (_switch, "true or false"),
 }
@@ -255,7 +304,15 @@ def read_setting(name: str, value: object, origin: str = "argument") -> Any:
         raise ConfigError(f"{origin}: {name} must be {wanted}; got {value!r}.") from error
 
 
-def resolve(arguments: Mapping[str, object], env: Mapping[str, str], file: Mapping[str, object], *, default_workspace: Path) -> Settings:
+def resolve(
+    arguments: Mapping[str, object],
+    env: Mapping[str, str],
+    file: Mapping[str, object],
+    *,
+    default_workspace: Path,
+    user: tuple[str, Mapping[str, object]] = ("", {}),
+    notebook: Mapping[str, object] | None = None,
+) -> Settings:
     """Merge the sources of settings into one value.
 
     Args:
@@ -263,37 +320,83 @@ def resolve(arguments: Mapping[str, object], env: Mapping[str, str], file: Mappi
         env: Environment variables; those that start with `SMR_` and name a setting count.
         file: The `[tool.smr_notebook]` table.
         default_workspace: Where jobs live when nothing says otherwise.
+        user: Name and content of the user's own file.
+        notebook: What `%config Smr` says.
 
     Raises:
         ConfigError: A name or a value is wrong; the message says in which source.
     """
-    values: dict[str, Any] = {"workspace": default_workspace}
-    for name, value in file.items():
-        values[name] = read_setting(name, value, "pyproject.toml [tool.smr_notebook]")
-    for field in fields(Settings):
-        variable = f"SMR_{field.name.upper()}"
-        if env.get(variable):
-            values[field.name] = read_setting(field.name, env[variable], f"environment variable {variable}")
-    for name, value in arguments.items():
-        if value is not None:
-            values[name] = read_setting(name, value)
-    return Settings(**values)
+    told = _told(arguments, env, file, default_workspace=default_workspace, user=user, notebook=notebook or {})
+    return Settings(**{name: one.value for name, one in told.items()})
+
+
+def _told(
+    arguments: Mapping[str, object],
+    env: Mapping[str, str],
+    file: Mapping[str, object],
+    *,
+    default_workspace: Path,
+    user: tuple[str, Mapping[str, object]],
+    notebook: Mapping[str, object],
+) -> dict[str, Told]:
+    names = [field.name for field in fields(Settings)]
+    standing = Settings(workspace=default_workspace)
+    told = {name: Told(getattr(standing, name), "default") for name in names}
+    variables = {f"SMR_{name.upper()}": name for name in names}
+    sources = [
+        (user[0], user[1]),
+        (PROJECT, file),
+        *((f"environment variable {variable}", {name: env[variable]}) for variable, name in variables.items() if env.get(variable)),
+        (NOTEBOOK, notebook),
+        ("argument", {name: value for name, value in arguments.items() if value is not None}),
+    ]
+    for origin, values in sources:
+        told |= {name: Told(read_setting(name, value, origin), origin) for name, value in values.items()}
+    return told
+
+
+def _table(file: Path, *path: str) -> Mapping[str, object]:
+    """Return a table of a TOML file. Raises `ConfigError` where it cannot be read, or is no table."""
+    try:
+        table: object = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+    for name in path:
+        table = table.get(name, {}) if isinstance(table, dict) else {}
+    return table if isinstance(table, dict) else {}
 
 
 def _project_table(folder: Path) -> Mapping[str, object]:
-    for place in (folder, *folder.parents):
-        file = place / "pyproject.toml"
-        if not file.is_file():
-            continue
-        try:
-            table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("smr_notebook", {})
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{file} cannot be read: {error}") from error
-        return table if isinstance(table, dict) else {}
-    return {}
+    file = next((place / "pyproject.toml" for place in (folder, *folder.parents) if (place / "pyproject.toml").is_file()), None)
+    return _table(file, "tool", "smr_notebook") if file else {}
 
 
-def from_machine(arguments: Mapping[str, object]) -> Settings:
-    """Resolve the settings of this process: its environment, its folder's project file, the platform's data folder."""
-    default = Path(platformdirs.user_data_dir("smr_notebook", appauthor=False))
-    return resolve(arguments, os.environ, _project_table(Path.cwd()), default_workspace=default)
+def user_file() -> Path:
+    """Return where the user's own settings stand, if they stand anywhere."""
+    return Path(platformdirs.user_config_dir("smr_notebook", appauthor=False)) / "config.toml"
+
+
+def told_on_machine(arguments: Mapping[str, object], notebook: Mapping[str, object] | None = None) -> dict[str, Told]:
+    """Return each setting of this process, with its source. Arguments and errors as of `from_machine`."""
+    file = user_file()
+    return _told(
+        arguments,
+        os.environ,
+        _project_table(Path.cwd()),
+        default_workspace=Path(platformdirs.user_data_dir("smr_notebook", appauthor=False)),
+        user=(str(file), _table(file) if file.exists() else {}),
+        notebook=notebook or {},
+    )
+
+
+def from_machine(arguments: Mapping[str, object], notebook: Mapping[str, object] | None = None) -> Settings:
+    """Resolve the settings of this process: its environment, its folder's project file, the user's own file, the platform's data folder.
+
+    Args:
+        arguments: Given in the call; `None` means not given.
+        notebook: What `%config Smr` says.
+
+    Raises:
+        ConfigError: A name or a value is wrong, or a file cannot be read; the message says which.
+    """
+    return Settings(**{name: told.value for name, told in told_on_machine(arguments, notebook).items()})

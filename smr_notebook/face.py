@@ -1,7 +1,8 @@
 """The module-level functions: the session in use, and the same verbs on it.
 
-One session is in use at a time for the whole process: the one named by `use`, or the default, opened on first need. That choice is
-the only state of this package outside of objects, and only `current_session` and `use` touch it.
+One session is in use at a time for the whole process: the one named by `use`, or the default, opened on first need. That choice, and
+whom to ask for the settings of the notebook, is the only state of this package outside of objects, and only the functions below touch it.
+The settings themselves belong to whoever is asked (`%config Smr`: the shell); where they change, another session is in use from then on.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Concatenate, ParamSpec, TypeVar
 
+from smr_notebook.config import Told, told_on_machine
+from smr_notebook.configuring import configured
 from smr_notebook.session import Session
 
 P = ParamSpec("P")
@@ -24,16 +27,36 @@ class _Chosen:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._session: Session | None = None
+        self._notebook: Callable[[], Mapping[str, object]] = dict
+        self._told: Mapping[str, object] = {}
 
     def get(self) -> Session:
         with self._lock:
-            if self._session is None:
-                self._session = Session()
+            told = dict(self._notebook())
+            if self._session is None or told != self._told:
+                self._session = configured(self._session, told)
+                self._told = told
             return self._session
 
     def set(self, session: Session) -> None:
         with self._lock:
-            self._session = session
+            self._session, self._told = session, {}
+
+    def listen(self, notebook: Callable[[], Mapping[str, object]]) -> None:
+        with self._lock:
+            self._notebook = notebook
+
+    def told(self, notebook: Mapping[str, object]) -> dict[str, Told]:
+        with self._lock:
+            session = self._session
+        told = told_on_machine({}, notebook)
+        if session is None:
+            return told
+        if session.wishes.settings is None:
+            own = {name: Told(getattr(session.settings, name), "the session in use") for name in told}
+        else:
+            own = told_on_machine(session.wishes.settings, notebook)
+        return own | {"display": told["display"]}
 
 
 _CHOSEN = _Chosen()
@@ -42,6 +65,25 @@ _CHOSEN = _Chosen()
 def current_session() -> Session:
     """Return the session in use; the default one is opened when none was named."""
     return _CHOSEN.get()
+
+
+def follow_settings(notebook: Callable[[], Mapping[str, object]]) -> None:
+    """Ask for the settings of the notebook, by name, whenever the session in use is wanted."""
+    _CHOSEN.listen(notebook)
+
+
+def told_settings(notebook: Mapping[str, object]) -> dict[str, Told]:
+    """Return each setting in force, with its source. Opens nothing.
+
+    How progress is shown is the notebook's affair: the session in use is not asked for it.
+
+    Args:
+        notebook: What `%config Smr` says.
+
+    Raises:
+        ConfigError: A setting is wrong, or a file of settings cannot be read.
+    """
+    return _CHOSEN.told(notebook)
 
 
 def use(session: Session | str) -> Session:

@@ -7,6 +7,7 @@ whoever says the whole identifier of a job means it, whosever it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from smr_notebook.control.registering import is_of
 from smr_notebook.control.rows import JobEntry
@@ -52,4 +53,7 @@ def _missing(entries: Sequence[JobEntry], own: Sequence[JobEntry], wanted: str |
         told = f"There is {wish} in {place}: you are {user}, and those that are there belong to {theirs}."
         return f"{told} smr.jobs(everyone=True) lists them."
     latest = ", ".join(entry.job for entry in own[:-4:-1])
-    return f"There is no job {wanted!r} in {place}. The latest are {latest}; smr.jobs() lists all."
+    names = {entry.job for entry in own} | {entry.name for entry in own if entry.name}
+    close = get_close_matches(wanted or "", sorted(names), n=3)
+    near = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return f"There is no job {wanted!r} in {place}.{near} The latest are {latest}; smr.jobs() lists all."

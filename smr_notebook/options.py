@@ -56,6 +56,7 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
     if told is not None and not isinstance(named, Files):
         raise PlanError(f"format={told.format} says how objects are read, and the input is in memory already. Leave it out.")
     policy = policy if settings.speculate else replace(policy, speculation=None)
+    policy = replace(policy, longest=min(policy.longest, settings.job_timeout or policy.longest))
     return Request(
         program=ParsedProgram(program, told.parser) if told and told.parser else program,
         input=named,
@@ -68,6 +69,7 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
         max_cost=settings.max_cost if options.max_cost is None else _dollars(options.max_cost),
         reading=told.reading if told else PLAINLY,
         tolerance=read_tolerance(options.on_error, options.max_bad),
+        include=settings.include,
     )
 
 

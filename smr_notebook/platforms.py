@@ -86,3 +86,8 @@ def _open_aws(settings: Settings, extras: tuple[str, ...]) -> Backend:
 
 OPENERS: Final[Mapping[str, Callable[[Settings, tuple[str, ...]], Backend]]] = {"local": _open_local, "aws": _open_aws}
 """By name; with the settings, and with the names of packages whose versions the workers are asked for."""
+
+OPENED_WITH: Final = frozenset(
+    {"idle_seconds", "lease_seconds", "platform", "profile", "region", "retries", "stack", "user", "worker_limit", "workers", "workspace"}
+)
+"""The settings that a platform is opened with: where one of them changes, it is opened anew."""

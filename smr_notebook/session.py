@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from smr_notebook.config import Settings, from_machine, read_sorting
@@ -39,6 +39,15 @@ _TIDY_SECONDS: Final = 60.0
 Map = Callable[..., Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a session was asked for: settings by name (`None` where all were given), packages, and whether a platform was brought along."""
+
+    settings: Mapping[str, object] | None
+    requirements: tuple[str, ...] = ()
+    brought: bool = False
+
+
 class Session(LooksAhead):
     """Where jobs go. Without arguments: this machine, unless the settings of the project file and the environment say otherwise.
 
@@ -51,6 +60,11 @@ class Session(LooksAhead):
         settings: Settings by name, such as `{"workspace": "jobs", "workers": 2}`, which win over the environment and the project
             file; or all of them, resolved.
         backend: A platform opened by other means, for tests and for adapters of one's own.
+
+    Attributes:
+        settings: Those in force.
+        backend: Where jobs go.
+        wishes: What was asked for.
 
     Raises:
         ConfigError: There is no such platform or setting, or a value is wrong.
@@ -67,11 +81,11 @@ class Session(LooksAhead):
         settings: Settings | Mapping[str, object] | None = None,
         backend: Backend | None = None,
     ) -> None:
-        if isinstance(settings, Settings):
-            self.settings = settings
-        else:
-            told = {"platform": platform, "stack": stack, "region": region, "profile": profile}
-            self.settings = from_machine({**(settings or {}), **{name: value for name, value in told.items() if value is not None}})
+        told = {"platform": platform, "stack": stack, "region": region, "profile": profile}
+        told = {name: value for name, value in told.items() if value is not None}
+        named = None if isinstance(settings, Settings) else {**(settings or {}), **told}
+        self.wishes = Wishes(named, tuple(requirements), brought=backend is not None)
+        self.settings = settings if isinstance(settings, Settings) else from_machine(named or {})
         self._tidied = -math.inf
         required = read_requirements(requirements)
         opened = backend or OPENERS[self.settings.platform](self.settings, tuple(required))

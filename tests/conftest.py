@@ -54,6 +54,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     for name in [name for name in os.environ if name.startswith("SMR_") and name != "SMR_TEST_INSTALLED"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SMR_WORKSPACE", str(path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(path / "config"))  # where the user's own settings would stand
     return path
 
 

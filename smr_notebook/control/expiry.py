@@ -7,7 +7,8 @@ two coordinators each job has one. Objects go first and rows last, so that an in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 from smr_notebook.control.layout import Layout
@@ -31,12 +32,41 @@ def remove_expired(objects: ObjectStore, table: Table, *, now: float, keep_secon
     since = now - keep_seconds
     entries = list_jobs(table)
     old = [entry for entry in entries if entry.created < since and _left_alone(table, entry) < since]
+    return _remove(objects, table, entries, old)
+
+
+def remove_ended(objects: ObjectStore, table: Table, *, now: float, older: float, mine: Callable[[JobEntry], bool]) -> tuple[str, ...]:
+    """Remove jobs that ended long enough ago; one that has not ended stays, however long it is silent.
+
+    Args:
+        objects: Where their data is.
+        table: Where their rows are.
+        now: The time.
+        older: Seconds since their end.
+        mine: Tells which jobs may go.
+
+    Returns:
+        The identifiers of the jobs removed.
+    """
+    entries = list_jobs(table)
+    old = [entry for entry in entries if mine(entry) and _ended(table, entry) <= now - older and _left_alone(table, entry) <= now]
+    return _remove(objects, table, entries, old)
+
+
+def _remove(objects: ObjectStore, table: Table, entries: Sequence[JobEntry], old: Sequence[JobEntry]) -> tuple[str, ...]:
+    """Remove jobs, but for those that others stand on which stay."""
     needed = _needed(entries, {entry.job for entry in old})
     removed = [entry for entry in old if entry.job not in needed]
     for entry in removed:
         objects.delete_prefix(Layout(entry.job).root)
         forget_job(table, entry)
     return tuple(entry.job for entry in removed)
+
+
+def _ended(table: Table, entry: JobEntry) -> float:
+    """Return when a job ended; never, where it has not."""
+    outcome = Ledger(table, entry.job).outcome()
+    return outcome.at if outcome is not None else math.inf
 
 
 def _needed(entries: Sequence[JobEntry], old: AbstractSet[str]) -> set[str]:

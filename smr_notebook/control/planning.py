@@ -75,6 +75,7 @@ class Request:
         warnings: What the user should know of already.
         reading: What is said of the format besides its name.
         tolerance: What may be left out.
+        include: Names of installed modules that travel with the functions.
     """
 
     program: Program
@@ -91,6 +92,7 @@ class Request:
     warnings: tuple[str, ...] = ()
     reading: Reading = PLAINLY
     tolerance: Tolerance = STRICT
+    include: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def plan_job(
     """
     began = backend.clock.now()
     check_environment(here, backend.functions.limits.environment, mend=backend.functions.limits.advice.environment)
-    code = capture(request.program, label_of=label_of)
+    code = capture(request.program, label_of=label_of, include=request.include)
     planned = plan_captured(request, backend, job=job, code=code.data, store=store)
     plan = replace(planned.plan, warnings=planned.plan.warnings + code.report.warnings)
     tried = (planned.tried, planned.lawful, planned.failed)
@@ -166,7 +168,7 @@ def prepare(request: Request, backend: Backend, *, here: Environment, label_of: 
         EnvironmentMismatchError: The workers could not read what this notebook pickles.
     """
     check_environment(here, backend.functions.limits.environment, mend=backend.functions.limits.advice.environment)
-    code = capture(request.program, label_of=label_of)
+    code = capture(request.program, label_of=label_of, include=request.include)
     if isinstance(request.input, Files):
         with suppress(AccessDeniedError):
             peek(request.input, backend.sources)

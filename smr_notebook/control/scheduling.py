@@ -247,10 +247,11 @@ def _ending(plan: Plan, snapshot: Snapshot, begun: _Tasks, now: float) -> Outcom
 
 
 def _too_long(plan: Plan, epoch: int, now: float) -> Outcome:
-    hours = (now - plan.created) / 3600
+    seconds = now - plan.created
+    time = f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds:,.0f} seconds"
     text = (
-        f"Job {plan.job} has not ended after {hours:,.1f} hours and {epoch:,} coordinators, more than its policy allows. "
-        "Submit it again in smaller pieces, or with tasks that end sooner."
+        f"Job {plan.job} has not ended after {time} and {epoch:,} coordinators, more than its policy allows. "
+        "Submit it again in smaller pieces, with tasks that end sooner, or with more time if job_timeout gave it that little."
     )
     return Outcome(JobState.FAILED, now, error=JobTimeoutError.__name__, message=text)
 

@@ -100,6 +100,9 @@ _KNOWN: dict[Callable[..., Any], Reduce] = {
     sorted: _sorted,
 }
 
+BUILTINS = tuple(function.__name__ for function in _KNOWN)
+"""The names of the functions of Python itself that are known."""
+
 
 def as_reduce(reduce: Any) -> Reduce:
     """Return the function of (key, values) that a user's `reduce` stands for; a generator function stays one.

@@ -4,7 +4,8 @@ What travels how:
 
 * Functions, lambdas, closures and the notebook's globals that they use travel *by value* (cloudpickle).
 * Modules of the user's own, which no worker has, travel by value too: every imported module whose file lies neither in
-  the standard library nor in a `site-packages` folder. Everything else travels *by name* and must be installed there.
+  the standard library nor in a `site-packages` folder. Everything else travels *by name* and must be installed there, unless it
+  is *included*: then it travels by value like a module of the user's own (`dataflow.including`).
 * An `import` statement inside a function runs in the worker, where a module of the user's own cannot be found. That is
   refused before anything runs, with the mend (import it above the function).
 * The source lines of the functions travel beside them, so that a failure can show its line in any kernel.
@@ -23,7 +24,7 @@ import sys
 import sysconfig
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from typing import Any
 import cloudpickle
 import msgspec
 
+from smr_notebook.dataflow.including import included_modules
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.errors import CorruptObjectError, PlanError, UnpicklableError
@@ -109,22 +111,25 @@ def takes_source(function: Callable[..., Any], *, name: str = "map", what: str =
     raise PlanError(f"{name} must take ({what}) or (source, {what}); {_name(function)} takes {signature}")
 
 
-def capture(program: Program, *, label_of: Callable[[str], str] = str) -> Bundle:
+def capture(program: Program, *, label_of: Callable[[str], str] = str, include: Sequence[str] = ()) -> Bundle:
     """Pickle a program with all that its functions need.
 
     Args:
         program: What to pickle.
         label_of: Gives the name that a person knows a code file by (`Cell In[2]`).
+        include: Names of installed modules that travel by value as well.
 
     Raises:
         UnpicklableError: Something cannot travel; it is named, with the function that captured it.
+        PlanError: A module to be included is not there, or cannot travel.
     """
+    included = included_modules(include)
     reached = [*program.named(), *_reached(program)]
     captures = [(name, value) for name, value in reached if not isinstance(value, _BY_NAME)]
-    own = _own_modules()
+    own = _own_modules() | included
     for name, function in program.named():
         _refuse_local_imports(name, function, own)
-    with modules_by_value():
+    with modules_by_value(included):
         body = _pickle(program, captures)
         sizes = tuple(sorted(((name, _size(value)) for name, value in captures), key=lambda item: -item[1]))
     sources = {file: (label_of(file), text) for file, text in _texts(program)}
@@ -135,11 +140,16 @@ def capture(program: Program, *, label_of: Callable[[str], str] = str) -> Bundle
 
 
 @contextmanager
-def modules_by_value() -> Iterator[None]:
-    """Let functions and classes of the user's own modules be pickled by value within the block, as no worker has the modules."""
+def modules_by_value(included: Mapping[str, types.ModuleType] | None = None) -> Iterator[None]:
+    """Let functions and classes of the user's own modules be pickled by value within the block, as no worker has the modules.
+
+    Args:
+        included: Further modules, by name.
+    """
     with _PICKLING:
         known = cloudpickle.list_registry_pickle_by_value()
-        registered = [module for name, module in _own_modules().items() if name not in known]
+        modules = _own_modules() | dict(included or {})
+        registered = [module for name, module in modules.items() if name not in known]
         for module in registered:
             cloudpickle.register_pickle_by_value(module)
         try:

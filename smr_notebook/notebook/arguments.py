@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from smr_notebook.config import parse_size, read_bad, read_dollars, read_sorting, read_tolerance
+from smr_notebook.config import DISPLAYS, parse_size, read_bad, read_dollars, read_sorting, read_time, read_tolerance
+from smr_notebook.dataflow.aggregations import BUILTINS
 from smr_notebook.errors import ConfigError
 from smr_notebook.formats import AUTO, NAMES, InputFormat
+from smr_notebook.tolerance import OnError
 
 FORMATS = (AUTO, *NAMES)
 _SHORT = ("text", "jsonl", "csv", "tsv", "parquet", "arrow", "binary")
@@ -51,7 +53,15 @@ class CellOptions:
         preview: How many of the first records are tried here, and nothing else done; `None` for a job.
         map: Name of a function from another cell.
         reduce: The same.
+        display: How progress is shown; `None` for as the settings say.
         quiet: Whether no progress is shown.
+        keep: Whether the names that the body defines stay in the notebook.
+        limit: Rows of the result that are loaded.
+        output: Where the result is written, as Parquet, instead of being loaded.
+        overwrite: Whether what stands there may be replaced.
+        memory: Resident bytes that a worker may take before it spills.
+        timeout: Seconds after which the job gives up.
+        include: Installed modules that travel with the functions.
         help: Whether only the options are shown.
     """
 
@@ -72,22 +82,60 @@ class CellOptions:
     preview: int | None = None
     map: str | None = None
     reduce: str | None = None
+    display: str | None = None
     quiet: bool = False
+    keep: bool = False
+    limit: int | None = None
+    output: str | None = None
+    overwrite: bool = False
+    memory: int | None = None
+    timeout: float | None = None
+    include: tuple[str, ...] = ()
     help: bool = False
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The settings that the line names, for its job alone; `None` for those that it does not."""
+        return {"worker_memory": self.memory, "job_timeout": self.timeout, "include": self.include or None}
+
+
+@dataclass(frozen=True, slots=True)
+class Worded:
+    """A reader of an option's value that knows the words of which it is made.
+
+    Attributes:
+        read: Returns what a value means; raises `argparse.ArgumentTypeError`.
+        words: What can be said, as far as it can be told.
+    """
+
+    read: Callable[[str], Any]
+    words: tuple[str, ...]
+
+    def __call__(self, value: str) -> Any:
+        """Return what a value means. Raises `argparse.ArgumentTypeError`."""
+        return self.read(value)
 
 
 class MagicParser(argparse.ArgumentParser):
-    """An argument parser that raises `ConfigError` instead of ending the process. `choices` are those of its one option that has some."""
+    """An argument parser that raises `ConfigError` instead of ending the process.
 
-    choices: tuple[str, ...] = ()
+    A metavar says what a value is, to a person and to completion: `INPUT`, `VAR`, `ID`, `FUNCTION`, `MODULE`.
+    """
+
+    @property
+    def actions(self) -> Sequence[argparse.Action]:
+        """All options and positional words, in order."""
+        return self._actions
 
     def error(self, message: str) -> NoReturn:
         """Raise the error of this line, with the known choice that is nearest to a wrong one."""
         option, _, rest = message.partition(": ")
         wrong = _UNKNOWN_CHOICE.match(rest)
         if wrong:
-            near = suggestion(wrong["got"], self.choices)
-            raise ConfigError(f"{self.prog}: {option}: {wrong['got']!r} is not known.{near} Known: {', '.join(self.choices)}.")
+            named = [action for action in self._actions if f"argument {'/'.join(action.option_strings)}" == option]
+            choices = [str(choice) for action in named for choice in action.choices or ()]
+            near = suggestion(wrong["got"], choices)
+            raise ConfigError(f"{self.prog}: {option}: {wrong['got']!r} is not known.{near} Known: {', '.join(choices)}.")
         raise ConfigError(f"{self.prog}: {message}. All options: {self.prog} --help")
 
     def read(self, words: list[str]) -> argparse.Namespace:
@@ -120,16 +168,22 @@ def parse_cell_line(line: str, namespace: Mapping[str, Any]) -> CellOptions:
     Raises:
         ConfigError: An option or a value is wrong, or a `{var}` is not there.
     """
-    own = {name: value for name, value in namespace.items() if isinstance(value, InputFormat) and not name.startswith("_")}
-    found = _cell_parser((*FORMATS, *own)).read(_numbered([expand(word, namespace) for word in split_words(line)]))
+    own = formats_of(namespace)
+    found = cell_parser((*FORMATS, *own)).read(_numbered([expand(word, namespace) for word in split_words(line)]))
     values = vars(found)
     format = own.get(found.format, found.format)
-    return CellOptions(**(values | {"inputs": (*values.pop("inputs"), *values.pop("more_inputs")), "format": format}))
+    inputs = (*values.pop("inputs"), *values.pop("more_inputs"))
+    return CellOptions(**(values | {"inputs": inputs, "format": format, "include": tuple(values["include"])}))
 
 
 def cell_help() -> str:
     """Return the text of `%%smr --help`."""
-    return _cell_parser().format_help()
+    return cell_parser().format_help()
+
+
+def formats_of(namespace: Mapping[str, Any]) -> dict[str, InputFormat]:
+    """Return the variables that hold a format with options."""
+    return {name: value for name, value in namespace.items() if isinstance(value, InputFormat) and not name.startswith("_")}
 
 
 def split_words(line: str) -> list[str]:
@@ -232,9 +286,25 @@ def variable(value: str) -> str:
     return value
 
 
+def time_span(value: str) -> float:
+    """Read a time in seconds, for an option of a parser."""
+    try:
+        return read_time(value)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
+
+
+def _module(value: str) -> str:
+    if not all(part.isidentifier() for part in value.split(".")):
+        raise argparse.ArgumentTypeError(f"{value!r} is not the name of a module")
+    return value
+
+
 def _add_tolerance(parser: MagicParser) -> None:
     told = "fail; skip: leave out what fails; collect: the same, and tell all of it"
-    parser.add_argument("--on-error", type=_on_error, default="fail", metavar="WHAT", help=told)
+    parser.add_argument(
+        "--on-error", type=Worded(_on_error, tuple(word.value for word in OnError)), default="fail", metavar="WHAT", help=told
+    )
     many = "how many may be left out: 0.001 or 0.1%% for a share, or a whole number (default: 1%%, or ten)"
     parser.add_argument("--max-bad", type=_bad, metavar="N", help=many)
 
@@ -246,7 +316,49 @@ def _add_looking_ahead(parser: MagicParser) -> None:
     parser.add_argument("--preview", type=count(1), metavar="[N]", help=tried)
 
 
-def _cell_parser(formats: Sequence[str] = FORMATS) -> MagicParser:
+def _add_result(parser: MagicParser) -> None:
+    add = parser.add_argument
+    add("-o", "--into", type=variable, metavar="VAR", help="put the result into this variable, and show only the progress")
+    add("--limit", type=count(1), metavar="ROWS", help="load the first rows of the result only, in key order; the panel says of how many")
+    add("--output", metavar="PATH", help="write the result there as Parquet instead of loading it: a folder, a .parquet file, s3://…")
+    add("--overwrite", action="store_true", help="let --output replace what it wrote before")
+
+
+def _add_running(parser: MagicParser) -> None:
+    add = parser.add_argument
+    add("--retries", type=count(0), metavar="N", help="further attempts of a task that failed")
+    add("--max-cost", type=_dollars, metavar="$", help="stop launching before the job costs more than so many dollars")
+    add("--memory", type=_size, metavar="S", help="memory that a worker may take before it spills to disk, such as 512MB")
+    add("--timeout", type=time_span, metavar="T", help="let the job fail if it has not ended after so long, such as 90s, 15m or 2h")
+    told = "let this installed module travel with the functions, for workers that lack it (may be said again)"
+    add("--include", type=_module, action="append", default=[], metavar="MODULE", help=told)
+
+
+def _add_functions(parser: MagicParser) -> None:
+    add = parser.add_argument
+    add("--map", metavar="FUNCTION", help="a function from another cell")
+    told = "a function from another cell, or sum, min, max, len, list, set, or smr.mean, …"
+    add("--reduce", type=Worded(str, BUILTINS), metavar="FUNCTION", help=told)
+    add("--keep", action="store_true", help="let what the cell defines stay in the notebook")
+
+
+def _add_screen(parser: MagicParser) -> None:
+    add = parser.add_argument
+    detach = "return the Job at once; the notebook stays free (a run that nobody watches, as in CI, waits)"
+    add("-d", "--detach", action="store_true", help=detach)
+    add("--name", default="", metavar="TEXT", help="label of the job")
+    _add_looking_ahead(parser)
+    add("--display", choices=DISPLAYS, metavar="D", help=f"how progress is shown: {', '.join(DISPLAYS)}")
+    add("-q", "--quiet", action="store_true", help="show no progress")
+    add("-h", "--help", action="store_true", help="show this")
+
+
+def cell_parser(formats: Sequence[str] = FORMATS) -> MagicParser:
+    """Return the parser of the line of a `%%smr` cell.
+
+    Args:
+        formats: What `--format` knows.
+    """
     parser = MagicParser(
         prog="%%smr",
         add_help=False,
@@ -262,26 +374,19 @@ def _cell_parser(formats: Sequence[str] = FORMATS) -> MagicParser:
             "Without --into the value of the cell is the DataFrame."
         ),
     )
-    parser.choices = tuple(formats)
     add = parser.add_argument
     add("inputs", nargs="*", metavar="INPUT", help="path, folder, glob, range(…), or one notebook variable (list, DataFrame, …)")
     add("-i", "--input", dest="more_inputs", action="append", default=[], metavar="INPUT", help="the same, as an option")
-    add("-o", "--into", type=variable, metavar="VAR", help="put the result into this variable, and show only the progress")
+    _add_result(parser)
     add("-r", "--reducers", type=count(1), metavar="N", help="number of partitions (default: by the size of the input)")
     add("-c", "--combine", action="store_true", help="let reduce also combine on the map side (its law is checked first)")
     told = f"{AUTO} (by the names of the files), {', '.join(_SHORT)}, or a variable that holds one with options: smr.formats.csv(…)"
     add("-f", "--format", choices=formats, default="auto", metavar="F", help=told)
     add("-s", "--split-size", type=_size, metavar="S", help="input for each map task, such as 64MB")
-    add("--retries", type=count(0), metavar="N", help="further attempts of a task that failed")
-    add("--max-cost", type=_dollars, metavar="$", help="stop launching before the job costs more than so many dollars")
-    add("--sort", type=_sorting, metavar="WHAT", help="keys: the parts are in total order; values: reduce gets them in order; keys,values")
+    sorting = Worded(_sorting, ("keys", "values", "keys,values"))
+    add("--sort", type=sorting, metavar="WHAT", help="keys: the parts are in total order; values: reduce gets them in order; keys,values")
+    _add_running(parser)
     _add_tolerance(parser)
-    detach = "return the Job at once; the notebook stays free (a run that nobody watches, as in CI, waits)"
-    add("-d", "--detach", action="store_true", help=detach)
-    add("--name", default="", metavar="TEXT", help="label of the job")
-    _add_looking_ahead(parser)
-    add("--map", metavar="F", help="a function from another cell")
-    add("--reduce", metavar="G", help="a function from another cell, or sum, min, max, len, list, set, or smr.mean, …")
-    add("-q", "--quiet", action="store_true", help="show no progress")
-    add("-h", "--help", action="store_true", help="show this")
+    _add_functions(parser)
+    _add_screen(parser)
     return parser

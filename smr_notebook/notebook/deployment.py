@@ -11,7 +11,7 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,16 +47,17 @@ COMMANDS: Final = {
 
 def command_help(name: str) -> Shown:
     """Return the options of a command."""
-    return Shown(_parser(name).format_help())
+    return Shown(command_parser(name).format_help())
 
 
-def run_command(name: str, words: Sequence[str], mode: Display) -> Shown | None:
+def run_command(name: str, words: Sequence[str], mode: Display, *, given: Mapping[str, object]) -> Shown | None:
     """Run a command.
 
     Args:
         name: One of `COMMANDS`.
         words: Its options.
         mode: How progress is shown by the running cell.
+        given: The settings of the notebook, of which those say the place that no option says.
 
     Returns:
         What it told; nothing where that is on the screen already.
@@ -67,7 +68,9 @@ def run_command(name: str, words: Sequence[str], mode: Display) -> Shown | None:
         SmrError: What was asked could not be done.
     """
     __tracebackhide__ = True
-    options = _parser(name).read(list(words))
+    options = command_parser(name).read(list(words))
+    for place in ("stack", "region", "profile"):
+        setattr(options, place, getattr(options, place) or given.get(place))
     if name == "down" and not options.yes:
         stack = from_machine({"stack": options.stack}).stack
         raise ConfigError(f"%smr down deletes the stack {stack} with all jobs and results. If you mean it: %smr down --stack {stack} --yes")
@@ -132,11 +135,10 @@ _PAINTERS: Final[dict[Display, Callable[[], Callable[[list[str]], None]]]] = {Di
 """Where somebody watches."""
 
 
-def _parser(name: str) -> MagicParser:
-    """Return the parser of a command, with the manners of a magic's."""
+def command_parser(name: str) -> MagicParser:
+    """Return the parser of a command, with the manners of a magic's. Raises `KeyError`."""
     commands = MagicParser(prog="%smr").add_subparsers()
     cli_aws.add_commands(commands)
     parser = commands.choices[name]
     parser.allow_abbrev = False
-    parser.choices = tuple(choice for action in parser._actions for choice in action.choices or ())  # noqa: SLF001 - argparse tells no other way
     return parser

@@ -1,4 +1,4 @@
-"""What happens to a shell: magics, the display of jobs, the look of errors. Silent, and harmless when done again."""
+"""What happens to a shell: magics and their completion, settings, how jobs and errors look. Silent, and harmless when done again."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any
 from IPython.core.magic import no_var_expand
 
 from smr_notebook.config import from_machine
-from smr_notebook.face import current_session
+from smr_notebook.face import current_session, follow_settings
 from smr_notebook.job import Job
 from smr_notebook.notebook import errors
 from smr_notebook.notebook.magic import CellMagic
+from smr_notebook.notebook.matcher import register_matcher
 from smr_notebook.notebook.mode import Display, choose_display, is_notebook
 from smr_notebook.notebook.screens import QuietScreen, Screen, StaticScreen, TextScreen, failure_note, follow, show, watch
+from smr_notebook.notebook.settings import settings_of
 from smr_notebook.notebook.subcommands import LineMagic
 from smr_notebook.session import Session
 
@@ -25,6 +27,8 @@ def load(shell: Any) -> None:
     """Give a shell the magics `%%smr` and `%smr`, besides what `register_display` does."""
     register_display(shell)
     register_magics(shell, current_session)
+    settings = settings_of(shell)
+    follow_settings(lambda: settings.given)
 
 
 def register_display(shell: Any) -> None:
@@ -38,15 +42,18 @@ def register_magics(shell: Any, session: Callable[[], Session]) -> None:
     """Register the magics for the session that `session` gives."""
     screen = functools.partial(open_screen, shell)
     mode = functools.partial(display_of, shell)
+    settings = settings_of(shell)
     cell_magic = CellMagic(shell, session, screen, watched=lambda: mode() is not Display.STATIC)
-    line_magic = LineMagic(shell, session, screen, mode=mode)
+    line_magic = LineMagic(shell, session, screen, mode=mode, run_cell=cell_magic.run, given=lambda: settings.given)
 
     def smr(line: str, cell: str | None = None) -> object:
         __tracebackhide__ = True
+        settings.tell_refused()
         return line_magic.run(line) if cell is None else cell_magic.run(line, cell)
 
     smr.__doc__ = _DOC
     shell.register_magic_function(no_var_expand(smr), magic_kind="line_cell")
+    register_matcher(shell, session, ready=lambda: not settings.refused)
     if keep_empty_body not in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.append(keep_empty_body)
 
@@ -59,12 +66,12 @@ def keep_empty_body(lines: list[str]) -> list[str]:
 
 def display_of(shell: Any) -> Display:
     """Return how progress is shown by the running cell, as settings and frontend say."""
-    return choose_display(from_machine({}).display, shell)
+    return choose_display(from_machine({}, settings_of(shell).values).display, shell)
 
 
-def open_screen(shell: Any, job: Job) -> Screen:
-    """Open the screen for a job that the running cell waits for."""
-    return _SCREENS[display_of(shell)](job)
+def open_screen(shell: Any, job: Job, display: str | None = None) -> Screen:
+    """Open the screen for a job that the running cell waits for; the one that `display` asks for, if it does."""
+    return _SCREENS[choose_display(display, shell) if display else display_of(shell)](job)
 
 
 def _panel(job: Job) -> Screen:

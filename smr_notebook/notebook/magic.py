@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from smr_notebook.configuring import overridden
+from smr_notebook.dataflow.export_targets import target_of
 from smr_notebook.errors import ConfigError
 from smr_notebook.model import JobState
 from smr_notebook.notebook.arguments import CellOptions, cell_help, parse_cell_line
 from smr_notebook.notebook.cells import CellFunctions, choose_functions, choose_input, run_body
 from smr_notebook.notebook.render import Shown, rows_note
-from smr_notebook.notebook.screens import QuietScreen, Screen, watch
+from smr_notebook.notebook.screens import Screen, watch
+from smr_notebook.showing.amounts import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from smr_notebook.control.planned import PlannedJob
+    from smr_notebook.dataflow.exporting import WrittenFiles
     from smr_notebook.job import Job
     from smr_notebook.previews import Preview
     from smr_notebook.session import Session
 
-ScreenFor = Callable[["Job"], Screen]
-"""Opens the screen that fits the running cell."""
+
+class ScreenFor(Protocol):
+    """Opens the screen that fits the running cell, or the one that is asked for."""
+
+    def __call__(self, job: Job, display: str | None = None) -> Screen:
+        """Return the screen for a job."""
+        ...
 
 
 class CellMagic:
@@ -48,8 +57,8 @@ class CellMagic:
             body: The lines below.
 
         Returns:
-            The DataFrame; nothing with `--into`; the job with `--detach`; the plan with `--dry-run`; the preview with `--preview`; what is
-            to be read with `--help`.
+            The DataFrame; nothing with `--into`; what was written with `--output`;
+            the job with `--detach`; the plan with `--dry-run`; the preview with `--preview`; what is to be read with `--help`.
 
         Raises:
             SmrError: The line, the functions or the input are wrong, or the job failed.
@@ -58,27 +67,44 @@ class CellMagic:
         options = parse_cell_line(line, self._shell.user_ns)
         if options.help:
             return Shown(cell_help())
-        if options.detach and options.into:
-            raise ConfigError("%%smr: --into needs the result, and --detach does not wait for it. Keep one; a detached job is in `_`.")
-        if options.dry_run and options.preview:
-            raise ConfigError("%%smr: --dry-run runs nothing, and --preview runs the first records. Keep one.")
-        functions = choose_functions(options, run_body(self._shell, line, body), self._shell.user_ns)
+        _refuse_contradictions(options)
+        bound = run_body(self._shell, line, body)
+        functions = choose_functions(options, bound, self._shell.user_ns)
+        if options.keep:
+            self._shell.user_ns.update(bound)
         source = choose_input(options.inputs, self._shell.user_ns)
         if options.dry_run:
             return self._plan(functions, source, options)
         if options.preview:
             return self._preview(functions, source, options, options.preview)
+        return self._run_job(functions, source, options)
+
+    def _run_job(self, functions: CellFunctions, source: object, options: CellOptions) -> object:
+        """Submit a job, follow it, and return what becomes of its result."""
+        __tracebackhide__ = True
+        _check_place(self._session_for(options), options)
         job = self._submit(functions, source, options)
         if options.detach:
             return job if self._watched() else job.wait()  # a runner of notebooks must see that the job failed
-        frame = run_in_cell(job, QuietScreen(job) if options.quiet else self._screen(job), options.into or "result")
+        screen = self._screen(job, "quiet" if options.quiet else options.display)
+        if options.output is not None:
+            return write_in_cell(job, screen, options.output, overwrite=options.overwrite)
+        frame = run_in_cell(job, screen, options.into or "result", limit=options.limit)
         if options.into is None:
             return frame
         self._shell.user_ns[options.into] = frame
         return None
 
+    def _session_for(self, options: CellOptions) -> Session:
+        """Return the session with what the line says of its job alone."""
+        session = self._session()
+        told = {name: value for name, value in options.settings.items() if value is not None}
+        if options.include:
+            told["include"] = (*session.settings.include, *options.include)
+        return overridden(session, told) if told else session
+
     def _submit(self, functions: CellFunctions, source: object, options: CellOptions) -> Job:
-        return self._session().map_reduce(
+        return self._session_for(options).map_reduce(
             functions.map,
             functions.reduce,
             source,
@@ -95,7 +121,7 @@ class CellMagic:
         )
 
     def _plan(self, functions: CellFunctions, source: object, options: CellOptions) -> PlannedJob:
-        return self._session().plan(
+        return self._session_for(options).plan(
             functions.map,
             functions.reduce,
             source,
@@ -113,7 +139,7 @@ class CellMagic:
 
     def _preview(self, functions: CellFunctions, source: object, options: CellOptions, records: int) -> Preview:
         __tracebackhide__ = True
-        return self._session().preview(
+        return self._session_for(options).preview(
             functions.map,
             functions.reduce,
             source,
@@ -131,13 +157,32 @@ class CellMagic:
         )
 
 
-def run_in_cell(job: Job, screen: Screen, variable: str) -> pd.DataFrame:
+def _refuse_contradictions(options: CellOptions) -> None:
+    """Raise `ConfigError` where one option says what another one forbids."""
+    needs = [option for option, value in (("--into", options.into), ("--limit", options.limit), ("--output", options.output)) if value]
+    if options.detach and needs:
+        option = needs[0]
+        raise ConfigError(f"%%smr: {option} needs the result, and --detach does not wait for it. Keep one; a detached job is in `_`.")
+    if options.output is not None and needs[0] != "--output":
+        raise ConfigError(f"%%smr: {needs[0]} loads the result, and --output writes it instead. Keep one; `job.result()` loads it, too.")
+    if options.overwrite and options.output is None:
+        raise ConfigError("%%smr: --overwrite says what --output may do. Give --output PATH, or leave it out.")
+    if options.detach and options.display:
+        raise ConfigError("%%smr: a job with --detach is shown wherever it is looked at, as `%config Smr.display` says. Keep one.")
+    if options.dry_run and options.preview:
+        raise ConfigError("%%smr: --dry-run runs nothing, and --preview runs the first records. Keep one.")
+    if options.quiet and options.display:
+        raise ConfigError(f"%%smr: -q and --display {options.display} both say how progress is shown. Keep one.")
+
+
+def run_in_cell(job: Job, screen: Screen, variable: str, *, limit: int | None = None) -> pd.DataFrame:
     """Follow a job in the running cell, and load its result.
 
     Args:
         job: The job.
         screen: Where its progress is shown.
         variable: What the result will be called, for the last line of the panel.
+        limit: Rows that are loaded, the first in key order; that line says of how many. All if not given.
 
     Raises:
         JobError: It has no result, or the cell was interrupted.
@@ -146,8 +191,42 @@ def run_in_cell(job: Job, screen: Screen, variable: str) -> pd.DataFrame:
     progress = watch(job, screen)
     note = ""
     try:
-        frame = job.result()
+        total = sum(part.rows for part in job.parts()) if limit is not None else 0
+        frame = job.head(limit) if limit is not None and limit < total else job.result()
         note = rows_note(variable, frame.shape, frame.columns) if progress.state is JobState.DONE else ""
+        if note and len(frame) < total:
+            note += f" · first {len(frame):,} of {total:,} rows"
     finally:
         screen.finish(progress, note)
     return frame
+
+
+def write_in_cell(job: Job, screen: Screen, path: str, *, overwrite: bool) -> WrittenFiles:
+    """Follow a job in the running cell, and write its result to files.
+
+    Args:
+        job: The job.
+        screen: Where its progress is shown.
+        path: As of `Job.to_parquet`.
+        overwrite: Whether to replace what is there.
+
+    Raises:
+        JobError: It has no result, or the cell was interrupted.
+        ConfigError: Something is there already, or the result goes into no Parquet file.
+        StoreError: The files cannot be written.
+    """
+    progress = watch(job, screen)
+    note = ""
+    try:
+        written = job.to_parquet(path, overwrite=overwrite)
+        note = f"{written.path}: {counted(written.rows, 'row')} in {counted(len(written.files), 'file')}"
+    finally:
+        screen.finish(progress, note)
+    return written
+
+
+def _check_place(session: Session, options: CellOptions) -> None:
+    """Raise `ConfigError` where `--output` cannot be written to: before a job is paid for."""
+    if options.output is not None:
+        backend = session.backend
+        target_of(options.output, overwrite=options.overwrite, targets=backend.targets, platform=backend.name).check()

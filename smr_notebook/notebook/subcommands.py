@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
 from smr_notebook.errors import ConfigError
+from smr_notebook.face import told_settings
 from smr_notebook.job import cancel_and_tell
-from smr_notebook.notebook.arguments import MagicParser, count, split_words, suggestion, variable
-from smr_notebook.notebook.deployment import COMMANDS, command_help, run_command
+from smr_notebook.model import Phase
+from smr_notebook.notebook.arguments import MagicParser, Worded, cell_parser, count, split_words, suggestion, time_span, variable
+from smr_notebook.notebook.deployment import COMMANDS, Command, command_help, command_parser, run_command
+from smr_notebook.notebook.housekeeping import clean, cost_table
 from smr_notebook.notebook.magic import ScreenFor, run_in_cell
 from smr_notebook.notebook.mode import Display
 from smr_notebook.notebook.render import Shown, View, html, text
+from smr_notebook.notebook.settings import settings_table
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -46,13 +50,26 @@ class LineMagic:
         session: Gives the session whose jobs are meant.
         screen: Opens a screen for a job.
         mode: Tells how progress is shown by the running cell.
+        run_cell: Runs a `%%smr` cell: its line, its body.
+        given: Gives the settings of the notebook.
     """
 
-    def __init__(self, shell: Any, session: Callable[[], Session], screen: ScreenFor, *, mode: Callable[[], Display]) -> None:
+    def __init__(
+        self,
+        shell: Any,
+        session: Callable[[], Session],
+        screen: ScreenFor,
+        *,
+        mode: Callable[[], Display],
+        run_cell: Callable[[str, str], object],
+        given: Callable[[], Mapping[str, object]],
+    ) -> None:
         self._shell = shell
         self._session = session
         self._screen = screen
         self._mode = mode
+        self._run_cell = run_cell
+        self._given = given
 
     def run(self, line: str) -> object:
         """Run one `%smr` line, and return what it shows.
@@ -62,15 +79,16 @@ class LineMagic:
         """
         __tracebackhide__ = True
         first, *words = split_words(line) or ["help"]
-        helping = not {"-h", "--help"}.isdisjoint({first, *words})
+        helping = not {"-h", "--help"}.isdisjoint(words)
+        if first == "run":
+            return self._run_cell(line.strip().removeprefix(first), "")
         if first in COMMANDS:
-            return command_help(first) if helping else run_command(first, words, self._mode())
-        if helping:
-            first, words = "help", []
+            return command_help(first) if helping else run_command(first, words, self._mode(), given=self._given())
+        first = "help" if first in {"-h", "--help"} else first
         if first not in _SUBCOMMANDS:
-            known = [*_SUBCOMMANDS, *COMMANDS]
-            raise ConfigError(f"%smr: there is no subcommand {first!r}.{suggestion(first, known)} Known: {', '.join(known)}.")
-        return _SUBCOMMANDS[first].run(self, _parser(first).read(words))
+            raise ConfigError(f"%smr: there is no subcommand {first!r}.{suggestion(first, WORDS)} Known: {', '.join(WORDS)}.")
+        parser = parser_of(first)
+        return Shown(parser.format_help()) if helping else _SUBCOMMANDS[first].run(self, parser.read(words))
 
     def jobs(self, options: Namespace) -> object:
         """Return the latest jobs as a table."""
@@ -152,9 +170,24 @@ class LineMagic:
             sys.stdout.write(f"{line}\n")
         return None
 
-    def help(self, options: Namespace) -> object:  # noqa: ARG002 - the signature of all subcommands
+    def cost(self, options: Namespace) -> object:
+        """Return what the job has cost, and what it was thought to."""
+        job = self._session().attach(options.id)
+        return cost_table(job.id, job.status())
+
+    def clean(self, options: Namespace) -> object:
+        """Remove one's own jobs that ended long enough ago."""
+        session = self._session()
+        older = session.settings.keep_days * 86_400 if options.older is None else options.older
+        return Shown(clean(session.backend, older=older))
+
+    def config(self, options: Namespace) -> object:  # noqa: ARG002 - the signature of all subcommands
+        """Return the settings in force, with their sources."""
+        return settings_table(told_settings(self._given()))
+
+    def help(self, options: Namespace) -> object:  # noqa: ARG002 - as above
         """Return what can be asked."""
-        known = {one.usage: one.summary for one in _SUBCOMMANDS.values()} | {one.usage: one.summary for one in COMMANDS.values()}
+        known = usages()
         width = max(len(usage) for usage in known)
         lines = [f"  %smr {usage:<{width}}  {summary}" for usage, summary in known.items()]
         hint = "An ID may be shortened, or be the job's name; without one the latest job is meant. Cells: %%smr --help"
@@ -176,28 +209,56 @@ _SUBCOMMANDS = {
     "logs": _Subcommand("logs [ID] [--follow] [--phase P] [--task N]", "what the functions printed, also while they run", LineMagic.logs),
     "timeline": _Subcommand("timeline [ID]", "when each attempt ran, and what became of it", LineMagic.timeline),
     "skew": _Subcommand("skew [ID]", "how unevenly the pairs lie, by partition and key", LineMagic.skew),
+    "cost": _Subcommand("cost [ID]", "what the job has cost so far, and what it was thought to", LineMagic.cost),
+    "clean": _Subcommand("clean [--older T]", "remove your jobs that ended longer ago (default: keep_days)", LineMagic.clean),
+    "config": _Subcommand("config", "the settings in force, and who said so", LineMagic.config),
     "help": _Subcommand("help", "this", LineMagic.help),
 }
+"""By name, those that a `LineMagic` runs."""
+
+_RUN: Final = Command("run INPUT… --map F [options]", "what a %%smr cell without a body does, with its options")
+
+WORDS: Final = ("run", *_SUBCOMMANDS, *COMMANDS)
+"""All that can stand behind `%smr`."""
 
 
-def _parser(name: str) -> MagicParser:
-    parser = MagicParser(prog=f"%smr {name}", add_help=False, allow_abbrev=False)
+def usages() -> dict[str, str]:
+    """Return all that can be asked: how it is written, and what it does."""
+    own = {one.usage: one.summary for one in _SUBCOMMANDS.values()}
+    return {_RUN.usage: _RUN.summary} | own | {one.usage: one.summary for one in COMMANDS.values()}
+
+
+def parser_of(name: str) -> MagicParser:
+    """Return the parser of a subcommand, `run` and those of `deployment` among them. Raises `KeyError`."""
+    if name == "run":
+        return cell_parser()
+    if name in COMMANDS:
+        return command_parser(name)
+    parser = MagicParser(prog=f"%smr {name}", add_help=False, allow_abbrev=False, description=_SUBCOMMANDS[name].summary)
+    _add_options(parser, name)
+    parser.add_argument("-h", "--help", action="store_true", help="show this")
+    return parser
+
+
+def _add_options(parser: MagicParser, name: str) -> None:
+    add = parser.add_argument
     if name == "jobs":
-        parser.add_argument("-n", "--number", type=count(1), default=20)
-        parser.add_argument("--everyone", action="store_true")
-    elif name != "help":
-        parser.add_argument("id", nargs="?")
+        add("-n", "--number", type=count(1), default=20, metavar="N", help="how many (default: 20)")
+        add("--everyone", action="store_true", help="those of all users")
+    elif name == "clean":
+        add("--older", type=time_span, metavar="T", help="jobs that ended longer ago than this, such as 2h or 7d")
+    elif name not in {"help", "config"}:
+        add("id", nargs="?", metavar="ID", help="identifier of the job, its beginning, or its name (default: the latest)")
     if name == "retry":
         for function in ("map", "reduce", "combine"):
-            parser.add_argument(f"--{function}", metavar="F")
+            add(f"--{function}", metavar="FUNCTION", help=f"a function of the notebook in place of the job's {function}")
     if name in {"attach", "resume", "retry"}:
-        parser.add_argument("-o", "--into", type=variable)
+        add("-o", "--into", type=variable, metavar="VAR", help="wait, and put the result into this variable")
     if name == "debug":
         which = parser.add_mutually_exclusive_group()
-        which.add_argument("-e", "--error", type=count(0), default=0)
-        which.add_argument("-b", "--bad", type=count(0))
+        which.add_argument("-e", "--error", type=count(0), default=0, metavar="N", help="which of the job's errors, counted from 0")
+        which.add_argument("-b", "--bad", type=count(0), metavar="N", help="which of the records left out, counted from 0")
     if name == "logs":
-        parser.add_argument("-f", "--follow", action="store_true")
-        parser.add_argument("--phase")
-        parser.add_argument("--task", type=count(0))
-    return parser
+        add("-f", "--follow", action="store_true", help="go on until the job has ended")
+        add("--phase", type=Worded(str, tuple(Phase)), metavar="P", help="map or reduce (default: both)")
+        add("--task", type=count(0), metavar="N", help="of the tasks with this number only")

@@ -12,6 +12,7 @@ import pytest
 from smr_notebook.errors import ConfigError, JobCancelled, JobNotFoundError
 from smr_notebook.model import JobState
 from smr_notebook.notebook.extension import keep_empty_body, register_magics
+from smr_notebook.notebook.subcommands import WORDS, parser_of
 from smr_notebook.standing import Progress
 
 FRAME = pd.DataFrame({"key": ["a", "b"], "value": [1, 2]})
@@ -239,11 +240,19 @@ def test_errors_of_a_job_without_any(shell: Any, session: ScriptedSession) -> No
     assert repr(run(shell, "%smr errors")) == "3f9a0c21: no task has failed"
 
 
-@pytest.mark.parametrize("line", ["%smr", "%smr help", "%smr --help", "%smr jobs --help", "%smr attach -h"])
+@pytest.mark.parametrize("line", ["%smr", "%smr help", "%smr --help", "%smr -h"])
 def test_help_lists_the_subcommands(shell: Any, session: ScriptedSession, line: str) -> None:
     text = repr(run(shell, line))
-    words = ("jobs", "attach", "status", "cancel", "resume", "retry", "errors", "debug", "logs")
+    words = ("jobs", "attach", "status", "cancel", "resume", "retry", "errors", "debug", "logs", "run", "cost", "clean", "config")
     assert {word for word in words if f"%smr {word}" not in text} == set()
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_each_subcommand_tells_its_options(shell: Any, session: ScriptedSession, word: str) -> None:
+    text = repr(run(shell, f"%smr {word} --help"))
+    assert text.startswith("usage: ")
+    options = {option for action in parser_of(word).actions for option in action.option_strings if option.startswith("--")}
+    assert {option for option in options if option not in text} == set()
 
 
 def test_loading_twice_is_harmless(shell: Any, session: ScriptedSession) -> None:

@@ -57,7 +57,8 @@ class PicturedSession:
 
 def test_a_line_shows_the_pictures_of_a_job(shell: Any) -> None:
     session = PicturedSession()
-    magic: Any = LineMagic(shell, lambda: session, lambda _: None, mode=lambda: None)  # type: ignore[arg-type, return-value]
+    unasked: Any = None  # a picture needs no screen, no cell and no settings
+    magic: Any = LineMagic(shell, lambda: session, unasked, mode=unasked, run_cell=unasked, given=unasked)  # type: ignore[arg-type, return-value]
     assert magic.run("timeline 3f9a") == PicturedJob().timeline()
     assert magic.run("skew") == PicturedJob().skew()
     assert session.asked == ["3f9a", None]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smr_notebook.config import Settings, parse_size, resolve
+from smr_notebook.config import Settings, from_machine, meanings, parse_size, read_time, resolve, told_on_machine, user_file
 from smr_notebook.errors import ConfigError
 
 HERE = Path("/ws")
@@ -17,6 +17,85 @@ def test_a_later_source_wins() -> None:
     env = {"SMR_WORKERS": "2", "SMR_RETRIES": "2", "OTHER": "x"}
     settings = resolve({"workers": 3, "split_size": None}, env, file, default_workspace=HERE)
     assert settings == Settings(workspace=HERE, workers=3, retries=2, reducers=1)
+
+
+def test_the_user_says_less_than_the_project_and_the_notebook_more_than_the_environment() -> None:
+    user = {"workers": 9, "retries": 9, "reducers": 9, "split_size": 9}
+    settings = resolve(
+        {},
+        {"SMR_WORKERS": "2", "SMR_REDUCERS": "2"},
+        {"retries": 1},
+        default_workspace=HERE,
+        user=("config.toml", user),
+        notebook={"workers": 3},
+    )
+    assert settings == Settings(workspace=HERE, workers=3, retries=1, reducers=2, split_size=9)
+    with pytest.raises(ConfigError, match=r"config\.toml: workers must be a whole number"):
+        resolve({}, {}, {}, default_workspace=HERE, user=("config.toml", {"workers": "x"}))
+    with pytest.raises(ConfigError, match="%config Smr: there is no setting 'worker'"):
+        resolve({}, {}, {}, default_workspace=HERE, notebook={"worker": 1})
+
+
+@pytest.fixture
+def users_file(workspace: Path) -> Path:
+    """Where the user's settings would stand: its folder is there."""
+    file = user_file()
+    assert workspace in file.parents
+    file.parent.mkdir(parents=True)
+    return file
+
+
+def test_the_users_own_file_is_read(users_file: Path) -> None:
+    assert from_machine({}).retries == 2
+    users_file.write_text('retries = 5\ndisplay = "text"\n', encoding="utf-8")
+    assert (from_machine({}).retries, from_machine({}).display) == (5, "text")
+    assert told_on_machine({})["retries"].origin == str(users_file)
+    assert told_on_machine({"retries": 1})["retries"].origin == "argument"
+    assert told_on_machine({})["stack"].origin == "default"
+
+
+@pytest.mark.parametrize("content", ["retries = ", "\udcff", 'retries = "many"', "retreis = 1"])
+def test_a_file_of_the_user_that_is_wrong_is_named(users_file: Path, content: str) -> None:
+    users_file.write_text(content, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(ConfigError) as caught:
+        from_machine({})
+    assert str(caught.value).startswith(str(users_file))
+
+
+def test_a_file_of_the_user_that_cannot_be_read_is_named(users_file: Path) -> None:
+    users_file.mkdir()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        from_machine({})
+
+
+def test_every_setting_has_a_meaning() -> None:
+    assert [name for name, text in meanings().items() if not text] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90.0), (1.5, 1.5), ("30s", 30.0), ("15m", 900.0), (" 2h ", 7_200.0), ("7d", 604_800.0)]
+)
+def test_times_have_units(text: object, seconds: float) -> None:
+    assert read_time(text) == seconds
+
+
+@pytest.mark.parametrize("wrong", ["", "h", "-1", "1 week", None, True, [1], float("inf")])
+def test_what_is_no_time_is_refused(wrong: object) -> None:
+    with pytest.raises(ConfigError, match="is not a time"):
+        read_time(wrong)
+
+
+@pytest.mark.parametrize(
+    ("told", "meant"), [("", ()), ("a", ("a",)), ("a, b.c,a", ("a", "b.c")), (["x"], ("x",)), (("x", "y"), ("x", "y")), ([], ())]
+)
+def test_modules_are_named_with_commas_or_as_a_list(told: object, meant: tuple[str, ...]) -> None:
+    assert resolve({"include": told}, {}, {}, default_workspace=HERE).include == meant
+
+
+@pytest.mark.parametrize("wrong", ["a-b", "a..b", [""], [1], 5])
+def test_what_is_no_name_of_a_module_is_refused(wrong: object) -> None:
+    with pytest.raises(ConfigError, match="include must be names of modules"):
+        resolve({"include": wrong}, {}, {}, default_workspace=HERE)
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,8 @@ def test_a_job_is_found_among_ones_own(user: str, wanted: str | None, found: str
         ("", "aa", "beginning of 2 jobs: aaaa1111, aabb2222"),
         ("ann", "", "no job '' in here. The latest are eeee5555"),
         ("ann", "ffff", "no job 'ffff' in here. The latest are eeee5555, cccc3333, aaaa1111"),
+        ("ann", "eeee555f", r"no job 'eeee555f' in here\. Did you mean 'eeee5555'\? The latest"),
+        ("ann", "click", r"no job 'click' in here\. Did you mean 'clicks'\?"),
     ],
 )
 def test_a_job_that_is_not_meant_is_told_with_what_there_is(user: str, wanted: str, words: str) -> None:

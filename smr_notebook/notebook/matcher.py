@@ -1,0 +1,102 @@
+"""Completion as IPython asks for it: a matcher that answers for lines of ours, alone and in order, and for no other line.
+
+The older way, a hook for `complete_command`, is mixed with the answers of other completers, and JupyterLab then shows no menu behind
+`%%smr --`. Where IPython is too old for matchers that see the whole cell, there is no completion.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from smr_notebook.control.ledger import list_jobs
+from smr_notebook.control.registering import is_of
+from smr_notebook.notebook.completing import Completions, Places, complete, line_to_complete
+from smr_notebook.notebook.lookups import Lookups
+from smr_notebook.notebook.paths import MOST_NAMES
+
+if TYPE_CHECKING:
+    from smr_notebook.session import Session
+
+_NAME: Final = "smr_matcher"
+_KEYS_SECONDS: Final = 30.0
+_JOBS_SECONDS: Final = 2.0
+"""For how long what was listed counts: objects, and jobs, of which a cell may just have submitted one."""
+
+_MOST_JOBS: Final = 50
+
+
+def register_matcher(shell: Any, session: Callable[[], Session], *, ready: Callable[[], bool], lookups: Lookups | None = None) -> None:
+    """Complete the lines of `%%smr` and `%smr` in a shell, where its IPython can; in place of what was registered before.
+
+    Args:
+        shell: The interactive shell.
+        session: Gives the session whose jobs and objects are meant; called in a thread.
+        ready: Tells whether it may be called: not while an error waits that a cell is to be told.
+        lookups: Keeps what was listed.
+    """
+    try:
+        from IPython.core.completer import SimpleCompletion, context_matcher  # noqa: PLC0415 - older ones have none
+    except ImportError:
+        return
+    places = Asking(session, ready, lookups or Lookups(now=time.monotonic))
+
+    @context_matcher(identifier=_NAME)  # type: ignore[untyped-decorator, unused-ignore]
+    def match(context: Any) -> dict[str, Any]:
+        found = _found(shell, context, places)
+        return {
+            "completions": [SimpleCompletion(text=word, type="") for word in found.words],
+            "matched_fragment": found.fragment,
+            "suppress": bool(found.words),
+            "ordered": True,
+        }
+
+    others = [one for one in shell.Completer.custom_matchers if getattr(one, "matcher_identifier", "") != _NAME]
+    shell.Completer.custom_matchers[:] = [*others, match]
+
+
+def _found(shell: Any, context: Any, places: Asking) -> Completions:
+    text = line_to_complete(context.full_text, line=context.cursor_line, column=context.cursor_position)
+    if text is None:
+        return Completions(context.token, ())
+    hidden = shell.user_ns_hidden
+    namespace = {name: value for name, value in shell.user_ns.items() if hidden.get(name, places) is not value}
+    try:
+        return complete(text, Places(namespace, places.jobs, places.keys))
+    except Exception:  # noqa: BLE001 - objects of the user's may raise when they are looked at
+        return Completions(context.token, ())
+
+
+class Asking:
+    """Asks a session for jobs and objects, of which a bounded number is looked at.
+
+    Args:
+        session: Gives the session; called in a thread.
+        ready: Tells whether it may be called.
+        lookups: Keeps what was listed.
+    """
+
+    def __init__(self, session: Callable[[], Session], ready: Callable[[], bool], lookups: Lookups) -> None:
+        self._session = session
+        self._ready = ready
+        self._lookups = lookups
+
+    def jobs(self) -> Sequence[str]:
+        """Return identifiers and names of one's own jobs, the latest first."""
+        return self._lookups.get("jobs", self._list_jobs, keep=_JOBS_SECONDS) if self._ready() else ()
+
+    def keys(self, scheme: str, folder: str) -> Sequence[str]:
+        """Return the keys of the first objects below a folder."""
+
+        def ask() -> Sequence[str]:
+            source = self._session().backend.sources[scheme]
+            return [found.key for found in islice(source.find(f"{folder}/"), MOST_NAMES)]
+
+        return self._lookups.get((scheme, folder), ask, keep=_KEYS_SECONDS) if self._ready() else ()
+
+    def _list_jobs(self) -> Sequence[str]:
+        backend = self._session().backend
+        own = [entry for entry in reversed(list_jobs(backend.table)) if is_of(entry, backend.user)][:_MOST_JOBS]
+        return list(dict.fromkeys([*(entry.job for entry in own), *(entry.name for entry in own if entry.name)]))
