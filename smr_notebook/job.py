@@ -46,6 +46,7 @@ from smr_notebook.labels import cell_label
 from smr_notebook.left_out import LeftOutWarning, bad_records, commits_of, frame_of, sentence
 from smr_notebook.model import JobState, Manifest, Part, Plan, TaskId
 from smr_notebook.outcome_errors import error_of
+from smr_notebook.pacing import is_due, next_pause
 from smr_notebook.ports import Backend
 from smr_notebook.standing import Outcome, PhaseProgress, Progress
 
@@ -127,8 +128,8 @@ class Job:
         """Block until the job has ended, and show its progress on the way.
 
         Args:
-            paint: Called in this thread with the progress whenever it changed, and once with the last.
-            interval: Shortest time between two calls of `paint`, in seconds.
+            paint: Called in this thread with the progress when it changed, once a second when it did not, and with the last.
+            interval: Shortest time between two calls of `paint`, in seconds; after a minute a second is.
             timeout: Give up after so many seconds.
 
         Returns:
@@ -156,13 +157,14 @@ class Job:
             else:
                 heard = now
                 self._warn(progress)
-                if ended or (progress != shown and now - painted >= interval):
+                changed = progress != shown
+                if ended or is_due(changed=changed, since_paint=now - painted, watched=now - started, interval=interval):
                     paint(progress)
                     shown, painted = progress, now
                 if ended:
                     return progress
             clock.sleep(pause)
-            pause = min(longest, pause * 1.5)
+            pause = next_pause(pause, longest)
 
     def _warn(self, progress: Progress) -> None:
         """Tell what a plan that was made elsewhere warns of, as soon as there is one, and once."""
@@ -239,6 +241,13 @@ class Job:
             return self._plan().warnings
         except ObjectNotFoundError:
             return ()
+
+    @property
+    def max_cost(self) -> float:
+        """US dollars that the job may cost; 0 for any, and as long as there is no plan."""
+        with suppress(ObjectNotFoundError):
+            return self._plan().max_cost
+        return 0.0
 
     def cancel(self) -> bool:
         """Ask the job to end: its attempts stop within a heartbeat, and what they had committed stays for `resume`.
