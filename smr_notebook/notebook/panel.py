@@ -6,7 +6,8 @@ widget, and into the output in place of the widget: what is saved holds no trace
 was reloaded still shows it.
 
 Beside the view stands a line that nobody sees, for screen readers: it is set when the state changes and left alone between, because what
-is painted anew would be read out anew. The button stands outside of what is painted, so that it keeps the keyboard's focus.
+is painted anew would be read out anew. The end is in the table that takes the place of all. The button stands outside of what is painted,
+so that it keeps the keyboard's focus.
 
 A detached job has a Cancel button. A cell that blocks has none, because most kernels would handle the click only after the cell:
 there the hint names the stop button of the notebook.

@@ -33,7 +33,7 @@ BAR_CELLS = 28
 NAME_CHARACTERS = 80
 """Of a job's name, so many are shown at most."""
 
-_COLOURS = {JobState.DONE: "#388e3c", JobState.FAILED: "#e53935", JobState.CANCELLED: "#c77700"}
+_COLOURS = {JobState.DONE: "#388e3c", JobState.FAILED: "#e53935", JobState.CANCELLED: "#b06a00"}
 _CELL = "padding:1px 12px 1px 0;text-align:left;white-space:nowrap"
 _UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
 _ENDINGS = {JobState.DONE: "done in", JobState.FAILED: "failed after", JobState.CANCELLED: "cancelled after"}
