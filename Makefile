@@ -107,6 +107,7 @@ test-kernel-%: build/kernels/%/.installed
 	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q tests/notebook/test_kernels.py tests/notebook/test_live_panel.py
 	@$(IN_WORKSPACE); $(NBVAL) --nbval-current-env notebooks/quickstart.ipynb
 
+.PRECIOUS: build/kernels/%/.installed
 build/kernels/%/.installed: build/.wheel constraints.txt
 	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
 	@grep -v '^ipykernel==' constraints.txt >$(@D)/constraints.txt

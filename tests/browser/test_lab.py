@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.resources import files
@@ -23,6 +24,19 @@ def reduce(key, values):
     return sum(values)
 """
 FAILING = "%%smr data\ndef map(x):\n    yield x, 1 // (x - 7)\n"
+SLOW = """import threading
+lines = ["127.0.0.1 - - [26/Nov/2026:06:25:24 +0000] GET / HTTP/1.1 200 12"] * 4_000
+def status(line):
+    threading.Event().wait(0.01)
+    return line.split()[8]
+"""
+CODES = """%%smr lines --into codes --name "status codes"
+def map(line):
+    yield status(line), 1
+
+def reduce(code, counts):
+    return sum(counts)
+"""
 START = "%load_ext smr_notebook\nimport smr_notebook as smr\ndata = range(40)"
 MIMES = ["text/html", "text/plain"]
 READABLE = 4.0
@@ -61,6 +75,17 @@ def test_a_job_is_live_and_the_notebook_can_be_read_by_a_new_kernel(lab: Any, ga
     lab.picture("reopened")
     assert "df: 7 rows × 2 columns" in lab.outputs(1).inner_text()
     assert lab.page.get_by_text("model not found").count() == 0
+
+
+def test_a_job_says_how_fast_it_is_and_how_long_its_phase_may_still_take(lab: Any) -> None:
+    lab.write(START, SLOW, CODES)
+    lab.run_all()
+    head, bars = lab.cell(2).locator(".smr-head"), lab.cell(2).locator(".smr-map")
+    head.get_by_text(re.compile("≈ [0-9:]+ of map left")).wait_for()
+    bars.get_by_text(re.compile("running · .* rec/s")).wait_for()
+    lab.picture("panel", 2)
+    lab.interrupt()
+    lab.wait_jobs("cancelled")
 
 
 def test_a_detached_job_is_live_in_each_cell_and_after_a_reload(lab: Any, gate: Path) -> None:
@@ -135,7 +160,7 @@ def test_a_screen_reader_finds_names_and_is_told_the_state(lab: Any, gate: Path)
     lab.cell(1).get_by_role("status").wait_for(state="detached")
 
 
-@pytest.mark.parametrize("theme", ["Light", "Dark"])
+@pytest.mark.parametrize("theme", ["Dark", "Light"])
 def test_a_panel_can_be_read_in_any_theme(lab: Any, gate: Path, theme: str) -> None:
     lab.write(START, job(gate, "--detach"), FAILING.replace("data", "data --detach"), job(gate, "--detach --name cancelled"))
     lab.theme(theme)

@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 
-class Person(NotebookClient):  # type: ignore[misc] # nbclient has no types
+class Person(NotebookClient):
     """Runs a notebook as somebody would who can be asked something, and opens a gate when a bar has moved."""
 
     gate: Path
