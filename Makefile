@@ -5,7 +5,8 @@
 #   make test-fast  unit tests and checks only
 #   make test-aws       the AWS platform against emulators; part of `make test`
 #   make fuzz           every reader of stored bytes, for some minutes; FUZZ=20000 for longer
-#   make test-browser   what a person sees in JupyterLab; needs a chromium
+#   make test-browser   what a person sees in JupyterLab and Notebook 7; part of `make test` where there is a chromium
+#   make test-kernels   the live panel and the quickstart notebook in kernels of several versions; not part of `make test`
 #   make chaos      200 jobs while processes are killed, disks fill up and stored bytes rot; a quarter of an hour
 #   make stories        thousands of simulated jobs under any troubles: SEEDS=5000
 #   make mutants        plant some dozen bugs, one at a time: the tests must catch each
@@ -26,6 +27,11 @@ AWS_NOTEBOOK := notebooks/aws.ipynb
 NOTEBOOKS := $(filter-out $(AWS_NOTEBOOK),$(sort $(wildcard notebooks/*.ipynb)))
 MINISTACK_VERSION := 1.5.33
 MINISTACK := build/ministack/.installed
+BROWSER := build/browser-venv
+CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name) 2>/dev/null)))
+BROWSER_TOOLS := jupyterlab notebook playwright pytest pytest-timeout hypothesis nbval
+KERNELS := 6.31 7.0 7.3 7.4
+KERNEL_TOOLS := nbclient nbformat nbval pytest pytest-timeout hypothesis
 AWS = SMR_TEST_MINISTACK=$(abspath build/ministack/bin/python) SMR_TEST_IMAGE_CACHE=$(abspath build/image)
 NEGATIVE := $(sort $(wildcard notebooks/negative/*.ipynb))
 NBVAL = $(BIN)/pytest -q -p no:cacheprovider --nbval --nbval-sanitize-with $$($(BIN)/python -m smr_notebook nbval-sanitize)
@@ -42,13 +48,13 @@ IN_WORKSPACE = export SMR_WORKSPACE=$$(mktemp -d); \
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test test-fast fuzz stories mutants chaos test-aws test-browser test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench bench-quick bench-peers bench-profile pytest lint format wheel install constraints clean
+.PHONY: demo test test-fast fuzz stories mutants chaos test-aws test-browser test-kernels test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench bench-quick bench-peers bench-profile pytest lint format wheel install constraints clean
 
 demo: install
 	@$(IN_WORKSPACE); $(BIN)/python notebooks/show.py notebooks/quickstart.ipynb
 
 # pytest comes last: its closing line is the summary.
-test: lint test-wheel test-negative test-notebooks test-aws-notebook pytest
+test: lint test-wheel test-negative test-notebooks test-aws-notebook test-browser pytest
 
 pytest: install $(MINISTACK)
 	@SMR_TEST_INSTALLED=1 $(AWS) $(BIN)/pytest -q --ignore=tests/browser tests
@@ -77,10 +83,37 @@ stories: install
 mutants: install
 	@$(BIN)/python tests/mutants/run.py $(MUTANT)
 
-# JupyterLab in a real browser: not part of `make test`, because not every machine has one.
-test-browser: install
-	@$(PIP) install -c constraints.txt jupyterlab playwright
-	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q -rs tests/browser
+# JupyterLab and Notebook 7 in a real browser, apart from all else: no kernel of another test sees their extensions. Pictures: build/browser/
+ifeq ($(CHROMIUM),)
+test-browser:
+	@echo "no chromium here, so the browser tests are left out (apt-get install chromium)"
+else
+test-browser: $(BROWSER)/.installed
+	@SMR_TEST_INSTALLED=1 $(BROWSER)/bin/pytest -q -rs -o timeout=900 tests/browser
+endif
+
+$(BROWSER)/.installed: build/.wheel constraints.txt constraints-browser.txt
+	@rm -rf $(BROWSER) && $(PYTHON) -m venv $(BROWSER)
+	@$(BROWSER)/bin/python -m pip --quiet --disable-pip-version-check install -c constraints.txt -c constraints-browser.txt \
+		"$$(ls dist/*.whl)[notebook]" $(BROWSER_TOOLS)
+	@touch $@
+
+# Each version of ipykernel in an environment of its own.
+test-kernels: $(patsubst %,test-kernel-%,$(KERNELS))
+
+test-kernel-%: private BIN = build/kernels/$*/bin
+test-kernel-%: build/kernels/%/.installed
+	@echo "ipykernel $*"
+	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q tests/notebook/test_kernels.py tests/notebook/test_live_panel.py
+	@$(IN_WORKSPACE); $(NBVAL) --nbval-current-env notebooks/quickstart.ipynb
+
+.PRECIOUS: build/kernels/%/.installed
+build/kernels/%/.installed: build/.wheel constraints.txt
+	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	@grep -v '^ipykernel==' constraints.txt >$(@D)/constraints.txt
+	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install -c $(@D)/constraints.txt \
+		"$$(ls dist/*.whl)[notebook]" "ipykernel==$*.*" $(KERNEL_TOOLS)
+	@touch $@
 
 # The emulator pins its own botocore, so it lives apart.
 $(MINISTACK): | $(VENV)/.tools
@@ -182,6 +215,9 @@ constraints: build/.wheel
 	@build/fresh/bin/python -m pip --quiet install "$$(ls dist/*.whl)[aws,notebook,test,dev]"
 	@echo '# The exact versions that `make` installs and CI tests with. Renewed by `make constraints`.' >constraints.txt
 	@build/fresh/bin/python -m pip freeze --all --exclude smr_notebook --exclude pip >>constraints.txt
+	@build/fresh/bin/python -m pip --quiet install -c constraints.txt $(BROWSER_TOOLS)
+	@echo '# What the browser tests need besides constraints.txt, in an environment of their own. Renewed by `make constraints`.' >constraints-browser.txt
+	@build/fresh/bin/python -m pip freeze --all --exclude smr_notebook --exclude pip | grep -vxFf constraints.txt >>constraints-browser.txt
 	@rm -rf build/fresh
 
 clean:

@@ -48,6 +48,7 @@ from smr_notebook.labels import cell_label
 from smr_notebook.left_out import LeftOutWarning, bad_records, commits_of, frame_of, sentence
 from smr_notebook.model import JobState, Manifest, Part, Plan, TaskId
 from smr_notebook.outcome_errors import error_of
+from smr_notebook.pacing import is_due
 from smr_notebook.pictures.skew import Skew
 from smr_notebook.pictures.timeline import Timeline
 from smr_notebook.ports import Backend
@@ -130,8 +131,8 @@ class Job(LoadedJob, AwaitedJob):
         """Block until the job has ended, and show its progress on the way.
 
         Args:
-            paint: Called in this thread with the progress whenever it changed, and once with the last.
-            interval: Shortest time between two calls of `paint`, in seconds.
+            paint: Called in this thread with the progress when it changed, once a second when it did not, and with the last.
+            interval: Shortest time between two calls of `paint`, in seconds; after a minute a second is.
             timeout: Give up after so many seconds.
 
         Returns:
@@ -142,12 +143,13 @@ class Job(LoadedJob, AwaitedJob):
             StoreError, ServiceError: The platform could not be reached for a minute. The job goes on.
         """
         clock = self._backend.clock
-        painted = float("-inf")
+        painted, started = float("-inf"), clock.now()
         shown: Progress | None = None
         for progress, last in looks(self._backend, self.status, self._keep_alive, timeout=timeout):
             now = clock.now()
             self._warn(progress)
-            if last or (progress != shown and now - painted >= interval):
+            due = is_due(changed=progress != shown, since_paint=now - painted, watched=now - started, interval=interval)
+            if last or due:
                 paint(progress)
                 shown, painted = progress, now
         return progress
@@ -230,6 +232,13 @@ class Job(LoadedJob, AwaitedJob):
             return self._plan().warnings
         except ObjectNotFoundError:
             return ()
+
+    @property
+    def max_cost(self) -> float:
+        """US dollars that the job may cost; 0 for any, and as long as there is no plan."""
+        with suppress(ObjectNotFoundError):
+            return self._plan().max_cost
+        return 0.0
 
     def cancel(self) -> bool:
         """Ask the job to end: its attempts stop within a heartbeat, and what they had committed stays for `resume`.

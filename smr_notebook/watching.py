@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from smr_notebook.errors import ServiceError, StoreError
+from smr_notebook.pacing import next_pause
 from smr_notebook.ports import Backend
 from smr_notebook.standing import Progress
 
@@ -61,4 +62,4 @@ def looks(
             if last:
                 return
         clock.sleep(pause)
-        pause = min(longest, pause * 1.5)
+        pause = next_pause(pause, longest)

@@ -5,6 +5,10 @@ which an updated output does not; a saved widget cannot be read again, which pla
 widget, and into the output in place of the widget: what is saved holds no trace of it. The widget is not closed, because a page that
 was reloaded still shows it.
 
+Beside the view stands a line that nobody sees, for screen readers: it is set when the state changes and left alone between, because what
+is painted anew would be read out anew. The end is in the table that takes the place of all. The button stands outside of what is painted,
+so that it keeps the keyboard's focus.
+
 A detached job has a Cancel button. A cell that blocks has none, because most kernels would handle the click only after the cell:
 there the hint names the stop button of the notebook.
 """
@@ -19,11 +23,13 @@ import ipywidgets
 from IPython.display import DisplayHandle, display
 
 from smr_notebook.errors import SmrError
-from smr_notebook.notebook.render import View, bundle, html
+from smr_notebook.notebook.render import View, announcement, bundle, html
 from smr_notebook.notebook.screens import PROGRESS_AFTER, show
+from smr_notebook.notebook.speed import Start, started
 
 if TYPE_CHECKING:
     from smr_notebook.job import Job
+    from smr_notebook.model import JobState
     from smr_notebook.standing import Progress
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -49,14 +55,17 @@ class Panel:
         self._shows_at = time.monotonic() + progress_after
         self._hint = "" if detached else "■ interrupt to cancel"
         self._handles: list[DisplayHandle] = []
+        self._start: Start | None = None
+        self._limit: float | None = None
+        self._told: JobState | None = None
         self._html = ipywidgets.HTML()
+        self._said = ipywidgets.HTML(layout=ipywidgets.Layout(height="0", margin="0", overflow="hidden"))
         self._button = self._cancel_button() if detached else None
-        self.widget = ipywidgets.VBox([self._html, self._button]) if self._button is not None else self._html
+        self.widget = ipywidgets.VBox([self._html, *([self._button] if self._button is not None else []), self._said])
 
     def open(self, progress: Progress) -> None:
         """Display the panel in the running cell."""
-        view = self._view(progress)
-        self._html.value = html(view)
+        view = self._draw(progress)
         widget = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
         handle = display({_WIDGET: widget, **bundle(view)}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         if handle is not None:
@@ -64,25 +73,45 @@ class Panel:
 
     def paint(self, progress: Progress) -> None:
         """Show how far the job is."""
+        self._start = started(progress, self._start)
         if self._handles:
-            self._html.value = html(self._view(progress))
+            self._draw(progress)
         elif not progress.state.ended and time.monotonic() >= self._shows_at:
             self.open(progress)
 
     def finish(self, progress: Progress, note: str = "") -> None:
         """Freeze the panel: the final view replaces the widget in every cell that shows it."""
-        view = self._view(progress, note)
         if not self._handles:
-            show(bundle(view))
+            show(bundle(self._view(progress, note)))
             return
-        self._html.value = html(view)
+        view = self._draw(progress, note)
         if self._button is not None:
             self._button.layout.display = "none"
         for handle in self._handles:
             handle.update(bundle(view), raw=True)  # type: ignore[no-untyped-call]
 
+    def _draw(self, progress: Progress, note: str = "") -> View:
+        view = self._view(progress, note)
+        self._html.value = html(view)
+        if progress.state is not self._told:
+            self._told = progress.state
+            self._said.value = announcement(view)
+        return view
+
     def _view(self, progress: Progress, note: str = "") -> View:
-        return View(self._job.id, self._job.name, progress, time.time(), note, self._hint)
+        if progress.state.ended:  # what is saved is the same whether anybody watched or not
+            return View(self._job.id, self._job.name, progress, time.time(), note)
+        return View(self._job.id, self._job.name, progress, time.time(), note, self._hint, self._start, self._most(progress))
+
+    def _most(self, progress: Progress) -> float:
+        """Return how much the job may cost, read once: where nothing costs anything nobody asks."""
+        if progress.cost is None or not progress.map.tasks:
+            return 0.0
+        if self._limit is None:
+            self._limit = 0.0
+            with contextlib.suppress(SmrError):
+                self._limit = self._job.max_cost
+        return self._limit
 
     def _cancel_button(self) -> ipywidgets.Button:
         button = ipywidgets.Button(description="Cancel", tooltip="Cancel this job", layout=ipywidgets.Layout(align_self="flex-start"))

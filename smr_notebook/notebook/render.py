@@ -10,24 +10,33 @@ Rules of this module:
   after ` ! `. A job without troubles shows nothing of it.
 * Styles are inline, because a notebook that is not trusted loses classes and style sheets; the final view is a plain table, because
   GitHub loses styles as well. Colours come from the page or are transparent, so that dark and light themes both read well.
+* What is painted is as large for ten thousand tasks as for one, and a name is cut: a paint costs the same however large a job is.
+* Nothing that is painted again and again is a live region: a screen reader would read it out each time. What it should say is
+  `announcement`, which changes when the state does.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
 from smr_notebook.control.troubles import sentences, summary
 from smr_notebook.model import JobState
+from smr_notebook.notebook.speed import Start, phase_at_work, seconds_left, speed
 from smr_notebook.showing.amounts import counted, dollars, duration, quantity
 from smr_notebook.standing import PhaseProgress, Progress
 
 BAR_CELLS = 28
 """Characters of a bar in text."""
 
-_COLOURS = {JobState.DONE: "#388e3c", JobState.FAILED: "#e53935", JobState.CANCELLED: "#c77700"}
+NAME_CHARACTERS = 80
+"""Of a job's name, so many are shown at most."""
+
+_COLOURS = {JobState.DONE: "#388e3c", JobState.FAILED: "#e53935", JobState.CANCELLED: "#b06a00"}
 _CELL = "padding:1px 12px 1px 0;text-align:left;white-space:nowrap"
+_UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
 _ENDINGS = {JobState.DONE: "done in", JobState.FAILED: "failed after", JobState.CANCELLED: "cancelled after"}
 
 
@@ -42,6 +51,8 @@ class View:
         now: Time of this moment, in seconds since 1970.
         note: What became of the result (`df: 61 rows …`), or an empty string.
         hint: How to stop it, while it runs, or an empty string.
+        start: Where speeds are measured from; `None` for a view of a single moment.
+        limit: US dollars that it may cost; 0 for any.
     """
 
     id: str
@@ -50,6 +61,13 @@ class View:
     now: float
     note: str = ""
     hint: str = ""
+    start: Start | None = None
+    limit: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """Its name, cut to what fits on a line."""
+        return self.name if len(self.name) <= NAME_CHARACTERS else f"{self.name[: NAME_CHARACTERS - 1]}…"
 
     @property
     def seconds(self) -> float:
@@ -97,7 +115,7 @@ def html(view: View) -> str:
 def text(view: View) -> str:
     """Return the view as plain text."""
     progress = view.progress
-    title = f"MapReduce '{view.name}'" if view.name else "MapReduce"
+    title = f"MapReduce '{view.title}'" if view.name else "MapReduce"
     stamp = f"[{', '.join([f'smr-{view.id.lower()}', *_cost(view), f'{view.seconds:.1f} s'])}]"
     if not progress.state.ended:
         bars = [f" {name:<7} {bar(phase)} {phase.done:,}/{phase.tasks:,}" for name, phase in view.phases]
@@ -106,6 +124,14 @@ def text(view: View) -> str:
     rows = [f" {name:<7} {_flow(name, phase)}" for name, phase in view.phases if settled]
     troubles = [f" ! {line}" for line in _troubles(view)]
     return "\n".join([f"{title} {progress.state} {stamp}", *troubles, *rows, *([f" {view.note}"] if view.note else [])])
+
+
+def announcement(view: View) -> str:
+    """Return what a screen reader says of a job, as HTML that nobody sees. It changes a few times in a job's life."""
+    state = view.progress.state
+    what = f"MapReduce {view.title or view.id}"
+    said = f"{what} {_ENDINGS[state]} {view.seconds:.0f} seconds" if state.ended else f"{what}: {state}"
+    return f'<span role="status" aria-live="polite" style="{_UNSEEN}">{escape(said)}</span>'
 
 
 def bar(phase: PhaseProgress, cells: int = BAR_CELLS) -> str:
@@ -147,38 +173,58 @@ def _headline(view: View) -> str:
     state = view.progress.state
     parts = [f"<b>MapReduce</b> {_volatile(view.id)}"]
     if view.name:
-        parts.append(escape(view.name))
+        parts.append(escape(view.title))
     if state.ended:
         ending = f'<span style="color:{_COLOURS[state]};font-weight:600">{_ENDINGS[state]}</span>'
         parts.append(f"{ending} {_volatile(' · '.join([f'{view.seconds:.1f} s', *_cost(view)]))}")
     else:
-        parts += [str(state), _volatile(" · ".join([duration(view.seconds), *_cost(view)]))]
+        parts += [str(state), _volatile(" · ".join([duration(view.seconds), *_left(view), *_cost(view)]))]
     return f'<div class="smr-head">{" · ".join(parts)}</div>'
 
 
 def _cost(view: View) -> list[str]:
     cost = view.progress.cost
-    return [dollars(cost.total)] if cost is not None else []
+    limit = f" of {dollars(view.limit)}" if view.limit else ""
+    return [f"{dollars(cost.total)}{limit}"] if cost is not None else []
+
+
+def _left(view: View) -> list[str]:
+    """Say how long it may still take: the job in its last phase, else the phase."""
+    left = seconds_left(view.progress, view.start, view.now)
+    if left is None:
+        return []
+    last = view.progress.state is JobState.REDUCING or not view.progress.reduce.tasks
+    return [f"≈ {duration(math.ceil(left))} {'left' if last else f'of {view.progress.state} left'}"]
+
+
+def _rate(view: View, name: str, phase: PhaseProgress) -> list[str]:
+    """Say how fast the phase at work is; in a view of a single moment, how fast map was since the submission."""
+    if phase.done >= phase.tasks or phase is not phase_at_work(view.progress):
+        return []
+    since = phase.numbers.records_mapped / max(view.seconds, 0.1) if name == "map" and view.start is None else None
+    rate = speed(view.progress, view.start) or since
+    return [f"{quantity(rate)} {'rec' if name == 'map' else 'groups'}/s"] if rate else []
 
 
 def _live_bars(view: View) -> str:
-    return "".join(_live_bar(name, phase, view.seconds) for name, phase in view.phases)
+    bars = "".join(_live_bar(name, phase, _rate(view, name, phase)) for name, phase in view.phases)
+    slow = " · ".join(
+        f"⚠ {counted(phase.speculative, f'slow {name} task')} got a second attempt" for name, phase in view.phases if phase.speculative
+    )
+    return bars + (f'<div class="smr-slow">{_volatile(slow)}</div>' if slow else "")
 
 
-def _live_bar(name: str, phase: PhaseProgress, seconds: float) -> str:
+def _live_bar(name: str, phase: PhaseProgress, rate: list[str]) -> str:
     total = max(1, phase.tasks)
     done, running = 100 * phase.done / total, 100 * min(phase.running, phase.tasks - phase.done) / total
     count = f"{phase.done:,}/{phase.tasks:,}"
     counts = (
         (phase.running, "running"),
         (phase.retried, "retried"),
-        (phase.speculative, "speculative"),
         (phase.stalled, "stalled"),
         (phase.bad, "left out"),
     )
-    facts = [f"{number:,} {what}" for number, what in counts if number]
-    if phase.numbers.records_mapped and phase.done < phase.tasks:
-        facts.append(f"{quantity(phase.numbers.records_mapped / max(seconds, 0.1))} {'rec' if name == 'map' else 'groups'}/s")
+    facts = [*(f"{number:,} {what}" for number, what in counts if number), *rate]
     if not (phase.done or phase.running):
         facts.append("waiting")
     inner = (

@@ -48,6 +48,7 @@ def test_a_dependency_is_pinned(name: str) -> None:
     assert re.search(rf"^{re.escape(name.lower())}==", pins, re.MULTILINE)
 
 
-def test_a_pin_names_a_version_and_no_place() -> None:
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-browser.txt"])
+def test_a_pin_names_a_version_and_no_place(name: str) -> None:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not re.fullmatch(r"#.*|[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line)] == []

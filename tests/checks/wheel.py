@@ -18,6 +18,7 @@ EXPECTED = (
     "smr_notebook/dataflow/FORMAT.md",
     "/nbval_sanitize.cfg",
     "/share/jupyter/kernels/smr-local/kernel.json",
+    "/share/jupyter/kernels/smr-aws/kernel.json",
     "/share/smr_notebook/lambda/Dockerfile",
     "/share/smr_notebook/lambda/check.py",
     "/share/smr_notebook/lambda/entry.py",

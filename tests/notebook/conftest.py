@@ -54,6 +54,12 @@ class ScriptedJob:
         self.frame = frame
         self.cancelled = False
         self.mended: dict[str, object] | None = None
+        self.asked = 0
+
+    @property
+    def max_cost(self) -> float:
+        self.asked += 1
+        return 2.0
 
     def status(self) -> Progress:
         return next(moment for moment in self.moments if isinstance(moment, Progress))

@@ -8,27 +8,58 @@ import sys
 from pathlib import Path
 
 import pytest
+from jupyter_client.manager import start_new_kernel
 
 from smr_notebook.cli import main
-from smr_notebook.cli_setup import kernel_spec
+from smr_notebook.cli_setup import kernel_specs
+from smr_notebook.config import PLATFORMS
 
 ROOT = Path(__file__).parents[2]
+ASKED = """
+import smr_notebook as smr
+from smr_notebook.config import from_machine
+print(from_machine({}).platform)
+print(smr.use(smr.Session("local")).backend.name)
+"""
 
 
-def test_the_kernelspec_is_the_one_that_the_wheel_brings() -> None:
-    assert kernel_spec() == json.loads((ROOT / "kernels/jupyter/smr-local/kernel.json").read_text(encoding="utf-8"))
+def test_the_kernelspecs_are_those_that_the_wheel_brings() -> None:
+    files = (ROOT / "kernels/jupyter").glob("*/kernel.json")
+    assert kernel_specs() == {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
-def test_a_kernelspec_comes_and_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_there_is_a_kernelspec_for_each_platform() -> None:
+    assert sorted(kernel_specs()) == sorted(f"smr-{platform}" for platform in PLATFORMS)
+
+
+def test_kernelspecs_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share" / "jupyter"))
     assert main(["kernels", "install", "--prefix", str(tmp_path)]) == 0
-    installed = tmp_path / "share/jupyter/kernels/smr-local/kernel.json"
-    assert json.loads(installed.read_text(encoding="utf-8")) == kernel_spec()
+    installed = {name: tmp_path / "share/jupyter/kernels" / name / "kernel.json" for name in kernel_specs()}
+    assert {name: json.loads(file.read_text(encoding="utf-8")) for name, file in installed.items()} == kernel_specs()
     main(["kernels", "list"])
     main(["kernels", "remove"])
-    assert not installed.exists()
+    assert not any(file.exists() for file in installed.values())
     told = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in told] == ["installed", "smr-local", "removed"]
+    assert [line.split()[0] for line in told] == ["installed", "installed", "smr-aws", "smr-local", "removed", "removed"]
+
+
+@pytest.mark.filterwarnings("default::DeprecationWarning")  # of jupyter_client and zmq
+@pytest.mark.filterwarnings("default::ResourceWarning")
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_a_kernel_says_where_jobs_run_and_a_cell_may_say_otherwise(
+    platform: str, engine: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share" / "jupyter"))
+    main(["kernels", "install", "--prefix", str(tmp_path)])
+    manager, client = start_new_kernel(kernel_name=f"smr-{platform}", env=engine | {"SMR_PLATFORM": "local"})
+    told: list[str] = []
+    for cell in ("%smr help", ASKED):
+        reply = client.execute_interactive(cell, timeout=120, output_hook=lambda message: told.append(message["content"].get("text", "")))
+        assert reply["content"]["status"] == "ok"
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+    assert "".join(told).splitlines() == [platform, "local"]
 
 
 def test_python_m_runs_the_same_commands() -> None:

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from smr_notebook.model import JobState, Numbers, Phase
 from smr_notebook.notebook import render
-from smr_notebook.notebook.render import Shown, View, bar, bundle, html, rows_note, text
+from smr_notebook.notebook.render import Shown, View, announcement, bar, bundle, html, rows_note, text
+from smr_notebook.notebook.speed import Start
 from smr_notebook.showing.amounts import duration
 from smr_notebook.standing import PhaseProgress, Progress, Trouble, TroubleKind
+from smr_notebook.usage import Cost
 
 MAP = PhaseProgress(412, 188, 96, 3, 2, 0, Numbers(10**9, 1_900_000, 1_900_000, 1_900_000, 61), 3.0)
 RUNNING = Progress(JobState.MAPPING, MAP, PhaseProgress(32), 100.0, 114.0, 1, 0.0)
@@ -77,8 +79,57 @@ def test_running_html_says_how_far_each_phase_is() -> None:
 
 
 def test_running_html_tells_of_backups() -> None:
-    told = " ".join(Words(html(view(replace(RUNNING, map=replace(MAP, speculative=4))))).words)
-    assert "96 running · 2 retried · 4 speculative" in told
+    assert "⚠ 4 slow map tasks got a second attempt" in Words(html(view(replace(RUNNING, map=replace(MAP, speculative=4))))).words
+    assert "⚠ 1 slow map task got a second attempt" in Words(html(view(replace(RUNNING, map=replace(MAP, speculative=1))))).words
+    assert "⚠" not in html(view(RUNNING))
+
+
+BEGAN = Start(JobState.MAPPING, 104.0, PhaseProgress(412))
+
+
+def test_running_html_says_how_long_the_phase_may_still_take() -> None:
+    assert "00:14 · ≈ 00:08 of map left" in Words(html(view(RUNNING, start=BEGAN))).words
+    alone = replace(RUNNING, reduce=PhaseProgress())
+    assert "00:14 · ≈ 00:08 left" in Words(html(view(alone, start=BEGAN))).words
+
+
+def test_a_rate_is_that_of_the_phase_at_work() -> None:
+    assert "190 k rec/s" in html(view(RUNNING, start=BEGAN))
+    reducing = replace(RUNNING, state=JobState.REDUCING, map=MAPPED, reduce=replace(REDUCED, done=4))
+    began = Start(JobState.REDUCING, 112.0, PhaseProgress(32))
+    assert "30 groups/s" in html(view(reducing, start=began))
+    assert "groups/s" not in html(view(reducing))
+
+
+def test_a_cost_is_shown_beside_its_limit_while_it_grows() -> None:
+    costs = replace(RUNNING, cost=Cost(0.02, 0.001, 0.0))
+    assert "00:14 · $0.021" in Words(html(view(costs))).words
+    assert "00:14 · $0.021 of $1.00" in Words(html(view(costs, limit=1.0))).words
+
+
+def test_a_long_name_is_cut() -> None:
+    shown = bundle(view(RUNNING, name="n" * 10_000))
+    assert f"{'n' * (render.NAME_CHARACTERS - 1)}…" in shown["text/html"]
+    assert len(shown["text/html"]) < 4_000
+    assert len(shown["text/plain"].splitlines()[0]) < 150
+
+
+@given(st.integers(1, 10**6), st.floats(0, 1), st.integers(0, 3_000))
+def test_a_view_is_as_large_for_many_tasks_as_for_few(tasks: int, share: float, running: int) -> None:
+    phase = PhaseProgress(tasks, int(share * tasks), min(running, tasks - int(share * tasks)), numbers=MAPPED.numbers)
+    assert len(html(view(replace(RUNNING, map=phase, reduce=phase), start=BEGAN))) < 4_000
+
+
+def test_what_a_screen_reader_says_changes_with_the_state_alone() -> None:
+    said = [announcement(view(progress)) for progress in (RUNNING, replace(RUNNING, map=MAPPED, updated=120.0), DONE)]
+    assert said[0] == said[1]
+    assert ["".join(Words(one).words) for one in said[1:]] == ["MapReduce status codes: map", "MapReduce status codes done in 47 seconds"]
+    assert all('role="status" aria-live="polite"' in one for one in said)
+
+
+@pytest.mark.parametrize("progress", [RUNNING, DONE])
+def test_what_is_painted_again_and_again_is_never_read_out(progress: Progress) -> None:
+    assert not re.search("aria-live|role=.(status|alert|log)", html(view(progress)))
 
 
 def test_final_html_is_a_table_of_numbers() -> None:

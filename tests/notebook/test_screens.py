@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +22,7 @@ from smr_notebook.notebook.panel import Panel
 from smr_notebook.notebook.render import View, bundle
 from smr_notebook.notebook.screens import QuietScreen, StaticScreen, TextScreen, follow, watch
 from smr_notebook.standing import Progress
+from smr_notebook.usage import Cost
 
 Moment = Callable[..., Progress]
 Scripted = Callable[..., Any]
@@ -100,10 +104,50 @@ def test_a_live_panel_is_one_output_that_ends_without_a_widget(shown: list[dict[
 def test_the_widget_itself_ends_with_the_table(shell: InteractiveShell, moment: Moment, scripted: Scripted) -> None:
     panel = Panel(scripted([]), progress_after=0.0)
     panel.paint(moment(JobState.MAPPING, 1))
-    assert isinstance(panel.widget, ipywidgets.HTML)
-    assert 'data-state="map"' in panel.widget.value
+    view, said = panel.widget.children
+    assert isinstance(view, ipywidgets.HTML)
+    assert 'data-state="map"' in view.value
     panel.finish(moment(JobState.DONE))
-    assert 'data-state="done"' in panel.widget.value
+    assert 'data-state="done"' in view.value
+    assert "done in" in said.value
+
+
+def test_a_screen_reader_is_told_of_each_state_once(shell: InteractiveShell, moment: Moment, scripted: Scripted) -> None:
+    panel = Panel(scripted([]), progress_after=0.0)
+    said: list[str] = []
+    panel.widget.children[-1].observe(lambda change: said.append(change.new), "value")
+    for done in range(4):
+        panel.paint(moment(JobState.MAPPING, done))
+    panel.paint(moment(JobState.REDUCING, 4))
+    panel.finish(moment(JobState.DONE))
+    assert ["map" in said[0], "reduce" in said[1], "done in" in said[2], len(said)] == [True, True, True, 3]
+
+
+def test_the_button_is_not_painted_anew(shell: InteractiveShell, moment: Moment, scripted: Scripted) -> None:
+    panel = Panel(scripted([]), detached=True)
+    panel.open(moment(JobState.MAPPING, 1))
+    children = panel.widget.children
+    panel.paint(moment(JobState.MAPPING, 2))
+    assert panel.widget.children == children
+
+
+def test_a_panel_says_how_long_the_phase_may_still_take(shell: InteractiveShell, moment: Moment, scripted: Scripted) -> None:
+    panel = Panel(scripted([]), progress_after=0.0)
+    later = replace(moment(JobState.MAPPING, 2, 400), updated=time.time())
+    panel.paint(replace(moment(JobState.MAPPING, 0, 400), updated=later.updated - 3))
+    assert "left" not in panel.widget.children[0].value
+    panel.paint(later)
+    assert re.search("≈ [0-9:]+ of map left", panel.widget.children[0].value)
+
+
+def test_a_panel_asks_for_the_limit_of_a_cost_once(shell: InteractiveShell, moment: Moment, scripted: Scripted) -> None:
+    job = scripted([])
+    panel = Panel(job, progress_after=0.0)
+    panel.paint(moment(JobState.MAPPING, 1))
+    assert job.asked == 0
+    for done in range(3):
+        panel.paint(replace(moment(JobState.MAPPING, done), cost=Cost(0.25, 0, 0)))
+    assert (job.asked, "$0.25 of $2.00" in panel.widget.children[0].value) == (1, True)
 
 
 def test_every_cell_that_shows_a_job_is_frozen(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:

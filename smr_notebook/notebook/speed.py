@@ -1,0 +1,86 @@
+"""How fast a job goes, and how long its phase may still take: pure functions of two looks.
+
+Theory. The rows say how far a phase is, not since when. So speed is measured from the first look that saw the phase at work; a phase that
+goes on from what another job did, or that was joined in its middle, has its true speed that way. A task at work counts as half done, which
+on the average it is.
+
+Rules of this module:
+
+* What is not known is not told: as long as no task was seen to end there is no time left, and none when the time that was left is over.
+* What is left is left of one phase. How long reduce takes nobody knows while map runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smr_notebook.model import JobState
+from smr_notebook.standing import PhaseProgress, Progress
+
+_SHORTEST = 0.5
+"""Seconds below which a speed says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What the first look saw that found a phase at work.
+
+    Attributes:
+        state: Which phase that was.
+        at: Time of the look.
+        phase: How far the phase was.
+    """
+
+    state: JobState
+    at: float
+    phase: PhaseProgress
+
+
+def phase_at_work(progress: Progress) -> PhaseProgress | None:
+    """Return the phase whose tasks run now; `None` before the first and after the last."""
+    return {JobState.MAPPING: progress.map, JobState.REDUCING: progress.reduce}.get(progress.state)
+
+
+def started(progress: Progress, before: Start | None = None) -> Start | None:
+    """Return where speeds are measured from.
+
+    Args:
+        progress: The latest look.
+        before: What this function returned for the look before.
+    """
+    if before is not None and before.state is progress.state:
+        return before
+    phase = phase_at_work(progress)
+    return Start(progress.state, progress.updated, phase) if phase is not None else None
+
+
+def speed(progress: Progress, start: Start | None) -> float | None:
+    """Return how many records, or groups, the phase at work gets done in a second; `None` when that is not known."""
+    phase = phase_at_work(progress)
+    if phase is None or start is None or progress.updated - start.at < _SHORTEST:
+        return None
+    records = phase.numbers.records_mapped - start.phase.numbers.records_mapped
+    return records / (progress.updated - start.at) if records > 0 else None
+
+
+def seconds_left(progress: Progress, start: Start | None, now: float) -> float | None:
+    """Return how long the phase at work may still take, in seconds; `None` when that is not known.
+
+    Args:
+        progress: The latest look.
+        start: Where its speed is measured from.
+        now: Time of the question, in seconds since 1970.
+    """
+    phase = phase_at_work(progress)
+    if phase is None or start is None or phase.done <= start.phase.done or progress.updated - start.at < _SHORTEST:
+        return None
+    tasks_a_second = (_got_done(phase) - _got_done(start.phase)) / (progress.updated - start.at)
+    if tasks_a_second <= 0:
+        return None
+    left = (phase.tasks - _got_done(phase)) / tasks_a_second - max(0.0, now - progress.updated)
+    return left if left > 0 else None
+
+
+def _got_done(phase: PhaseProgress) -> float:
+    """Return how many tasks' work is done. Before the first task has ended those at work have only begun."""
+    return phase.done + min(phase.running, phase.tasks - phase.done) / 2 if phase.done else 0.0
