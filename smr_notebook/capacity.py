@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,13 @@ class Capacity:
     burst: float = math.inf
     ramp: float = math.inf
     step: float = 0.0
+
+    def within(self, most: int) -> Capacity:
+        """Return what there is for who wants no more than so many invocations at once; 0 for who takes all there is.
+
+        Such a one has no call wait for its turn: it would get it as soon as any worker is free.
+        """
+        return replace(self, concurrency=min(self.concurrency, most), queue_seconds=0.0) if 0 < most < self.concurrency else self
 
     def grown(self, seconds: float) -> float:
         """Return how many it can run so long after it was first asked for any, the account's limit aside."""

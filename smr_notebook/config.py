@@ -37,6 +37,8 @@ PLATFORMS = ("local", "aws")
 _SWITCHES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 DISPLAYS = ("auto", "panel", "text", "static", "quiet")
 """How progress can be shown."""
+ON_INTERRUPT = ("cancel", "detach")
+"""What an interrupt of a cell does to the job that it waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,9 @@ class Settings:
         worker_limit: Resident bytes at which a worker of this machine is ended; 0 means when the machine has no memory left.
         record_timeout: Seconds that one record, or one group, may take before its attempt counts as hanging; 0 for any.
         job_timeout: Seconds after which a job that has not ended gives up; 0 for as long as the platform keeps it going.
+        concurrency: Attempts of one job that run at once, at most; 0 means as many as the platform runs.
+        on_interrupt: What becomes of a job when the cell that waits for it is interrupted: `cancel`, or `detach` (it goes on).
+        ci_seed: Makes the identifiers of jobs the same each time, as far as they are not taken: for notebooks in CI. Empty for chance.
         include: Names of installed modules that travel with the functions, for workers that do not have them.
     """
 
@@ -89,6 +94,9 @@ class Settings:
     worker_limit: int = 0
     record_timeout: float = 3600.0
     job_timeout: float = 0.0
+    concurrency: int = 0
+    on_interrupt: str = "cancel"
+    ci_seed: str = ""
     include: tuple[str, ...] = ()
 
 
@@ -173,6 +181,12 @@ def _modules(value: object) -> tuple[str, ...]:
 def _display(value: object) -> str:
     if value not in DISPLAYS:
         raise ValueError("one of " + ", ".join(DISPLAYS))
+    return str(value)
+
+
+def _ending(value: object) -> str:
+    if value not in ON_INTERRUPT:
+        raise ValueError("one of " + ", ".join(ON_INTERRUPT))
     return str(value)
 
 
@@ -275,6 +289,9 @@ _READERS: dict[str, tuple[Callable[[object], Any], str]] = {
     "worker_limit": (parse_size, "a size such as 4GB, 0 for automatic"),
     "record_timeout": (_patience, "a time in seconds, 0 for any"),
     "job_timeout": (read_time, "a time such as 90, 15m or 2h, 0 for any"),
+    "concurrency": (_count, "a whole number, 0 for as many as there can be"),
+    "on_interrupt": (_ending, "one of " + ", ".join(ON_INTERRUPT)),
+    "ci_seed": (str, "any text"),
     "include": (_modules, "names of modules, as a list or with commas between them"),
     "display": (_display, "one of " + ", ".join(DISPLAYS)),
     "user": (_user, "a name on one line, of 100 characters at most"),

@@ -170,6 +170,8 @@ class Policy:
     """When attempts that take long get a backup; `None` for never."""
     stall: float = 3600.0
     """An attempt that lives and has finished no record, and no group, for so long is ended; 0 for never."""
+    concurrency: int = 0
+    """How many attempts of the job run at once, at most; 0 for as many as the platform runs."""
 
 
 @dataclass(frozen=True, slots=True)

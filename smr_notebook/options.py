@@ -56,7 +56,8 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
     if told is not None and not isinstance(named, Files):
         raise PlanError(f"format={told.format} says how objects are read, and the input is in memory already. Leave it out.")
     policy = policy if settings.speculate else replace(policy, speculation=None)
-    policy = replace(policy, longest=min(policy.longest, settings.job_timeout or policy.longest))
+    longest = min(policy.longest, settings.job_timeout or policy.longest)
+    policy = replace(policy, longest=longest, concurrency=settings.concurrency)
     return Request(
         program=ParsedProgram(program, told.parser) if told and told.parser else program,
         input=named,

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from smr_notebook.capacity import Capacity
+from smr_notebook.identifiers import random_identifier
 from smr_notebook.model import AttemptId, Environment, ObjectInfo, Policy, Receipt
 from smr_notebook.usage import Tally
 
@@ -335,6 +336,7 @@ class Backend:
             are the paths in it. Empty where files of this machine are all.
         evict: Drops the calls of a tenant that wait, and ends those that still run after so many seconds; `None` where the platform can
             end nothing. Best effort: it never fails.
+        draw: Gives candidates for the identifier of a new job: eight hexadecimal digits.
         user: Who submits jobs through it; empty for nobody in particular, and on the workers' side.
     """
 
@@ -357,5 +359,6 @@ class Backend:
     tariff: str = ""
     tally: Tally | None = None
     user: str = ""
+    draw: Callable[[], str] = random_identifier
     evict: Callable[[str, float], None] | None = None
     targets: Mapping[str, Callable[[str], ObjectStore]] = field(default_factory=dict)

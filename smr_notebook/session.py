@@ -22,6 +22,7 @@ from smr_notebook.dataflow.pair_programs import program_of_pairs
 from smr_notebook.dataflow.table_programs import Named, program_of_aggregations
 from smr_notebook.finding import find_entry
 from smr_notebook.formats import InputFormat
+from smr_notebook.identifiers import seeded_identifiers
 from smr_notebook.job import Job, JobInfo, PlanWarning, warn
 from smr_notebook.looking_ahead import LooksAhead
 from smr_notebook.options import Options, Reduce, refuse_columns
@@ -89,7 +90,8 @@ class Session(LooksAhead):
         self._tidied = -math.inf
         required = read_requirements(requirements)
         opened = backend or OPENERS[self.settings.platform](self.settings, tuple(required))
-        self.backend = replace(opened, user=self.settings.user or opened.user)
+        draw = seeded_identifiers(self.settings.ci_seed) if self.settings.ci_seed else opened.draw
+        self.backend = replace(opened, user=self.settings.user or opened.user, draw=draw)
         if required:
             check_requirements(self.backend, required)
 

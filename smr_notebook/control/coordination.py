@@ -160,7 +160,8 @@ class Coordinator:
             if until > now and not snapshot.begun(attempt) and page_of(attempt.task) not in snapshot.settled_in(attempt.task.phase).pages
         }
         entrusted = {attempt.task: until for attempt, until in self._entrusted.items()}
-        return decide(self._plan, snapshot, now, capacity=self._backend.functions.limits.capacity, entrusted=entrusted)
+        capacity = self._backend.functions.limits.capacity.within(self._plan.policy.concurrency)
+        return decide(self._plan, snapshot, now, capacity=capacity, entrusted=entrusted)
 
     def _calls_again(self, snapshot: Snapshot, decision: Decision) -> list[Launch]:
         """Return the launches that stand written down but may never have been taken by the service, with a new lease, when they are due."""

@@ -20,6 +20,7 @@ from smr_notebook.control.plans import is_planned
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import cancelled_outcome
 from smr_notebook.errors import PlatformError, ThrottledError
+from smr_notebook.identifiers import random_identifier
 from smr_notebook.ports import Backend
 
 
@@ -31,7 +32,7 @@ def new_job(backend: Backend) -> Iterator[str]:
         PlatformError: The table or the store cannot be reached.
     """
     forget_keys()
-    job = reserve_identifier(backend)
+    job = reserve_identifier(backend, backend.draw)
     try:
         yield job
     except BaseException:
@@ -40,7 +41,7 @@ def new_job(backend: Backend) -> Iterator[str]:
         raise
 
 
-def reserve_identifier(backend: Backend, draw: Callable[[], str] = lambda: secrets.token_hex(4)) -> str:
+def reserve_identifier(backend: Backend, draw: Callable[[], str] = random_identifier) -> str:
     """Return an identifier that no other job has or will be given. `draw` gives candidates."""
     token = secrets.token_hex(16)
     while True:

@@ -60,6 +60,7 @@ class CellOptions:
         output: Where the result is written, as Parquet, instead of being loaded.
         overwrite: Whether what stands there may be replaced.
         memory: Resident bytes that a worker may take before it spills.
+        concurrency: Attempts that run at once, at most.
         timeout: Seconds after which the job gives up.
         include: Installed modules that travel with the functions.
         help: Whether only the options are shown.
@@ -89,6 +90,7 @@ class CellOptions:
     output: str | None = None
     overwrite: bool = False
     memory: int | None = None
+    concurrency: int | None = None
     timeout: float | None = None
     include: tuple[str, ...] = ()
     help: bool = False
@@ -96,7 +98,7 @@ class CellOptions:
     @property
     def settings(self) -> dict[str, object]:
         """The settings that the line names, for its job alone; `None` for those that it does not."""
-        return {"worker_memory": self.memory, "job_timeout": self.timeout, "include": self.include or None}
+        return {"worker_memory": self.memory, "concurrency": self.concurrency, "job_timeout": self.timeout, "include": self.include or None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +331,7 @@ def _add_running(parser: MagicParser) -> None:
     add("--retries", type=count(0), metavar="N", help="further attempts of a task that failed")
     add("--max-cost", type=_dollars, metavar="$", help="stop launching before the job costs more than so many dollars")
     add("--memory", type=_size, metavar="S", help="memory that a worker may take before it spills to disk, such as 512MB")
+    add("--concurrency", type=count(1), metavar="N", help="attempts that run at once, at most (default: as many as the platform runs)")
     add("--timeout", type=time_span, metavar="T", help="let the job fail if it has not ended after so long, such as 90s, 15m or 2h")
     told = "let this installed module travel with the functions, for workers that lack it (may be said again)"
     add("--include", type=_module, action="append", default=[], metavar="MODULE", help=told)

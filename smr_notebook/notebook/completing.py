@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from smr_notebook.notebook.arguments import FORMATS, MagicParser, Worded, cell_parser, formats_of
 from smr_notebook.notebook.paths import keys_of_url, paths
-from smr_notebook.notebook.subcommands import WORDS, parser_of
+from smr_notebook.notebook.subcommands import CELLS, WORDS, parser_of
 from smr_notebook.notebook.variables import functions, inputs, modules, variables
 
 _UNSAFE: Final = frozenset(" \t\"'\\")
@@ -84,7 +84,7 @@ def complete(text: str, places: Places) -> Completions:
 
 
 def _parser(word: str, namespace: Mapping[str, Any]) -> MagicParser:
-    return cell_parser((*FORMATS, *formats_of(namespace))) if word == "run" else parser_of(word)
+    return cell_parser((*FORMATS, *formats_of(namespace))) if word in CELLS else parser_of(word)
 
 
 def _typed(text: str) -> tuple[list[str], str, str]:

@@ -15,7 +15,7 @@ from smr_notebook.notebook import errors
 from smr_notebook.notebook.magic import CellMagic
 from smr_notebook.notebook.matcher import register_matcher
 from smr_notebook.notebook.mode import Display, choose_display, is_notebook
-from smr_notebook.notebook.screens import QuietScreen, Screen, StaticScreen, TextScreen, failure_note, follow, show, watch
+from smr_notebook.notebook.screens import QuietScreen, Screen, StaticScreen, TextScreen, failure_note, follow, lets_go, show, watch
 from smr_notebook.notebook.settings import settings_of
 from smr_notebook.notebook.subcommands import LineMagic
 from smr_notebook.session import Session
@@ -71,17 +71,17 @@ def display_of(shell: Any) -> Display:
 
 def open_screen(shell: Any, job: Job, display: str | None = None) -> Screen:
     """Open the screen for a job that the running cell waits for; the one that `display` asks for, if it does."""
-    return _SCREENS[choose_display(display, shell) if display else display_of(shell)](job)
+    mode = choose_display(display, shell) if display else display_of(shell)
+    return _SCREENS[mode](job) if mode in _SCREENS else _panel(shell, job)
 
 
-def _panel(job: Job) -> Screen:
+def _panel(shell: Any, job: Job) -> Screen:
     from smr_notebook.notebook.panel import Panel  # noqa: PLC0415 - ipywidgets may be missing, and is slow to import
 
-    return Panel(job)
+    return Panel(job, goes_on=lets_go(from_machine({}, settings_of(shell).values)))
 
 
 _SCREENS: dict[Display, Callable[[Job], Screen]] = {
-    Display.PANEL: _panel,
     Display.TEXT: TextScreen,
     Display.STATIC: StaticScreen,
     Display.QUIET: QuietScreen,

@@ -12,7 +12,7 @@ from smr_notebook.model import JobState
 from smr_notebook.notebook.arguments import CellOptions, cell_help, parse_cell_line
 from smr_notebook.notebook.cells import CellFunctions, choose_functions, choose_input, run_body
 from smr_notebook.notebook.render import Shown, rows_note
-from smr_notebook.notebook.screens import Screen, watch
+from smr_notebook.notebook.screens import Screen, lets_go, watch
 from smr_notebook.showing.amounts import counted
 
 if TYPE_CHECKING:
@@ -87,9 +87,10 @@ class CellMagic:
         if options.detach:
             return job if self._watched() else job.wait()  # a runner of notebooks must see that the job failed
         screen = self._screen(job, "quiet" if options.quiet else options.display)
+        goes_on = lets_go(self._session().settings)
         if options.output is not None:
-            return write_in_cell(job, screen, options.output, overwrite=options.overwrite)
-        frame = run_in_cell(job, screen, options.into or "result", limit=options.limit)
+            return write_in_cell(job, screen, options.output, overwrite=options.overwrite, goes_on=goes_on)
+        frame = run_in_cell(job, screen, options.into or "result", limit=options.limit, goes_on=goes_on)
         if options.into is None:
             return frame
         self._shell.user_ns[options.into] = frame
@@ -175,7 +176,7 @@ def _refuse_contradictions(options: CellOptions) -> None:
         raise ConfigError(f"%%smr: -q and --display {options.display} both say how progress is shown. Keep one.")
 
 
-def run_in_cell(job: Job, screen: Screen, variable: str, *, limit: int | None = None) -> pd.DataFrame:
+def run_in_cell(job: Job, screen: Screen, variable: str, *, limit: int | None = None, goes_on: bool = False) -> pd.DataFrame:
     """Follow a job in the running cell, and load its result.
 
     Args:
@@ -183,12 +184,13 @@ def run_in_cell(job: Job, screen: Screen, variable: str, *, limit: int | None = 
         screen: Where its progress is shown.
         variable: What the result will be called, for the last line of the panel.
         limit: Rows that are loaded, the first in key order; that line says of how many. All if not given.
+        goes_on: Whether an interrupt ends the waiting only; else it cancels the job, too.
 
     Raises:
         JobError: It has no result, or the cell was interrupted.
         ResultTooLargeError: The result would not fit in memory.
     """
-    progress = watch(job, screen)
+    progress = watch(job, screen, goes_on=goes_on)
     note = ""
     try:
         total = sum(part.rows for part in job.parts()) if limit is not None else 0
@@ -201,7 +203,7 @@ def run_in_cell(job: Job, screen: Screen, variable: str, *, limit: int | None = 
     return frame
 
 
-def write_in_cell(job: Job, screen: Screen, path: str, *, overwrite: bool) -> WrittenFiles:
+def write_in_cell(job: Job, screen: Screen, path: str, *, overwrite: bool, goes_on: bool = False) -> WrittenFiles:
     """Follow a job in the running cell, and write its result to files.
 
     Args:
@@ -209,13 +211,14 @@ def write_in_cell(job: Job, screen: Screen, path: str, *, overwrite: bool) -> Wr
         screen: Where its progress is shown.
         path: As of `Job.to_parquet`.
         overwrite: Whether to replace what is there.
+        goes_on: As of `run_in_cell`.
 
     Raises:
         JobError: It has no result, or the cell was interrupted.
         ConfigError: Something is there already, or the result goes into no Parquet file.
         StoreError: The files cannot be written.
     """
-    progress = watch(job, screen)
+    progress = watch(job, screen, goes_on=goes_on)
     note = ""
     try:
         written = job.to_parquet(path, overwrite=overwrite)

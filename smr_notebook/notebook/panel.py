@@ -24,7 +24,7 @@ from IPython.display import DisplayHandle, display
 
 from smr_notebook.errors import SmrError
 from smr_notebook.notebook.render import View, announcement, bundle, html
-from smr_notebook.notebook.screens import PROGRESS_AFTER, show
+from smr_notebook.notebook.screens import PROGRESS_AFTER, follow, show
 from smr_notebook.notebook.speed import Start, started
 
 if TYPE_CHECKING:
@@ -44,16 +44,17 @@ class Panel:
     Args:
         job: Whose progress is shown.
         detached: Whether the cell does not wait for the job.
+        goes_on: Whether the job goes on when the cell that waits for it is interrupted.
         progress_after: Seconds in which `paint` shows nothing.
 
     Attributes:
         widget: What is displayed.
     """
 
-    def __init__(self, job: Job, *, detached: bool = False, progress_after: float = PROGRESS_AFTER) -> None:
+    def __init__(self, job: Job, *, detached: bool = False, goes_on: bool = False, progress_after: float = PROGRESS_AFTER) -> None:
         self._job = job
         self._shows_at = time.monotonic() + progress_after
-        self._hint = "" if detached else "■ interrupt to cancel"
+        self._hint = "" if detached else "■ interrupt to go on without waiting" if goes_on else "■ interrupt to cancel"
         self._handles: list[DisplayHandle] = []
         self._start: Start | None = None
         self._limit: float | None = None
@@ -89,6 +90,12 @@ class Panel:
             self._button.layout.display = "none"
         for handle in self._handles:
             handle.update(bundle(view), raw=True)  # type: ignore[no-untyped-call]
+
+    def let_go(self) -> None:
+        """Follow the job from a thread, as one that was detached."""
+        self._hint = ""
+        if self._handles:
+            follow(self._job, self)
 
     def _draw(self, progress: Progress, note: str = "") -> View:
         view = self._view(progress, note)

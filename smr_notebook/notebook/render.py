@@ -225,6 +225,8 @@ def _live_bar(name: str, phase: PhaseProgress, rate: list[str]) -> str:
         (phase.bad, "left out"),
     )
     facts = [*(f"{number:,} {what}" for number, what in counts if number), *rate]
+    if phase.done < phase.tasks and phase.slowest >= 0.1:
+        facts.append(f"slowest {phase.slowest:.1f} s")
     if not (phase.done or phase.running):
         facts.append("waiting")
     inner = (

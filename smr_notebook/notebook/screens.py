@@ -26,6 +26,7 @@ from smr_notebook.model import JobState
 from smr_notebook.notebook.render import View, bundle
 
 if TYPE_CHECKING:
+    from smr_notebook.config import Settings
     from smr_notebook.job import Job
     from smr_notebook.standing import Progress
 
@@ -44,6 +45,10 @@ class Screen(Protocol):
         """Show how the job ended, and what became of its result. Called once."""
         ...
 
+    def let_go(self) -> None:
+        """The cell waits no more, and the job goes on: show it from now on without the cell, where that can be done."""
+        ...
+
 
 class QuietScreen:
     """Shows nothing."""
@@ -55,6 +60,9 @@ class QuietScreen:
         """Show nothing."""
 
     def finish(self, progress: Progress, note: str = "") -> None:
+        """Show nothing."""
+
+    def let_go(self) -> None:
         """Show nothing."""
 
 
@@ -70,6 +78,9 @@ class StaticScreen:
     def finish(self, progress: Progress, note: str = "") -> None:
         """Display the final view."""
         show(bundle(View(self._job.id, self._job.name, progress, time.time(), note)))
+
+    def let_go(self) -> None:
+        """Show nothing: there is no end to be shown."""
 
 
 class TextScreen:
@@ -89,6 +100,10 @@ class TextScreen:
         """Leave the bars where the job ended, if any were shown."""
         if self._bars:
             self._move(progress)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Leave the bars where they are: no thread may write to a terminal."""
         for bar in self._bars.values():
             bar.close()
 
@@ -107,20 +122,29 @@ def show(data: dict[str, str]) -> None:
     display(data, raw=True)  # type: ignore[no-untyped-call]
 
 
-def watch(job: Job, screen: Screen) -> Progress:
-    """Follow a job in the running cell until it has ended. An interrupt cancels the job.
+def watch(job: Job, screen: Screen, *, goes_on: bool = False) -> Progress:
+    """Follow a job in the running cell until it has ended.
 
     The screen is not finished yet: what became of the result is known later.
+
+    Args:
+        job: The job.
+        screen: Where its progress is shown.
+        goes_on: Whether an interrupt ends the waiting only; else it cancels the job, too.
 
     Returns:
         The last progress.
 
     Raises:
         JobCancelled: The cell was interrupted; the job is cancelled, and the cells queued behind do not run.
+        KeyboardInterrupt: The cell was interrupted, and the job goes on; `errors` says how to find it again.
     """
     try:
         return job.watch(screen.paint)
     except KeyboardInterrupt:
+        if goes_on:
+            screen.let_go()
+            raise
         job.cancel()
     try:
         progress = job.watch(screen.paint)
@@ -130,6 +154,11 @@ def watch(job: Job, screen: Screen) -> Progress:
     done = f"{progress.map.done:,}/{progress.map.tasks:,} map tasks were done"
     stands = "" if progress.state is JobState.DONE else job.id  # what is done before the wish to end it came has nothing to be resumed
     raise JobCancelled(f"Interrupted: {job.id} {progress.state}, {done}", job=stands) from None
+
+
+def lets_go(settings: Settings) -> bool:
+    """Whether a job goes on when the cell that waits for it is interrupted."""
+    return settings.on_interrupt == "detach"
 
 
 def failure_note(job: Job, progress: Progress) -> str:

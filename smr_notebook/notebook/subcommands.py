@@ -19,11 +19,12 @@ from smr_notebook.face import told_settings
 from smr_notebook.job import cancel_and_tell
 from smr_notebook.model import Phase
 from smr_notebook.notebook.arguments import MagicParser, Worded, cell_parser, count, split_words, suggestion, time_span, variable
-from smr_notebook.notebook.deployment import COMMANDS, Command, command_help, command_parser, run_command
+from smr_notebook.notebook.deployment import COMMANDS, command_help, command_parser, run_command
 from smr_notebook.notebook.housekeeping import clean, cost_table
 from smr_notebook.notebook.magic import ScreenFor, run_in_cell
 from smr_notebook.notebook.mode import Display
 from smr_notebook.notebook.render import Shown, View, html, text
+from smr_notebook.notebook.screens import lets_go
 from smr_notebook.notebook.settings import settings_table
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ class LineMagic:
         __tracebackhide__ = True
         first, *words = split_words(line) or ["help"]
         helping = not {"-h", "--help"}.isdisjoint(words)
-        if first == "run":
-            return self._run_cell(line.strip().removeprefix(first), "")
+        if first in CELLS:
+            return self._run_cell(f"{CELLS[first].line} {line.strip().removeprefix(first)}", "")
         if first in COMMANDS:
             return command_help(first) if helping else run_command(first, words, self._mode(), given=self._given())
         first = "help" if first in {"-h", "--help"} else first
@@ -106,7 +107,7 @@ class LineMagic:
         """Return the job; or wait for its result, and put it into a variable."""
         if into is None:
             return job
-        self._shell.user_ns[into] = run_in_cell(job, self._screen(job), into)
+        self._shell.user_ns[into] = run_in_cell(job, self._screen(job), into, goes_on=lets_go(self._session().settings))
         return None
 
     def status(self, options: Namespace) -> object:
@@ -120,9 +121,14 @@ class LineMagic:
         return self._session().attach(options.id).so_far()
 
     def cancel(self, options: Namespace) -> object:
-        """Cancel the job."""
-        job = self._session().attach(options.id)
-        return Shown(cancel_and_tell(job))
+        """Cancel the job; or all of one's own that have not ended."""
+        session = self._session()
+        if options.all and options.id is not None:
+            raise ConfigError(f"%smr cancel {options.id} --all: one job, or all of yours? Keep one of the two.")
+        if not options.all:
+            return Shown(cancel_and_tell(session.attach(options.id)))
+        told = [cancel_and_tell(session.attach(job.id)) for job in session.jobs() if not job.state.ended]
+        return Shown("\n".join(told) or "no job of yours is running")
 
     def resume(self, options: Namespace) -> object:
         """Return a job that does what another one left undone."""
@@ -199,7 +205,7 @@ _SUBCOMMANDS = {
     "attach": _Subcommand("attach [ID] [--into VAR]", "the job, live; or its result in a variable", LineMagic.attach),
     "status": _Subcommand("status [ID]", "how far the job is", LineMagic.status),
     "so-far": _Subcommand("so-far [ID]", "what the tasks that are done give: an early answer", LineMagic.so_far),
-    "cancel": _Subcommand("cancel [ID]", "stop the job", LineMagic.cancel),
+    "cancel": _Subcommand("cancel [ID | --all]", "stop the job; or all of yours", LineMagic.cancel),
     "resume": _Subcommand("resume [ID] [--into VAR]", "go on from a job that failed or was cancelled", LineMagic.resume),
     "retry": _Subcommand(
         "retry [ID] [--map F] [--reduce F] [--combine F] [--into VAR]", "the same, with mended functions", LineMagic.retry
@@ -216,21 +222,36 @@ _SUBCOMMANDS = {
 }
 """By name, those that a `LineMagic` runs."""
 
-_RUN: Final = Command("run INPUT… --map F [options]", "what a %%smr cell without a body does, with its options")
 
-WORDS: Final = ("run", *_SUBCOMMANDS, *COMMANDS)
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A word for a `%%smr` cell without a body: how it is written, what it does, and the option that it stands for."""
+
+    usage: str
+    summary: str
+    line: str = ""
+
+
+CELLS: Final = {
+    "run": _Cell("run INPUT… --map F [options]", "what a %%smr cell without a body does, with its options"),
+    "preview": _Cell("preview [N] INPUT… --map F [options]", "the same with --preview: the first records only, here", "--preview"),
+}
+"""By name, those that stand for a cell."""
+
+WORDS: Final = (*CELLS, *_SUBCOMMANDS, *COMMANDS)
 """All that can stand behind `%smr`."""
 
 
 def usages() -> dict[str, str]:
     """Return all that can be asked: how it is written, and what it does."""
     own = {one.usage: one.summary for one in _SUBCOMMANDS.values()}
-    return {_RUN.usage: _RUN.summary} | own | {one.usage: one.summary for one in COMMANDS.values()}
+    cells = {one.usage: one.summary for one in CELLS.values()}
+    return cells | own | {one.usage: one.summary for one in COMMANDS.values()}
 
 
 def parser_of(name: str) -> MagicParser:
     """Return the parser of a subcommand, `run` and those of `deployment` among them. Raises `KeyError`."""
-    if name == "run":
+    if name in CELLS:
         return cell_parser()
     if name in COMMANDS:
         return command_parser(name)
@@ -252,6 +273,8 @@ def _add_options(parser: MagicParser, name: str) -> None:
     if name == "retry":
         for function in ("map", "reduce", "combine"):
             add(f"--{function}", metavar="FUNCTION", help=f"a function of the notebook in place of the job's {function}")
+    if name == "cancel":
+        add("--all", action="store_true", help="all of your jobs that have not ended")
     if name in {"attach", "resume", "retry"}:
         add("-o", "--into", type=variable, metavar="VAR", help="wait, and put the result into this variable")
     if name == "debug":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,36 @@ def test_a_job_that_takes_longer_than_it_may_fails(shell_with_jobs: Any, tmp_pat
     cell = f"%%smr numbers --timeout 0.5s\nimport os, threading\ndef map(n):\n    while not os.path.exists({str(tmp_path / 'gate')!r}):\n"
     with pytest.raises(JobTimeoutError, match=r"has not ended after \d+ seconds"):
         run(shell_with_jobs, f"{cell}        threading.Event().wait(0.01)\n    yield n, 1\n")
+
+
+def test_concurrency_is_what_runs_at_once(shell_with_jobs: Any, engine_session: smr.Session) -> None:
+    run(shell_with_jobs, NUMBERS.format(options="-q --concurrency 1"))
+    job = engine_session.attach()
+    assert job._plan().policy.concurrency == 1
+    assert max(count for _, count in job.timeline().at_once()) == 1
+
+
+def test_preview_is_a_cell_without_a_body(shell_with_jobs: Any) -> None:
+    shell_with_jobs.user_ns["by_tens"] = lambda n: [(n // 10, 1)]
+    assert run(shell_with_jobs, "%smr preview numbers --map by_tens --reduce sum").records == 100
+    assert run(shell_with_jobs, "%smr preview 7 numbers --map by_tens --reduce sum").records == 7
+
+
+def test_all_of_ones_own_jobs_can_be_cancelled(shell_with_jobs: Any, engine_session: smr.Session, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="one job, or all of yours"):
+        run(shell_with_jobs, "%smr cancel abc --all")
+    assert repr(run(shell_with_jobs, "%smr cancel --all")) == "no job of yours is running"
+    gate = tmp_path / "gate"
+
+    def patient(n: int) -> Any:
+        while not gate.exists():
+            threading.Event().wait(0.01)
+        yield n, 1
+
+    jobs = [engine_session.map_reduce(patient, None, [1]) for _ in range(2)]
+    told = repr(run(shell_with_jobs, "%smr cancel --all")).splitlines()
+    assert sorted(told) == sorted(f"{job.id} is being cancelled" for job in jobs)
+    wait_until(lambda: all(job.cancelled() for job in jobs))
 
 
 def test_memory_is_what_a_worker_may_take(shell_with_jobs: Any, engine_session: smr.Session) -> None:

@@ -216,6 +216,26 @@ def test_a_mistyped_line_is_an_error_that_runners_see(kernel: Kernel, cell: str)
     assert (reply["status"], reply["ename"]) == ("error", "ConfigError")
 
 
+def test_an_interrupt_lets_the_job_go_on_where_that_is_set(kernel: Kernel, tmp_path: Path) -> None:
+    client, gate = kernel.client, tmp_path / "gate"
+    kernel.run("%config Smr.on_interrupt = 'detach'")
+    asked = client.execute(count("", gate), allow_stdin=True)
+    while client.get_iopub_msg(timeout=60)["msg_type"] != "display_data":
+        continue
+    kernel.manager.interrupt_kernel()
+    reply = client.get_shell_msg(timeout=60)
+    while reply["parent_header"]["msg_id"] != asked:
+        reply = client.get_shell_msg(timeout=60)
+    assert (reply["content"]["status"], reply["content"]["ename"]) == ("error", "KeyboardInterrupt")
+    told = reply["content"]["traceback"]
+    assert told[0].endswith(" goes on")
+    assert told[-1].startswith("%smr attach ")
+    gate.touch()
+    kernel.run("%smr attach --into found")
+    assert kernel.run("len(found) > 0").reply["status"] == "ok"
+    kernel.run("%config Smr.on_interrupt = None")
+
+
 def test_an_interrupt_cancels_the_job(kernel: Kernel, tmp_path: Path) -> None:
     client = kernel.client
     asked = client.execute(count("", tmp_path / "never"), allow_stdin=True)

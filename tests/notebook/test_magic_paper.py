@@ -12,7 +12,7 @@ import pytest
 from smr_notebook.config import Settings
 from smr_notebook.notebook.arguments import cell_parser
 from smr_notebook.notebook.deployment import COMMANDS
-from smr_notebook.notebook.subcommands import WORDS, parser_of, usages
+from smr_notebook.notebook.subcommands import CELLS, WORDS, parser_of, usages
 
 PAGE = (Path(__file__).parents[2] / "docs" / "magic.md").read_text(encoding="utf-8")
 
@@ -42,7 +42,7 @@ def test_the_page_tells_every_setting() -> None:
     assert [cell.strip("`") for cell in first_cells("Settings")] == [field.name for field in fields(Settings)]
 
 
-@pytest.mark.parametrize("word", [word for word in WORDS if word != "run" and word not in COMMANDS])
+@pytest.mark.parametrize("word", [word for word in WORDS if word not in CELLS and word not in COMMANDS])
 def test_a_usage_tells_every_option(word: str) -> None:
     usage = next(usage for usage in usages() if usage.split()[0] == word)
     told = set(re.findall(r"--?\w+", usage))

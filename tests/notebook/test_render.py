@@ -73,7 +73,7 @@ def test_final_text() -> None:
 def test_running_html_says_how_far_each_phase_is() -> None:
     words = Words(html(view(RUNNING, hint="■ interrupt to cancel"))).words
     assert [word for word in words if word not in {"", "·"}] == [
-        "MapReduce", "3f9a", "· status codes · map ·", "00:14", "map", "188/412", "96 running · 2 retried · 133 k rec/s",
+        "MapReduce", "3f9a", "· status codes · map ·", "00:14", "map", "188/412", "96 running · 2 retried · 133 k rec/s · slowest 3.0 s",
         "reduce", "0/32", "waiting", "■ interrupt to cancel",
     ]  # fmt: skip
 

@@ -22,6 +22,7 @@ from smr_notebook.notebook.panel import Panel
 from smr_notebook.notebook.render import View, bundle
 from smr_notebook.notebook.screens import QuietScreen, StaticScreen, TextScreen, follow, watch
 from smr_notebook.standing import Progress
+from smr_notebook.testing.waiting import wait_until
 from smr_notebook.usage import Cost
 
 Moment = Callable[..., Progress]
@@ -184,6 +185,27 @@ def test_a_job_that_is_done_before_it_could_be_cancelled_has_nothing_to_be_resum
     with pytest.raises(JobCancelled, match=r"^Interrupted: 3f9a0c21 done, ") as caught:
         watch(job, StaticScreen(job))
     assert not any("resume" in line for line in error_lines(caught.value, None))
+
+
+def test_an_interrupt_lets_a_job_go_on_where_that_is_wished(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:
+    job = scripted([moment(JobState.MAPPING, 1), KeyboardInterrupt, moment(JobState.MAPPING, 3), moment(JobState.DONE)])
+    panel = Panel(job, goes_on=True, progress_after=0)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        watch(job, panel, goes_on=True)
+    assert type(caught.value) is KeyboardInterrupt
+    assert not job.cancelled
+    assert "■ interrupt to go on without waiting" in shown[0]["data"]["text/html"]
+    wait_until(lambda: shown[-1]["data"] == final(job, moment(JobState.DONE)))
+
+
+@pytest.mark.parametrize("screen", [StaticScreen, QuietScreen, TextScreen])
+def test_a_screen_without_widgets_leaves_all_as_it_is_when_the_job_goes_on(
+    shown: list[dict[str, Any]], moment: Moment, scripted: Scripted, screen: Callable[[Any], Any]
+) -> None:
+    job = scripted([moment(JobState.MAPPING, 1), KeyboardInterrupt])
+    with pytest.raises(KeyboardInterrupt):
+        watch(job, screen(job), goes_on=True)
+    assert (job.cancelled, shown) == (False, [])
 
 
 def test_a_second_interrupt_ends_the_waiting(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:

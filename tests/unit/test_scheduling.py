@@ -525,3 +525,14 @@ def test_an_attempt_with_more_memory_costs_more_of_what_a_job_may() -> None:
     assert outcome(decided(look(begun), tight)).error == "BudgetExceededError"
     assert len(launched(spent)) == 1
     assert launched(decided(look(begun), of, concurrency=50)) == [AttemptId(task(0), 2), AttemptId(task(1), 1)]
+
+
+@given(st.integers(1, 100), st.integers(0, 200), st.sampled_from([0.0, 1.0, 60.0]))
+def test_a_job_takes_no_more_than_it_wants(concurrency: int, most: int, queue_seconds: float) -> None:
+    whole = Capacity(concurrency, queue_seconds)
+    within = whole.within(most)
+    if 0 < most < concurrency:
+        assert within == Capacity(most, 0.0)
+        assert len(launched(decide(plan(maps=1000), look(), NOW, capacity=within))) == most
+    else:
+        assert within == whole
