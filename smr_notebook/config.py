@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from operator import index
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any, Final, SupportsIndex
 
 import platformdirs
 
@@ -29,6 +29,8 @@ _TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*")
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", re.IGNORECASE)
 PROJECT = "pyproject.toml [tool.smr_notebook]"
 NOTEBOOK = "%config Smr"
+ARGUMENT: Final = "argument"
+SESSION: Final = "the session in use"
 """What the sources of settings are called."""
 
 PLATFORMS = ("local", "aws")
@@ -344,7 +346,7 @@ def resolve(
         ConfigError: A name or a value is wrong; the message says in which source.
     """
     told = _told(arguments, env, file, default_workspace=default_workspace, user=user, notebook=notebook or {})
-    return Settings(**{name: one.value for name, one in told.items()})
+    return settings_of(told)
 
 
 def _told(
@@ -365,27 +367,37 @@ def _told(
         (PROJECT, file),
         *((f"environment variable {variable}", {name: env[variable]}) for variable, name in variables.items() if env.get(variable)),
         (NOTEBOOK, notebook),
-        ("argument", {name: value for name, value in arguments.items() if value is not None}),
+        (ARGUMENT, {name: value for name, value in arguments.items() if value is not None}),
     ]
     for origin, values in sources:
         told |= {name: Told(read_setting(name, value, origin), origin) for name, value in values.items()}
     return told
 
 
-def _table(file: Path, *path: str) -> Mapping[str, object]:
-    """Return a table of a TOML file. Raises `ConfigError` where it cannot be read, or is no table."""
+def _table(file: Path) -> Mapping[str, object]:
+    """Return what stands in a TOML file. Raises `ConfigError` where it cannot be read."""
     try:
-        table: object = tomllib.loads(file.read_text(encoding="utf-8"))
+        table: dict[str, object] = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
-    for name in path:
-        table = table.get(name, {}) if isinstance(table, dict) else {}
-    return table if isinstance(table, dict) else {}
+    return table
 
 
-def _project_table(folder: Path) -> Mapping[str, object]:
+def _project_table() -> Mapping[str, object]:
+    """Return what the nearest project file says of us. Raises `ConfigError` where it cannot be read, or says it in the wrong place."""
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError:  # the current folder was removed, and is in no project
+        return {}
     file = next((place / "pyproject.toml" for place in (folder, *folder.parents) if (place / "pyproject.toml").is_file()), None)
-    return _table(file, "tool", "smr_notebook") if file else {}
+    tools = _table(file).get("tool", {}) if file else {}
+    tools = tools if isinstance(tools, dict) else {}
+    if "smr-notebook" in tools:
+        raise ConfigError(f"{file}: the table is [tool.smr_notebook], with an underscore; there is [tool.smr-notebook].")
+    table = tools.get("smr_notebook", {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{file}: [tool.smr_notebook] must be a table of settings; it is {table!r}.")
+    return table
 
 
 def user_file() -> Path:
@@ -399,7 +411,7 @@ def told_on_machine(arguments: Mapping[str, object], notebook: Mapping[str, obje
     return _told(
         arguments,
         os.environ,
-        _project_table(Path.cwd()),
+        _project_table(),
         default_workspace=Path(platformdirs.user_data_dir("smr_notebook", appauthor=False)),
         user=(str(file), _table(file) if file.exists() else {}),
         notebook=notebook or {},
@@ -416,4 +428,24 @@ def from_machine(arguments: Mapping[str, object], notebook: Mapping[str, object]
     Raises:
         ConfigError: A name or a value is wrong, or a file cannot be read; the message says which.
     """
-    return Settings(**{name: told.value for name, told in told_on_machine(arguments, notebook).items()})
+    return settings_of(told_on_machine(arguments, notebook))
+
+
+def settings_of(told: Mapping[str, Told]) -> Settings:
+    """Return settings without their sources."""
+    return Settings(**{name: one.value for name, one in told.items()})
+
+
+def all_told(settings: Settings) -> dict[str, Told]:
+    """Return settings that were all given together."""
+    return {field.name: Told(getattr(settings, field.name), SESSION) for field in fields(Settings)}
+
+
+def overlaid(told: Mapping[str, Told], notebook: Mapping[str, object]) -> dict[str, Told]:
+    """Return settings with those that `%config Smr` says; what was given as an argument stays.
+
+    Raises:
+        ConfigError: One is wrong.
+    """
+    said = {name: Told(read_setting(name, value, NOTEBOOK), NOTEBOOK) for name, value in notebook.items()}
+    return {name: one if one.origin in {ARGUMENT, SESSION} else said.get(name, one) for name, one in told.items()}

@@ -3,7 +3,9 @@
 Rules of this module:
 
 * Nothing is changed in place: other settings are another session, and a job keeps the one that it was submitted through.
-* A session named with settings of its own keeps those; the notebook gives it the rest.
+* A session keeps what it was opened with, from files and from the environment, too: who sets one thing in a notebook does not take over
+  what was written elsewhere meanwhile, such as another workspace. `smr.use` opens a session that does.
+* What a session was given as an argument stays; the notebook gives it the rest.
 * A platform is opened anew only for a setting that it was opened with (`platforms.OPENED_WITH`); jobs go on where they are.
 """
 
@@ -12,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from smr_notebook.config import Settings, from_machine, read_setting
+from smr_notebook.config import Settings, overlaid, read_setting, settings_of, told_on_machine
 from smr_notebook.platforms import OPENED_WITH
-from smr_notebook.session import Session, Wishes
+from smr_notebook.session import Session
 
 
 def configured(session: Session | None, notebook: Mapping[str, object]) -> Session:
@@ -32,9 +34,11 @@ def configured(session: Session | None, notebook: Mapping[str, object]) -> Sessi
         PlatformError: A platform cannot be opened.
     """
     if session is None:
-        return _with_wishes(Session(settings=from_machine({}, notebook)), Wishes({}))
-    wishes = session.wishes
-    settings = session.settings if wishes.settings is None else from_machine(wishes.settings, notebook)
+        told = told_on_machine({})
+        opened = Session(settings=settings_of(overlaid(told, notebook)))
+        opened.wishes = replace(opened.wishes, told=told)
+        return opened
+    settings = settings_of(overlaid(session.wishes.told, notebook))
     return session if settings == session.settings else _reopened(session, settings)
 
 
@@ -47,11 +51,7 @@ def overridden(session: Session, options: Mapping[str, object]) -> Session:
 
 def _reopened(session: Session, settings: Settings) -> Session:
     wishes = session.wishes
-    if wishes.brought or all(getattr(settings, name) == getattr(session.settings, name) for name in OPENED_WITH):
-        return _with_wishes(Session(settings=settings, backend=session.backend), wishes)
-    return _with_wishes(Session(settings=settings, requirements=wishes.requirements), wishes)
-
-
-def _with_wishes(session: Session, wishes: Wishes) -> Session:
-    session.wishes = wishes
-    return session
+    kept = wishes.brought or all(getattr(settings, name) == getattr(session.settings, name) for name in OPENED_WITH)
+    made = Session(settings=settings, backend=wishes.opened) if kept else Session(settings=settings, requirements=wishes.requirements)
+    made.wishes = replace(wishes, opened=made.wishes.opened)
+    return made

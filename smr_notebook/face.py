@@ -11,14 +11,17 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Mapping
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
-from smr_notebook.config import Told, told_on_machine
+from smr_notebook.config import Told, overlaid, told_on_machine
 from smr_notebook.configuring import configured
 from smr_notebook.session import Session
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_OF_NOTEBOOK: Final = ("display", "on_interrupt")
+"""Settings of what a cell shows and does while it waits; no session knows them better than the notebook."""
 
 
 class _Chosen:
@@ -50,13 +53,7 @@ class _Chosen:
         with self._lock:
             session = self._session
         told = told_on_machine({}, notebook)
-        if session is None:
-            return told
-        if session.wishes.settings is None:
-            own = {name: Told(getattr(session.settings, name), "the session in use") for name in told}
-        else:
-            own = told_on_machine(session.wishes.settings, notebook)
-        return own | {"display": told["display"]}
+        return told if session is None else overlaid(session.wishes.told, notebook) | {name: told[name] for name in _OF_NOTEBOOK}
 
 
 _CHOSEN = _Chosen()
@@ -75,7 +72,7 @@ def follow_settings(notebook: Callable[[], Mapping[str, object]]) -> None:
 def told_settings(notebook: Mapping[str, object]) -> dict[str, Told]:
     """Return each setting in force, with its source. Opens nothing.
 
-    How progress is shown is the notebook's affair: the session in use is not asked for it.
+    How progress is shown and what an interrupt does is the notebook's affair: the session in use is not asked for it.
 
     Args:
         notebook: What `%config Smr` says.

@@ -127,13 +127,16 @@ class Job(LoadedJob, AwaitedJob):
             raise self._gone()
         return progress.state.ended
 
-    def watch(self, paint: Callable[[Progress], None], *, interval: float = 0.2, timeout: float | None = None) -> Progress:
+    def watch(
+        self, paint: Callable[[Progress], None], *, interval: float = 0.2, timeout: float | None = None, warns: bool = True
+    ) -> Progress:
         """Block until the job has ended, and show its progress on the way.
 
         Args:
             paint: Called in this thread with the progress when it changed, once a second when it did not, and with the last.
             interval: Shortest time between two calls of `paint`, in seconds; after a minute a second is.
             timeout: Give up after so many seconds.
+            warns: Whether to warn of what a plan that was made elsewhere warns of: not from a thread, where nobody would see it.
 
         Returns:
             The last progress seen; its state has not ended if `timeout` came first.
@@ -147,7 +150,8 @@ class Job(LoadedJob, AwaitedJob):
         shown: Progress | None = None
         for progress, last in looks(self._backend, self.status, self._keep_alive, timeout=timeout):
             now = clock.now()
-            self._warn(progress)
+            if warns:
+                self._warn(progress)
             due = is_due(changed=progress != shown, since_paint=now - painted, watched=now - started, interval=interval)
             if last or due:
                 paint(progress)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
-from smr_notebook.config import Settings, from_machine, read_sorting
+from smr_notebook.config import Settings, Told, all_told, read_sorting, settings_of, told_on_machine
 from smr_notebook.control.ledger import list_jobs
 from smr_notebook.control.planning import Request
 from smr_notebook.control.registering import is_of
@@ -42,9 +42,17 @@ Map = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a session was asked for: settings by name (`None` where all were given), packages, and whether a platform was brought along."""
+    """What a session was opened with.
 
-    settings: Mapping[str, object] | None
+    Attributes:
+        told: Its settings with their sources, as they stood when it was opened, without those of a notebook.
+        requirements: Packages that its workers must have.
+        opened: The platform as it was opened, or brought along.
+        brought: Which of the two.
+    """
+
+    told: Mapping[str, Told]
+    opened: Backend
     requirements: tuple[str, ...] = ()
     brought: bool = False
 
@@ -84,12 +92,12 @@ class Session(LooksAhead):
     ) -> None:
         told = {"platform": platform, "stack": stack, "region": region, "profile": profile}
         told = {name: value for name, value in told.items() if value is not None}
-        named = None if isinstance(settings, Settings) else {**(settings or {}), **told}
-        self.wishes = Wishes(named, tuple(requirements), brought=backend is not None)
-        self.settings = settings if isinstance(settings, Settings) else from_machine(named or {})
+        sources = all_told(settings) if isinstance(settings, Settings) else told_on_machine({**(settings or {}), **told})
+        self.settings = settings_of(sources)
         self._tidied = -math.inf
         required = read_requirements(requirements)
         opened = backend or OPENERS[self.settings.platform](self.settings, tuple(required))
+        self.wishes = Wishes(sources, opened, tuple(requirements), brought=backend is not None)
         draw = seeded_identifiers(self.settings.ci_seed) if self.settings.ci_seed else opened.draw
         self.backend = replace(opened, user=self.settings.user or opened.user, draw=draw)
         if required:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import no_var_expand
 
 from smr_notebook.config import from_machine
+from smr_notebook.errors import ConfigError
 from smr_notebook.face import current_session, follow_settings
 from smr_notebook.job import Job
 from smr_notebook.notebook import errors
-from smr_notebook.notebook.magic import CellMagic
+from smr_notebook.notebook.magic import CellMagic, Cells
 from smr_notebook.notebook.matcher import register_matcher
-from smr_notebook.notebook.mode import Display, choose_display, is_notebook
-from smr_notebook.notebook.screens import QuietScreen, Screen, StaticScreen, TextScreen, failure_note, follow, lets_go, show, watch
+from smr_notebook.notebook.mode import Display, choose_display, is_notebook, somebody_watches
+from smr_notebook.notebook.screens import OpenScreen, QuietScreen, StaticScreen, TextScreen, failure_note, follow, show, watch
 from smr_notebook.notebook.settings import settings_of
 from smr_notebook.notebook.subcommands import LineMagic
 from smr_notebook.session import Session
+
+if TYPE_CHECKING:
+    from smr_notebook.notebook.panel import Panel
 
 _DOC = "Map/reduce in a cell (`%%smr INPUT…`, options: `%%smr --help`), questions about jobs, and deployments on AWS (`%smr help`)."
 
@@ -40,11 +45,11 @@ def register_display(shell: Any) -> None:
 
 def register_magics(shell: Any, session: Callable[[], Session]) -> None:
     """Register the magics for the session that `session` gives."""
-    screen = functools.partial(open_screen, shell)
-    mode = functools.partial(display_of, shell)
     settings = settings_of(shell)
-    cell_magic = CellMagic(shell, session, screen, watched=lambda: mode() is not Display.STATIC)
-    line_magic = LineMagic(shell, session, screen, mode=mode, run_cell=cell_magic.run, given=lambda: settings.given)
+    cells = Cells(functools.partial(screen_for, shell), functools.partial(lets_go, shell), functools.partial(somebody_watches, shell))
+    cell_magic = CellMagic(shell, session, cells)
+    mode = functools.partial(display_of, shell)
+    line_magic = LineMagic(shell, session, cells, mode=mode, run_cell=cell_magic.run, given=lambda: settings.given)
 
     def smr(line: str, cell: str | None = None) -> object:
         __tracebackhide__ = True
@@ -69,53 +74,72 @@ def display_of(shell: Any) -> Display:
     return choose_display(from_machine({}, settings_of(shell).values).display, shell)
 
 
-def open_screen(shell: Any, job: Job, display: str | None = None) -> Screen:
-    """Open the screen for a job that the running cell waits for; the one that `display` asks for, if it does."""
+def lets_go(shell: Any) -> bool:
+    """Whether a job goes on when the cell that waits for it is interrupted, as settings say."""
+    return from_machine({}, settings_of(shell).values).on_interrupt == "detach"
+
+
+def screen_for(shell: Any, display: str | None = None) -> OpenScreen:
+    """Return what opens the screen for a job that the running cell waits for. Nothing can be wrong with it any more.
+
+    Args:
+        shell: The interactive shell.
+        display: The one that is asked for; if not given, the one that settings and frontend say.
+
+    Raises:
+        ConfigError: A setting is wrong, or what the screen is made of is not installed.
+    """
     mode = choose_display(display, shell) if display else display_of(shell)
-    return _SCREENS[mode](job) if mode in _SCREENS else _panel(shell, job)
+    return _panel_class() if mode is Display.PANEL else _SCREENS[mode]
 
 
-def _panel(shell: Any, job: Job) -> Screen:
-    from smr_notebook.notebook.panel import Panel  # noqa: PLC0415 - ipywidgets may be missing, and is slow to import
+def _panel_class() -> type[Panel]:
+    try:
+        from smr_notebook.notebook.panel import Panel  # noqa: PLC0415 - ipywidgets may be missing, and is slow to import
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"display 'panel' needs {error.name}, which is not installed: `pip install 'smr_notebook[notebook]'` brings it."
+        ) from None
+    return Panel
 
-    return Panel(job, goes_on=lets_go(from_machine({}, settings_of(shell).values)))
 
-
-_SCREENS: dict[Display, Callable[[Job], Screen]] = {
-    Display.TEXT: TextScreen,
-    Display.STATIC: StaticScreen,
-    Display.QUIET: QuietScreen,
-}
+_SCREENS: dict[Display, OpenScreen] = {Display.TEXT: TextScreen, Display.STATIC: StaticScreen, Display.QUIET: QuietScreen}
 
 
 class JobDisplay:
-    """Shows a job that is the value of a cell: live and without waiting, or, when nobody watches, once it has ended."""
+    """Shows a job that is the value of a cell: live and without waiting; or, when nobody watches, once it has ended."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
-        self._panels: dict[str, Any] = {}
+        self._followed: dict[str, tuple[Panel, threading.Thread]] = {}
 
     def display(self, job: Job) -> None:
         """Show a job in the running cell."""
         mode = display_of(self._shell)
-        if mode is Display.STATIC:
-            screen = StaticScreen(job)
-            screen.finish(watch(job, screen))
+        if not somebody_watches(self._shell):
+            self._wait(job, mode)
         elif mode is Display.PANEL:
             self._show_panel(job)
         else:
             show({"text/plain": repr(job)})
 
-    def _show_panel(self, job: Job) -> None:
-        from smr_notebook.notebook.panel import Panel  # noqa: PLC0415 - as above
-
-        progress = job.status()
-        panel = self._panels.get(job.id)
-        if progress.state.ended:
-            Panel(job).finish(progress, failure_note(job, progress))
-        elif panel is not None:
-            panel.open(progress)
+    def _wait(self, job: Job, mode: Display) -> None:
+        """Show how the job ended, however long that takes: a runner of notebooks keeps what a person would keep in the end."""
+        progress = watch(job, QuietScreen(job), goes_on=True)
+        if mode in {Display.TEXT, Display.QUIET}:
+            show({"text/plain": repr(job)})
         else:
-            self._panels[job.id] = panel = Panel(job, detached=True)
-            panel.open(progress)
-            follow(job, panel)
+            StaticScreen(job).finish(progress, failure_note(progress))
+
+    def _show_panel(self, job: Job) -> None:
+        progress = job.status()
+        panel, thread = self._followed.get(job.id, (None, None))
+        if panel is None or panel.frozen:
+            panel, thread = _panel_class()(job, detached=not progress.state.ended), None
+        if progress.state.ended and thread is None:
+            panel.finish(progress, failure_note(progress))
+            return
+        panel.open(progress)
+        if thread is None or not thread.is_alive():  # it was never followed, or whoever did could not reach the platform any more
+            thread = follow(job, panel)
+        self._followed[job.id] = (panel, thread)

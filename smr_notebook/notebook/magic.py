@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from smr_notebook.configuring import overridden
 from smr_notebook.dataflow.export_targets import target_of
@@ -12,7 +13,7 @@ from smr_notebook.model import JobState
 from smr_notebook.notebook.arguments import CellOptions, cell_help, parse_cell_line
 from smr_notebook.notebook.cells import CellFunctions, choose_functions, choose_input, run_body
 from smr_notebook.notebook.render import Shown, rows_note
-from smr_notebook.notebook.screens import Screen, lets_go, watch
+from smr_notebook.notebook.screens import OpenScreen, Screen, watch
 from smr_notebook.showing.amounts import counted
 
 if TYPE_CHECKING:
@@ -25,12 +26,19 @@ if TYPE_CHECKING:
     from smr_notebook.session import Session
 
 
-class ScreenFor(Protocol):
-    """Opens the screen that fits the running cell, or the one that is asked for."""
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """What the magics know of the running cell.
 
-    def __call__(self, job: Job, display: str | None = None) -> Screen:
-        """Return the screen for a job."""
-        ...
+    Attributes:
+        screen_for: Returns what opens the screen that fits it, or the one that is named. Raises `ConfigError`.
+        lets_go: Whether a job goes on when the cell that waits for it is interrupted.
+        watched: Whether somebody watches it; a runner of notebooks does not.
+    """
+
+    screen_for: Callable[[str | None], OpenScreen]
+    lets_go: Callable[[], bool]
+    watched: Callable[[], bool]
 
 
 class CellMagic:
@@ -39,15 +47,13 @@ class CellMagic:
     Args:
         shell: The interactive shell.
         session: Gives the session that jobs are submitted to.
-        screen: Opens a screen for a job.
-        watched: Tells whether somebody watches the running cell.
+        cells: Knows the running cell.
     """
 
-    def __init__(self, shell: Any, session: Callable[[], Session], screen: ScreenFor, *, watched: Callable[[], bool]) -> None:
+    def __init__(self, shell: Any, session: Callable[[], Session], cells: Cells) -> None:
         self._shell = shell
-        self._watched = watched
         self._session = session
-        self._screen = screen
+        self._cells = cells
 
     def run(self, line: str, body: str) -> object:
         """Run a `%%smr` cell.
@@ -83,11 +89,11 @@ class CellMagic:
         """Submit a job, follow it, and return what becomes of its result."""
         __tracebackhide__ = True
         _check_place(self._session_for(options), options)
-        job = self._submit(functions, source, options)
+        open_screen, goes_on = self._cells.screen_for("quiet" if options.quiet else options.display), self._cells.lets_go()
+        job = self._submit(functions, source, options)  # from here on nothing may fail that is not of the job
         if options.detach:
-            return job if self._watched() else job.wait()  # a runner of notebooks must see that the job failed
-        screen = self._screen(job, "quiet" if options.quiet else options.display)
-        goes_on = lets_go(self._session().settings)
+            return job if self._cells.watched() else job.wait()  # a runner of notebooks must see that the job failed
+        screen = open_screen(job, goes_on=goes_on)
         if options.output is not None:
             return write_in_cell(job, screen, options.output, overwrite=options.overwrite, goes_on=goes_on)
         frame = run_in_cell(job, screen, options.into or "result", limit=options.limit, goes_on=goes_on)

@@ -16,6 +16,7 @@ there the hint names the stop button of the notebook.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,9 @@ class Panel:
         self._shows_at = time.monotonic() + progress_after
         self._hint = "" if detached else "■ interrupt to go on without waiting" if goes_on else "■ interrupt to cancel"
         self._handles: list[DisplayHandle] = []
+        self._lock = threading.RLock()  # a cell opens what a thread paints
+        self._seen: Progress | None = None
+        self._final: View | None = None
         self._start: Start | None = None
         self._limit: float | None = None
         self._told: JobState | None = None
@@ -64,32 +68,46 @@ class Panel:
         self._button = self._cancel_button() if detached else None
         self.widget = ipywidgets.VBox([self._html, *([self._button] if self._button is not None else []), self._said])
 
+    @property
+    def frozen(self) -> bool:
+        """Whether it shows the end of the job."""
+        return self._final is not None
+
     def open(self, progress: Progress) -> None:
-        """Display the panel in the running cell."""
-        view = self._draw(progress)
-        widget = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-        handle = display({_WIDGET: widget, **bundle(view)}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
-        if handle is not None:
-            self._handles.append(handle)
+        """Display the panel in the running cell; the end of the job if that came meanwhile."""
+        with self._lock:
+            if self._final is not None:
+                show(bundle(self._final))
+                return
+            view = self._draw(progress)
+            widget = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
+            handle = display({_WIDGET: widget, **bundle(view)}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+            if handle is not None:
+                self._handles.append(handle)
 
     def paint(self, progress: Progress) -> None:
         """Show how far the job is."""
-        self._start = started(progress, self._start)
-        if self._handles:
-            self._draw(progress)
-        elif not progress.state.ended and time.monotonic() >= self._shows_at:
-            self.open(progress)
+        with self._lock:
+            self._start = started(progress, self._start)
+            if self._final is not None:
+                return
+            if self._handles:
+                self._draw(progress)
+            elif not progress.state.ended and time.monotonic() >= self._shows_at:
+                self.open(progress)
 
     def finish(self, progress: Progress, note: str = "") -> None:
         """Freeze the panel: the final view replaces the widget in every cell that shows it."""
-        if not self._handles:
-            show(bundle(self._view(progress, note)))
-            return
-        view = self._draw(progress, note)
-        if self._button is not None:
-            self._button.layout.display = "none"
-        for handle in self._handles:
-            handle.update(bundle(view), raw=True)  # type: ignore[no-untyped-call]
+        with self._lock:
+            if not self._handles:
+                self._final = self._view(progress, note)
+                show(bundle(self._final))
+                return
+            self._final = self._draw(progress, note)
+            if self._button is not None:
+                self._button.layout.display = "none"
+            for handle in self._handles:
+                handle.update(bundle(self._final), raw=True)  # type: ignore[no-untyped-call]
 
     def let_go(self) -> None:
         """Follow the job from a thread, as one that was detached."""
@@ -98,10 +116,13 @@ class Panel:
             follow(self._job, self)
 
     def _draw(self, progress: Progress, note: str = "") -> View:
-        view = self._view(progress, note)
+        """Show a look; one that is older than what is shown is not."""
+        if self._seen is None or progress.updated >= self._seen.updated:
+            self._seen = progress
+        view = self._view(self._seen, note)
         self._html.value = html(view)
-        if progress.state is not self._told:
-            self._told = progress.state
+        if self._seen.state is not self._told:
+            self._told = self._seen.state
             self._said.value = announcement(view)
         return view
 
@@ -129,5 +150,8 @@ class Panel:
     def _cancel(self, button: ipywidgets.Button) -> None:
         button.disabled = True
         button.description = "Cancelling…"
-        with contextlib.suppress(SmrError):  # what the job says of itself is what the panel shows
+        try:
             self._job.cancel()
+        except SmrError:  # it goes on, as the panel shows, and may be asked to end once more
+            button.disabled = False
+            button.description = "Cancel"

@@ -198,11 +198,10 @@ def _left(view: View) -> list[str]:
 
 
 def _rate(view: View, name: str, phase: PhaseProgress) -> list[str]:
-    """Say how fast the phase at work is; in a view of a single moment, how fast map was since the submission."""
+    """Say how fast the phase at work is; a view of a single moment knows nothing of it."""
     if phase.done >= phase.tasks or phase is not phase_at_work(view.progress):
         return []
-    since = phase.numbers.records_mapped / max(view.seconds, 0.1) if name == "map" and view.start is None else None
-    rate = speed(view.progress, view.start) or since
+    rate = speed(view.progress, view.start)
     return [f"{quantity(rate)} {'rec' if name == 'map' else 'groups'}/s"] if rate else []
 
 

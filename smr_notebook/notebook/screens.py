@@ -26,7 +26,6 @@ from smr_notebook.model import JobState
 from smr_notebook.notebook.render import View, bundle
 
 if TYPE_CHECKING:
-    from smr_notebook.config import Settings
     from smr_notebook.job import Job
     from smr_notebook.standing import Progress
 
@@ -50,10 +49,18 @@ class Screen(Protocol):
         ...
 
 
+class OpenScreen(Protocol):
+    """Opens a screen for a job."""
+
+    def __call__(self, job: Job, *, goes_on: bool) -> Screen:
+        """Return the screen of a cell that waits for the job; `goes_on` says whether the job does so when the cell is interrupted."""
+        ...
+
+
 class QuietScreen:
     """Shows nothing."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, goes_on: bool = False) -> None:
         pass
 
     def paint(self, progress: Progress) -> None:
@@ -69,7 +76,7 @@ class QuietScreen:
 class StaticScreen:
     """Shows one output when the job has ended: the same that a live panel leaves behind."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, goes_on: bool = False) -> None:  # noqa: ARG002 - nothing is shown before the end
         self._job = job
 
     def paint(self, progress: Progress) -> None:
@@ -86,7 +93,13 @@ class StaticScreen:
 class TextScreen:
     """Shows a bar for each phase on standard error, for terminals."""
 
-    def __init__(self, job: Job, *, progress_after: float = PROGRESS_AFTER) -> None:
+    def __init__(
+        self,
+        job: Job,
+        *,
+        goes_on: bool = False,  # noqa: ARG002 - bars have no room for a hint
+        progress_after: float = PROGRESS_AFTER,
+    ) -> None:
         self._job = job
         self._shows_at = time.monotonic() + progress_after
         self._bars: dict[str, tqdm[Never]] = {}
@@ -156,14 +169,12 @@ def watch(job: Job, screen: Screen, *, goes_on: bool = False) -> Progress:
     raise JobCancelled(f"Interrupted: {job.id} {progress.state}, {done}", job=stands) from None
 
 
-def lets_go(settings: Settings) -> bool:
-    """Whether a job goes on when the cell that waits for it is interrupted."""
-    return settings.on_interrupt == "detach"
+def failure_note(progress: Progress) -> str:
+    """Return where to read why a job failed that no cell waits for; an empty string when it did not fail.
 
-
-def failure_note(job: Job, progress: Progress) -> str:
-    """Return where to read why a job failed that no cell waits for; an empty string when it did not fail."""
-    return f"what went wrong: %smr errors {job.id}" if progress.state is JobState.FAILED else ""
+    Its identifier stands above, and not here: it is another one in each run of the notebook.
+    """
+    return "what went wrong: errors() of the job, or %smr errors with its identifier" if progress.state is JobState.FAILED else ""
 
 
 def follow(job: Job, screen: Screen) -> threading.Thread:
@@ -171,8 +182,8 @@ def follow(job: Job, screen: Screen) -> threading.Thread:
 
     def run() -> None:
         with contextlib.suppress(BaseException):  # a view that cannot be drawn must not disturb the notebook
-            progress = job.watch(screen.paint)
-            screen.finish(progress, failure_note(job, progress))
+            progress = job.watch(screen.paint, warns=False)
+            screen.finish(progress, failure_note(progress))
 
     thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), name=f"smr-view-{job.id}", daemon=True)
     thread.start()

@@ -47,7 +47,10 @@ class NotebookSettings(Configurable):
     def __init__(self, parent: Any = None) -> None:
         self._given: dict[str, Any] = {}
         self._refused: dict[str, ConfigError] = {}
-        super().__init__(parent=parent)
+        try:
+            super().__init__(parent=parent)
+        except ConfigError:  # of a file of IPython's: it is told by the next cell, as one of a `%config` line is
+            super().__init__(parent=parent, config=Config())
 
     def update_config(self, config: Config) -> None:
         """Take what a line of `%config` says. Raises `ConfigError`."""
@@ -91,10 +94,10 @@ class NotebookSettings(Configurable):
         return self.values
 
     def tell_refused(self) -> None:
-        """Raise the `ConfigError` of a line of `%config` that was wrong, once."""
+        """Raise a `ConfigError` of the lines of `%config` that were wrong, once."""
         refused, self._refused = self._refused, {}
-        for error in refused.values():
-            raise error
+        if refused:
+            raise ConfigError(" ".join(error.message for error in refused.values()))
 
     @property
     def refused(self) -> bool:

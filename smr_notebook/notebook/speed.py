@@ -1,8 +1,9 @@
 """How fast a job goes, and how long its phase may still take: pure functions of two looks.
 
-Theory. The rows say how far a phase is, not since when. So speed is measured from the first look that saw the phase at work; a phase that
-goes on from what another job did, or that was joined in its middle, has its true speed that way. A task at work counts as half done, which
-on the average it is.
+Theory. The rows say how far a phase is, not since when. So speed is measured from the first look that saw the phase at work, and what was
+done before it, by whomever, is left out. Of the tasks that were at work at that look nobody knows since when: where it came early in the
+job, they had just begun; where a phase was joined in its middle, so many tasks may end without saying anything, and are left out, too.
+Tasks at work count as not done: they end in waves, so that half of one tells little.
 
 Rules of this module:
 
@@ -20,6 +21,9 @@ from smr_notebook.standing import PhaseProgress, Progress
 _SHORTEST = 0.5
 """Seconds below which a speed says nothing."""
 
+_EARLY = 2.0
+"""Seconds since the submission in which a task that is at work has just begun."""
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -29,11 +33,13 @@ class Start:
         state: Which phase that was.
         at: Time of the look.
         phase: How far the phase was.
+        unknown: How many tasks were at work for nobody knows how long.
     """
 
     state: JobState
     at: float
     phase: PhaseProgress
+    unknown: int = 0
 
 
 def phase_at_work(progress: Progress) -> PhaseProgress | None:
@@ -51,7 +57,10 @@ def started(progress: Progress, before: Start | None = None) -> Start | None:
     if before is not None and before.state is progress.state:
         return before
     phase = phase_at_work(progress)
-    return Start(progress.state, progress.updated, phase) if phase is not None else None
+    if phase is None:
+        return None
+    joined = before is None and progress.updated - progress.started > _EARLY
+    return Start(progress.state, progress.updated, phase, phase.running if joined else 0)
 
 
 def speed(progress: Progress, start: Start | None) -> float | None:
@@ -72,15 +81,10 @@ def seconds_left(progress: Progress, start: Start | None, now: float) -> float |
         now: Time of the question, in seconds since 1970.
     """
     phase = phase_at_work(progress)
-    if phase is None or start is None or phase.done <= start.phase.done or progress.updated - start.at < _SHORTEST:
+    if phase is None or start is None or progress.updated - start.at < _SHORTEST:
         return None
-    tasks_a_second = (_got_done(phase) - _got_done(start.phase)) / (progress.updated - start.at)
-    if tasks_a_second <= 0:
+    ended = phase.done - start.phase.done - start.unknown
+    if ended <= 0:
         return None
-    left = (phase.tasks - _got_done(phase)) / tasks_a_second - max(0.0, now - progress.updated)
+    left = (phase.tasks - phase.done) * (progress.updated - start.at) / ended - max(0.0, now - progress.updated)
     return left if left > 0 else None
-
-
-def _got_done(phase: PhaseProgress) -> float:
-    """Return how many tasks' work is done. Before the first task has ended those at work have only begun."""
-    return phase.done + min(phase.running, phase.tasks - phase.done) / 2 if phase.done else 0.0

@@ -21,10 +21,9 @@ from smr_notebook.model import Phase
 from smr_notebook.notebook.arguments import MagicParser, Worded, cell_parser, count, split_words, suggestion, time_span, variable
 from smr_notebook.notebook.deployment import COMMANDS, command_help, command_parser, run_command
 from smr_notebook.notebook.housekeeping import clean, cost_table
-from smr_notebook.notebook.magic import ScreenFor, run_in_cell
+from smr_notebook.notebook.magic import Cells, run_in_cell
 from smr_notebook.notebook.mode import Display
 from smr_notebook.notebook.render import Shown, View, html, text
-from smr_notebook.notebook.screens import lets_go
 from smr_notebook.notebook.settings import settings_table
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class LineMagic:
     Args:
         shell: The interactive shell.
         session: Gives the session whose jobs are meant.
-        screen: Opens a screen for a job.
+        cells: Knows the running cell.
         mode: Tells how progress is shown by the running cell.
         run_cell: Runs a `%%smr` cell: its line, its body.
         given: Gives the settings of the notebook.
@@ -59,7 +58,7 @@ class LineMagic:
         self,
         shell: Any,
         session: Callable[[], Session],
-        screen: ScreenFor,
+        cells: Cells,
         *,
         mode: Callable[[], Display],
         run_cell: Callable[[str, str], object],
@@ -67,7 +66,7 @@ class LineMagic:
     ) -> None:
         self._shell = shell
         self._session = session
-        self._screen = screen
+        self._cells = cells
         self._mode = mode
         self._run_cell = run_cell
         self._given = given
@@ -101,13 +100,15 @@ class LineMagic:
 
     def attach(self, options: Namespace) -> object:
         """Return the job; with `--into`, wait for its result and put it into a variable."""
-        return self._shown(self._session().attach(options.id), options.into)
+        return self._shown(self._session().attach(options.id), options.into, goes_on=True)  # what this cell did not start it does not end
 
-    def _shown(self, job: Job, into: str | None) -> object:
+    def _shown(self, job: Job, into: str | None, *, goes_on: bool = False) -> object:
         """Return the job; or wait for its result, and put it into a variable."""
         if into is None:
             return job
-        self._shell.user_ns[into] = run_in_cell(job, self._screen(job), into, goes_on=lets_go(self._session().settings))
+        goes_on = goes_on or self._cells.lets_go()
+        screen = self._cells.screen_for(None)(job, goes_on=goes_on)
+        self._shell.user_ns[into] = run_in_cell(job, screen, into, goes_on=goes_on)
         return None
 
     def status(self, options: Namespace) -> object:

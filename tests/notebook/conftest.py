@@ -67,7 +67,7 @@ class ScriptedJob:
     def done(self) -> bool:
         return self.status().state.ended
 
-    def watch(self, paint: Callable[[Progress], None]) -> Progress:
+    def watch(self, paint: Callable[[Progress], None], *, warns: bool = True) -> Progress:
         while self.moments:
             moment = self.moments.pop(0)
             if not isinstance(moment, Progress):

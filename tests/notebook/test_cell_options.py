@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 
 import smr_notebook as smr
-from smr_notebook.errors import ConfigError, JobNotFoundError, JobTimeoutError
+from smr_notebook.errors import ConfigError, JobNotFoundError, JobTimeoutError, TaskError
 from smr_notebook.notebook.extension import register_magics
 from smr_notebook.testing.waiting import wait_until
 
@@ -66,6 +67,28 @@ def test_a_place_that_is_taken_is_told_before_a_job_is_paid_for(shell_with_jobs:
     with pytest.raises(ConfigError, match=r"out\.parquet"):
         run(shell_with_jobs, NUMBERS.format(options=f"--output {tmp_path}/out.parquet --name never"))
     assert "never" not in [job.name for job in engine_session.jobs()]
+
+
+def test_a_screen_that_cannot_be_opened_is_told_before_a_job_is_paid_for(
+    shell_with_jobs: Any, engine_session: smr.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "smr_notebook.notebook.panel", None)  # as where ipywidgets is not installed
+    with pytest.raises(ConfigError, match=r"display 'panel' needs .* which is not installed"):
+        run(shell_with_jobs, NUMBERS.format(options="--display panel --name unseen"))
+    monkeypatch.setenv("SMR_DISPLAY", "pannel")
+    with pytest.raises(ConfigError, match="SMR_DISPLAY: display must be one of"):
+        run(shell_with_jobs, NUMBERS.format(options="--name unseen"))
+    assert "unseen" not in [job.name for job in engine_session.jobs()]
+
+
+@pytest.mark.parametrize("setting", ["quiet", "text", "panel"])
+def test_a_detached_job_that_fails_where_nobody_watches_fails_its_cell(
+    shell_with_jobs: Any, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMR_DISPLAY", setting)
+    monkeypatch.setattr(shell_with_jobs, "get_parent", lambda: {"content": {"allow_stdin": False}}, raising=False)
+    with pytest.raises(TaskError):
+        run(shell_with_jobs, "%%smr numbers --detach --retries 0\ndef map(n):\n    yield n, 1 // (n - 7)\n")
 
 
 def test_keep_leaves_what_the_cell_defines_in_the_notebook(shell_with_jobs: Any) -> None:

@@ -13,10 +13,11 @@ import ipywidgets
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from smr_notebook.errors import ConfigError, JobCancelled
+from smr_notebook.errors import ConfigError, JobCancelled, StoreError
 from smr_notebook.model import JobState
 from smr_notebook.notebook import screens
 from smr_notebook.notebook.errors import error_lines
+from smr_notebook.notebook.extension import JobDisplay
 from smr_notebook.notebook.mode import Display, choose_display
 from smr_notebook.notebook.panel import Panel
 from smr_notebook.notebook.render import View, bundle
@@ -228,8 +229,63 @@ def test_a_detached_job_that_failed_says_where_to_read_why(shown: list[dict[str,
     panel = Panel(job, detached=True)
     panel.open(job.status())
     follow(job, panel).join(10)
-    assert "what went wrong: %smr errors 3f9a0c21" in shown[-1]["data"]["text/html"]
-    assert "what went wrong: %smr errors 3f9a0c21" in shown[-1]["data"]["text/plain"]
+    assert "what went wrong: errors() of the job, or %smr errors with its identifier" in shown[-1]["data"]["text/html"]
+    assert "what went wrong: errors() of the job, or %smr errors with its identifier" in shown[-1]["data"]["text/plain"]
+
+
+def test_a_view_that_is_opened_when_the_end_has_come_shows_the_end(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:
+    job = scripted([moment(JobState.MAPPING, 1), moment(JobState.DONE)])
+    panel = Panel(job, detached=True)
+    seen = job.status()
+    panel.open(seen)
+    follow(job, panel).join(10)
+    panel.open(seen)
+    assert panel.frozen
+    assert shown[-1]["data"] == final(job, moment(JobState.DONE))
+    assert 'data-state="done"' in panel._html.value
+
+
+def test_an_older_look_does_not_take_the_place_of_a_newer_one(shown: list[dict[str, Any]], moment: Moment, scripted: Scripted) -> None:
+    older, newer = moment(JobState.MAPPING, 1), replace(moment(JobState.MAPPING, 3), updated=moment(JobState.MAPPING, 3).updated + 1)
+    panel = Panel(scripted([]), detached=True)
+    panel.open(newer)
+    panel.open(older)
+    assert 'aria-valuenow="3"' in panel._html.value
+
+
+def test_a_job_that_nobody_could_follow_any_more_is_followed_again(shell: Any, moment: Moment, scripted: Scripted) -> None:
+    job = scripted([moment(JobState.MAPPING, 1), StoreError("out of reach"), moment(JobState.DONE)])
+    shell.kernel = object()
+    shell.get_parent = lambda: {"content": {"allow_stdin": True}}
+    display = JobDisplay(shell)
+    display.display(job)
+    panel, thread = display._followed[job.id]
+    thread.join(10)
+    assert not panel.frozen
+    job.moments.insert(0, moment(JobState.MAPPING, 2))
+    display.display(job)
+    wait_until(lambda: panel.frozen)
+
+
+def test_a_wish_to_cancel_that_was_not_heard_can_be_said_again(moment: Moment, scripted: Scripted) -> None:
+    job = scripted([])
+    job.cancel = lambda: (_ for _ in ()).throw(StoreError("out of reach"))
+    panel = Panel(job, detached=True)
+    panel.widget.children[1].click()
+    assert (panel.widget.children[1].disabled, panel.widget.children[1].description) == (False, "Cancel")
+
+
+@pytest.mark.parametrize("setting", ["auto", "quiet", "text", "static"])
+def test_where_nobody_watches_a_job_is_waited_for(
+    setting: str, shell: Any, shown: list[dict[str, Any]], moment: Moment, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMR_DISPLAY", setting)
+    shell.kernel = object()
+    shell.get_parent = lambda: {"content": {"allow_stdin": False}}
+    job = scripted([moment(JobState.MAPPING, 1), moment(JobState.FAILED, 1)])
+    JobDisplay(shell).display(job)
+    assert job.done()
+    assert ("what went wrong" in str(shown[-1]["data"])) is (setting in {"auto", "static"})
 
 
 def test_a_view_that_fails_disturbs_nobody(scripted: Scripted) -> None:

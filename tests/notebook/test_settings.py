@@ -14,7 +14,7 @@ import smr_notebook as smr
 from smr_notebook.config import Settings
 from smr_notebook.errors import ConfigError
 from smr_notebook.face import current_session, follow_settings
-from smr_notebook.notebook.extension import display_of, load, open_screen
+from smr_notebook.notebook.extension import display_of, load, screen_for
 from smr_notebook.notebook.screens import QuietScreen, StaticScreen
 from smr_notebook.notebook.settings import Smr, settings_of
 
@@ -87,8 +87,8 @@ def test_an_option_wins_over_config_and_config_over_the_environment(notebook: An
     run(notebook, "%config Smr.display = 'static'")
     assert display_of(notebook) == "static"
     job: Any = None
-    assert isinstance(open_screen(notebook, job), StaticScreen)
-    assert isinstance(open_screen(notebook, job, "quiet"), QuietScreen)
+    assert isinstance(screen_for(notebook)(job, goes_on=False), StaticScreen)
+    assert isinstance(screen_for(notebook, "quiet")(job, goes_on=False), QuietScreen)
 
 
 def test_config_tells_the_source_of_each_setting(notebook: Any, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +130,22 @@ def test_an_error_that_waits_is_not_lost_to_what_is_only_shown(notebook: Any, ca
     display_of(notebook)
     with pytest.raises(ConfigError, match="retries must be a whole number"):
         current_session()
+
+
+def test_all_errors_that_wait_are_told_at_once(notebook: Any) -> None:
+    run(notebook, "%config Smr.retries = 'many'")
+    run(notebook, "%config Smr.split_size = 'big'")
+    with pytest.raises(ConfigError, match=r"retries must be a whole number.* split_size must be a size"):
+        current_session()
+    assert current_session().settings.retries == 2
+
+
+def test_a_wrong_setting_of_ipythons_own_files_is_told_by_the_next_cell(shell: Any, workspace: Path) -> None:
+    shell.config.merge(Config({"Smr": {"retries": "many"}}))
+    load(shell)
+    done = shell.run_cell("%smr config")
+    assert isinstance(done.error_in_exec, ConfigError)
+    assert "retries must be a whole number" in str(done.error_in_exec)
 
 
 def test_settings_of_a_notebook_are_made_once_and_read_from_its_configuration(shell: Any) -> None:

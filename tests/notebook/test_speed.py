@@ -25,8 +25,16 @@ def test_what_is_done_in_a_time_tells_what_the_rest_takes() -> None:
     assert seconds_left(look(25, at=1_026.0), BEGAN, 1_026.0) == pytest.approx(75.0)
 
 
-def test_a_task_at_work_counts_as_half_done() -> None:
-    assert seconds_left(look(20, 10, at=1_026.0), BEGAN, 1_026.0) == pytest.approx(75.0)
+def test_a_task_at_work_counts_as_not_done() -> None:
+    assert seconds_left(look(20, 10, at=1_021.0), BEGAN, 1_021.0) == pytest.approx(80.0)
+
+
+def test_tasks_that_were_at_work_when_a_phase_was_joined_say_nothing() -> None:
+    """100 tasks of an hour, ten at once, joined ten seconds before the first wave ends: nine hours are left then, eight after the next."""
+    joined = started(look(0, 10, at=1_000.0 + 3_590.0))
+    assert seconds_left(look(10, 10, at=1_000.0 + 3_600.0), joined, 1_000.0 + 3_600.0) is None
+    left = seconds_left(look(20, 10, at=1_000.0 + 7_200.0), joined, 1_000.0 + 7_200.0)
+    assert left == pytest.approx(8 * 3_600.0, rel=0.01)
 
 
 def test_the_time_left_goes_on_between_two_looks() -> None:

@@ -17,11 +17,11 @@ from smr_notebook.config import Settings
 from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.environment import environment
 from smr_notebook.errors import CombinerLawError, JobError, JobNotFoundError, ServiceError, SmrError, StoreError, ThrottledError
-from smr_notebook.job import Job
+from smr_notebook.job import Job, PlanWarning
 from smr_notebook.model import JobState, Policy
 from smr_notebook.ports import Backend, Clock, Row, ServiceLimits, Table
 from smr_notebook.session import Session
-from smr_notebook.standing import Outcome, Progress
+from smr_notebook.standing import Outcome, PhaseProgress, Progress
 
 
 @dataclass
@@ -200,3 +200,15 @@ def test_the_law_is_not_tried_where_it_holds_by_nature(session: Session, tmp_pat
     assert not mapped.exists()
     session.map_reduce(noted, lambda _, values: sum(values), range(5), combine=True)
     assert mapped.read_text() == "0 1 2 3 4 "
+
+
+def test_who_looks_from_a_thread_leaves_the_warnings_to_who_sees_them(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    session.map_reduce(lambda x: [(x, 1)], None, [1], name="twice")
+    with pytest.warns(PlanWarning, match="'twice' was used before"):
+        job = session.map_reduce(lambda x: [(x, 1)], None, [1], name="twice")
+    job._warned = ()  # as where the plan is made elsewhere
+    ended = Progress(JobState.DONE, PhaseProgress(tasks=1, done=1), PhaseProgress(), 1_000.0, 1_001.0, epoch=1, lease_expires=0.0)
+    monkeypatch.setattr(job, "status", lambda: ended)
+    job.watch(lambda _: None, warns=False)
+    with pytest.warns(PlanWarning, match="'twice' was used before"):
+        job.watch(lambda _: None)

@@ -147,3 +147,24 @@ def test_what_a_worker_and_a_record_may_take_can_be_set_and_be_without_end() -> 
     assert (settings.worker_limit, settings.record_timeout) == (2_000_000_000, 0.0)
     with pytest.raises(ConfigError, match="record_timeout must be a time in seconds, 0 for any"):
         resolve({"record_timeout": -1}, {}, {}, default_workspace=HERE)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[tool]\nsmr_notebook = 5\n", r"\[tool\.smr_notebook\] must be a table of settings; it is 5"),
+        ("[tool.smr-notebook]\nretries = 1\n", r"with an underscore; there is \[tool\.smr-notebook\]"),
+    ],
+)
+def test_a_table_in_the_wrong_place_is_told(text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        from_machine({})
+
+
+def test_a_folder_that_is_gone_is_in_no_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert from_machine({}).retries == 2

@@ -63,3 +63,20 @@ def test_an_option_of_one_job_wins_over_all(tmp_path: Path) -> None:
     assert changed.backend.functions is session.backend.functions
     with pytest.raises(ConfigError, match="argument: job_timeout must be a time such as 90, 15m or 2h"):
         overridden(session, {"job_timeout": "soon"})
+
+
+def test_what_stands_elsewhere_meanwhile_is_not_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = configured(None, {})
+    monkeypatch.setenv("SMR_RETRIES", "9")
+    (tmp_path / "pyproject.toml").write_text("[tool.smr_notebook]\nworkspace = 'elsewhere'\n")
+    monkeypatch.chdir(tmp_path)
+    assert configured(session, {}) is session
+    changed = configured(session, {"reducers": 2})
+    assert (changed.settings.workspace, changed.settings.retries) == (session.settings.workspace, 2)
+    assert configured(None, {}).settings.retries == 9
+
+
+def test_a_user_that_the_notebook_takes_back_is_the_platforms_own() -> None:
+    session = configured(Session(backend=open_memory()), {"user": "bob"})
+    assert session.backend.user == "bob"
+    assert configured(session, {}).backend.user == open_memory().user
