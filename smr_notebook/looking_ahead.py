@@ -5,7 +5,8 @@ Both run in this process and leave nothing behind: neither a job, nor an object,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -131,10 +132,15 @@ class LooksAhead:
 
 def _refuse_iterator(input: object, what: str) -> None:
     values = input.values if isinstance(input, Items) else input
-    if isinstance(values, Iterator):
+    once = isinstance(values, Iterator)
+    if isinstance(values, Iterable) and not isinstance(values, Collection):
+        once = once or iter(values) is iter(values)  # a cursor: it gives what it has once
+    if once:
         raise PlanError(f"{what} would consume the {type(values).__name__}. Pass a list, or submit the job.")
 
 
 def _refuse_count(records: object) -> None:
     if isinstance(records, bool) or not isinstance(records, int) or records < 1:
         raise ConfigError(f"records must be a whole number, 1 or more; got {records!r}.")
+    if records > sys.maxsize:
+        raise ConfigError(f"records={records:,} is more than any input has. Name a number that one can wait for.")

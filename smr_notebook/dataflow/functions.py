@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from smr_notebook.showing.visible import visible
+
 Pair = tuple[Any, Any]
 
 
@@ -86,12 +88,12 @@ def short_repr(value: object) -> str:
 
 
 def bounded_repr(value: object, characters: int) -> str:
-    """Return `repr(value)`, cut if it is longer than so many characters; never raises."""
+    """Return `repr(value)`, cut if it is longer than so many characters, with nothing in it that cannot be shown; never raises."""
     try:
         text = repr(value)
     except Exception as error:  # noqa: BLE001 - the user's __repr__ may do anything
         text = f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
-    text = writable(text)
+    text = visible(text)
     return text if len(text) <= characters else text[: characters - 3] + "…"
 
 

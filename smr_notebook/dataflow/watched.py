@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
-import numpy as np
-
-from smr_notebook.dataflow.blocks import GroupBlock
 from smr_notebook.dataflow.columns import decode_values, encode_values
 from smr_notebook.dataflow.functions import Pair
 from smr_notebook.dataflow.grouping import Pairs, group_pairs
+from smr_notebook.dataflow.heavy_keys import heaviest_keys
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.keys import KeyColumn, KeyKind, concat_keys, decode_keys
 from smr_notebook.dataflow.merging import Blocks
@@ -100,24 +97,11 @@ class Watched:
 
     def heaviest(self) -> tuple[HeavyKey, ...]:
         """Return the keys that have most pairs, the heaviest first; of equal ones, the first in key order."""
-        groups = [_grouped(concat_keys(columns)) for _, columns in sorted(self._keys.items())]
-        counts = [np.diff(block.offsets) for block in groups]
-        total = int(sum(int(count.sum()) for count in counts))
-        found = [
-            HeavyKey(key, int(count[row]), int(count[row]) / total)
-            for block, count in zip(groups, counts, strict=True)
-            for row, key in _top(block, count)
-        ]
-        return tuple(islice(sorted(found, key=lambda heavy: -heavy.pairs), HEAVIEST))
-
-
-def _grouped(keys: KeyColumn) -> GroupBlock:
-    return group_pairs([(keys, encode_values([None] * len(keys)))])
-
-
-def _top(block: GroupBlock, counts: Any) -> Iterator[tuple[int, Any]]:
-    rows = np.argsort(-counts, kind="stable")[:HEAVIEST]
-    yield from zip(rows.tolist(), decode_keys(block.keys.take(rows)), strict=True)
+        columns = [concat_keys(self._keys[kind]) for kind in sorted(self._keys)]
+        total = sum(map(len, columns))
+        groups = (group_pairs([(keys, encode_values([None] * len(keys)))]) for keys in columns)
+        found = heaviest_keys(groups, HEAVIEST)
+        return tuple(HeavyKey(*decode_keys(key), pairs, pairs / total) for key, pairs in found)
 
 
 class _WatchedEmitter:

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final
 
+from smr_notebook.showing.visible import visible
+
 TEXT: Final = "#797979"
 FAINT: Final = "#8a8a8a"
 BLUE: Final = "#1e88e5"
@@ -37,7 +39,7 @@ def document(height: float, title: str, parts: Iterable[str]) -> str:
     """
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{number(height)}" viewBox="0 0 {WIDTH} {number(height)}" '
-        f'font-family="system-ui,sans-serif" font-size="11" fill="{TEXT}" role="img">\n<title>{escape(title)}</title>\n'
+        f'font-family="system-ui,sans-serif" font-size="11" fill="{TEXT}" role="img">\n<title>{_words(title)}</title>\n'
         + "".join(f"{part}\n" for part in parts if part)
         + "</svg>\n"
     )
@@ -53,13 +55,13 @@ def text(x: float, y: float, words: str, *, anchor: str = "start", colour: str =
     """Return words; `anchor` is `start`, `middle` or `end`."""
     aligned = "" if anchor == "start" else f' text-anchor="{anchor}"'
     painted = f' fill="{colour}"' if colour else ""
-    return f'<text x="{number(x)}" y="{number(y)}"{aligned}{painted}>{escape(words)}</text>'
+    return f'<text x="{number(x)}" y="{number(y)}"{aligned}{painted}>{_words(words)}</text>'
 
 
 def box(x: float, y: float, width: float, height: float, *, colour: str, title: str = "") -> str:
     """Return a filled rectangle; whoever points at it in a browser is told its title."""
     size = f'x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}" fill="{colour}"'
-    return f"<rect {size}><title>{escape(title)}</title></rect>" if title else f"<rect {size}/>"
+    return f"<rect {size}><title>{_words(title)}</title></rect>" if title else f"<rect {size}/>"
 
 
 def line(x1: float, y1: float, x2: float, y2: float, *, colour: str = FAINT, width: float = 1, dashed: bool = False) -> str:
@@ -92,7 +94,12 @@ def legend(x: float, y: float, entries: Iterable[tuple[str, str]]) -> list[str]:
 def image(picture: str, alt: str) -> str:
     """Return a picture as HTML. As `<img>` it is kept where a notebook is not trusted; as `<svg>` it would be dropped."""
     data = base64.b64encode(picture.encode()).decode()
-    return f'<img class="smr-v" style="max-width:100%" alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}">'
+    return f'<img class="smr-v" style="max-width:100%" alt="{_words(alt)}" src="data:image/svg+xml;base64,{data}">'
+
+
+def _words(text: str) -> str:
+    """Return a text as it may stand in XML."""
+    return escape(visible(text))
 
 
 def _dashes(dashed: bool) -> str:  # noqa: FBT001 - private

@@ -6,6 +6,7 @@ from typing import Final
 
 _TIMES: Final = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _LEAST_PERCENT: Final = 0.01
+_MOST_PERCENT: Final = 99
 
 
 def duration(seconds: float) -> str:
@@ -63,8 +64,10 @@ def round_to(count: int, digits: int = 3) -> int:
 
 
 def percent(share: float) -> str:
-    """Return a share of the whole: `100 %`, `62 %`, `3.1 %`, `less than 0.01 %`."""
+    """Return a share of the whole: `100 %`, `62 %`, `3.1 %`, `less than 0.01 %`; no rounding makes all of what is less."""
     value = 100 * share
     if 0 < value < _LEAST_PERCENT:
         return f"less than {_LEAST_PERCENT:g} %"
+    if _MOST_PERCENT < value < 100:
+        return f"more than {_MOST_PERCENT:g} %"
     return f"{value:.0f} %" if value >= 9.95 or not value else f"{value:.2g} %"

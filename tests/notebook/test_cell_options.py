@@ -86,7 +86,7 @@ def test_a_detached_job_that_fails_where_nobody_watches_fails_its_cell(
     shell_with_jobs: Any, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SMR_DISPLAY", setting)
-    monkeypatch.setattr(shell_with_jobs, "get_parent", lambda: {"content": {"allow_stdin": False}}, raising=False)
+    shell_with_jobs.get_parent = lambda: {"content": {"allow_stdin": False}}
     with pytest.raises(TaskError):
         run(shell_with_jobs, "%%smr numbers --detach --retries 0\ndef map(n):\n    yield n, 1 // (n - 7)\n")
 

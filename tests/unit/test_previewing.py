@@ -131,7 +131,7 @@ def test_no_more_of_an_iterable_is_taken_than_is_wanted(session: Session, endles
 
     class Again:
         def __iter__(self) -> Iterator[int]:
-            return iter(endless)
+            yield from endless
 
     given = endless if isinstance(endless, range) else Again()
     found = session.preview(identity, None, given, records=5)
@@ -150,6 +150,26 @@ def test_an_iterable_that_ends_early_is_known_whole(session: Session) -> None:
 
     found = session.preview(identity, None, Three())
     assert (found.records, found.share, found.whole.records) == (3, 1.0, 3)
+
+
+def test_what_gives_its_items_once_is_not_consumed(session: Session) -> None:
+    class Cursor:
+        def __init__(self) -> None:
+            self.left = iter(range(10))
+
+        def __iter__(self) -> Iterator[int]:
+            return self.left
+
+    cursor = Cursor()
+    for verb in (session.preview, session.plan):
+        with pytest.raises(PlanError, match="would consume the Cursor"):
+            verb(identity, None, cursor)
+    assert list(cursor) == list(range(10))
+
+
+def test_more_records_than_anything_has_are_refused(session: Session) -> None:
+    with pytest.raises(ConfigError, match="is more than any input has"):
+        session.preview(identity, None, [1], records=10**30)
 
 
 @pytest.mark.parametrize("wrap", [iter, lambda values: items(iter(values))])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree as ET
+from html import escape
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from smr_notebook.showing.amounts import brief, counted, dollars, percent, round_to
 from smr_notebook.showing.distributions import BINS, bars, distribution, median
 from smr_notebook.showing.sheets import Fact, Sheet, sheet_html, sheet_text
+from smr_notebook.showing.visible import visible
 
 SPAN = re.compile(r'<span class="smr-v">[^<]*</span>')
 STAMP = re.compile(r"\[smr-[0-9a-z-]+(, \$[0-9.e-]+)?, [0-9.]+ s\](\n ! .*)*")
@@ -81,3 +84,19 @@ def test_a_sheet_reads_well() -> None:
     assert re.sub(r' style="[^"]*"', "", shown).count('<th scope="row">Input</th><td>1 &amp; 2</td>') == 1
     assert "background:transparent" in shown
     assert set(re.findall(r"(?<![-\w])color:[^;\"]*|<style", shown)) == {"color:inherit"}, "the page's own colours"
+
+
+def test_what_cannot_be_shown_is_told_by_its_number() -> None:
+    assert visible("a\x1b[31m\x00é\n\t\ud800\x85") == "a\\x1b[31m\\x00é\n\t\\ud800\\x85"
+    assert visible("plain") == "plain"
+
+
+@given(st.text(alphabet=st.characters()))
+def test_what_is_shown_may_stand_in_xml(text: str) -> None:
+    assert "\x1b" not in visible(text)
+    ET.fromstring(f"<a>{escape(visible(text))}</a>")  # noqa: S314 - our own text
+
+
+@pytest.mark.parametrize(("share", "told"), [(1.0, "100 %"), (0.9999, "more than 99 %"), (0.99, "99 %"), (1e-7, "less than 0.01 %")])
+def test_a_share_below_one_is_not_told_as_all(share: float, told: str) -> None:
+    assert percent(share) == told
