@@ -8,6 +8,8 @@ Frames of one job may differ. They are brought together when nothing is lost by 
 
 * A column that a frame lacks is missing in its rows; a column of nothing but missing values takes any type.
 * Numbers and times get the wider type of the same sort, integers become floats, if each value comes back as it was.
+* Of lists and structs the same holds for what is in them, and a struct that lacks a field has it missing; but a tuple, whose fields are
+  called `0`, `1` and so on, has its length.
 * Categories without order are joined, and sorted where they differ, so that they do not depend on the plan; where a frame has plain
   values instead, the column is plain.
 * Everything else is a `PairShapeError` that names the column and both types.
@@ -16,7 +18,7 @@ Frames of one job may differ. They are brought together when nothing is lost by 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -224,6 +226,11 @@ def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return pa.float64()
     if len(sorts) > 1 and not pa.types.is_null(one) and not pa.types.is_null(other):
         return None
+    within = _WITHIN.get(_sort(one)) if len(sorts) == 1 else None
+    return _permitted(one, other) if within is None else within(one, other)
+
+
+def _permitted(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     try:
         pair = [pa.schema([pa.field("x", type)]) for type in (one, other)]
         common = pa.unify_schemas(pair, promote_options="permissive")
@@ -231,6 +238,35 @@ def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return None
     type: pa.DataType = common.field("x").type
     return type
+
+
+def _common_list(one: Any, other: Any) -> pa.DataType | None:
+    inner = _common(one.value_type, other.value_type)
+    if inner is None:
+        return None
+    return pa.large_list(inner) if pa.types.is_large_list(one) or pa.types.is_large_list(other) else pa.list_(inner)
+
+
+def _common_struct(one: Any, other: Any) -> pa.DataType | None:
+    sides = [{field.name: field.type for field in side} for side in (one, other)]
+    if sides[0].keys() != sides[1].keys() and any(map(is_tuple, (sides[0], sides[1], sides[0] | sides[1]))):
+        return None
+    fields = []
+    for name in sides[0] | sides[1]:
+        both = [side[name] for side in sides if name in side]
+        type = _common(both[0], both[-1])
+        if type is None:
+            return None
+        fields.append(pa.field(name, type))
+    return pa.struct(fields)
+
+
+_WITHIN: Final[dict[str, Callable[[Any, Any], pa.DataType | None]]] = {"list": _common_list, "struct": _common_struct}
+
+
+def is_tuple(names: Collection[str]) -> bool:
+    """Whether fields of these names are the places of a tuple."""
+    return bool(names) and set(names) == {str(place) for place in range(len(names))}
 
 
 def _sort(type: pa.DataType) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterable
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,74 @@ def test_what_is_written_has_the_values_that_there_are(pieces: list[list[Any]]) 
         assert pa.concat_tables(tables).column("value").to_pylist() == expected
         written(objects, found, Path(folder) / "all.parquet")
         assert pq.read_table(Path(folder) / "all.parquet").column("value").to_pylist() == expected
+
+
+SMALL = st.integers(-3, 3)
+SCALARS = (
+    st.none(),
+    st.booleans(),
+    SMALL,
+    st.sampled_from([0.5, 1.0, math.inf]),
+    st.sampled_from(["", "é"]),
+    st.sampled_from([b"", b"\xff"]),
+    st.sampled_from([Decimal("0.1"), Decimal(5), Decimal("1e30"), Decimal("0.12345678901234567890123")]),
+    st.just(date(2026, 1, 2)),
+    st.sampled_from([datetime(2026, 1, 2), datetime(2026, 1, 2, tzinfo=UTC)]),  # noqa: DTZ001
+    st.just(2**53 + 1),
+)
+KINDS = (
+    *SCALARS,
+    st.tuples(SMALL, st.none() | SMALL),
+    st.tuples(SMALL, SMALL, st.none() | SMALL | st.just(0.5)),
+    st.lists(st.one_of(*SCALARS[:6]), max_size=2),
+    st.lists(st.dictionaries(st.sampled_from("ab"), SMALL), max_size=2),
+    st.dictionaries(st.sampled_from(["n", "value", "key", "value.key"]), st.one_of(*SCALARS[:6]), max_size=2),
+    st.fixed_dictionaries({"n": SMALL}),
+)
+DEALT = st.lists(st.sampled_from(range(len(KINDS))), min_size=1, max_size=2).flatmap(
+    lambda chosen: st.lists(
+        st.tuples(st.integers(0, 2), st.one_of(*(KINDS[kind] for kind in chosen)), st.integers(0, 3)), min_size=1, max_size=8
+    )
+)
+"""Rows, each a key, a value of one kind or two, and the piece to which it is dealt."""
+
+
+@settings(max_examples=150)
+@given(DEALT)
+def test_any_dealing_of_rows_to_pieces_gives_the_same_table_or_the_same_refusal(rows: list[tuple[int, Any, int]]) -> None:
+    objects = MemoryStore()
+
+    def table(pieces: list[Rows]) -> object:
+        found = [part(objects, number, piece) for number, piece in enumerate(pieces) if piece]
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                table = pq.read_table(written(objects, found, Path(folder) / "all.parquet").path)
+            except ConfigError:
+                return "refused"
+            plain = sorted((field.name, str(field.type)) for field in _in_order(table.schema))
+            return plain, sorted(repr(sorted_names(row)) for row in table.to_pylist())
+
+    numbers = range(4)
+    whole = table([[(key, value) for key, value, _ in rows]])
+    assert table([[(key, value) for key, value, piece in rows if piece == number] for number in numbers]) == whole
+    assert table([[(key, value)] for key, value, _ in rows]) == whole
+
+
+def sorted_names(value: Any) -> Any:
+    """Return a value without the order in which names appeared."""
+    if isinstance(value, dict):
+        return sorted((name, sorted_names(item)) for name, item in value.items())
+    return list(map(sorted_names, value)) if isinstance(value, list) else value
+
+
+def _in_order(fields: Iterable[pa.Field[Any]]) -> list[pa.Field[Any]]:
+    return [pa.field(field.name, _type_in_order(field.type)) for field in fields]
+
+
+def _type_in_order(type: Any) -> Any:
+    if pa.types.is_struct(type):
+        return pa.struct(sorted(_in_order(type), key=lambda field: field.name))
+    return pa.list_(_type_in_order(type.value_type)) if pa.types.is_list(type) else type
 
 
 @pytest.mark.parametrize(
