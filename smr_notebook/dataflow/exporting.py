@@ -16,12 +16,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smr_notebook.dataflow.arrow_kinds import Rows, bring, unify
+from smr_notebook.dataflow.arrow_kinds import Rows, bring, exact_cast, unify
 from smr_notebook.dataflow.export_targets import Target, file_name
 from smr_notebook.dataflow.frames import arrow_rows
 from smr_notebook.dataflow.frames.rows import FrameLibrary
@@ -32,6 +33,8 @@ from smr_notebook.model import Part
 from smr_notebook.ports import ObjectStore
 
 _BATCH_ROWS = 65_536
+_INSIDE: Final = MappingProxyType({pa.large_string(): pa.string(), pa.large_binary(): pa.binary()})
+"""Types that columns have, and within structs are others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +141,9 @@ def _shaped(rows: Rows, *, split: bool) -> Rows:
         return Rows(pa.schema([plain.field("key")]), rows.columns[:1], rows.count)
     if not names:
         return Rows(plain, rows.columns, rows.count)
-    fields = [plain.field(label_of(name)).with_name(name) for name in names]
-    structs: Any = pa.StructArray.from_arrays([rows.columns[plain.get_field_index(label_of(name))] for name in names], fields=fields)
+    columns = [rows.columns[plain.get_field_index(label_of(name))] for name in names]
+    columns = [exact_cast(column, _INSIDE.get(column.type, column.type), name) for name, column in zip(names, columns, strict=True)]
+    structs: Any = pa.StructArray.from_arrays(columns, names=names)
     return Rows(pa.schema([plain.field("key"), pa.field("value", structs.type)]), [rows.columns[0], structs], rows.count)
 
 

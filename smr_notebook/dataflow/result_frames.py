@@ -193,9 +193,15 @@ def _array(columns: list[Column], _order: Rows | None) -> Any:
     kinds = {column.kind for column in columns} - {"null"} or {"null"}
     kind = min(kinds)
     if len(kinds) > 1 or is_arrow_kind(kind) or not _held(parse_kind(kind)):
-        return exact_column(_objects(columns, None))
+        return _exact(_objects(columns, None))
     arrow: Any = _LARGE.get(kind) or arrow_type(kind)
     return pa.chunked_array([column.array.cast(arrow) for column in columns], arrow).combine_chunks()
+
+
+def _exact(objects: list[Any]) -> Any:
+    array = exact_column(objects)
+    large = _LARGE.get({pa.string(): "str", pa.binary(): "bytes"}.get(array.type, ""))
+    return array if large is None else array.cast(large)
 
 
 def _held(shape: Shape) -> bool:
@@ -204,4 +210,4 @@ def _held(shape: Shape) -> bool:
 
 
 _SERIES = _Makes(_series, _series_of, _object_series)
-_ARRAYS: _Makes[Any] = _Makes(_array, exact_column, exact_column)
+_ARRAYS: _Makes[Any] = _Makes(_array, _exact, _exact)
