@@ -82,7 +82,7 @@ class LoadedJob(ABC):
         from smr_notebook.dataflow.exporting import iter_pieces  # noqa: PLC0415 - see above
         from smr_notebook.dataflow.frames.rows import LIBRARIES, library  # noqa: PLC0415 - see above
 
-        if as_ not in LIBRARIES:
+        if not isinstance(as_, str) or as_ not in LIBRARIES:
             raise ConfigError(f"scan({as_!r}): pieces of a result are {', '.join(LIBRARIES)}.")
         frames = library(as_)  # before anybody waits for what could not be given
         return iter_pieces(self._backend.objects, self._finished(), None if as_ == "pandas" else frames)
@@ -94,16 +94,16 @@ class LoadedJob(ABC):
         each as a whole.
 
         Args:
-            path: A folder that is made, with a file for each piece; or one file, whose name ends in `.parquet`. Of this machine, or
-                `s3://bucket/...` where the platform of the session can write there.
+            path: A folder that is made, with a file for each piece; or one file, whose name ends in `.parquet`, and in no slash. Of this
+                machine, or `s3://bucket/...` where the platform of the session can write there.
             overwrite: Whether to replace what is there: a file, or a folder that holds nothing but what this wrote.
 
         Returns:
             What was written.
 
         Raises:
-            ConfigError: Something is there already, or nothing can be written there; or a column has values of types that go into no one
-                column of Parquet.
+            ConfigError: It is no path; something is there already, or nothing can be written there; or a column has values of types that
+                go into no one column of Parquet.
             StoreError: The files cannot be written.
             CorruptObjectError: A part is not what was written.
         """

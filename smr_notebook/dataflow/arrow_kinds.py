@@ -194,16 +194,32 @@ def exact_cast(array: Any, type: pa.DataType, name: str) -> Any:
     if array.type.equals(type):
         return array
     try:
-        cast = array.cast(type)
-        if pa.types.is_nested(type) and repr(cast.to_pylist()) == repr(array.to_pylist()):  # such as empty lists of nothing
-            return cast
-        back = None if pa.types.is_null(array.type) or pa.types.is_floating(array.type) else cast.cast(array.type)
-        same = back is None or back.equals(array) or (pa.types.is_nested(type) and repr(back.to_pylist()) == repr(array.to_pylist()))
+        cast = _cast_nested(array, type) if pa.types.is_nested(type) else array.cast(type)
+        if pa.types.is_nested(type):
+            same = _as_it_was(array.to_pylist(), cast.to_pylist())
+        else:
+            same = pa.types.is_null(array.type) or pa.types.is_floating(array.type) or cast.cast(array.type).equals(array)
     except pa.ArrowException:
         same = False
     if not same:
         raise PairShapeError(_clash(name, array.type, type, " and some value would be changed by bringing them together"))
     return cast
+
+
+def _cast_nested(array: Any, type: pa.DataType) -> Any:
+    try:
+        return array.cast(type)
+    except pa.ArrowNotImplementedError:  # such as fields of nothing beside others
+        return pa.array(array.to_pylist(), type)
+
+
+def _as_it_was(value: Any, cast: Any) -> bool:
+    """Whether a value that was cast is what it was, but for fields that it did not have."""
+    if isinstance(value, list | tuple) and isinstance(cast, list | tuple):
+        return len(value) == len(cast) and all(map(_as_it_was, value, cast))
+    if isinstance(value, dict) and isinstance(cast, dict):
+        return all(_as_it_was(value.get(name), item) for name, item in cast.items())
+    return bool(value == cast) or repr(value) == repr(cast)  # NaN
 
 
 def _joined(one: pa.Field[Any], other: pa.Field[Any]) -> pa.Field[Any]:

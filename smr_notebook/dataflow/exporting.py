@@ -106,15 +106,16 @@ def _staged(found: Iterable[Rows], folder: Path) -> tuple[list[Path], int]:
         count += rows.count
     split = _split(pieces)
     try:
-        own = [_shaped(_none_of(piece.schema), split=split).schema for piece in pieces]
-        schema = unify(own)
+        schema = unify([_shaped(_none_of(piece.schema), split=split).schema for piece in pieces])
         whole = arrow_rows.frame_of(_none_of(schema)).schema
         files = [piece.file.with_suffix(".parquet") for piece in pieces]
-        for piece, file, shaped in zip(pieces, files, own, strict=True):
-            if piece.file != file or not shaped.equals(schema, check_metadata=True):
+        for piece, file in zip(pieces, files, strict=True):
+            if piece.file != file or not piece.schema.remove_metadata().equals(schema, check_metadata=True):
                 other = file.with_suffix(".other")
                 _write((arrow_rows.frame_of(bring(_shaped(rows, split=split), schema)) for rows in _rows(piece)), whole, other)
                 other.replace(file)
+                if piece.file != file:
+                    piece.file.unlink()
     except PairShapeError as error:
         raise ConfigError(f"The pieces of the result do not go into one table of Parquet. {error} {_ADVICE}") from error
     return files, count
