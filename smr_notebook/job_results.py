@@ -67,7 +67,7 @@ class LoadedJob(ABC):
     @overload
     def scan(self, as_: Literal["polars"]) -> Iterator[pl.DataFrame]: ...
 
-    def scan(self, as_: str = "pandas") -> Iterator[Any]:
+    def scan(self, as_: object = "pandas") -> Iterator[Any]:
         """Wait, and yield the result piece by piece, each of bounded size: for results that do not fit in memory.
 
         Each partition is in key order; the partitions follow each other by number. Each piece is checked as a whole before it is given.

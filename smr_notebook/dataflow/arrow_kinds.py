@@ -209,7 +209,7 @@ def exact_cast(array: Any, type: pa.DataType, name: str) -> Any:
 def _cast_nested(array: Any, type: pa.DataType) -> Any:
     try:
         return array.cast(type)
-    except pa.ArrowNotImplementedError:  # such as fields of nothing beside others
+    except pa.ArrowException:  # such as fields, or lists, of nothing, of which Arrow does not cast all
         return pa.array(array.to_pylist(), type)
 
 

@@ -12,7 +12,7 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -33,7 +33,7 @@ from smr_notebook.model import Part
 from smr_notebook.ports import ObjectStore
 
 _BATCH_ROWS = 65_536
-_INSIDE: Final = MappingProxyType({pa.large_string(): pa.string(), pa.large_binary(): pa.binary()})
+_INSIDE: Final[Mapping[pa.DataType, pa.DataType]] = MappingProxyType({pa.large_string(): pa.string(), pa.large_binary(): pa.binary()})
 """Types that columns have, and within structs are others."""
 
 
@@ -144,7 +144,7 @@ def _shaped(rows: Rows, *, split: bool) -> Rows:
         return Rows(plain, rows.columns, rows.count)
     columns = [rows.columns[plain.get_field_index(label_of(name))] for name in names]
     columns = [exact_cast(column, _INSIDE.get(column.type, column.type), name) for name, column in zip(names, columns, strict=True)]
-    structs: Any = pa.StructArray.from_arrays(columns, names=names)
+    structs: Any = pa.StructArray.from_arrays(columns, names=list(names))
     return Rows(pa.schema([plain.field("key"), pa.field("value", structs.type)]), [rows.columns[0], structs], rows.count)
 
 

@@ -87,7 +87,7 @@ def build_columns(batches: Sequence[RowBatch]) -> arrow_kinds.Rows:
     columns = {"key": _array([batch.key for batch in batches], None)}
     values, names = _value_columns([batch.value for batch in batches], None, _ARRAYS)
     columns.update(values)
-    metadata = None if names is None else {_NAMES: json.dumps(names).encode()}
+    metadata: dict[bytes | str, bytes | str] | None = None if names is None else {_NAMES: json.dumps(names).encode()}
     schema = pa.schema([pa.field(name, column.type) for name, column in columns.items()], metadata)
     return arrow_kinds.Rows(schema, list(columns.values()), len(columns["key"]))
 
@@ -195,7 +195,8 @@ def _array(columns: list[Column], _order: Rows | None) -> Any:
     if len(kinds) > 1 or is_arrow_kind(kind) or not _held(parse_kind(kind)):
         return _exact(_objects(columns, None))
     arrow: Any = _LARGE.get(kind) or arrow_type(kind)
-    return pa.chunked_array([column.array.cast(arrow) for column in columns], arrow).combine_chunks()
+    arrays = [column.array if column.array.type.equals(arrow) else column.array.cast(arrow) for column in columns]
+    return pa.chunked_array(arrays, arrow).combine_chunks()
 
 
 def _exact(objects: list[Any]) -> Any:

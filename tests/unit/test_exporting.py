@@ -141,6 +141,7 @@ DEALT = st.lists(st.sampled_from(range(len(KINDS))), min_size=1, max_size=2).fla
 
 @settings(max_examples=250)
 @example([(1, {"n": 2}, 0), (2, None, 1)])
+@example([(1, [None, None], 0), (2, None, 1)])
 @example([(1, {"value": 2}, 0), (2, 3, 1)])
 @example([(1, {"n": None}, 0), (2, {"n": True}, 1), (3, {"key": None, "value.key": None}, 1)])
 @given(DEALT)
@@ -170,13 +171,17 @@ def sorted_names(value: Any) -> Any:
     return list(map(sorted_names, value)) if isinstance(value, list) else value
 
 
-def _in_order(fields: Iterable[pa.Field[Any]]) -> list[pa.Field[Any]]:
+def _in_order(fields: Iterable[Any]) -> list[pa.Field[Any]]:
     return [pa.field(field.name, _type_in_order(field.type)) for field in fields]
+
+
+def _name(field: pa.Field[Any]) -> str:
+    return field.name
 
 
 def _type_in_order(type: Any) -> Any:
     if pa.types.is_struct(type):
-        return pa.struct(sorted(_in_order(type), key=lambda field: field.name))
+        return pa.struct(sorted(_in_order(type), key=_name))
     return pa.list_(_type_in_order(type.value_type)) if pa.types.is_list(type) else type
 
 
