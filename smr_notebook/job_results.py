@@ -90,8 +90,8 @@ class LoadedJob(ABC):
     def to_parquet(self, path: str | PathLike[str], *, overwrite: bool = False) -> WrittenFiles:
         """Wait, and write the result to Parquet files of one's own: what `scan("arrow")` gives, with one schema for all.
 
-        What is read is checked on the way. Under the name there is nothing until all is written; in a bucket, objects appear one by one,
-        each as a whole.
+        What is read is checked on the way. What the columns are does not depend on how the rows were dealt to partitions. Under the name
+        there is nothing until all is written; in a bucket, what is replaced is deleted, and objects appear one by one, each as a whole.
 
         Args:
             path: A folder that is made, with a file for each piece; or one file, whose name ends in `.parquet`, and in no slash. Of this

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from smr_notebook.dataflow.arrow_kinds import is_tuple
+from smr_notebook.dataflow.common_types import is_tuple
 
 
 def exact_array(values: list[Any]) -> pa.Array[Any]:

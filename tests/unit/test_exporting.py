@@ -175,8 +175,8 @@ def _in_order(fields: Iterable[Any]) -> list[pa.Field[Any]]:
     return [pa.field(field.name, _type_in_order(field.type)) for field in fields]
 
 
-def _name(field: pa.Field[Any]) -> str:
-    return field.name
+def _name(field: Any) -> str:
+    return str(field.name)
 
 
 def _type_in_order(type: Any) -> Any:
