@@ -26,7 +26,7 @@ def exact_array(values: list[Any]) -> pa.Array[Any]:
     Raises:
         pa.ArrowException, TypeError, ValueError, OverflowError: There is no such array.
     """
-    return _exact(values, values, _same)
+    return _exact(values, list, _same)
 
 
 def exact_column(values: list[Any]) -> pa.Array[Any]:
@@ -37,15 +37,16 @@ def exact_column(values: list[Any]) -> pa.Array[Any]:
     Raises:
         pa.ArrowException, TypeError, ValueError, OverflowError: There is no such array.
     """
-    return _exact(values, list(map(_named, values)), _same_alone)
+    return _exact(values, _all_named, _same_alone)
 
 
-def _exact(values: list[Any], given: list[Any], same: Callable[[Any, Any], bool]) -> pa.Array[Any]:
+def _exact(values: list[Any], giving: Callable[[list[Any]], list[Any]], same: Callable[[Any, Any], bool]) -> pa.Array[Any]:
     """Return values as an array, made of what is given for them, that holds the same."""
     found = set(map(type, values)) - {type(None)}
     if found <= {int, float} or (len(found) == 1 and found <= _EXACT):
         array: pa.Array[Any] = pa.array(values)
         return array
+    given = giving(values)
     inferred: pa.Array[Any] = pa.array(given)
     for tried in (inferred, *_finer(given, inferred.type)):
         if all(map(same, values, tried.to_pylist())):
@@ -68,12 +69,16 @@ def _finer(values: list[Any], type: pa.DataType) -> Iterator[pa.Array[Any]]:
             return
 
 
+def _all_named(values: list[Any]) -> list[Any]:
+    return list(map(_named, values))
+
+
 def _named(value: Any) -> Any:
     """Return a value with its tuples as dicts of their places."""
     if isinstance(value, tuple):
         return {str(place): _named(item) for place, item in enumerate(value)}
     if isinstance(value, list):
-        return list(map(_named, value))
+        return _all_named(value)
     return {name: _named(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
