@@ -181,7 +181,8 @@ class BucketTarget(Target):
                 self._put(key, file)
                 written.append(key)
         except BaseException:
-            self._delete(written)
+            begun = keys[: len(written) + 1] if self.overwrite else written  # without, the next one may be somebody else's
+            self._delete(begun)
             raise
         return [f"{self.scheme}{key}" for key in keys]
 
