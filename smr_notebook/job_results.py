@@ -67,7 +67,7 @@ class LoadedJob(ABC):
     @overload
     def scan(self, as_: Literal["polars"]) -> Iterator[pl.DataFrame]: ...
 
-    def scan(self, as_: str = "pandas") -> Iterator[Any]:
+    def scan(self, as_: object = "pandas") -> Iterator[Any]:
         """Wait, and yield the result piece by piece, each of bounded size: for results that do not fit in memory.
 
         Each partition is in key order; the partitions follow each other by number. Each piece is checked as a whole before it is given.
@@ -82,7 +82,7 @@ class LoadedJob(ABC):
         from smr_notebook.dataflow.exporting import iter_pieces  # noqa: PLC0415 - see above
         from smr_notebook.dataflow.frames.rows import LIBRARIES, library  # noqa: PLC0415 - see above
 
-        if as_ not in LIBRARIES:
+        if not isinstance(as_, str) or as_ not in LIBRARIES:
             raise ConfigError(f"scan({as_!r}): pieces of a result are {', '.join(LIBRARIES)}.")
         frames = library(as_)  # before anybody waits for what could not be given
         return iter_pieces(self._backend.objects, self._finished(), None if as_ == "pandas" else frames)
@@ -90,20 +90,20 @@ class LoadedJob(ABC):
     def to_parquet(self, path: str | PathLike[str], *, overwrite: bool = False) -> WrittenFiles:
         """Wait, and write the result to Parquet files of one's own: what `scan("arrow")` gives, with one schema for all.
 
-        What is read is checked on the way. Under the name there is nothing until all is written; in a bucket, objects appear one by one,
-        each as a whole.
+        What is read is checked on the way. What the columns are does not depend on how the rows were dealt to partitions. Under the name
+        there is nothing until all is written; in a bucket, what is replaced is deleted, and objects appear one by one, each as a whole.
 
         Args:
-            path: A folder that is made, with a file for each piece; or one file, whose name ends in `.parquet`. Of this machine, or
-                `s3://bucket/...` where the platform of the session can write there.
+            path: A folder that is made, with a file for each piece; or one file, whose name ends in `.parquet`, and in no slash. Of this
+                machine, or `s3://bucket/...` where the platform of the session can write there.
             overwrite: Whether to replace what is there: a file, or a folder that holds nothing but what this wrote.
 
         Returns:
             What was written.
 
         Raises:
-            ConfigError: Something is there already, or nothing can be written there; or a column has values of types that go into no one
-                column of Parquet.
+            ConfigError: It is no path; something is there already, or nothing can be written there; or a column has values of types that
+                go into no one column of Parquet.
             StoreError: The files cannot be written.
             CorruptObjectError: A part is not what was written.
         """

@@ -8,6 +8,8 @@ Frames of one job may differ. They are brought together when nothing is lost by 
 
 * A column that a frame lacks is missing in its rows; a column of nothing but missing values takes any type.
 * Numbers and times get the wider type of the same sort, integers become floats, if each value comes back as it was.
+* Of lists and structs the same holds for what is in them, and a struct that lacks a field has it missing; but a tuple, whose fields are
+  called `0`, `1` and so on, has its length.
 * Categories without order are joined, and sorted where they differ, so that they do not depend on the plan; where a frame has plain
   values instead, the column is plain.
 * Everything else is a `PairShapeError` that names the column and both types.
@@ -16,7 +18,7 @@ Frames of one job may differ. They are brought together when nothing is lost by 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -25,6 +27,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from smr_notebook.dataflow.common_types import common_type
 from smr_notebook.errors import PairShapeError
 
 CATEGORIES: Final = b"categories"
@@ -192,11 +195,11 @@ def exact_cast(array: Any, type: pa.DataType, name: str) -> Any:
     if array.type.equals(type):
         return array
     try:
-        cast = array.cast(type)
-        if pa.types.is_nested(type) and repr(cast.to_pylist()) == repr(array.to_pylist()):  # such as empty lists of nothing
-            return cast
-        back = None if pa.types.is_null(array.type) or pa.types.is_floating(array.type) else cast.cast(array.type)
-        same = back is None or back.equals(array) or (pa.types.is_nested(type) and repr(back.to_pylist()) == repr(array.to_pylist()))
+        cast = _cast_nested(array, type) if pa.types.is_nested(type) else array.cast(type)
+        if pa.types.is_nested(type):
+            same = _as_it_was(array.to_pylist(), cast.to_pylist())
+        else:
+            same = pa.types.is_null(array.type) or pa.types.is_floating(array.type) or cast.cast(array.type).equals(array)
     except pa.ArrowException:
         same = False
     if not same:
@@ -204,8 +207,24 @@ def exact_cast(array: Any, type: pa.DataType, name: str) -> Any:
     return cast
 
 
+def _cast_nested(array: Any, type: pa.DataType) -> Any:
+    try:
+        return array.cast(type)
+    except pa.ArrowException:  # such as fields, or lists, of nothing, of which Arrow does not cast all
+        return pa.array(array.to_pylist(), type)
+
+
+def _as_it_was(value: Any, cast: Any) -> bool:
+    """Whether a value that was cast is what it was, but for fields that it did not have."""
+    if isinstance(value, list | tuple) and isinstance(cast, list | tuple):
+        return len(value) == len(cast) and all(map(_as_it_was, value, cast))
+    if isinstance(value, dict) and isinstance(cast, dict):
+        return all(_as_it_was(value.get(name), item) for name, item in cast.items())
+    return bool(value == cast) or repr(value) == repr(cast)  # NaN
+
+
 def _joined(one: pa.Field[Any], other: pa.Field[Any]) -> pa.Field[Any]:
-    type = _common(one.type, other.type)
+    type = common_type(one.type, other.type)
     if type is None:
         raise PairShapeError(_clash(one.name, one.type, other.type, ""))
     field = pa.field(one.name, type)
@@ -214,44 +233,6 @@ def _joined(one: pa.Field[Any], other: pa.Field[Any]) -> pa.Field[Any]:
     if len(marks) == 1 and field.metadata is None:
         field = field.with_metadata({DTYPE: marks.pop()})
     return field
-
-
-def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    if one.equals(other):
-        return one
-    sorts = {_sort(one), _sort(other)}
-    if sorts == {"integer", "float"}:
-        return pa.float64()
-    if len(sorts) > 1 and not pa.types.is_null(one) and not pa.types.is_null(other):
-        return None
-    try:
-        pair = [pa.schema([pa.field("x", type)]) for type in (one, other)]
-        common = pa.unify_schemas(pair, promote_options="permissive")
-    except (pa.ArrowException, TypeError):
-        return None
-    type: pa.DataType = common.field("x").type
-    return type
-
-
-def _sort(type: pa.DataType) -> str:
-    for sort, belongs in _SORTS.items():
-        if belongs(type):
-            return sort
-    return str(type)
-
-
-_SORTS: Final[dict[str, Callable[[pa.DataType], bool]]] = {
-    "integer": pa.types.is_integer,
-    "float": pa.types.is_floating,
-    "decimal": pa.types.is_decimal,
-    "text": lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
-    "bytes": lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind),
-    "timestamp": pa.types.is_timestamp,
-    "duration": pa.types.is_duration,
-    "time": pa.types.is_time,
-    "list": lambda kind: pa.types.is_list(kind) or pa.types.is_large_list(kind),
-    "struct": pa.types.is_struct,
-}
 
 
 def _with_common_categories(field: pa.Field[Any], one: pa.Field[Any], other: pa.Field[Any]) -> pa.Field[Any]:

@@ -5,18 +5,19 @@ Rules of this module:
 * What is there already stays, unless it may be replaced; and of folders only those may that hold nothing but such files.
 * On this machine a name is given in one step, when all is written: nobody sees a part, and what was there is there until then.
 * In a bucket there is no such step for several objects: each appears as a whole, and those that are written are deleted again when another
-  one cannot be.
+  one cannot be. What they replace is deleted before the first of them is written: old ones and new ones never stand for one table.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -48,8 +49,8 @@ class Target(ABC):
 
     @property
     def whole(self) -> bool:
-        """Whether it is one file rather than a folder of them."""
-        return self.path.endswith(".parquet")
+        """Whether it is one file rather than a folder of them: its name ends in `.parquet`, and in no slash."""
+        return self.path.lower().endswith(".parquet")
 
     @abstractmethod
     def check(self) -> None:
@@ -83,6 +84,13 @@ class Target(ABC):
 
 
 _THERE: Final = "is there already. Give another name, or overwrite=True to replace it."
+_MEANWHILE: Final = "was written by somebody else at the same time, and stays. Give another name, or write it again."
+
+_TAKEN: Final = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
+"""What systems say where something has the name already."""
+
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+"""What systems say whose files have but one name."""
 
 
 class LocalTarget(Target):
@@ -107,7 +115,7 @@ class LocalTarget(Target):
 
     @property
     def _local(self) -> Path:
-        return Path(os.path.abspath(Path(self.path).expanduser()))  # noqa: PTH100 - links stay as the user named them
+        return _place(self.path)
 
     def publish(self, files: Sequence[Path]) -> list[str]:
         """See `Target.publish`."""
@@ -115,15 +123,15 @@ class LocalTarget(Target):
         path = self._local
         try:
             if not self.whole:
-                _give_name(files[0].parent, path)
+                _give_name(files[0].parent, path, replace=self.overwrite)
                 return [str(path / file.name) for file in files]
             if self.overwrite:
                 files[0].replace(path)
             else:
-                os.link(files[0], path)  # which fails if it is there
-        except FileExistsError:
-            raise self._refuse(_THERE) from None
+                put_new(files[0], path)
         except OSError as error:
+            if error.errno in _TAKEN and os.path.lexists(path):
+                raise self._refuse(_MEANWHILE if self.overwrite else _THERE) from None
             raise StoreError(f"Cannot write {self.path}: {error.strerror}.") from error
         return [str(path)]
 
@@ -162,16 +170,20 @@ class BucketTarget(Target):
         """See `Target.publish`."""
         self.check()
         before = self._there()
-        keys = [self.key if self.whole else f"{self.key}/{file.name}" for file in files]
+        if self.whole:
+            self._put(self.key, files[0])
+            return [f"{self.scheme}{self.key}"]
+        keys = [f"{self.key}/{file.name}" for file in files]
+        self._delete(before)
         written: list[str] = []
         try:
             for key, file in zip(keys, files, strict=True):
                 self._put(key, file)
                 written.append(key)
         except BaseException:
-            self._delete(key for key in written if key not in before)
+            begun = keys[: len(written) + 1] if self.overwrite else written  # without, the next one may be somebody else's
+            self._delete(begun)
             raise
-        self._delete(key for key in before if key not in keys)
         return [f"{self.scheme}{key}" for key in keys]
 
     def _put(self, key: str, file: Path) -> None:
@@ -195,14 +207,15 @@ def target_of(
         platform: Name of the platform, for messages.
 
     Raises:
-        ConfigError: The path is empty, or nothing can be written there from here.
+        ConfigError: It is no path, or an empty one, or nothing can be written there from here.
     """
-    text = os.fspath(path)
+    text = _text(path)
     if not text.strip():
         raise ConfigError("to_parquet: the path is empty. Name a folder, or a file that ends in .parquet.")
     url = _URL.fullmatch(text)
     if url is None:
-        return LocalTarget(text.rstrip("/") or text, overwrite)
+        _place(text)
+        return LocalTarget(text, overwrite)
     scheme, bucket, key = url[1], url[2], url[3].rstrip("/")
     if scheme not in targets:
         known = ", ".join(f"{name}://" for name in targets) or "no URL"
@@ -215,17 +228,61 @@ def target_of(
     return BucketTarget(text, overwrite, targets[scheme](bucket), key, f"{scheme}://{bucket}/")
 
 
-def _give_name(folder: Path, path: Path) -> None:
-    """Move a folder to where it belongs. What was there is put where the folder came from, and back again should that fail."""
+def _text(path: object) -> str:
+    if not isinstance(path, str | os.PathLike) or not isinstance(text := os.fspath(path), str):
+        raise ConfigError(f"to_parquet: the path is {path!r}, which is neither a str nor a pathlib.Path. Name a folder, or a file.")
+    try:
+        if b"\0" not in os.fsencode(text):
+            return text
+    except UnicodeEncodeError:
+        pass
+    raise ConfigError(f"to_parquet: the path {text!r} has a character that no name of a file can have. Leave it out.")
+
+
+def _place(text: str) -> Path:
+    try:
+        return Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100 - links stay as the user named them
+    except RuntimeError as error:
+        raise ConfigError(f"to_parquet: nobody knows the home folder of {text.partition('/')[0]!r}. Write the whole path.") from error
+    except FileNotFoundError as error:
+        raise ConfigError(f"to_parquet: {text} is told from the working folder, which was removed. Write the whole path.") from error
+
+
+def _give_name(folder: Path, path: Path, *, replace: bool) -> None:
+    """Move a folder to where it belongs. What it replaces is put where the folder came from, and back again should that fail."""
     before = folder.parent / "before"
-    if path.exists():
+    if replace and path.exists():
         path.rename(before)
     try:
-        folder.rename(path)
+        folder.rename(path)  # which fails if a folder with something in it is there
     except OSError:
-        if before.exists():
+        with suppress(OSError):  # because the name is somebody else's now
             before.rename(path)
         raise
+
+
+def put_new(file: Path, path: Path, link: Callable[[Path, Path], None] = os.link) -> None:
+    """Give a file a name that nothing has yet. Where files have but one name, the name is taken first, and then the file moved to it.
+
+    Args:
+        file: The file.
+        path: The name, in the same file system.
+        link: Gives a file a second name.
+
+    Raises:
+        OSError: It cannot be; a `FileExistsError` where the name is taken.
+    """
+    try:
+        link(file, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        path.open("x").close()
+        try:
+            file.replace(path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def _is_ours(file: Path) -> bool:

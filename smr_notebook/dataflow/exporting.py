@@ -4,31 +4,37 @@ The files are written to a folder that nobody sees, brought to one schema there,
 
 Rules of this module:
 
-* A column of several types is written as the one that holds each value of it exactly, or not at all.
+* What the columns are does not depend on how the rows were dealt to pieces: it is decided over all pieces, by the rules of `arrow_kinds`. A
+  column of several types is written as the one that holds each value of it exactly, or not at all; and dicts become columns only if all
+  values of all pieces are dicts, else structs in one column `value`.
 * One piece is in memory at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from smr_notebook.dataflow.arrow_kinds import Rows, bring, exact_cast, unify
 from smr_notebook.dataflow.export_targets import Target, file_name
 from smr_notebook.dataflow.frames import arrow_rows
 from smr_notebook.dataflow.frames.rows import FrameLibrary
-from smr_notebook.dataflow.result_frames import build_columns
+from smr_notebook.dataflow.result_frames import build_columns, can_be_columns, label_of, names_of
 from smr_notebook.dataflow.results import iter_frames, iter_row_columns
-from smr_notebook.errors import ConfigError, StoreError
+from smr_notebook.errors import ConfigError, PairShapeError, StoreError
 from smr_notebook.model import Part
 from smr_notebook.ports import ObjectStore
 
 _BATCH_ROWS = 65_536
+_INSIDE: Final[Mapping[pa.DataType, pa.DataType]] = MappingProxyType({pa.large_string(): pa.string(), pa.large_binary(): pa.binary()})
+"""Types that columns have, and within structs are others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ def export(objects: ObjectStore, parts: Sequence[Part], target: Target) -> Writt
     """
     with target.staging() as folder:
         try:
-            files, rows = _staged(_tables(objects, parts), folder)
+            files, rows = _staged(_found(objects, parts), folder)
             if target.whole:
                 files = [_joined(files, folder)]
             size = sum(file.stat().st_size for file in files)
@@ -76,30 +82,74 @@ def export(objects: ObjectStore, parts: Sequence[Part], target: Target) -> Writt
         return WrittenFiles(target.path, tuple(target.publish(files)), rows, size)
 
 
-def _tables(objects: ObjectStore, parts: Sequence[Part]) -> Iterator[pa.Table]:
-    """Yield the tables of a result; one without rows where there is none, so that there is a file with columns."""
-    found = (arrow_rows.frame_of(rows) for rows in iter_row_columns(objects, parts))
-    first = list(islice(found, 1)) or [arrow_rows.frame_of(build_columns([]))]
+def _found(objects: ObjectStore, parts: Sequence[Part]) -> Iterator[Rows]:
+    """Yield the pieces of a result; one without rows where there is none, so that there is a file with columns."""
+    found = iter_row_columns(objects, parts)
+    first = list(islice(found, 1)) or [build_columns([])]
     return chain(first, found)
 
 
-def _staged(tables: Iterable[pa.Table], folder: Path) -> tuple[list[Path], int]:
-    """Write a file for each table, all of one schema, and return them with the number of their rows."""
-    files: list[Path] = []
-    schemas: list[pa.Schema] = []
-    rows = 0
-    for table in tables:
-        files.append(folder / file_name(len(files)))
-        schemas.append(table.schema)
-        _write([table], table.schema, files[-1])
-        rows += table.num_rows
-    schema = _one_of(schemas)
-    for file, own in zip(files, schemas, strict=True):
-        if not own.equals(schema):
-            other = file.with_suffix(".other")
-            _write((_cast(table, schema) for table in _read(file)), schema, other)
-            other.replace(file)
-    return files, rows
+@dataclass(frozen=True, slots=True, eq=False)
+class _Piece:
+    """A piece as it was written first: where, and what its columns are."""
+
+    file: Path
+    schema: pa.Schema
+
+
+def _staged(found: Iterable[Rows], folder: Path) -> tuple[list[Path], int]:
+    """Write a file for each piece, all of one schema, and return them with the number of their rows."""
+    pieces: list[_Piece] = []
+    count = 0
+    for rows in found:
+        pieces.append(_Piece(_stage(rows, folder / file_name(len(pieces))), rows.schema))
+        count += rows.count
+    split = _split(pieces)
+    try:
+        schema = unify([_shaped(_none_of(piece.schema), split=split).schema for piece in pieces])
+        whole = arrow_rows.frame_of(_none_of(schema)).schema
+        files = [piece.file.with_suffix(".parquet") for piece in pieces]
+        for piece, file in zip(pieces, files, strict=True):
+            if piece.file != file or not piece.schema.remove_metadata().equals(schema, check_metadata=True):
+                other = file.with_suffix(".other")
+                _write((arrow_rows.frame_of(bring(_shaped(rows, split=split), schema)) for rows in _rows(piece)), whole, other)
+                other.replace(file)
+                if piece.file != file:
+                    piece.file.unlink()
+    except PairShapeError as error:
+        raise ConfigError(f"The pieces of the result do not go into one table of Parquet. {error} {_ADVICE}") from error
+    return files, count
+
+
+def _split(pieces: Sequence[_Piece]) -> bool:
+    """Whether the names of dicts become columns: they do if the values of all pieces are dicts, and all their names can be."""
+    names: dict[str, None] = {}
+    for piece in pieces:
+        own = names_of(piece.schema)
+        if own is None:
+            return False
+        names.update(dict.fromkeys(own))
+    return can_be_columns(names)
+
+
+def _shaped(rows: Rows, *, split: bool) -> Rows:
+    """Return rows with one column for each name of their dicts, or with one column of structs."""
+    names = names_of(rows.schema)
+    plain = rows.schema.remove_metadata()
+    if names is None or (split and names):
+        return Rows(plain, rows.columns, rows.count)
+    if split:  # of rows whose dicts are empty only the keys are left
+        return Rows(pa.schema([plain.field("key")]), rows.columns[:1], rows.count)
+    if not names:
+        return Rows(plain, rows.columns, rows.count)
+    columns = [rows.columns[plain.get_field_index(label_of(name))] for name in names]
+    columns = [exact_cast(column, _INSIDE.get(column.type, column.type), name) for name, column in zip(names, columns, strict=True)]
+    structs: Any = pa.StructArray.from_arrays(columns, names=list(names))
+    return Rows(pa.schema([plain.field("key"), pa.field("value", structs.type)]), [rows.columns[0], structs], rows.count)
+
+
+def _none_of(schema: pa.Schema) -> Rows:
+    return Rows(schema, [pa.nulls(0, field.type) for field in schema], 0)
 
 
 def _joined(files: Sequence[Path], folder: Path) -> Path:
@@ -108,30 +158,39 @@ def _joined(files: Sequence[Path], folder: Path) -> Path:
     return whole
 
 
-def _one_of(schemas: Sequence[pa.Schema]) -> pa.Schema:
+def _stage(rows: Rows, file: Path) -> Path:
+    """Write a piece as it is. One that Parquet does not hold may be held when it is brought together with others: it waits as Arrow IPC."""
+    table = arrow_rows.frame_of(rows)
     try:
-        return pa.unify_schemas(list(dict.fromkeys(schemas)), promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise ConfigError(
-            f"The pieces of the result have columns of types that go into no one column of Parquet: {error}. {_ADVICE}"
-        ) from error
+        with pq.ParquetWriter(file, table.schema, compression="zstd", write_page_checksum=True) as writer:
+            writer.write_table(table)
+    except pa.ArrowNotImplementedError:
+        file.unlink(missing_ok=True)
+        file = file.with_suffix(".arrow")
+        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema) as ipc:
+            ipc.write_table(table, max_chunksize=_BATCH_ROWS)
+    return file
 
 
-def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a table as a schema says, with what it lacks missing, and each value as it was."""
-    columns = []
-    for field in schema:
-        try:
-            column = table.column(field.name) if field.name in table.schema.names else pa.nulls(table.num_rows)
-            columns.append(column.cast(field.type))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise ConfigError(
-                f"The column {field.name!r} of the result cannot be {field.type} in all its rows: {error}. {_ADVICE}"
-            ) from error
-    return pa.Table.from_arrays(columns, schema=schema)
+def _rows(piece: _Piece) -> Iterator[Rows]:
+    """Yield the rows of a piece, with plain values where it has categories."""
+    for table in _read(piece.file):
+        columns = [_plain(column.combine_chunks(), field.type) for column, field in zip(table.columns, piece.schema, strict=True)]
+        yield Rows(piece.schema, columns, table.num_rows)
+
+
+def _plain(column: Any, type: pa.DataType) -> Any:
+    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    return plain if plain.type.equals(type) else plain.cast(type)
 
 
 def _read(file: Path) -> Iterator[pa.Table]:
+    if file.suffix == ".arrow":
+        with pa.memory_map(str(file)) as source:
+            ipc = pa.ipc.open_file(source)
+            for number in range(ipc.num_record_batches):
+                yield pa.Table.from_batches([ipc.get_batch(number)], ipc.schema)
+        return
     with pq.ParquetFile(file) as parquet:
         for batch in parquet.iter_batches(_BATCH_ROWS):
             yield pa.Table.from_batches([batch], parquet.schema_arrow)

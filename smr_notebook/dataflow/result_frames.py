@@ -5,12 +5,14 @@
 * Values that are all dicts with text keys become columns, in the order in which names first appear; a name that a row does not have
   is a missing value there. A name `key` becomes `value.key`. Dicts with more than a thousand names among them stay one column.
 * As Arrow columns, the same, but that a column has one type, which holds each of its values as it was: else there are none. Tuples of one
-  shape are structs whose fields are called `0`, `1` and so on.
+  shape are structs whose fields are called `0`, `1` and so on. The schema's metadata tells which names of dicts became columns
+  (`names_of`), because rows elsewhere may forbid it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +23,7 @@ import pyarrow as pa
 from smr_notebook.dataflow import arrow_kinds
 from smr_notebook.dataflow.arrow_kinds import is_arrow_kind
 from smr_notebook.dataflow.columns import Column, decode_values, encode_typed
-from smr_notebook.dataflow.exact_arrays import exact_array
+from smr_notebook.dataflow.exact_arrays import exact_column
 from smr_notebook.dataflow.keys import Rows
 from smr_notebook.dataflow.kinds import FLAT_TYPES, Shape, arrow_type, parse_kind
 
@@ -37,6 +39,8 @@ _NATIVE: dict[str, Any] = {
     "datetime": pa.timestamp("us"),
 }
 """Kinds that pandas holds as they are. Text gets 64-bit offsets, because all rows come together here."""
+
+_NAMES = b"smr_notebook.names"
 
 _LARGE = {"str": pa.large_string(), "bytes": pa.large_binary()}
 _STAND_INS = frozenset({"pickle", "uuid"})
@@ -68,7 +72,7 @@ def build_frame(batches: Sequence[RowBatch], order: Rows | None) -> pd.DataFrame
     if not batches:
         return pd.DataFrame({"key": [], "value": []}, dtype=object)
     columns = {"key": _series([batch.key for batch in batches], order)}
-    columns.update(_value_columns([batch.value for batch in batches], order, _SERIES))
+    columns.update(_value_columns([batch.value for batch in batches], order, _SERIES)[0])
     return pd.DataFrame(columns)
 
 
@@ -81,9 +85,27 @@ def build_columns(batches: Sequence[RowBatch]) -> arrow_kinds.Rows:
     if not batches:
         return arrow_kinds.Rows(pa.schema([("key", pa.null()), ("value", pa.null())]), [pa.nulls(0)] * 2, 0)
     columns = {"key": _array([batch.key for batch in batches], None)}
-    columns.update(_value_columns([batch.value for batch in batches], None, _ARRAYS))
-    schema = pa.schema([pa.field(name, column.type) for name, column in columns.items()])
+    values, names = _value_columns([batch.value for batch in batches], None, _ARRAYS)
+    columns.update(values)
+    metadata: dict[bytes | str, bytes | str] | None = None if names is None else {_NAMES: json.dumps(names).encode()}
+    schema = pa.schema([pa.field(name, column.type) for name, column in columns.items()], metadata)
     return arrow_kinds.Rows(schema, list(columns.values()), len(columns["key"]))
+
+
+def names_of(schema: pa.Schema) -> tuple[str, ...] | None:
+    """Return the names of dicts that became columns in what `build_columns` gave: none of empty dicts, `None` of other values."""
+    found = (schema.metadata or {}).get(_NAMES)
+    return None if found is None else tuple(json.loads(found))
+
+
+def label_of(name: str) -> str:
+    """Return what the column of a name of the dicts is called."""
+    return "value.key" if name == "key" else name
+
+
+def can_be_columns(names: Collection[str]) -> bool:
+    """Whether names of dicts can be columns beside `key`."""
+    return 0 < len(names) <= _MOST_COLUMNS and set(map(type, names)) == {str} and not {"key", "value.key"} <= set(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,30 +123,27 @@ class _Makes(Generic[T]):
     objects: Callable[[list[Any]], T]
 
 
-def _value_columns(values: list[Column], order: Rows | None, makes: _Makes[T]) -> dict[str, T]:
+def _value_columns(values: list[Column], order: Rows | None, makes: _Makes[T]) -> tuple[dict[str, T], tuple[str, ...] | None]:
+    """Return the columns of the values, and the names that became columns, or `None`."""
     kinds = {column.kind for column in values}
     if not all(kind == "pickle" or kind.startswith("dict(") for kind in kinds):
-        return {"value": makes.typed(values, order)}
+        return {"value": makes.typed(values, order)}, None
     shape = parse_kind(values[0].kind)
-    if len(kinds) == 1 and _plain(shape.names) and not any(column.array.null_count for column in values):
+    if len(kinds) == 1 and can_be_columns(shape.names) and not any(column.array.null_count for column in values):
         return {
-            _label(name): makes.typed([_field(column, place, str(shape.parts[place])) for column in values], order)
+            label_of(name): makes.typed([_field(column, place, str(shape.parts[place])) for column in values], order)
             for place, name in enumerate(shape.names)
-        }
+        }, shape.names
     objects = _objects(values, order)
     names = _names(objects)
     if not names:
-        return {"value": makes.objects(objects)}
-    return {_label(name): makes.fields([row.get(name) for row in objects]) for name in names}
+        return {"value": makes.objects(objects)}, () if set(map(type, objects)) == {dict} and not any(objects) else None
+    return {label_of(name): makes.fields([row.get(name) for row in objects]) for name in names}, names
 
 
 def _field(column: Column, place: int, kind: str) -> Column:
     structs: Any = column.array
     return Column(kind, structs.field(place))
-
-
-def _label(name: str) -> str:
-    return "value.key" if name == "key" else name
 
 
 def _names(objects: list[Any]) -> tuple[str, ...]:
@@ -137,12 +156,7 @@ def _names(objects: list[Any]) -> tuple[str, ...]:
         if len(found) > _MOST_COLUMNS:
             return ()
     names = tuple(found)
-    return names if _plain(names) else ()
-
-
-def _plain(names: tuple[str, ...]) -> bool:
-    """Return whether these names can be columns beside `key`."""
-    return 0 < len(names) <= _MOST_COLUMNS and set(map(type, names)) == {str} and not {"key", "value.key"} <= set(names)
+    return names if can_be_columns(names) else ()
 
 
 def _series(columns: list[Column], order: Rows | None) -> pd.Series[Any]:
@@ -179,9 +193,16 @@ def _array(columns: list[Column], _order: Rows | None) -> Any:
     kinds = {column.kind for column in columns} - {"null"} or {"null"}
     kind = min(kinds)
     if len(kinds) > 1 or is_arrow_kind(kind) or not _held(parse_kind(kind)):
-        return exact_array(_objects(columns, None))
+        return _exact(_objects(columns, None))
     arrow: Any = _LARGE.get(kind) or arrow_type(kind)
-    return pa.chunked_array([column.array.cast(arrow) for column in columns], arrow).combine_chunks()
+    arrays = [column.array if column.array.type.equals(arrow) else column.array.cast(arrow) for column in columns]
+    return pa.chunked_array(arrays, arrow).combine_chunks()
+
+
+def _exact(objects: list[Any]) -> Any:
+    array = exact_column(objects)
+    large = _LARGE.get({pa.string(): "str", pa.binary(): "bytes"}.get(array.type, ""))
+    return array if large is None else array.cast(large)
 
 
 def _held(shape: Shape) -> bool:
@@ -190,4 +211,4 @@ def _held(shape: Shape) -> bool:
 
 
 _SERIES = _Makes(_series, _series_of, _object_series)
-_ARRAYS: _Makes[Any] = _Makes(_array, exact_array, exact_array)
+_ARRAYS: _Makes[Any] = _Makes(_array, _exact, _exact)

@@ -41,6 +41,24 @@ def test_pieces_are_of_the_library_that_is_asked_for(job: smr.Job) -> None:
     assert pl.concat(frames).sort("key").rows() == list(result.itertuples(index=False, name=None))
     with pytest.raises(ConfigError, match="pandas, polars, arrow"):
         job.scan("dask")  # type: ignore[call-overload]
+    with pytest.raises(ConfigError, match="pandas, polars, arrow"):
+        job.scan(["arrow"])  # type: ignore[call-overload]
+
+
+def maybe(_: int, values: Iterator[int]) -> dict[str, int] | None:
+    total = sum(values)
+    return {"n": total} if total % 2 else None
+
+
+def test_files_hold_one_table_whatever_the_number_of_reducers(session: smr.Session, tmp_path: Path) -> None:
+    tables = []
+    for reducers in (1, 4, 8):
+        job = session.map_reduce(lambda item: [(item % 8, item)], maybe, range(12), reducers=reducers)
+        table = ds.dataset(job.to_parquet(tmp_path / f"out-{reducers}").path).to_table().sort_by("key")
+        tables.append((table.schema, table.to_pylist()))
+        result = job.result()
+        assert [row["value"] for row in table.to_pylist()] == result["value"].tolist()
+    assert tables[0] == tables[1] == tables[2]
 
 
 def test_files_of_ones_own_hold_the_result(job: smr.Job, tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
-from datetime import date, datetime
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,17 +18,17 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from smr_notebook.backends.memory.objects import MemoryStore
-from smr_notebook.dataflow.export_targets import target_of
+from smr_notebook.dataflow.export_targets import LocalTarget, put_new, target_of
 from smr_notebook.dataflow.exporting import WrittenFiles, export, iter_pieces
 from smr_notebook.dataflow.frames.rows import library
 from smr_notebook.dataflow.outputs import PartWriter
-from smr_notebook.dataflow.results import iter_frames
-from smr_notebook.errors import ConfigError, CorruptObjectError, StoreError
+from smr_notebook.dataflow.results import iter_frames, load_frame
+from smr_notebook.errors import ConfigError, CorruptObjectError, PairShapeError, StoreError
 from smr_notebook.model import Part
 from smr_notebook.ports import Buffer, ObjectStore
 
@@ -106,6 +109,82 @@ def test_what_is_written_has_the_values_that_there_are(pieces: list[list[Any]]) 
         assert pq.read_table(Path(folder) / "all.parquet").column("value").to_pylist() == expected
 
 
+SMALL = st.integers(-3, 3)
+SCALARS = (
+    st.none(),
+    st.booleans(),
+    SMALL,
+    st.sampled_from([0.5, 1.0, math.inf]),
+    st.sampled_from(["", "é"]),
+    st.sampled_from([b"", b"\xff"]),
+    st.sampled_from([Decimal("0.1"), Decimal(5), Decimal("1e30"), Decimal("0.12345678901234567890123")]),
+    st.just(date(2026, 1, 2)),
+    st.sampled_from([datetime(2026, 1, 2), datetime(2026, 1, 2, tzinfo=UTC)]),  # noqa: DTZ001
+    st.just(2**53 + 1),
+)
+KINDS = (
+    *SCALARS,
+    st.tuples(SMALL, st.none() | SMALL),
+    st.tuples(SMALL, SMALL, st.none() | SMALL | st.just(0.5)),
+    st.lists(st.one_of(*SCALARS[:6]), max_size=2),
+    st.lists(st.dictionaries(st.sampled_from("ab"), SMALL), max_size=2),
+    st.dictionaries(st.sampled_from(["n", "value", "key", "value.key"]), st.one_of(*SCALARS[:6]), max_size=2),
+    st.fixed_dictionaries({"n": SMALL}),
+)
+DEALT = st.lists(st.sampled_from(range(len(KINDS))), min_size=1, max_size=2).flatmap(
+    lambda chosen: st.lists(
+        st.tuples(st.integers(0, 2), st.one_of(*(KINDS[kind] for kind in chosen)), st.integers(0, 3)), min_size=1, max_size=8
+    )
+)
+"""Rows, each a key, a value of one kind or two, and the piece to which it is dealt."""
+
+
+@settings(max_examples=250)
+@example([(1, {"n": 2}, 0), (2, None, 1)])
+@example([(1, [None, None], 0), (2, None, 1)])
+@example([(1, {"value": 2}, 0), (2, 3, 1)])
+@example([(1, {"n": None}, 0), (2, {"n": True}, 1), (3, {"key": None, "value.key": None}, 1)])
+@given(DEALT)
+def test_any_dealing_of_rows_to_pieces_gives_the_same_table_or_the_same_refusal(rows: list[tuple[int, Any, int]]) -> None:
+    objects = MemoryStore()
+
+    def table(pieces: list[Rows]) -> object:
+        found = [part(objects, number, piece) for number, piece in enumerate(pieces) if piece]
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                table = pq.read_table(written(objects, found, Path(folder) / "all.parquet").path)
+            except ConfigError:
+                return "refused"
+            plain = sorted((field.name, str(field.type)) for field in _in_order(table.schema))
+            return plain, sorted(repr(sorted_names(row)) for row in table.to_pylist())
+
+    numbers = range(4)
+    whole = table([[(key, value) for key, value, _ in rows]])
+    assert table([[(key, value) for key, value, piece in rows if piece == number] for number in numbers]) == whole
+    assert table([[(key, value)] for key, value, _ in rows]) == whole
+
+
+def sorted_names(value: Any) -> Any:
+    """Return a value without the order in which names appeared."""
+    if isinstance(value, dict):
+        return sorted((name, sorted_names(item)) for name, item in value.items())
+    return list(map(sorted_names, value)) if isinstance(value, list) else value
+
+
+def _in_order(fields: Iterable[Any]) -> list[pa.Field[Any]]:
+    return [pa.field(field.name, _type_in_order(field.type)) for field in fields]
+
+
+def _name(field: Any) -> str:
+    return str(field.name)
+
+
+def _type_in_order(type: Any) -> Any:
+    if pa.types.is_struct(type):
+        return pa.struct(sorted(_in_order(type), key=_name))
+    return pa.list_(_type_in_order(type.value_type)) if pa.types.is_list(type) else type
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -137,6 +216,57 @@ def test_what_no_one_type_holds_exactly_is_refused_and_nothing_is_left(
     assert sum(map(len, iter_pieces(objects, parts, None))) == sum(map(len, pieces))
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["é", b"\xff"],
+        [Decimal("0.1"), 0.5],
+        [Decimal("0.1"), 5],
+        [True, 0.5],
+        [True, 1],
+        [(1, 2), (1, 2, None)],
+        [["a"], [b"b"]],
+        [[Decimal("0.1")], [0.5]],
+        [[True], [0.5]],
+        [{"value": 1}, 2],
+        [datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 2)],  # noqa: DTZ001
+        [datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=1)))],
+        [{}, {}],
+    ],
+)
+def test_what_goes_into_no_one_type_is_refused_in_one_piece_and_in_several(objects: MemoryStore, values: list[Any], tmp_path: Path) -> None:
+    for pieces in ([values], [[value] for value in values], [[value] for value in values[::-1]]):
+        found = [part(objects, number, list(enumerate(piece))) for number, piece in enumerate(pieces)]
+        with pytest.raises(ConfigError, match=r"job\.scan\(\)"):
+            written(objects, found, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([{"n": 2}, None, {"m": "a"}], [{"n": 2, "m": None}, None, {"n": None, "m": "a"}]),
+        ([{"key": 2}, {"value.key": 3}], [{"key": 2, "value.key": None}, {"key": None, "value.key": 3}]),
+        ([{}, None, {"a": 1}], [{"a": None}, None, {"a": 1}]),
+        ([[{"a": None}], [{"b": 2}]], [[{"a": None, "b": None}], [{"a": None, "b": 2}]]),
+    ],
+)
+def test_dicts_that_cannot_be_columns_everywhere_are_structs_everywhere(
+    objects: MemoryStore, values: list[Any], expected: list[Any], tmp_path: Path
+) -> None:
+    for number, pieces in enumerate(([values], [[value] for value in values], [values[:2], values[2:]])):
+        found = [part(objects, place, list(enumerate(piece))) for place, piece in enumerate(pieces) if piece]
+        table = pq.read_table(written(objects, found, tmp_path / f"{number}").path)
+        assert table.schema.names == ["key", "value"]
+        assert table.column("value").to_pylist() == expected
+
+
+def test_empty_dicts_among_dicts_lack_all_names(objects: MemoryStore, tmp_path: Path) -> None:
+    found = [part(objects, number, [(number, value)]) for number, value in enumerate([{}, {"key": 1, "value": "a"}])]
+    rows = pq.read_table(written(objects, found, tmp_path / "a.parquet").path).to_pylist()
+    assert rows == [{"key": 0, "value.key": None, "value": None}, {"key": 1, "value.key": 1, "value": "a"}]
+
+
 def test_a_tuple_is_a_struct_of_its_places(objects: MemoryStore, tmp_path: Path) -> None:
     found = [part(objects, number, [((number, "a"), (0.5, (None, date(2026, 1, 2))))]) for number in range(2)]
     written(objects, found, tmp_path / "a.parquet")
@@ -158,6 +288,36 @@ def test_columns_of_frames_are_brought_together(objects: MemoryStore, tmp_path: 
     written(objects, [frames(objects, some, 0, ["k"]), frames(objects, more, 1, ["k"])], tmp_path / "out")
     table = ds.dataset(tmp_path / "out").to_table()
     assert table.to_pydict() == {"k": [1, 2, 3], "x": ["a", "b", "c"], "y": [1, None, None], "z": [None, None, 1.5]}
+
+
+def test_categories_in_some_frames_and_plain_text_in_others_are_plain(objects: MemoryStore, tmp_path: Path) -> None:
+    pieces = [pa.table({"k": [1], "x": pa.array(["a"]).dictionary_encode()}), pa.table({"k": [2], "x": ["b"]})]
+    found = [frames(objects, piece, number, ["k"]) for number, piece in enumerate(pieces)]
+    table = pq.read_table(written(objects, found, tmp_path / "out").path)
+    assert (table.to_pydict(), table.schema.field("x").type) == ({"k": [1, 2], "x": ["a", "b"]}, pa.string())
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        (["a"], [b"b"]),
+        ([Decimal("0.12345678901234567890")], [0.5]),
+        ([["a"]], [[b"b"]]),
+        ([{"0": 1, "1": 2}], [{"0": 1, "1": 2, "2": 3}]),
+    ],
+)
+def test_what_has_no_result_has_no_files(objects: MemoryStore, columns: tuple[list[Any], list[Any]], tmp_path: Path) -> None:
+    found = [frames(objects, pa.table({"k": [number], "x": column}), number, ["k"]) for number, column in enumerate(columns)]
+    with pytest.raises(PairShapeError, match="'x' is of type"):
+        load_frame(objects, found, limit_bytes=None)
+    with pytest.raises(ConfigError, match=r"'x' is of type.*job\.scan\(\)"):
+        written(objects, found, tmp_path / "out")
+
+
+def test_polars_is_not_asked_for_what_it_does_not_hold(objects: MemoryStore) -> None:
+    found = [part(objects, 0, [(1, Decimal(10) ** 60)])]
+    with pytest.raises(ConfigError, match="'value' has decimals of more than 38 digits"):
+        list(iter_pieces(objects, found, library("polars")))
 
 
 def test_a_result_without_rows_is_a_file_without_rows(objects: MemoryStore, tmp_path: Path) -> None:
@@ -219,6 +379,91 @@ def test_a_place_that_is_not_there_is_an_error(objects: MemoryStore, parts: list
         written(objects, parts, " ")
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (b"out", "neither a str nor"),
+        (None, "neither a str nor"),
+        (3, "neither a str nor"),
+        ("a\0b", "a character that no name"),
+        ("a\ud800b", "a character that no name"),
+        ("~nobody-of-this-name/x", "nobody knows the home folder of '~nobody-of-this-name'"),
+    ],
+)
+def test_what_is_no_path_is_an_error(objects: MemoryStore, parts: list[Part], path: Any, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        written(objects, parts, path)
+
+
+def test_a_path_from_a_folder_that_was_removed_is_an_error(
+    objects: MemoryStore, parts: list[Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ConfigError, match="the working folder, which was removed"):
+        written(objects, parts, "out")
+    assert written(objects, parts, tmp_path / "out").rows == 12
+
+
+def test_a_name_tells_whether_it_is_a_file_or_a_folder(objects: MemoryStore, parts: list[Part], tmp_path: Path) -> None:
+    written(objects, parts, tmp_path / "A.PARQUET")
+    assert len(pd.read_parquet(tmp_path / "A.PARQUET")) == 12
+    assert (tmp_path / "A.PARQUET").is_file()
+    assert len(written(objects, parts, f"{tmp_path}/b.parquet/").files) == 3
+    assert (tmp_path / "b.parquet").is_dir()
+    bucket = MemoryStore()
+    assert written(objects, parts, "s3://b/c.parquet/", store=bucket).files[0] == "s3://b/c.parquet/part-00000.parquet"
+    assert written(objects, parts, "s3://b/C.Parquet", store=bucket).files == ("s3://b/C.Parquet",)
+
+
+@pytest.mark.parametrize("name", ["out", "out.parquet"])
+def test_of_two_who_write_to_one_name_one_is_refused(tmp_path: Path, name: str) -> None:
+    """Both found nothing there, and give the name at the same time."""
+    both = threading.Barrier(2)
+
+    class Meets(LocalTarget):
+        checks = 0
+
+        def check(self) -> None:
+            super().check()
+            Meets.checks += 1
+            both.wait(60)  # when the files are begun, and when the name is given
+
+    def write(text: str) -> str:
+        target = Meets(str(tmp_path / name), overwrite=False)
+        with target.staging() as folder:
+            (folder / "part-00000.parquet").write_text(text)
+            try:
+                (file,) = target.publish([folder / "part-00000.parquet"])
+            except ConfigError as error:
+                return str(error)
+            return Path(file).read_text()
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(write, ("first", "second"))
+    assert Meets.checks == 4
+    refused = {first, second} - {"first", "second"}
+    assert len(refused) == 1
+    assert "is there already" in refused.pop()
+    assert [found.name for found in tmp_path.iterdir()] == [name]
+
+
+def test_where_files_have_but_one_name_a_new_one_is_taken_first(tmp_path: Path) -> None:
+    def no_links(_file: Path, _path: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    for text in ("first", "second"):
+        (tmp_path / text).write_text(text)
+    put_new(tmp_path / "first", tmp_path / "out.parquet", no_links)
+    with pytest.raises(FileExistsError):
+        put_new(tmp_path / "second", tmp_path / "out.parquet", no_links)
+    assert (tmp_path / "out.parquet").read_text() == "first"
+    with pytest.raises(FileNotFoundError):
+        put_new(tmp_path / "first", tmp_path / "other.parquet", no_links)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "second"]
+
+
 # ---------------------------------------------------------------- a bucket
 
 
@@ -267,6 +512,35 @@ def test_what_cannot_be_written_whole_is_deleted_again(objects: MemoryStore, par
     with pytest.raises(StoreError, match="no more"):
         written(objects, parts, "s3://b/out", store=bucket)
     assert keys(bucket) == []
+
+
+class Stops(MemoryStore):
+    """Takes objects until it is told how many more."""
+
+    more = 1 << 30
+
+    def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False) -> bool:
+        self.more -= 1
+        if self.more < 0:
+            raise StoreError("no more")
+        return super().put(key, data, if_absent=if_absent)
+
+
+@pytest.mark.parametrize("more", [0, 1, 2])
+def test_what_replaces_others_never_stands_beside_them(objects: MemoryStore, parts: list[Part], more: int) -> None:
+    bucket = Stops()
+    written(objects, parts, "s3://b/out", store=bucket)
+    bucket.put("out.parquet.txt", b"mine")
+    written(objects, parts, "s3://b/out.parquet", store=bucket)
+    bucket.more = more
+    with pytest.raises(StoreError, match="no more"):
+        written(objects, parts, "s3://b/out", overwrite=True, store=bucket)
+    assert keys(bucket) == ["out.parquet", "out.parquet.txt"]
+    bucket.more = 0
+    with pytest.raises(StoreError, match="no more"):
+        written(objects, parts[:1], "s3://b/out.parquet", overwrite=True, store=bucket)
+    assert len(table(bucket, "out.parquet")) == 12  # one object is replaced in one step
+    assert keys(bucket) == ["out.parquet", "out.parquet.txt"]
 
 
 @pytest.mark.parametrize(
