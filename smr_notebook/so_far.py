@@ -10,7 +10,7 @@ from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from smr_notebook.control.early_answers import reduce_early
-from smr_notebook.control.expiry import unless_removed
+from smr_notebook.control.expiry import is_removed, unless_removed
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.dataflow.result_frames import build_frame
@@ -96,7 +96,7 @@ def _so_far(backend: Backend, job: str, plan_of: Callable[[], Plan], result_of: 
     try:
         plan = plan_of()
     except ObjectNotFoundError:
-        if ledger.job() is None:
+        if is_removed(backend.objects, backend.table, job):
             raise ledger.missing() from None
         if ledger.outcome() is not None:
             result_of()  # which raises why it was never planned

@@ -27,6 +27,7 @@ from smr_notebook.control.work import Task, work_on
 from smr_notebook.dataflow.aggregations import is_known
 from smr_notebook.dataflow.code import load_program
 from smr_notebook.dataflow.exchange import gather_index
+from smr_notebook.dataflow.frames.programs import FrameProgram
 from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.meter import Meter
@@ -117,7 +118,7 @@ def _columns(program: Program) -> tuple[str, ...]:
     """Return the names of the result's columns, as far as a program tells: those of frames only its functions know."""
     if isinstance(program, TableProgram):
         return tuple(name for name, _ in (*program.asked.by, *program.asked.aggregations))
-    return ("key", "value") if isinstance(program, PairProgram) else ()
+    return () if isinstance(program, FrameProgram) else ("key", "value")
 
 
 def _check_merges(program: Program, plan: Plan) -> tuple[str, ...]:

@@ -116,18 +116,20 @@ def unless_removed(objects: ObjectStore, table: Table, job: str) -> Iterator[Non
     try:
         yield
     except (CorruptObjectError, ObjectNotFoundError):
-        ledger = Ledger(table, job)
-        if ledger.job() is None or not _has_code(objects, job):
-            raise ledger.missing() from None
+        if is_removed(objects, table, job):
+            raise Ledger(table, job).missing() from None
         raise
 
 
-def _has_code(objects: ObjectStore, job: str) -> bool:
+def is_removed(objects: ObjectStore, table: Table, job: str) -> bool:
+    """Whether a job is gone, or is going."""
+    if Ledger(table, job).job() is None:
+        return True
     try:
         objects.get(Layout(job).code, 0, 1)
     except ObjectNotFoundError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _delete_objects(objects: ObjectStore, job: str) -> None:
