@@ -8,7 +8,6 @@ before the job ended, the watcher starts another one.
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -40,8 +39,9 @@ from smr_notebook.errors import (
     SmrError,
     ThrottledError,
 )
+from smr_notebook.held_warnings import Place, Warned, caller, hold_back
 from smr_notebook.job_errors import JobErrors
-from smr_notebook.job_futures import AwaitedJob, Warned, hold_back
+from smr_notebook.job_futures import AwaitedJob
 from smr_notebook.job_logs import JobLogs
 from smr_notebook.job_results import LoadedJob
 from smr_notebook.labels import cell_label
@@ -501,9 +501,9 @@ class Job(LoadedJob, AwaitedJob):
         self._warn_of_left_out()
         return parts
 
-    def _tell(self, warned: list[Warned]) -> None:
+    def _tell(self, warned: list[Warned], place: Place | None = None) -> None:
         for message, category in warned:
-            warn(message, category)
+            warn(message, category, place=place)
 
     def __repr__(self) -> str:
         progress = self.status()
@@ -523,17 +523,13 @@ def cancel_and_tell(job: Job) -> str:
     return f"{job.id}{whose} has ended already: {job.status().state}"
 
 
-def warn(message: str, category: type[Warning]) -> None:
-    """Warn of something, at the line that called into this package, each time.
+def warn(message: str, category: type[Warning], *, place: Place | None = None) -> None:
+    """Warn of something, at a place, or else at the line that called into this package, each time.
 
     Python shows a warning once for each text and line: whoever runs a cell, or a function, again would not be told again that something is
-    missing. A magic is called by a line of IPython's, which says nothing.
+    missing.
     """
     if hold_back(message, category):
         return
-    frame = sys._getframe()  # noqa: SLF001 - what `warnings` does itself
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("smr_notebook."):
-        frame = frame.f_back
-    module = frame.f_globals.get("__name__", "")
-    place = ("%%smr", 1) if module.startswith("IPython.") else (frame.f_code.co_filename, frame.f_lineno)
-    warnings.warn_explicit(message, category, *place, module=module)
+    file, line, module = place or caller()
+    warnings.warn_explicit(message, category, file, line, module=module)

@@ -7,24 +7,26 @@ is seen. Losing such a thread, by the end of its kernel or of the task that awai
 Rules of this module:
 
 * `add_done_callback` and `future` share one thread for each `Job`, however many there are. It ends with the job, or when the platform has
-  been out of reach for as long as any watcher is patient; then who comes next starts another one.
+  been out of reach for as long as any watcher is patient; then who comes next starts another one. Futures come before the user's functions.
 * Who awaits has a thread of its own, which looks no more once the task that awaits is cancelled.
+* A future that is cancelled in an event loop has its job cancelled by a thread: no daemon, so that no end of a script loses it.
 * `JobCancelled` is a `KeyboardInterrupt`, and would end the event loop of whoever awaits, which in a notebook is the kernel's. So a
   coroutine gets a plain `JobError`, and a future is cancelled.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext, suppress
-from contextvars import ContextVar
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, Self, TypeGuard, TypeVar
 
-from smr_notebook.errors import JobCancelled, JobError, PlatformError, SmrError
+from smr_notebook.errors import ConfigError, JobCancelled, JobError, JobNotFoundError, PlatformError, SmrError
+from smr_notebook.held_warnings import Place, Warned, caller, holding_back
 from smr_notebook.model import JobState
 from smr_notebook.standing import Progress
 
@@ -35,29 +37,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Warned = tuple[str, type[Warning]]
-"""What is to be warned of, and as what."""
-
-_HELD_BACK: Final[ContextVar[list[Warned] | None]] = ContextVar("smr_held_back", default=None)
+_LOG: Final = logging.getLogger("concurrent.futures")
 
 
-def hold_back(message: str, category: type[Warning]) -> bool:
-    """Keep a warning for whoever takes the result, and return whether this thread is one that does so."""
-    held = _HELD_BACK.get()
-    if held is not None:
-        held.append((message, category))
-    return held is not None
+class _End(Future[None]):
+    """The end of a job, or of watching it in vain. What is added to `told` is called after all that is added to this one."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: Future[None] = Future()
 
-@contextmanager
-def _holding_back() -> Iterator[list[Warned]]:
-    """Keep the warnings of this thread, and give the list of them."""
-    held: list[Warned] = []
-    token = _HELD_BACK.set(held)
-    try:
-        yield held
-    finally:
-        _HELD_BACK.reset(token)
+    def come(self, error: BaseException | None = None) -> None:
+        """Say that it has come, or why it is not known."""
+        self.set_exception(error) if error else self.set_result(None)
+        self.told.set_result(None)
 
 
 class AwaitedJob(ABC):
@@ -68,7 +61,7 @@ class AwaitedJob(ABC):
     """
 
     id: str
-    _end: Future[None] | None = None
+    _end: _End | None = None
     _starting = threading.Lock()  # of a moment, so that all jobs may share it
 
     @abstractmethod
@@ -96,14 +89,17 @@ class AwaitedJob(ABC):
         """Look at the job until it has ended, or should no more; return whether it has ended. Raises as `Job.watch` does."""
 
     @abstractmethod
-    def _tell(self, warned: list[Warned]) -> None:
-        """Warn of what was held back."""
+    def _tell(self, warned: list[Warned], place: Place | None = None) -> None:
+        """Warn of what was held back, at a line of code, or at the one that called into this package."""
 
     # ------------------------------------------------------------ what a person calls
 
     def cancelled(self) -> bool:
-        """Whether the job has ended because it was cancelled."""
-        return self.status().state is JobState.CANCELLED
+        """Whether the job has ended because it was cancelled. Raises as `done` does."""
+        state = self.status().state
+        if state is JobState.SUBMITTED:
+            self.done()  # which tells it from a job that was removed
+        return state is JobState.CANCELLED
 
     def running(self) -> bool:
         """Whether the job has not ended yet, be it that it waits or works. Raises as `done` does."""
@@ -113,13 +109,17 @@ class AwaitedJob(ABC):
         """Have a function called with this job, once, when it has ended; at once, in this thread, if it has ended already.
 
         Else it is called in a thread that watches the job, which should not be kept busy for long. Where the platform could not be reached
-        for a minute, it is called though nobody knows whether the job has ended, and whatever it asks of the job says so. What it raises
-        is logged by the logger `concurrent.futures`, as of any future, and goes no further.
+        for a minute, or the job is removed, it is called though nobody knows how that has ended, and whatever it asks of the job says so.
+        What it raises is logged by the logger `concurrent.futures`, as of any future, and goes no further, but for an interrupt of the main
+        thread.
 
         Raises:
+            ConfigError: That is no function.
             JobNotFoundError: The job was removed.
         """
-        self._ended().add_done_callback(lambda _: fn(self))
+        if not callable(fn):
+            raise ConfigError(f"add_done_callback takes a function that is called with the job; got {fn!r}.")
+        self._ended().told.add_done_callback(lambda _: self._call(fn))
 
     def future(self) -> Future[pd.DataFrame]:
         """Return a future of the result, for `concurrent.futures.wait`, `as_completed` and `asyncio.wrap_future`.
@@ -145,17 +145,24 @@ class AwaitedJob(ABC):
 
     # ------------------------------------------------------------ threads
 
-    def _ended(self) -> Future[None]:
+    def _call(self, fn: Callable[[Self], object]) -> None:
+        try:
+            fn(self)
+        except BaseException as error:
+            if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
+                raise
+            _LOG.exception("A function that waited for the end of job %s failed.", self.id)
+
+    def _ended(self) -> _End:
         """Return what completes when the job has ended, or when watching it failed."""
         if _useful(self._end):
             return self._end
         has_ended = self._has_ended()
         with self._starting:
             if not _useful(self._end):
-                end: Future[None] = Future()
-                self._end = end
+                end = self._end = _End()
                 if has_ended:
-                    end.set_result(None)
+                    end.come()
                 else:
                     _start(lambda: self._see_to_the(end), f"smr-watch-{self.id}")
             return self._end
@@ -165,13 +172,9 @@ class AwaitedJob(ABC):
             return self.done()
         return False
 
-    def _see_to_the(self, end: Future[None]) -> None:
-        try:
-            self._watch_quietly(lambda: False)
-        except BaseException as error:  # noqa: BLE001 - told to whoever waits
-            end.set_exception(error)
-        else:
-            end.set_result(None)
+    def _see_to_the(self, end: _End) -> None:
+        ended = _tried(lambda: self._watch_quietly(lambda: False))
+        end.come(ended if isinstance(ended, BaseException) else None)
 
     async def _awaited(self) -> pd.DataFrame:
         import asyncio  # noqa: PLC0415 - a script that never awaits need not load it, and who awaits has
@@ -180,7 +183,7 @@ class AwaitedJob(ABC):
         found: asyncio.Future[tuple[pd.DataFrame, list[Warned]]] = loop.create_future()
 
         def look() -> None:
-            with _holding_back() as held:
+            with holding_back() as held:
                 taken = _tried(lambda: self.result() if self._watch_quietly(stop.is_set) else None)
             with suppress(RuntimeError):  # the loop was closed meanwhile, and nobody waits
                 loop.call_soon_threadsafe(_give, found, taken, held)
@@ -204,20 +207,38 @@ class _JobFuture(Future["pd.DataFrame"]):
     def __init__(self, job: AwaitedJob) -> None:
         super().__init__()
         self._job = job
+        self._place = caller()
         self._held: list[Warned] = []
 
     def cancel(self) -> bool:
-        """Cancel the job, and return whether it had not ended."""
+        """Cancel the job, and return whether it had not ended, as far as is known: an event loop does not wait for the answer."""
         if self.done():
             return self.cancelled()
-        return self._job.cancel() and super().cancel()
+        if not _in_event_loop():
+            return self._job.cancel() and super().cancel()
+        cancelled = super().cancel()
+        if cancelled:
+            _start(self._cancel_job, f"smr-cancel-{self._job.id}", daemon=False)
+        return cancelled
+
+    def _cancel_job(self) -> None:
+        try:
+            with suppress(JobNotFoundError):  # nothing is left that would go on
+                self._job.cancel()
+        except Exception:  # noqa: BLE001 - there is nobody who could be told
+            _LOG.exception("Job %s could not be cancelled, and goes on.", self._job.id)
 
     def result(self, timeout: float | None = None) -> pd.DataFrame:
-        """Return the DataFrame; whoever takes it first is warned of what `Job.result` warns of."""
+        """Return the DataFrame; whoever takes it first is warned of what `Job.result` warns of.
+
+        Where a filter makes an error of that, whoever comes next is told again; but in an event loop, which only hands the result on, there
+        is none, because it would get lost between two futures, and what is warned of is the line that asked for this one.
+        """
         frame = super().result(timeout)
-        held, self._held = self._held, []
-        with suppress(Warning) if _in_event_loop() else nullcontext():  # an error by a filter would get lost between two futures
-            self._job._tell(held)  # noqa: SLF001 - another half of the same module
+        in_loop = _in_event_loop()
+        with suppress(Warning) if in_loop else nullcontext():
+            self._job._tell(self._held, self._place if in_loop else None)  # noqa: SLF001 - another half of the same module
+            self._held = []
         return frame
 
     def complete(self, error: BaseException | None) -> None:
@@ -230,7 +251,7 @@ class _JobFuture(Future["pd.DataFrame"]):
         if isinstance(ended, BaseException):
             self.set_exception(ended)
             return
-        with _holding_back() as self._held:
+        with holding_back() as self._held:
             found = _tried(self._job.result)
         if isinstance(found, BaseException):
             self.set_exception(found)
@@ -246,13 +267,13 @@ def _tried(call: Callable[[], T]) -> T | BaseException:
         return error
 
 
-def _useful(end: Future[None] | None) -> TypeGuard[Future[None]]:
-    """Whether there is a thread that watches, or one that has seen the end."""
-    return end is not None and not (end.done() and isinstance(end.exception(), PlatformError))
+def _useful(end: _End | None) -> TypeGuard[_End]:
+    """Whether there is a thread that watches, or one that has seen the end: then nobody need look whether the job is there."""
+    return end is not None and not (end.done() and isinstance(end.exception(), PlatformError | JobNotFoundError))
 
 
-def _start(work: Callable[[], None], name: str) -> None:
-    threading.Thread(target=work, name=name, daemon=True).start()
+def _start(work: Callable[[], None], name: str, *, daemon: bool = True) -> None:
+    threading.Thread(target=work, name=name, daemon=daemon).start()
 
 
 def _give(found: asyncio.Future[tuple[pd.DataFrame, list[Warned]]], taken: pd.DataFrame | BaseException | None, held: list[Warned]) -> None:
@@ -266,11 +287,9 @@ def _give(found: asyncio.Future[tuple[pd.DataFrame, list[Warned]]], taken: pd.Da
 
 
 def _in_event_loop() -> bool:
-    if "asyncio" not in sys.modules:
-        return False
+    loaded = sys.modules.get("asyncio")
     with suppress(RuntimeError):
-        sys.modules["asyncio"].get_running_loop()
-        return True
+        return loaded is not None and loaded.get_running_loop() is not None
     return False
 
 

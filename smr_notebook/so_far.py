@@ -10,6 +10,7 @@ from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from smr_notebook.control.early_answers import reduce_early
+from smr_notebook.control.expiry import is_removed, unless_removed
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.dataflow.result_frames import build_frame
@@ -35,6 +36,8 @@ class SoFar:
         tasks: How many map tasks are done.
         of: How many there are; 0 as long as there is no plan.
         left_out: How many records and groups were left out, as `on_error` asked for.
+        state: State of the job. Only where it is `done` is this the answer.
+        error: Of a job that failed, the class in `smr_notebook.errors` that says why.
     """
 
     job: str
@@ -43,10 +46,12 @@ class SoFar:
     tasks: int
     of: int
     left_out: int = 0
+    state: JobState = JobState.SUBMITTED
+    error: str = ""
 
     @property
     def whole(self) -> bool:
-        """Whether that is all of the input."""
+        """Whether that is all of the input, which does not make it the answer: see `state`."""
         return 0 < self.of == self.tasks
 
     def __repr__(self) -> str:
@@ -60,8 +65,14 @@ class SoFar:
         if not self.of:
             return f"{self.job} so far: nothing yet, it is being planned"
         left_out = f", {self.left_out:,} records or groups left out" if self.left_out else ""
-        share = "all of the input" if self.whole else f"{_percent(self.share)} of the input, and not the answer"
-        return f"{self.job} so far: {self.tasks:,} of {self.of:,} map tasks{left_out}: {share}"
+        share = "all of the input" if self.whole else f"{_percent(self.share)} of the input"
+        return f"{self.job} so far: {self.tasks:,} of {self.of:,} map tasks{left_out}: {share}{self._told_state()}"
+
+    def _told_state(self) -> str:
+        if self.state is JobState.DONE:
+            return ""
+        ended = {JobState.FAILED: f"; the job failed with {self.error or 'an error'}", JobState.CANCELLED: "; the job was cancelled"}
+        return f", and not the answer{ended.get(self.state, '')}"
 
 
 def so_far(backend: Backend, job: str, plan_of: Callable[[], Plan], result_of: Callable[[], pd.DataFrame], *, limit_bytes: int) -> SoFar:
@@ -74,13 +85,18 @@ def so_far(backend: Backend, job: str, plan_of: Callable[[], Plan], result_of: C
         result_of: Loads its result, once it is done.
         limit_bytes: Memory that the rows may take.
 
-    Raises as `control.early_answers.reduce_early` does, and `JobNotFoundError` where the job was removed.
+    Raises as `control.early_answers.reduce_early` does, and `JobNotFoundError` where the job was removed, or is being removed.
     """
+    with unless_removed(backend.objects, backend.table, job):
+        return _so_far(backend, job, plan_of, result_of, limit_bytes=limit_bytes)
+
+
+def _so_far(backend: Backend, job: str, plan_of: Callable[[], Plan], result_of: Callable[[], pd.DataFrame], *, limit_bytes: int) -> SoFar:
     ledger = Ledger(backend.table, job)
     try:
         plan = plan_of()
     except ObjectNotFoundError:
-        if ledger.job() is None:
+        if is_removed(backend.objects, backend.table, job):
             raise ledger.missing() from None
         if ledger.outcome() is not None:
             result_of()  # which raises why it was never planned
@@ -92,7 +108,7 @@ def so_far(backend: Backend, job: str, plan_of: Callable[[], Plan], result_of: C
             if not _is_done(ledger):  # meanwhile, and then it keeps its result only
                 raise
     last = [read_manifest(backend.objects, ledger, phase, job=job).totals.records_bad for phase in plan.phases]
-    return SoFar(job, result_of(), 1.0, plan.maps, plan.maps, sum(last))
+    return SoFar(job, result_of(), 1.0, plan.maps, plan.maps, sum(last), JobState.DONE)
 
 
 def _is_done(ledger: Ledger) -> bool:
@@ -101,13 +117,17 @@ def _is_done(ledger: Ledger) -> bool:
 
 
 def _of_commits(backend: Backend, plan: Plan, ledger: Ledger, limit_bytes: int) -> SoFar:
-    standing = ledger.snapshot().commits
-    commits = [commit for task, commit in sorted(standing.items()) if task.phase is Phase.MAP]
+    progress, snapshot = ledger.progress(), ledger.snapshot()
+    commits = [commit for task, commit in sorted(snapshot.commits.items()) if task.phase is Phase.MAP]
     early = reduce_early(backend, plan, commits, scratch=Path(gettempdir()), limit_bytes=limit_bytes)
     frame = load_frame(early.objects, early.parts, limit_bytes=limit_bytes)
+    if not early.parts:
+        frame = frame.reindex(columns=list(early.columns))
     read = sum(commit.numbers.bytes_read for commit in commits)
     share = read / plan.input_bytes if plan.input_bytes else len(commits) / plan.maps
-    return SoFar(plan.job, frame, share, len(commits), plan.maps, early.left_out)
+    outcome = snapshot.outcome
+    state = outcome.state if outcome else progress.state if progress else JobState.SUBMITTED
+    return SoFar(plan.job, frame, share, len(commits), plan.maps, early.left_out, state, outcome.error if outcome else "")
 
 
 def _percent(share: float) -> str:

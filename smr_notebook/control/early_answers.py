@@ -8,6 +8,7 @@ Rules of this module:
 * Only committed runs are read, of a set of commits that is fixed beforehand. What other attempts wrote, or commit meanwhile, is not seen.
 * The sums are proved as at the end of a job, but for those that only all tasks together have.
 * Nothing is written: what is reduced stays in memory, and no more of it than may be.
+* How much is left out is told, and never too much: `max_bad` is of the whole job, of which groups may fail in part that do not in the end.
 * Only where a part of a group means something: for built-in aggregations, and a `reduce` that has a combiner, whose law says so.
 """
 
@@ -26,12 +27,14 @@ from smr_notebook.control.work import Task, work_on
 from smr_notebook.dataflow.aggregations import is_known
 from smr_notebook.dataflow.code import load_program
 from smr_notebook.dataflow.exchange import gather_index
+from smr_notebook.dataflow.frames.programs import FrameProgram
 from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.pair_programs import PairProgram
 from smr_notebook.dataflow.parsed_programs import ParsedProgram
 from smr_notebook.dataflow.programs import Program
+from smr_notebook.dataflow.table_programs import TableProgram
 from smr_notebook.errors import ConfigError, ResultTooLargeError, TaskError
 from smr_notebook.model import AttemptId, Commit, ObjectInfo, Part, Phase, Plan, TaskId
 from smr_notebook.ports import Backend, Buffer, ObjectStore
@@ -45,11 +48,13 @@ class EarlyAnswer:
         parts: The rows.
         objects: Where they are: nowhere else.
         left_out: How many of their records and groups were left out, as `on_error` asked for.
+        columns: Where there are no parts, the names of the columns that there would be, as far as the program tells.
     """
 
     parts: tuple[Part, ...]
     objects: ObjectStore
     left_out: int
+    columns: tuple[str, ...] = ()
 
 
 def reduce_early(backend: Backend, plan: Plan, commits: Sequence[Commit], *, scratch: Path, limit_bytes: int) -> EarlyAnswer:
@@ -73,9 +78,9 @@ def reduce_early(backend: Backend, plan: Plan, commits: Sequence[Commit], *, scr
     """
     check_python(plan, "Ask for what there is so far")
     code = read_code(backend.objects, plan.job, keys_of(backend.table))
-    _check_merges(load_program(code)[0], plan)
+    columns = _check_merges(load_program(code)[0], plan)
     if not commits:
-        return EarlyAnswer((), backend.objects, 0)
+        return EarlyAnswer((), backend.objects, 0, columns)
     index = gather_index(backend.objects, [receipt for commit in commits for receipt in commit.receipts], plan.reducers)
     mapped = manifest_of(plan, Phase.MAP, commits, index)
     check_tasks_mapped(plan, mapped)
@@ -87,7 +92,7 @@ def reduce_early(backend: Backend, plan: Plan, commits: Sequence[Commit], *, scr
         attempt = AttemptId(TaskId(Phase.REDUCE, partition), 1)
         outputs.append(_reduce(Task(place, plan, program, attempt, Meter(), scratch, Room(plan.budget), sources=sources, mapped=mapped)))
     reduced = manifest_of(plan, Phase.REDUCE, outputs)
-    check_reduce(plan, mapped, reduced)
+    check_reduce(_lenient(plan), mapped, reduced)
     parts = tuple(commit.part for commit in outputs if commit.part is not None)
     return EarlyAnswer(parts, objects, mapped.totals.records_bad + reduced.totals.records_bad)
 
@@ -104,10 +109,23 @@ def _reduce(task: Task) -> Commit:
     return Commit(task.attempt, "", 0.0, 0.0, numbers, part=output.part, checksum=output.checksum, groups=output.groups, bad=bad)
 
 
-def _check_merges(program: Program, plan: Plan) -> None:
+def _lenient(plan: Plan) -> Plan:
+    """Return the plan with any number that may be left out: parts of groups may fail that do not as a whole, so that it is only told."""
+    return replace(plan, tolerance=replace(plan.tolerance, share=1.0))
+
+
+def _columns(program: Program) -> tuple[str, ...]:
+    """Return the names of the result's columns, as far as a program tells: those of frames only its functions know."""
+    if isinstance(program, TableProgram):
+        return tuple(name for name, _ in (*program.asked.by, *program.asked.aggregations))
+    return () if isinstance(program, FrameProgram) else ("key", "value")
+
+
+def _check_merges(program: Program, plan: Plan) -> tuple[str, ...]:
+    """Refuse a program that could not be run on parts of groups, and return the names of its columns."""
     inner = program.inner if isinstance(program, ParsedProgram) else program
     if plan.reducers and (inner.combines or (isinstance(inner, PairProgram) and is_known(inner.functions.reduce))):
-        return
+        return _columns(inner)
     why = (
         "is a function without combine, and nobody knows what it makes of a part of a group. With combine=True, if it may be run on parts, "
         "there is an answer so far"

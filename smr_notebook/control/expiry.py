@@ -2,18 +2,24 @@
 
 A job is removed when its last coordinator let go of it longer ago than the workspace keeps jobs, and no job that is kept stands on it:
 what a job took over of another one (`control.deriving`) lies where that one wrote it. A lease that has just expired is no reason: between
-two coordinators each job has one. Objects go first and rows last, so that an interrupted removal is found and finished by the next one.
+two coordinators each job has one. Objects go first and rows last, so that an interrupted removal is found and finished by the next one,
+and no identifier is given anew as long as something of the old job is there.
+
+So for a moment a job stands without what it stored, and who reads it then finds objects missing. Of these the code goes first, which each
+job has from its submission on. Hence the rule: a job whose code is gone is removed, whatever its rows still say.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, forget_job, forget_rows, list_jobs
 from smr_notebook.control.rows import JobEntry
+from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
 from smr_notebook.ports import ObjectStore, Table
 
 
@@ -58,7 +64,7 @@ def _remove(objects: ObjectStore, table: Table, entries: Sequence[JobEntry], old
     needed = _needed(entries, {entry.job for entry in old})
     removed = [entry for entry in old if entry.job not in needed]
     for entry in removed:
-        objects.delete_prefix(Layout(entry.job).root)
+        _delete_objects(objects, entry.job)
         forget_job(table, entry)
     return tuple(entry.job for entry in removed)
 
@@ -87,10 +93,45 @@ def _left_alone(table: Table, entry: JobEntry) -> float:
 
 
 def remove_job(objects: ObjectStore, table: Table, job: str) -> None:
-    """Remove a job with all that it stored; one whose submission broke off may have no rows yet."""
-    objects.delete_prefix(Layout(job).root)
+    """Remove a job with all that it stored; one whose submission broke off may have no rows yet.
+
+    Its entry goes last, for the reason given above; `unless_removed` tells meanwhile that it is being removed.
+    """
+    _delete_objects(objects, job)
     entry = Ledger(table, job).job()
     if entry is not None:
         forget_job(table, entry)
     else:
         forget_rows(table, job)
+
+
+@contextmanager
+def unless_removed(objects: ObjectStore, table: Table, job: str) -> Iterator[None]:
+    """Say of what a block reads and does not find, or finds in parts, that the job was removed, if that is why.
+
+    Raises:
+        JobNotFoundError: The job was removed meanwhile, or is being removed.
+        CorruptObjectError, ObjectNotFoundError: What the block raises, of a job that stands.
+    """
+    try:
+        yield
+    except (CorruptObjectError, ObjectNotFoundError):
+        if is_removed(objects, table, job):
+            raise Ledger(table, job).missing() from None
+        raise
+
+
+def is_removed(objects: ObjectStore, table: Table, job: str) -> bool:
+    """Whether a job is gone, or is going."""
+    if Ledger(table, job).job() is None:
+        return True
+    try:
+        objects.get(Layout(job).code, 0, 1)
+    except ObjectNotFoundError:
+        return True
+    return False
+
+
+def _delete_objects(objects: ObjectStore, job: str) -> None:
+    objects.delete_prefix(Layout(job).code)
+    objects.delete_prefix(Layout(job).root)

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from smr_notebook.control.expiry import unless_removed
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
@@ -75,10 +76,15 @@ def read_skew(backend: Backend, job: str) -> Skew:
     """Return how the pairs of a job are dealt out, as far as it is.
 
     Raises:
-        JobNotFoundError: The job was removed.
+        JobNotFoundError: The job was removed, or is being removed.
         CorruptObjectError: The manifest, or a run, is not what was written.
         StoreError: The store or the table cannot be reached.
     """
+    with unless_removed(backend.objects, backend.table, job):
+        return _read(backend, job)
+
+
+def _read(backend: Backend, job: str) -> Skew:
     ledger = Ledger(backend.table, job)
     if ledger.job() is None:
         raise ledger.missing()
@@ -99,7 +105,7 @@ def read_skew(backend: Backend, job: str) -> Skew:
     except CorruptObjectError:
         if mapped or ledger.manifest(Phase.MAP) is None:
             raise
-        return read_skew(backend, job)  # it was done before its runs were read, and they are gone
+        return _read(backend, job)  # it was done before its runs were read, and they are gone
     found = Skew(job, "partition", _shares(written, done[Phase.REDUCE]), read=plan.maps if mapped else len(chosen), maps=plan.maps)
     return _with_keys(backend, plan, written, found)
 

@@ -34,10 +34,10 @@ def read_timeline(backend: Backend, job: str) -> Timeline:
         StoreError: The table cannot be reached.
     """
     ledger = Ledger(backend.table, job)
-    entry, progress = ledger.job(), ledger.progress()
+    snapshot = ledger.snapshot()
+    entry, progress = ledger.job(), ledger.progress()  # behind the snapshot, so that none is told of rows that are half removed
     if entry is None:
         raise ledger.missing()
-    snapshot = ledger.snapshot()
     until = backend.clock.now() if snapshot.outcome is None else snapshot.outcome.at
     state = snapshot.outcome.state if snapshot.outcome else progress.state if progress else "submitted"
     return Timeline(

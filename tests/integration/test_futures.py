@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, as_completed, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import pandas as pd
 import pytest
 
 import smr_notebook as smr
-from smr_notebook.errors import JobCancelled, JobError, JobNotFoundError, TaskError
+from smr_notebook.control.expiry import remove_job
+from smr_notebook.control.ledger import Ledger
+from smr_notebook.errors import ConfigError, JobCancelled, JobError, JobNotFoundError, TaskError
+from smr_notebook.ports import Row, Table
 from smr_notebook.testing.waiting import wait_until
 
 SUMS = [(0, 20), (1, 25)]
@@ -189,10 +193,51 @@ def test_what_a_callback_raises_is_logged_and_goes_no_further(session: smr.Sessi
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError] * 2
 
 
+def test_no_callback_keeps_the_next_one_or_a_future_from_the_end(
+    session: smr.Session, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = session.map_reduce(gate.pairs(), sum, range(10))
+    futures: list[Future[pd.DataFrame]] = []
+    called: list[object] = []
+
+    def leaves(_: smr.Job) -> None:
+        raise SystemExit(1)
+
+    job.add_done_callback(leaves)
+    job.add_done_callback(lambda _: called.append(rows(futures[0].result(timeout=60))))  # of a future that comes later
+    job.add_done_callback(lambda _: called.append("last"))
+    futures.append(job.future())
+    with caplog.at_level(logging.ERROR, "concurrent.futures"):
+        gate.open()
+        wait_until(lambda: len(called) == 2, 120.0)
+    assert called == [SUMS, "last"]
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [SystemExit]
+
+
+def test_what_is_no_function_is_refused_at_once(session: smr.Session, gate: Gate) -> None:
+    job = session.map_reduce(gate.pairs(), sum, range(10))
+    with pytest.raises(ConfigError, match="got None"):
+        job.add_done_callback(None)  # type: ignore[arg-type]
+    gate.open()
+
+
+def test_a_job_that_is_removed_while_it_is_watched_is_not_waited_for(session: smr.Session, gate: Gate) -> None:
+    job = session.map_reduce(gate.pairs(), sum, range(10))
+    called: list[smr.Job] = []
+    job.add_done_callback(called.append)
+    remove_job(session.backend.objects, session.backend.table, job.id)
+    wait_until(lambda: called, 120.0)
+    for ask in (job.future, lambda: job.add_done_callback(called.append), job.done, job.running, job.cancelled):
+        with pytest.raises(JobNotFoundError, match="gone"):
+            ask()
+    assert called == [job]
+    gate.open()
+
+
 def test_a_job_that_was_removed_is_not_waited_for(session: smr.Session) -> None:
     job = session.map_reduce(lambda item: [(item, 1)], None, [1]).wait()
     session.backend.table.delete_group(job.id)
-    for ask in (job.future, lambda: job.add_done_callback(print)):
+    for ask in (job.future, lambda: job.add_done_callback(print), job.running, job.cancelled):
         with pytest.raises(JobNotFoundError, match="gone"):
             ask()
     with pytest.raises(JobNotFoundError, match="gone"):
@@ -268,6 +313,39 @@ def test_a_future_is_wrapped_for_asyncio(session: smr.Session, gate: Gate) -> No
     assert cancelled(open)  # unlike with `await open`
 
 
+class Slow:
+    """A table whose rows that ask for the end of a job take until they are let through: a port like any other."""
+
+    def __init__(self, table: Table) -> None:
+        self._table, self.let_through, self.waited_in_vain = table, threading.Event(), False
+        self.get, self.query, self.delete_group = table.get, table.query, table.delete_group
+
+    def put(self, group: str, key: str, value: bytes, *, expect: int) -> Row:
+        if "cancel" in key:
+            self.waited_in_vain = not self.let_through.wait(60.0)
+        return self._table.put(group, key, value, expect=expect)
+
+
+def test_to_cancel_in_an_event_loop_does_not_hold_it_up(session: smr.Session, gate: Gate) -> None:
+    standing = session.map_reduce(gate.pairs(), sum, range(10))
+    entry = Ledger(session.backend.table, standing.id).job()
+    assert entry is not None
+    slow = Slow(session.backend.table)
+    job = smr.Job(replace(session.backend, table=slow), entry, result_limit=1 << 30)
+
+    async def given_up() -> None:
+        task = asyncio.wrap_future(job.future())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.to_thread(wait_until, lambda: f"smr-cancel-{job.id}" in threads_of(job))
+        slow.let_through.set()
+
+    asyncio.run(given_up())
+    assert cancelled(standing)
+    assert not slow.waited_in_vain
+
+
 def test_who_takes_the_result_of_a_future_is_warned_once(session: smr.Session) -> None:
     job = session.map_reduce(fails, sum, range(10), on_error="skip")
     future = job.future()
@@ -283,3 +361,19 @@ def test_who_takes_the_result_of_a_future_is_warned_once(session: smr.Session) -
         return await asyncio.wrap_future(job.future())
 
     assert len(asyncio.run(wrapped())) == 9  # though warnings are errors here, it is not lost
+    with pytest.warns(smr.LeftOutWarning) as told:
+        assert len(asyncio.run(wrapped())) == 9
+    assert [one.filename for one in told] == [__file__], "the line that asked for the future, and none of asyncio's"
+
+
+def test_who_takes_the_result_of_a_future_is_told_until_it_was_heard(session: smr.Session) -> None:
+    future = session.map_reduce(fails, sum, range(10), on_error="skip").future()
+    wait([future], timeout=60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            with pytest.raises(smr.LeftOutWarning):
+                future.result()
+    with pytest.warns(smr.LeftOutWarning):
+        future.result()
+    assert len(future.result()) == 9

@@ -18,7 +18,9 @@ from pandas.testing import assert_frame_equal
 
 import smr_notebook as smr
 from smr_notebook.control.early_answers import reduce_early
+from smr_notebook.control.expiry import remove_job
 from smr_notebook.control.keys import keys_of
+from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.plans import read_code, read_plan
 from smr_notebook.control.work import Task, input_of
@@ -26,9 +28,18 @@ from smr_notebook.dataflow.code import load_program
 from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.results import load_frame
-from smr_notebook.errors import ConfigError, ConservationError, CorruptObjectError, ResultTooLargeError, TaskError
-from smr_notebook.model import AttemptId, Commit, Phase, Plan, TaskId
+from smr_notebook.errors import (
+    ConfigError,
+    ConservationError,
+    CorruptObjectError,
+    JobNotFoundError,
+    ResultTooLargeError,
+    TaskError,
+    TooManyBadError,
+)
+from smr_notebook.model import AttemptId, Commit, JobState, Phase, Plan, TaskId
 from smr_notebook.ports import Backend, ObjectStore
+from smr_notebook.so_far import SoFar
 from smr_notebook.testing.waiting import wait_until
 
 BAD = 123  # the record that fails, so that the job keeps what its map tasks wrote
@@ -223,12 +234,78 @@ def test_a_job_that_was_cancelled_has_what_it_had(session: smr.Session, gate: Ga
     wait_until(lambda: job.status().map.done >= 3, 60.0)
     job.cancel()
     job.exception()
-    assert 0 < job.so_far().frame["value"].sum() <= 200
+    found = job.so_far()
+    assert 0 < found.frame["value"].sum() <= 200
+    assert found.state is JobState.CANCELLED
+    assert repr(found).partition("\n")[0].endswith("% of the input, and not the answer; the job was cancelled")
+
+
+def test_a_job_that_left_out_too_much_has_no_answer_however_much_it_has(session: smr.Session) -> None:
+    job = session.map_reduce(lambda item: [(item % 5, 1 // (item % 2))], sum, range(20), on_error="skip", max_bad=9, split_size=10_000)
+    assert isinstance(job.exception(), TooManyBadError)
+    found = job.so_far()
+    assert found.state is JobState.FAILED
+    assert repr(found).partition("\n")[0].endswith("of the input, and not the answer; the job failed with TooManyBadError")
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (JobState.REDUCING, ", and not the answer"),
+        (JobState.FAILED, ", and not the answer; the job failed with TaskError"),
+        (JobState.CANCELLED, ", and not the answer; the job was cancelled"),
+        (JobState.DONE, ""),
+    ],
+)
+def test_all_of_the_input_is_the_answer_when_the_job_is_done(state: JobState, told: str) -> None:
+    found = SoFar("job-1", pd.DataFrame(), 1.0, 3, 3, state=state, error="TaskError" if state is JobState.FAILED else "")
+    assert found.whole
+    assert repr(found).partition("\n")[0] == f"job-1 so far: 3 of 3 map tasks: all of the input{told}"
+
+
+def test_parts_of_groups_that_fail_are_told_and_no_reason_to_refuse(session: smr.Session, gate: Gate) -> None:
+    """What fails on a part of a group need not fail on the group, so that `max_bad` says nothing yet."""
+
+    def enough(key: int, values: Iterator[int]) -> int:
+        found = sum(values)
+        if 5 <= found < 80:
+            raise ValueError("too few")
+        return found
+
+    job = session.map_reduce(
+        gate.map(lambda number: number >= 200),
+        enough,
+        range(400),
+        combine=lambda key, values: sum(values),
+        on_error="skip",
+        max_bad=1,
+        split_size=300,
+    )
+    wait_until(lambda: job.status().map.done >= 3 and Ledger(session.backend.table, job.id).snapshot().commits, 60.0)
+    wait_until(lambda: job.so_far().left_out > 1, 60.0)
+    assert job.running()
+    gate.file.touch()
+    assert job.result()["value"].tolist() == [80] * 5
 
 
 def test_nothing_is_done_at_first(session: smr.Session, gate: Gate) -> None:
     job = session.map_reduce(gate.map(lambda _: True), smr.count, range(400), split_size=300)
     assert (len(job.so_far().frame), job.so_far().share, job.so_far().tasks) == (0, 0.0, 0)
+    assert job.so_far().frame.columns.tolist() == ["key", "value"]
+
+
+def test_nothing_has_the_columns_of_the_answer_as_far_as_they_are_known(session: smr.Session, gate: Gate) -> None:
+    held = session.map_reduce(gate.map(lambda _: True), smr.count, range(8), split_size=1)
+    wait_until(lambda: held.status().map.running >= 2, 120.0)  # all workers
+    rows = pd.DataFrame({"user": ["a", "b"], "x": [1, 2]})
+    by_user = session.aggregate(rows, by="user", total=smr.sum("x"))
+    frames = session.map_frames(lambda frame: frame, lambda frame: frame, rows, by="user", combine=True)
+    assert [job.so_far().tasks for job in (by_user, frames)] == [0, 0]
+    assert all(job.so_far().of for job in (by_user, frames)), "they are planned, or nobody could know"
+    assert by_user.so_far().frame.columns.tolist() == ["user", "total"]
+    assert frames.so_far().frame.columns.tolist() == []
+    gate.file.touch()
+    assert by_user.result()["total"].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -236,7 +313,7 @@ def test_nothing_is_done_at_first(session: smr.Session, gate: Gate) -> None:
 )
 def test_what_cannot_be_told_early_is_refused(session: smr.Session, gate: Gate, reduce: Any, told: str) -> None:
     job = session.map_reduce(gate.map(lambda _: True), reduce, range(400))
-    wait_until(lambda: job.status().map.tasks)
+    wait_until(lambda: job.status().map.tasks, 60.0)
     with pytest.raises(ConfigError, match=told):
         job.so_far()
 
@@ -258,7 +335,7 @@ def test_a_reduce_that_fails_is_told(session: smr.Session, gate: Gate) -> None:
 
 
 class Late:
-    """An object store whose runs are read when the job is done, and they are gone: a port like any other."""
+    """An object store whose runs are read when something has happened, and they are gone: a port like any other."""
 
     def __init__(self, objects: ObjectStore, done: Callable[[], object]) -> None:
         self._objects, self._done = objects, done
@@ -286,3 +363,21 @@ def test_a_job_that_is_done_meanwhile_gives_its_result(session: smr.Session, gat
     found = smr.Job(late, entry, result_limit=1 << 30).so_far()
     assert found.whole
     assert found.frame["value"].tolist() == [80] * 5
+
+
+def test_a_job_that_is_removed_meanwhile_is_told_to_be_gone(session: smr.Session, gate: Gate) -> None:
+    """Also as long as its rows still stand: a removal deletes what was stored first."""
+    job = session.map_reduce(gate.map(lambda number: number >= 200), smr.count, range(400), split_size=300)
+    wait_until(lambda: job.status().map.done >= 3, 60.0)
+    job.cancel()
+    job.exception()
+    objects, table = session.backend.objects, session.backend.table
+    entry = Ledger(table, job.id).job()
+    assert entry is not None
+    late: Backend = replace(session.backend, objects=Late(objects, lambda: objects.delete_prefix(Layout(job.id).root)))
+    for _ in range(2):
+        with pytest.raises(JobNotFoundError):
+            smr.Job(late, entry, result_limit=1 << 30).so_far()
+    remove_job(objects, table, job.id)
+    with pytest.raises(JobNotFoundError):
+        job.so_far()

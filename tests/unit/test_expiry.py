@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
-from smr_notebook.control.expiry import remove_ended, remove_expired
+from smr_notebook.control.expiry import remove_ended, remove_expired, remove_job, unless_removed
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.control.rows import JobEntry
+from smr_notebook.errors import CorruptObjectError, JobNotFoundError, ObjectNotFoundError, StoreError
 from smr_notebook.model import JobState
 from smr_notebook.standing import Outcome
 
@@ -48,3 +51,56 @@ def test_jobs_that_ended_are_removed_and_never_one_that_runs() -> None:
     left = {"base", "theirs", "closing", "between", "new"}
     assert {entry.job for entry in list_jobs(table)} == left
     assert {info.key for info in objects.list_prefix("jobs/")} == {Layout(job).plan for job in left}
+
+
+class BreaksOff(MemoryStore):
+    """An object store that is gone before all of a job is deleted."""
+
+    breaks = True
+
+    def delete_prefix(self, prefix: str) -> int:
+        if self.breaks and prefix == Layout("job-1").root:
+            raise StoreError("out of reach")
+        return super().delete_prefix(prefix)
+
+
+def stored(objects: MemoryStore, table: MemoryTable) -> None:
+    Ledger(table, "job-1").create_job(JobEntry("job-1", "", 0.0, Layout("job-1").plan))
+    for key in (Layout("job-1").plan, Layout("job-1").code, Layout("job-1").index):
+        objects.put(key, b"data")
+
+
+@pytest.mark.parametrize("error", [CorruptObjectError("a run is damaged"), ObjectNotFoundError("a run is gone")])
+def test_what_is_missing_of_a_job_is_told_unless_it_is_removed(error: Exception) -> None:
+    objects, table = MemoryStore(), MemoryTable()
+
+    def read() -> None:
+        with unless_removed(objects, table, "job-1"):
+            raise error
+
+    stored(objects, table)
+    with pytest.raises(type(error), match="a run is"):
+        read()
+    objects.delete_prefix(Layout("job-1").code)
+    with pytest.raises(JobNotFoundError, match="removed"):
+        read()
+    stored(objects, table)
+    table.delete_group("job-1")
+    with pytest.raises(JobNotFoundError, match="removed"):
+        read()
+
+
+def test_a_job_whose_removal_broke_off_is_told_to_be_gone_and_found_by_the_next() -> None:
+    objects, table = BreaksOff(), MemoryTable()
+    stored(objects, table)
+    with pytest.raises(StoreError):
+        remove_job(objects, table, "job-1")
+    with pytest.raises(JobNotFoundError), unless_removed(objects, table, "job-1"):
+        objects.get(Layout("job-1").code)
+    assert [entry.job for entry in list_jobs(table)] == ["job-1"]
+    with pytest.raises(StoreError):
+        remove_expired(objects, table, now=100.0, keep_seconds=50.0)
+    objects.breaks = False
+    assert remove_expired(objects, table, now=100.0, keep_seconds=50.0) == ("job-1",)
+    assert list(objects.list_prefix("jobs/")) == []
+    assert list_jobs(table) == []
