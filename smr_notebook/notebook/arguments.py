@@ -339,7 +339,7 @@ def _add_tolerance(parser: MagicParser) -> None:
 
 
 def _add_looking_ahead(parser: MagicParser) -> None:
-    told = "show the plan, the splits, what would be pickled and what was checked; run nothing"
+    told = "show the plan, the splits, what would be pickled and what was checked; run nothing, and leave --into as it is"
     parser.add_argument("-n", "--dry-run", action="store_true", help=told)
     tried = f"try the first N records here (default: {_PREVIEW[1]}): their result, and what all of it would take and cost; run no job"
     parser.add_argument("--preview", type=count(1), metavar="[N]", help=tried)

@@ -36,7 +36,9 @@ _JOBS_SECONDS: Final = 2.0
 _MOST_JOBS: Final = 50
 
 
-def register_matcher(shell: Any, session: Callable[[], Session], *, ready: Callable[[], bool], lookups: Lookups | None = None) -> None:
+def register_matcher(
+    shell: Any, session: Callable[[], Session | None], *, ready: Callable[[], bool], lookups: Lookups | None = None
+) -> None:
     """Complete the lines of `%%smr` and `%smr` in a shell, where its IPython can; in place of what was registered before.
 
     Args:

@@ -289,7 +289,7 @@ def test_another_registration_takes_the_place_of_the_first(shell: Any, bucket: B
 def test_where_no_word_of_ours_can_stand_none_of_pythons_does(shell: Any, bucket: Bucket, cell: str) -> None:
     """What is typed is the only completion, which changes nothing."""
     shell.user_ns["yes"] = 1
-    bucket.find = lambda pattern: iter(())  # type: ignore[method-assign,assignment]
+    bucket.find = lambda pattern: iter(())  # type: ignore[method-assign]
     typed = cell.rpartition(" ")[2]
     assert menu(shell, cell) == [(typed, typed)]
     assert shell.complete("", cell, len(cell)) == (typed, [typed])
@@ -315,21 +315,27 @@ def test_an_object_that_raises_when_looked_at_hides_no_other(make: Callable[[], 
     assert complete("%%smr x --include ", there).words == ("pytest",)
 
 
-def test_tab_opens_no_session_and_waits_for_none_that_opens(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a cell opens one, and holds the lock, which nobody lets go of here."""
-    chosen = face._Chosen()
-    monkeypatch.setattr(face, "_CHOSEN", chosen)
-    lookups = Lookups(now=Watch(), patience=60.0)
-    register_matcher(shell, face.current_session, ready=lambda: True, lookups=lookups)
+def test_tab_opens_no_session_and_waits_for_none_that_opens(shell: Any) -> None:
+    """While a cell opens one it holds the lock, which nobody lets go of here."""
+    chosen, lookups = face._Chosen(), Lookups(now=Watch(), patience=60.0)
+    register_matcher(shell, chosen.if_open, ready=lambda: True, lookups=lookups)
     with chosen._lock:
         assert menu(shell, "%smr status 3") == [("3", "3")]
         assert menu(shell, "%%smr s3://b/logs/") == [("s3://b/logs/", "s3://b/logs/")]
     assert lookups._answers == {}
     session = Session(backend=open_memory())
     Ledger(session.backend.table, "3f9a0c21").create_job(JobEntry("3f9a0c21", "codes", 1.0, Layout("3f9a0c21").plan))
-    face.use(session)
+    chosen.set(session)
     with chosen._lock:
         assert menu(shell, "%smr status 3") == [("3", "3f9a0c21")]
+
+
+def test_the_session_in_use_is_asked_for_only_if_it_is_open(shell: Any) -> None:
+    lookups = Lookups(now=Watch(), patience=60.0)
+    register_matcher(shell, face.current_session, ready=lambda: True, lookups=lookups)
+    with face._CHOSEN._lock:
+        menu(shell, "%smr status 3")
+        assert all(answer.known.is_set() for answer in lookups._answers.values())
 
 
 def test_an_object_that_raises_when_looked_at_ends_no_cell(shell: Any, bucket: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
