@@ -5,7 +5,8 @@ Rules of this module:
 * The user's lines are shown from what travelled with the failure; the files of this kernel are looked at only where nothing did, and only
   if they hold the very line.
 * Colours read well on dark and on light pages; nothing needs a style sheet or a script.
-* What a notebook saves marks the identifier of the job as `notebook.render` says. What is printed does not: there it is to be copied.
+* What a notebook saves marks the identifier of the job as `notebook.render` says, in text as `[smr-…]`, because no time is told.
+  What is printed does not: there it is to be copied.
 """
 
 from __future__ import annotations

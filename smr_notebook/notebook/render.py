@@ -4,8 +4,8 @@ Rules of this module:
 
 * Nothing is read here, neither the clock nor a job: a `View` holds all that is shown, so that a golden text can pin it.
 * Whatever differs between two runs of the same notebook (ids, times, task counts, bytes) stands inside
-  `<span class="smr-v">…</span>` in HTML and inside `[smr-…, … s]`, or `[smr-…]` where no time is told, in text. The rules of
-  `nbval_sanitize.cfg` then make two runs equal. What remains outside is a fact of the data: records, pairs, groups, rows.
+  `<span class="smr-v">…</span>` in HTML and inside `[smr-…, … s]` in text. The rules of `nbval_sanitize.cfg` then make two
+  runs equal. What remains outside is a fact of the data: records, pairs, groups, rows.
 * What befell a job differs between two runs, too: its sentences share the span of the proof line, and follow the headline of the text, each
   after ` ! `. A job without troubles shows nothing of it.
 * Styles are inline, because a notebook that is not trusted loses classes and style sheets; the final view is a plain table, because
