@@ -41,6 +41,9 @@ class _Chosen:
                 self._told = told
             return self._session
 
+    def if_open(self) -> Session | None:
+        return self._session  # without the lock, which is held for as long as a session takes to open
+
     def set(self, session: Session) -> None:
         with self._lock:
             self._session, self._told = session, {}
@@ -62,6 +65,11 @@ _CHOSEN = _Chosen()
 def current_session() -> Session:
     """Return the session in use; the default one is opened when none was named."""
     return _CHOSEN.get()
+
+
+def session_if_open() -> Session | None:
+    """Return the session in use if it is open, and never wait: as it was opened, whatever settings say since then."""
+    return _CHOSEN.if_open()
 
 
 def follow_settings(notebook: Callable[[], Mapping[str, object]]) -> None:

@@ -5,6 +5,8 @@ Rules of this module:
 * The user's lines are shown from what travelled with the failure; the files of this kernel are looked at only where nothing did, and only
   if they hold the very line.
 * Colours read well on dark and on light pages; nothing needs a style sheet or a script.
+* What a notebook saves marks the identifier of the job as `notebook.render` says, in text as `[smr-…]`, because no time is told.
+  What is printed does not: there it is to be copied.
 """
 
 from __future__ import annotations
@@ -83,22 +85,37 @@ class JobErrors(Sequence[FailedAttempt]):
 
     def __repr__(self) -> str:
         if not self._failures:
-            left_out = f"; {self._left_out:,} left out: job.bad shows them, job.debug(bad=0) runs the first" if self._left_out else ""
-            return f"{self._job}: no task has failed{left_out}" + f"\n{self._why}" * bool(self._why)
-        blocks = ["\n".join([f"error {number}: {_tasks(sample)}", *sample_lines(sample)]) for number, sample in enumerate(self._failures)]
-        return "\n\n".join([*blocks, self._summary()])
+            return "\n".join([f"{self._job}: {self._none()}", *self._reason()])
+        return "\n\n".join([*self._blocks(), " · ".join([counted(self._failures), *self._hint()])])
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002 - IPython's protocol
+        stamp = f"[smr-{self._job.lower()}]"
+        if not self._failures:
+            return {"text/plain": "\n ! ".join([f"{self._none()} {stamp}", *self._reason()]), "text/html": self._repr_html_()}
+        summary = "\n ! ".join([f"{counted(self._failures)} {stamp}", *self._hint()])
+        return {"text/plain": "\n\n".join([*self._blocks(), summary]), "text/html": self._repr_html_()}
 
     def _repr_html_(self) -> str:
         if not self._failures:
-            return f'<div class="smr-errors">{escape(repr(self))}</div>'
+            lines = [f"{_volatile(self._job)}: {escape(self._none())}", *map(_volatile, self._reason())]
+            return f'<div class="smr-errors">{"<br>".join(lines)}</div>'
         blocks = "".join(_block(number, sample) for number, sample in enumerate(self._failures))
-        summary = escape(self._summary())
+        summary = " · ".join([escape(counted(self._failures)), *map(_volatile, self._hint())])
         return f'<div class="smr-errors" style="line-height:1.5">{blocks}<div style="opacity:.75">{summary}</div></div>'
 
-    def _summary(self) -> str:
+    def _none(self) -> str:
+        left_out = f"; {self._left_out:,} left out: job.bad shows them, job.debug(bad=0) runs the first" if self._left_out else ""
+        return f"no task has failed{left_out}"
+
+    def _reason(self) -> list[str]:
+        return self._why.splitlines()
+
+    def _blocks(self) -> list[str]:
+        return ["\n".join([f"error {number}: {_tasks(sample)}", *sample_lines(sample)]) for number, sample in enumerate(self._failures)]
+
+    def _hint(self) -> list[str]:
         command = debug_command(self._failures, self._job)
-        hint = f" · debug in a notebook: {command}, or job.debug({_raised(self._failures)})" if command else ""
-        return counted(self._failures) + hint
+        return [f"debug in a notebook: {command}, or job.debug({_raised(self._failures)})"] if command else []
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each group; `file`, `line` and `code` are those of the innermost line of the user's."""
@@ -177,6 +194,10 @@ def _place(sample: FailedAttempt) -> list[str]:
     return [f"input: {', '.join(parts)}"] if failure.source else []
 
 
+def _volatile(value: str) -> str:
+    return f'<span class="smr-v">{escape(value)}</span>'
+
+
 def _tasks(sample: FailedAttempt) -> str:
     return f"{sample.tasks:,} task{'s' * (sample.tasks != 1)}"
 
@@ -197,7 +218,7 @@ def _block(number: int, sample: FailedAttempt) -> str:
     tries = sample.attempt.number
     told = f"{_tasks(sample)} · {sample.attempt.task.phase} task {sample.attempt.task.number}"
     told += f", attempt {tries}" if tries > 1 else ""
-    about = f'<div style="opacity:.75">error {number} · <span class="smr-v">{escape(told)}</span></div>'
+    about = f'<div style="opacity:.75">error {number} · {_volatile(told)}</div>'
     frames = "".join(_code(frame) for frame in failure.frames)
     place = "".join(f"<div><code>{escape(line)}</code></div>" for line in _place(sample))
     mends = "".join(f"<div>{escape(line)}</div>" for line in mends_of(failure))

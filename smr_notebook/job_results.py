@@ -53,10 +53,16 @@ class LoadedJob(ABC):
         return load_frame(self._backend.objects, self._finished(), limit_bytes=self._result_limit)
 
     def head(self, rows: int = 5) -> pd.DataFrame:
-        """Wait, and return the first rows of the result in key order, without reading all of it."""
+        """Wait, and return the first rows of the result in key order, without reading all of it.
+
+        Raises:
+            JobError: The job failed, or was cancelled.
+            ResultTooLargeError: So many rows, of the size that rows of the result have on the average, exceed the session's `result_limit`.
+            CorruptObjectError: What was read is not what was written.
+        """
         from smr_notebook.dataflow.results import head_frame  # noqa: PLC0415 - see above
 
-        return head_frame(self._backend.objects, self._finished(), rows)
+        return head_frame(self._backend.objects, self._finished(), rows, limit_bytes=self._result_limit)
 
     @overload
     def scan(self, as_: Literal["pandas"] = "pandas") -> Iterator[pd.DataFrame]: ...

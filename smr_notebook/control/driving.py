@@ -36,6 +36,7 @@ from smr_notebook.dataflow.code import load_program
 from smr_notebook.errors import JobTimeoutError, WorkerLostError
 from smr_notebook.model import JobState
 from smr_notebook.ports import Backend, Context
+from smr_notebook.showing.amounts import brief
 from smr_notebook.standing import Lease, Outcome, PhaseProgress, Progress
 
 MOST_DRIVERS: Final = 30
@@ -107,7 +108,7 @@ def end_without_plan(ledger: Ledger, entry: JobEntry, *, longest: float, now: fl
     if cancel is not None:
         return cancelled_outcome(cancel.reason, now=now)
     if now > entry.created + longest:
-        text = f"Job {entry.job} was not planned within {longest / 3600:,.1f} hours: no driver came to its end. Submit it again."
+        text = f"The job was not planned within {brief(longest)}: no driver came to its end. Submit it again."
         return Outcome(JobState.FAILED, now, error=JobTimeoutError.__name__, message=text)
     return None
 

@@ -37,7 +37,8 @@ from smr_notebook.control.speculation import at_rest, slow_tasks
 from smr_notebook.control.tolerances import too_many_bad
 from smr_notebook.control.verdicts import cancelled_outcome, failed_outcome, out_of_tries, size_wanted
 from smr_notebook.errors import BudgetExceededError, JobTimeoutError
-from smr_notebook.model import Attempt, AttemptId, AttemptState, Failure, FailureKind, JobState, Phase, Plan, TaskId
+from smr_notebook.model import Attempt, AttemptId, AttemptState, Failure, FailureKind, JobState, Phase, Plan, Policy, TaskId
+from smr_notebook.showing.amounts import brief
 from smr_notebook.standing import Outcome, Snapshot
 
 _Tasks = Mapping[TaskId, tuple[Attempt, ...]]
@@ -241,16 +242,16 @@ def _ending(plan: Plan, snapshot: Snapshot, begun: _Tasks, now: float) -> Outcom
         return cancelled_outcome(snapshot.cancel, now=now)
     epoch = snapshot.lease.epoch if snapshot.lease else 0
     if now > plan.created + plan.policy.longest or epoch > plan.policy.coordinators:
-        return _too_long(plan, epoch, now)
+        return _too_long(plan.policy, lost=now <= plan.created + plan.policy.longest, now=now)
     ended = [task for task, attempts in begun.items() if out_of_tries(attempts, plan.policy, sizes=max(len(plan.memory_sizes), 1))]
     return failed_outcome(begun, ended, now=now) if ended else None
 
 
-def _too_long(plan: Plan, epoch: int, now: float) -> Outcome:
-    seconds = now - plan.created
-    time = f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds:,.0f} seconds"
+def _too_long(policy: Policy, *, lost: bool, now: float) -> Outcome:
+    """Say which of its limits a job reached, in numbers of the limits: a message is the same in each run of a notebook."""
+    limit = f"with {policy.coordinators:,} coordinators" if lost else f"within {brief(policy.longest)}"
     text = (
-        f"Job {plan.job} has not ended after {time} and {epoch:,} coordinators, more than its policy allows. "
+        f"The job has not ended {limit}, which is all that it may take. "
         "Submit it again in smaller pieces, with tasks that end sooner, or with more time if job_timeout gave it that little."
     )
     return Outcome(JobState.FAILED, now, error=JobTimeoutError.__name__, message=text)

@@ -54,7 +54,7 @@ class Target(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Raise `ConfigError` where something stands already that may not be replaced."""
+        """Raise `ConfigError` where nothing can be written, as far as that can be told, or something stands that may not be replaced."""
 
     @abstractmethod
     def _beside(self) -> Path | None:
@@ -83,7 +83,7 @@ class Target(ABC):
         return ConfigError(f"to_parquet: {self.path} {why}")
 
 
-_THERE: Final = "is there already. Give another name, or overwrite=True to replace it."
+_THERE: Final = "is there already. Give another name, or replace it: with overwrite=True, or with --overwrite in a cell."
 _MEANWHILE: Final = "was written by somebody else at the same time, and stays. Give another name, or write it again."
 
 _TAKEN: Final = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
@@ -101,6 +101,10 @@ class LocalTarget(Target):
     def check(self) -> None:
         """See `Target.check`."""
         path = self._local
+        if not path.parent.is_dir():
+            raise self._refuse(f"cannot be written: there is no folder {path.parent}. Make it, or give another name.")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise self._refuse(f"cannot be written: the folder {path.parent} does not let you. Give another name.")
         if not os.path.lexists(path):
             return
         if not self.overwrite:

@@ -12,6 +12,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -39,7 +40,7 @@ _INSIDE: Final[Mapping[pa.DataType, pa.DataType]] = MappingProxyType({pa.large_s
 
 @dataclass(frozen=True, slots=True)
 class WrittenFiles:
-    """What `Job.to_parquet` wrote.
+    """What `Job.to_parquet` wrote. It shows what is a fact of the data: into how many files a result goes depends on the machine.
 
     Attributes:
         path: The folder, or the file.
@@ -49,9 +50,9 @@ class WrittenFiles:
     """
 
     path: str
-    files: tuple[str, ...]
+    files: tuple[str, ...] = dataclasses.field(repr=False)
     rows: int
-    size: int
+    size: int = dataclasses.field(repr=False)
 
 
 def iter_pieces(objects: ObjectStore, parts: Sequence[Part], frames: FrameLibrary | None) -> Iterator[Any]:

@@ -53,7 +53,7 @@ def load_frame(objects: ObjectStore, parts: Sequence[Part], *, limit_bytes: int 
         ResultTooLargeError: They would take more.
         CorruptObjectError: A file is not what was written.
     """
-    raw_bytes = sum(file.raw_bytes for part in parts for file in part.files)
+    raw_bytes = _raw_bytes(parts)
     if limit_bytes is not None and raw_bytes > limit_bytes:
         rows = sum(part.rows for part in parts)
         raise ResultTooLargeError(
@@ -99,14 +99,29 @@ def iter_row_columns(objects: ObjectStore, parts: Sequence[Part]) -> Iterator[Ro
             raise ConfigError(f"{found} Go through it with `job.scan()`, whose pandas frames hold them as they are.") from error
 
 
-def head_frame(objects: ObjectStore, parts: Sequence[Part], n: int) -> pd.DataFrame:
+def head_frame(objects: ObjectStore, parts: Sequence[Part], n: int, *, limit_bytes: int | None = None) -> pd.DataFrame:
     """Return the first `n` rows in key order.
 
     Where all parts are in key order, as `reduce` leaves them, only the beginnings of files are read. Else all are, one at a time.
 
+    Args:
+        objects: Where the parts are.
+        parts: The parts of the result, in any order.
+        n: How many rows.
+        limit_bytes: As of `load_frame`, for so many rows of the size that a row has on the average; `None` for no limit.
+
     Raises:
+        ResultTooLargeError: They would take more.
         CorruptObjectError: What was read is not what was written.
     """
+    rows = sum(part.rows for part in parts)
+    size = _raw_bytes(parts) * min(max(n, 0), rows) // max(rows, 1)
+    if limit_bytes is not None and size > limit_bytes:
+        raise ResultTooLargeError(
+            f"The first {min(n, rows):,} of {rows:,} rows of the result take about {_size(size)} of memory, more than the limit of "
+            f"{_size(limit_bytes)}. Ask for fewer rows, go through the result frame by frame with `job.scan()`, write it to Parquet files "
+            "of your own with `job.to_parquet(path)`, or raise the session's `result_limit`."
+        )
     if holds_rows(parts):
         return head_rows(_files(parts), partial(_read_table, objects), max(n, 0))
     numbered = [part for part in sorted(parts, key=lambda part: part.number) if part.files]
@@ -114,12 +129,16 @@ def head_frame(objects: ObjectStore, parts: Sequence[Part], n: int) -> pd.DataFr
         return build_frame([], None)
     if not all(_is_ordered(objects, part) for part in numbered):
         return _head_of_all(objects, numbered, n)
-    rows = list(islice(heapq.merge(*(_first_rows(objects, part, n) for part in numbered)), n))
-    batch = RowBatch(encode_values([row.key for row in rows]), encode_values([row.value for row in rows]), None)
+    first = list(islice(heapq.merge(*(_first_rows(objects, part, n) for part in numbered)), n))
+    batch = RowBatch(encode_values([row.key for row in first]), encode_values([row.value for row in first]), None)
     return build_frame([batch], None)
 
 
 # ---------------------------------------------------------------- whole files
+
+
+def _raw_bytes(parts: Sequence[Part]) -> int:
+    return sum(file.raw_bytes for part in parts for file in part.files)
 
 
 def _files(parts: Sequence[Part]) -> list[PartFile]:

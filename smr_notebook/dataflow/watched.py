@@ -101,7 +101,7 @@ class Watched:
         total = sum(map(len, columns))
         groups = (group_pairs([(keys, encode_values([None] * len(keys)))]) for keys in columns)
         found = heaviest_keys(groups, HEAVIEST)
-        return tuple(HeavyKey(*decode_keys(key), pairs, pairs / total) for key, pairs in found)
+        return tuple(HeavyKey(decode_keys(key)[0], pairs, pairs / total) for key, pairs in found)
 
 
 class _WatchedEmitter:

@@ -27,6 +27,7 @@ FORMATS = (AUTO, *NAMES)
 _SHORT = ("text", "jsonl", "csv", "tsv", "parquet", "arrow", "binary")
 _RANGE = re.compile(r"\brange\([^()]*\)")
 _FIELD = re.compile(r"\{[A-Za-z_][^{}]*\}")
+_VARIABLE = re.compile(r"[.\[]")
 _PREVIEW = ("--preview", 100)
 _UNKNOWN_CHOICE = re.compile(r"^invalid choice: '(?P<got>[^']*)'")
 
@@ -184,8 +185,8 @@ def cell_help() -> str:
 
 
 def formats_of(namespace: Mapping[str, Any]) -> dict[str, InputFormat]:
-    """Return the variables that hold a format with options."""
-    return {name: value for name, value in namespace.items() if isinstance(value, InputFormat) and not name.startswith("_")}
+    """Return the variables that hold a format with options; no other one is looked at, because it may raise where it is."""
+    return {name: value for name, value in namespace.items() if issubclass(type(value), InputFormat) and not name.startswith("_")}
 
 
 def split_words(line: str) -> list[str]:
@@ -204,17 +205,37 @@ def expand(word: str, namespace: Mapping[str, Any]) -> str:
     """Replace `{var}`, `{var.attribute}` and `{var[key]}` in a word; `{{` and `}}` are braces.
 
     Raises:
-        ConfigError: There is no such variable.
+        ConfigError: There is no such variable, or it has no such attribute or key.
     """
     if not _FIELD.search(word):
         return word
     try:
-        return string.Formatter().vformat(word, (), namespace)
-    except (KeyError, AttributeError, IndexError, ValueError) as error:
-        name = str(error).strip("'")
-        raise ConfigError(
-            f"%%smr: {word!r} cannot be filled in: no {name!r} in this notebook.{suggestion(name, _public(namespace))}"
-        ) from error
+        return _Filling().vformat(word, (), namespace)
+    except (_UnfilledError, ValueError, TypeError) as error:
+        raise ConfigError(f"%%smr: {word!r} cannot be filled in: {error}") from error
+
+
+def braced(name: str) -> str:
+    """Return the word that `expand` makes a name of."""
+    return name.replace("{", "{{").replace("}", "}}") if _FIELD.search(name) else name
+
+
+class _UnfilledError(Exception):
+    """A field of a word cannot be filled in."""
+
+
+class _Filling(string.Formatter):
+    """Fills in fields, and says of one that cannot be what it is."""
+
+    def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        name = _VARIABLE.split(field_name, maxsplit=1)[0]
+        if name not in kwargs:
+            raise _UnfilledError(f"no {name!r} in this notebook.{suggestion(name, _public(kwargs))}")
+        try:
+            return super().get_field(field_name, args, kwargs)
+        except Exception as error:  # what an object of the user's raises
+            what = f"{name!r} is of type {type(kwargs[name]).__name__}, and {{{field_name}}} of it gives"
+            raise _UnfilledError(f"{what} {type(error).__name__}: {error}.") from error
 
 
 def _numbered(words: list[str]) -> list[str]:
@@ -296,6 +317,12 @@ def time_span(value: str) -> float:
         raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
 
 
+def _path(value: str) -> str:
+    if not value.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return value
+
+
 def _module(value: str) -> str:
     if not all(part.isidentifier() for part in value.split(".")):
         raise argparse.ArgumentTypeError(f"{value!r} is not the name of a module")
@@ -312,7 +339,7 @@ def _add_tolerance(parser: MagicParser) -> None:
 
 
 def _add_looking_ahead(parser: MagicParser) -> None:
-    told = "show the plan, the splits, what would be pickled and what was checked; run nothing"
+    told = "show the plan, the splits, what would be pickled and what was checked; run nothing, and leave --into as it is"
     parser.add_argument("-n", "--dry-run", action="store_true", help=told)
     tried = f"try the first N records here (default: {_PREVIEW[1]}): their result, and what all of it would take and cost; run no job"
     parser.add_argument("--preview", type=count(1), metavar="[N]", help=tried)
@@ -322,7 +349,12 @@ def _add_result(parser: MagicParser) -> None:
     add = parser.add_argument
     add("-o", "--into", type=variable, metavar="VAR", help="put the result into this variable, and show only the progress")
     add("--limit", type=count(1), metavar="ROWS", help="load the first rows of the result only, in key order; the panel says of how many")
-    add("--output", metavar="PATH", help="write the result there as Parquet instead of loading it: a folder, a .parquet file, s3://…")
+    add(
+        "--output",
+        type=_path,
+        metavar="PATH",
+        help="write the result there as Parquet instead of loading it: a folder, a .parquet file, s3://…",
+    )
     add("--overwrite", action="store_true", help="let --output replace what it wrote before")
 
 

@@ -87,7 +87,7 @@ def choose_input(words: tuple[str, ...], namespace: Mapping[str, Any]) -> object
     if not words:
         raise ConfigError("%%smr: no input. Name a path, a glob, range(…) or a notebook variable: `%%smr logs/*.gz`.")
     meant = [(word, _meaning(word, namespace)) for word in words]
-    values = [word for word, meaning in meant if not isinstance(meaning, str)]
+    values = [word for word, meaning in meant if not issubclass(type(meaning), str)]
     if values and len(words) > 1:
         raise ConfigError(f"%%smr: {values[0]!r} is a value of this notebook and must be the only input; only paths can be several.")
     return meant[0][1] if values else files(*(str(meaning) for _, meaning in meant))

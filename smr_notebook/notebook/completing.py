@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from smr_notebook.notebook.arguments import FORMATS, MagicParser, Worded, cell_parser, formats_of
+from smr_notebook.notebook.arguments import FORMATS, MagicParser, Worded, braced, cell_parser, formats_of
 from smr_notebook.notebook.paths import keys_of_url, paths
 from smr_notebook.notebook.subcommands import CELLS, WORDS, parser_of
 from smr_notebook.notebook.variables import functions, inputs, modules, variables
@@ -162,12 +162,13 @@ def _values(action: Action, plain: str, places: Places) -> Iterator[str]:
 
 
 def _inputs(plain: str, places: Places) -> Iterator[str]:
-    scheme, url, location = plain.partition("://")
+    name = plain.replace("{{", "{").replace("}}", "}")
+    scheme, url, location = name.partition("://")
     if url:
-        yield from keys_of_url(scheme, location, places.keys)
+        yield from map(braced, keys_of_url(scheme, location, places.keys))
     else:
         yield from inputs(places.namespace)
-        yield from paths(plain, taken=places.namespace)
+        yield from map(braced, paths(name, taken=places.namespace))
 
 
 _KINDS: Final[Mapping[str, Callable[[str, Places], Iterable[str]]]] = types.MappingProxyType(

@@ -11,7 +11,7 @@ from IPython.core.magic import no_var_expand
 
 from smr_notebook.config import from_machine
 from smr_notebook.errors import ConfigError
-from smr_notebook.face import current_session, follow_settings
+from smr_notebook.face import current_session, follow_settings, session_if_open
 from smr_notebook.job import Job
 from smr_notebook.notebook import errors
 from smr_notebook.notebook.magic import CellMagic, Cells
@@ -31,7 +31,7 @@ _DOC = "Map/reduce in a cell (`%%smr INPUT…`, options: `%%smr --help`), questi
 def load(shell: Any) -> None:
     """Give a shell the magics `%%smr` and `%smr`, besides what `register_display` does."""
     register_display(shell)
-    register_magics(shell, current_session)
+    register_magics(shell, current_session, session_if_open)
     settings = settings_of(shell)
     follow_settings(lambda: settings.given)
 
@@ -43,8 +43,8 @@ def register_display(shell: Any) -> None:
         shell.display_formatter.ipython_display_formatter.for_type(Job, JobDisplay(shell).display)
 
 
-def register_magics(shell: Any, session: Callable[[], Session]) -> None:
-    """Register the magics for the session that `session` gives."""
+def register_magics(shell: Any, session: Callable[[], Session], if_open: Callable[[], Session | None] | None = None) -> None:
+    """Register the magics for the session that `session` gives, and that `if_open` gives without opening it."""
     settings = settings_of(shell)
     cells = Cells(functools.partial(screen_for, shell), functools.partial(lets_go, shell), functools.partial(somebody_watches, shell))
     cell_magic = CellMagic(shell, session, cells)
@@ -58,7 +58,7 @@ def register_magics(shell: Any, session: Callable[[], Session]) -> None:
 
     smr.__doc__ = _DOC
     shell.register_magic_function(no_var_expand(smr), magic_kind="line_cell")
-    register_matcher(shell, session, ready=lambda: not settings.refused)
+    register_matcher(shell, if_open or session, ready=lambda: not settings.refused)
     if keep_empty_body not in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.append(keep_empty_body)
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from smr_notebook.configuring import overridden
 from smr_notebook.dataflow.export_targets import target_of
 from smr_notebook.errors import ConfigError
+from smr_notebook.job import PlanWarning, warn
 from smr_notebook.model import JobState
 from smr_notebook.notebook.arguments import CellOptions, cell_help, parse_cell_line
 from smr_notebook.notebook.cells import CellFunctions, choose_functions, choose_input, run_body
 from smr_notebook.notebook.render import Shown, rows_note
-from smr_notebook.notebook.screens import OpenScreen, Screen, watch
+from smr_notebook.notebook.screens import OpenScreen, QuietScreen, Screen, TextScreen, watch
 from smr_notebook.showing.amounts import counted
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class CellMagic:
         if options.keep:
             self._shell.user_ns.update(bound)
         source = choose_input(options.inputs, self._shell.user_ns)
+        if options.output is not None:
+            _check_place(self._session_for(options), options.output, overwrite=options.overwrite)
         if options.dry_run:
             return self._plan(functions, source, options)
         if options.preview:
@@ -88,7 +91,6 @@ class CellMagic:
     def _run_job(self, functions: CellFunctions, source: object, options: CellOptions) -> object:
         """Submit a job, follow it, and return what becomes of its result."""
         __tracebackhide__ = True
-        _check_place(self._session_for(options), options)
         open_screen, goes_on = self._cells.screen_for("quiet" if options.quiet else options.display), self._cells.lets_go()
         job = self._submit(functions, source, options)  # from here on nothing may fail that is not of the job
         if options.detach:
@@ -166,7 +168,8 @@ class CellMagic:
 
 def _refuse_contradictions(options: CellOptions) -> None:
     """Raise `ConfigError` where one option says what another one forbids."""
-    needs = [option for option, value in (("--into", options.into), ("--limit", options.limit), ("--output", options.output)) if value]
+    results = (("--into", options.into), ("--limit", options.limit), ("--output", options.output))
+    needs = [option for option, value in results if value is not None]
     if options.detach and needs:
         option = needs[0]
         raise ConfigError(f"%%smr: {option} needs the result, and --detach does not wait for it. Keep one; a detached job is in `_`.")
@@ -174,8 +177,9 @@ def _refuse_contradictions(options: CellOptions) -> None:
         raise ConfigError(f"%%smr: {needs[0]} loads the result, and --output writes it instead. Keep one; `job.result()` loads it, too.")
     if options.overwrite and options.output is None:
         raise ConfigError("%%smr: --overwrite says what --output may do. Give --output PATH, or leave it out.")
-    if options.detach and options.display:
-        raise ConfigError("%%smr: a job with --detach is shown wherever it is looked at, as `%config Smr.display` says. Keep one.")
+    if options.detach and (options.display or options.quiet):
+        option = "--display" if options.display else "-q"
+        raise ConfigError(f"%%smr: a job with --detach is shown where it is looked at, as `%config Smr.display` says: leave {option} out.")
     if options.dry_run and options.preview:
         raise ConfigError("%%smr: --dry-run runs nothing, and --preview runs the first records. Keep one.")
     if options.quiet and options.display:
@@ -189,7 +193,7 @@ def run_in_cell(job: Job, screen: Screen, variable: str, *, limit: int | None = 
         job: The job.
         screen: Where its progress is shown.
         variable: What the result will be called, for the last line of the panel.
-        limit: Rows that are loaded, the first in key order; that line says of how many. All if not given.
+        limit: Rows that are loaded, the first in key order; that line says of how many, or a warning where there is none. All if not given.
         goes_on: Whether an interrupt ends the waiting only; else it cancels the job, too.
 
     Raises:
@@ -206,6 +210,8 @@ def run_in_cell(job: Job, screen: Screen, variable: str, *, limit: int | None = 
             note += f" · first {len(frame):,} of {total:,} rows"
     finally:
         screen.finish(progress, note)
+    if len(frame) < total and isinstance(screen, (QuietScreen, TextScreen)):  # which show no note
+        warn(f"{variable} holds the first {len(frame):,} of {total:,} rows, as --limit says.", PlanWarning)
     return frame
 
 
@@ -228,14 +234,13 @@ def write_in_cell(job: Job, screen: Screen, path: str, *, overwrite: bool, goes_
     note = ""
     try:
         written = job.to_parquet(path, overwrite=overwrite)
-        note = f"{written.path}: {counted(written.rows, 'row')} in {counted(len(written.files), 'file')}"
+        note = f"{written.path}: {counted(written.rows, 'row')}"
     finally:
         screen.finish(progress, note)
     return written
 
 
-def _check_place(session: Session, options: CellOptions) -> None:
-    """Raise `ConfigError` where `--output` cannot be written to: before a job is paid for."""
-    if options.output is not None:
-        backend = session.backend
-        target_of(options.output, overwrite=options.overwrite, targets=backend.targets, platform=backend.name).check()
+def _check_place(session: Session, path: str, *, overwrite: bool) -> None:
+    """Raise `ConfigError` where `--output` cannot be written to: before a job is paid for, or looked at."""
+    backend = session.backend
+    target_of(path, overwrite=overwrite, targets=backend.targets, platform=backend.name).check()

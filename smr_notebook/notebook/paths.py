@@ -15,6 +15,8 @@ MOST_NAMES: Final = 1_000
 def paths(typed: str, *, taken: Container[str]) -> Iterator[str]:
     """Yield the files and folders that what is typed could become, in order of their names; a folder ends in `/`.
 
+    A name that begins as an option or as a home does is `./name`.
+
     Args:
         typed: A path as it stands, relative to the current folder, or from `~`.
         taken: Words that mean something else: a file of such a name has to be called `./name`.
@@ -28,7 +30,7 @@ def paths(typed: str, *, taken: Container[str]) -> Iterator[str]:
     for name in sorted(names):
         hidden = name.startswith(".") and not stem.startswith(".")
         if name.startswith(stem) and not hidden and (slash or name not in taken):
-            yield f"{folder}{slash}{name}"
+            yield f"./{name}" if not slash and name.startswith(("-", "~")) else f"{folder}{slash}{name}"
 
 
 def keys_of_url(scheme: str, location: str, keys: Callable[[str, str], Sequence[str]]) -> Iterator[str]:

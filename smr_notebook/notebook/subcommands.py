@@ -16,11 +16,10 @@ import pandas as pd
 
 from smr_notebook.errors import ConfigError
 from smr_notebook.face import told_settings
-from smr_notebook.job import cancel_and_tell
 from smr_notebook.model import Phase
 from smr_notebook.notebook.arguments import MagicParser, Worded, cell_parser, count, split_words, suggestion, time_span, variable
 from smr_notebook.notebook.deployment import COMMANDS, command_help, command_parser, run_command
-from smr_notebook.notebook.housekeeping import clean, cost_table
+from smr_notebook.notebook.housekeeping import cancel_jobs, clean, cost_table
 from smr_notebook.notebook.magic import Cells, run_in_cell
 from smr_notebook.notebook.mode import Display
 from smr_notebook.notebook.render import Shown, View, html, text
@@ -127,9 +126,8 @@ class LineMagic:
         if options.all and options.id is not None:
             raise ConfigError(f"%smr cancel {options.id} --all: one job, or all of yours? Keep one of the two.")
         if not options.all:
-            return Shown(cancel_and_tell(session.attach(options.id)))
-        told = [cancel_and_tell(session.attach(job.id)) for job in session.jobs() if not job.state.ended]
-        return Shown("\n".join(told) or "no job of yours is running")
+            return cancel_jobs([session.attach(options.id)], all_of_them=False)
+        return cancel_jobs([session.attach(job.id) for job in session.jobs() if not job.state.ended], all_of_them=True)
 
     def resume(self, options: Namespace) -> object:
         """Return a job that does what another one left undone."""
@@ -179,14 +177,13 @@ class LineMagic:
 
     def cost(self, options: Namespace) -> object:
         """Return what the job has cost, and what it was thought to."""
-        job = self._session().attach(options.id)
-        return cost_table(job.id, job.status())
+        return cost_table(self._session().attach(options.id))
 
     def clean(self, options: Namespace) -> object:
         """Remove one's own jobs that ended long enough ago."""
         session = self._session()
         older = session.settings.keep_days * 86_400 if options.older is None else options.older
-        return Shown(clean(session.backend, older=older))
+        return clean(session.backend, older=older)
 
     def config(self, options: Namespace) -> object:  # noqa: ARG002 - the signature of all subcommands
         """Return the settings in force, with their sources."""

@@ -29,6 +29,8 @@ def test_tab_offers_options_values_and_variables(lab: Any) -> None:
     assert menu(lab, "%%smr data --in") == {"--input", "--into", "--include"}
     assert menu(lab, "%%smr data --on-error ") >= {"fail", "skip", "collect"}  # behind a blank, Lab adds all words of the cell
     assert menu(lab, "%%smr da") == {"data", "data_frame"}
+    assert not menu(lab, "%%smr data --max-cost ") & {"and", "if", "print"}  # but an empty word
+    lab.page.keyboard.press("Escape")
     assert menu(lab, "%smr c") == {"cancel", "cost", "clean", "config"}
     lab.page.keyboard.press("Enter")
     assert lab.cell(1).locator(".cm-content").inner_text() in {"%smr cancel", "%smr cost", "%smr clean", "%smr config"}

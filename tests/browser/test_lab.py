@@ -24,9 +24,12 @@ def reduce(key, values):
     return sum(values)
 """
 FAILING = "%%smr data\ndef map(x):\n    yield x, 1 // (x - 7)\n"
-SLOW = """import threading
-lines = ["127.0.0.1 - - [26/Nov/2026:06:25:24 +0000] GET / HTTP/1.1 200 12"] * 4_000
+SLOW = """import os, threading
+lines = ["127.0.0.1 - - [26/Nov/2026:06:25:24 +0000] GET / HTTP/1.1 200 12"] * 3_600
+lines += ["127.0.0.1 - - [26/Nov/2026:06:25:25 +0000] GET /last HTTP/1.1 200 12"] * 400
 def status(line):
+    while "/last" in line and not os.path.exists({gate!r}):
+        threading.Event().wait(0.01)
     threading.Event().wait(0.01)
     return line.split()[8]
 """
@@ -77,8 +80,9 @@ def test_a_job_is_live_and_the_notebook_can_be_read_by_a_new_kernel(lab: Any, ga
     assert lab.page.get_by_text("model not found").count() == 0
 
 
-def test_a_job_says_how_fast_it_is_and_how_long_its_phase_may_still_take(lab: Any) -> None:
-    lab.write(START, SLOW, CODES)
+def test_a_job_says_how_fast_it_is_and_how_long_its_phase_may_still_take(lab: Any, gate: Path) -> None:
+    """On two workers, of which the last records never let go: so it says so until it is interrupted, however many cores there are."""
+    lab.write(f"{START}\n%config Smr.workers = 2", SLOW.format(gate=str(gate)), CODES)
     lab.run_all()
     head, bars = lab.cell(2).locator(".smr-head"), lab.cell(2).locator(".smr-map")
     head.get_by_text(re.compile("≈ [0-9:]+ of map left")).wait_for()

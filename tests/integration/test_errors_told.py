@@ -159,10 +159,12 @@ def test_a_large_captured_global_is_named_with_its_size(session: smr.Session) ->
 
 def test_a_result_above_the_limit_is_not_loaded_by_surprise(session: smr.Session, tmp_path: Path) -> None:
     job = session.map_reduce(lambda item: [(item, "x" * 1000)], None, range(100))
-    job._result_limit = 1000
+    job._result_limit = 10_000
     with pytest.raises(errors.ResultTooLargeError, match=r"head\(\)"):
         job.result()
     assert len(job.head(3)) == 3
+    with pytest.raises(errors.ResultTooLargeError, match=r"The first 50 of 100 rows"):
+        job.head(50)
     assert sum(len(frame) for frame in job.scan()) == 100
     assert job.to_parquet(tmp_path / "all.parquet").rows == 100
 

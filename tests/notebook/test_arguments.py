@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import weakref
 from types import SimpleNamespace
 
 import pytest
 
 from smr_notebook import formats
 from smr_notebook.errors import ConfigError
-from smr_notebook.notebook.arguments import CellOptions, MagicParser, cell_help, expand, parse_cell_line, split_words
+from smr_notebook.notebook.arguments import CellOptions, MagicParser, braced, cell_help, expand, parse_cell_line, split_words
 
 
 def test_options_and_inputs_may_alternate() -> None:
@@ -94,7 +95,23 @@ def test_braces_that_name_nothing_stay() -> None:
         ("x --into class", "%%smr: argument -o/--into: 'class' is not a variable name. All options: %%smr --help"),
         ("x --into", "%%smr: argument -o/--into: expected one argument. All options: %%smr --help"),
         ("x 'y", "%%smr: the line cannot be read (no closing quotation): \"x 'y\". Check the quotes."),
+        ("x --output ''", "%%smr: argument --output: the path is empty. All options: %%smr --help"),
         ("{dayz}/x", "%%smr: '{dayz}/x' cannot be filled in: no 'dayz' in this notebook. Did you mean 'days'?"),
+        ("{dayz.x}", "%%smr: '{dayz.x}' cannot be filled in: no 'dayz' in this notebook. Did you mean 'days'?"),
+        (
+            "{{n}}/{days[0]}",
+            (
+                "%%smr: '{{n}}/{days[0]}' cannot be filled in: 'days' is of type int, and {days[0]} of it gives TypeError: "
+                "'int' object is not subscriptable."
+            ),
+        ),
+        (
+            "{days.foo}",
+            (
+                "%%smr: '{days.foo}' cannot be filled in: 'days' is of type int, and {days.foo} of it gives AttributeError: "
+                "'int' object has no attribute 'foo'."
+            ),
+        ),
     ],
 )  # fmt: skip
 def test_a_mistake_says_what_to_do(line: str, message: str) -> None:
@@ -103,11 +120,29 @@ def test_a_mistake_says_what_to_do(line: str, message: str) -> None:
     assert str(caught.value) == message
 
 
+def test_a_wrong_way_to_write_a_value_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"%%smr: '\{days:zz\}' cannot be filled in: .*of type 'int'"):
+        parse_cell_line("{days:zz}", {"days": 1})
+
+
 def test_a_wrong_size_is_refused() -> None:
     with pytest.raises(ConfigError, match="not a size"):
         parse_cell_line("x -s 12q", {})
     with pytest.raises(ConfigError, match="sort must be 'keys', 'values', or 'keys,values'; got 'up'"):
         parse_cell_line("x --sort up", {})
+
+
+@pytest.mark.parametrize("text", ["{}", "a{b}.txt", "{b}{1}", "{1,2}", "plain", "{b", "{{b}}"])
+def test_a_braced_name_is_filled_in_as_itself(text: str) -> None:
+    assert expand(braced(text), {"b": "other"}) == text
+
+
+class Gone:
+    """Something that may be referred to weakly."""
+
+
+def test_what_cannot_be_looked_at_disturbs_no_cell() -> None:
+    assert parse_cell_line("x", {"gone": weakref.proxy(Gone())}) == CellOptions(inputs=("x",))
 
 
 def test_help_names_every_option() -> None:

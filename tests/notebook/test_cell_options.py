@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 
 import smr_notebook as smr
-from smr_notebook.errors import ConfigError, JobNotFoundError, JobTimeoutError, TaskError
+from smr_notebook.errors import ConfigError, JobNotFoundError, JobTimeoutError, ResultTooLargeError, TaskError
 from smr_notebook.notebook.extension import register_magics
 from smr_notebook.testing.waiting import wait_until
 
@@ -53,19 +54,39 @@ def test_limit_loads_the_first_rows_in_key_order_and_says_of_how_many(shell_with
     assert "of 10 rows" not in shown[-1]["data"]["text/plain"]
 
 
+@pytest.mark.parametrize("shows_none", ["-q", "--display text"])
+def test_a_warning_tells_of_rows_left_behind_where_no_panel_does(shell_with_jobs: Any, shows_none: str) -> None:
+    with pytest.warns(smr.PlanWarning, match=r"^df holds the first 3 of 10 rows, as --limit says\.$"):
+        run(shell_with_jobs, NUMBERS.format(options=f"{shows_none} --limit 3 --into df"))
+    run(shell_with_jobs, NUMBERS.format(options=f"{shows_none} --limit 10 --into df"))
+
+
+def test_the_first_rows_may_be_too_large_as_well(shell_with_jobs: Any, engine_session: smr.Session) -> None:
+    small = smr.Session(settings=replace(engine_session.settings, result_limit=10_000), backend=engine_session.backend)
+    register_magics(shell_with_jobs, lambda: small)
+    cell = "%%smr numbers --limit {rows}\ndef map(n):\n    yield n, 'x' * 1_000\n"
+    assert len(run(shell_with_jobs, cell.format(rows=9))) == 9
+    with pytest.raises(ResultTooLargeError, match=r"The first 20 of 100 rows of the result take about .* Ask for fewer rows"):
+        run(shell_with_jobs, cell.format(rows=20))
+
+
 def test_output_writes_the_result_instead_of_loading_it(shell_with_jobs: Any, shown: list[dict[str, Any]], tmp_path: Path) -> None:
     whole = run(shell_with_jobs, NUMBERS.format(options="-q"))
     written = run(shell_with_jobs, NUMBERS.format(options=f"--output {tmp_path}/out.parquet"))
     assert (written.rows, len(written.files)) == (10, 1)
+    assert repr(written) == f"WrittenFiles(path='{tmp_path}/out.parquet', rows=10)"
     assert pd.read_parquet(tmp_path / "out.parquet").to_dict() == whole.to_dict()
-    assert f"{tmp_path}/out.parquet: 10 rows in 1 file" in shown[-1]["data"]["text/plain"]
+    assert shown[-1]["data"]["text/plain"].endswith(f"{tmp_path}/out.parquet: 10 rows")
     run(shell_with_jobs, NUMBERS.format(options=f"-q --output {tmp_path}/out.parquet --overwrite"))
 
 
 def test_a_place_that_is_taken_is_told_before_a_job_is_paid_for(shell_with_jobs: Any, engine_session: smr.Session, tmp_path: Path) -> None:
     (tmp_path / "out.parquet").touch()
-    with pytest.raises(ConfigError, match=r"out\.parquet"):
-        run(shell_with_jobs, NUMBERS.format(options=f"--output {tmp_path}/out.parquet --name never"))
+    for more in ("", "--dry-run", "--preview"):
+        with pytest.raises(ConfigError, match=r"out\.parquet is there already.*--overwrite in a cell"):
+            run(shell_with_jobs, NUMBERS.format(options=f"--output {tmp_path}/out.parquet --name never {more}"))
+        with pytest.raises(ConfigError, match=r"there is no folder .*/no\. Make it"):
+            run(shell_with_jobs, NUMBERS.format(options=f"--output {tmp_path}/no/where --name never {more}"))
     assert "never" not in [job.name for job in engine_session.jobs()]
 
 
@@ -115,7 +136,7 @@ def test_run_is_a_cell_without_a_body(shell_with_jobs: Any, shown: list[dict[str
 def test_a_job_that_takes_longer_than_it_may_fails(shell_with_jobs: Any, tmp_path: Path) -> None:
     """It would wait for ever: nobody makes the file."""
     cell = f"%%smr numbers --timeout 0.5s\nimport os, threading\ndef map(n):\n    while not os.path.exists({str(tmp_path / 'gate')!r}):\n"
-    with pytest.raises(JobTimeoutError, match=r"has not ended after \d+ seconds"):
+    with pytest.raises(JobTimeoutError, match=r"^The job has not ended within 500 ms, which is all that it may take\."):
         run(shell_with_jobs, f"{cell}        threading.Event().wait(0.01)\n    yield n, 1\n")
 
 
@@ -144,8 +165,9 @@ def test_all_of_ones_own_jobs_can_be_cancelled(shell_with_jobs: Any, engine_sess
         yield n, 1
 
     jobs = [engine_session.map_reduce(patient, None, [1]) for _ in range(2)]
-    told = repr(run(shell_with_jobs, "%smr cancel --all")).splitlines()
-    assert sorted(told) == sorted(f"{job.id} is being cancelled" for job in jobs)
+    first, *told = repr(run(shell_with_jobs, "%smr cancel --all")).splitlines()
+    assert re.fullmatch(r"2 jobs \[smr-cancel, \d+\.\d s\]", first)
+    assert sorted(told) == sorted(f" ! Job     {job.id} is being cancelled" for job in jobs)
     wait_until(lambda: all(job.cancelled() for job in jobs))
 
 
@@ -156,14 +178,14 @@ def test_memory_is_what_a_worker_may_take(shell_with_jobs: Any, engine_session: 
 
 def test_cost_tells_where_nobody_bills(shell_with_jobs: Any) -> None:
     run(shell_with_jobs, NUMBERS.format(options="-q"))
-    assert "has no cost: nobody bills for it" in repr(run(shell_with_jobs, "%smr cost"))
+    assert " Cost    none: nobody bills for it" in repr(run(shell_with_jobs, "%smr cost"))
 
 
 def test_clean_removes_what_ended_longer_ago(shell_with_jobs: Any, engine_session: smr.Session) -> None:
     run(shell_with_jobs, NUMBERS.format(options="-q"))
     job = engine_session.attach()
-    assert repr(run(shell_with_jobs, "%smr clean")) == "0 jobs removed"
-    assert repr(run(shell_with_jobs, "%smr clean --older 1d")) == "0 jobs removed"
+    for line in ("%smr clean", "%smr clean --older 1d"):
+        assert re.fullmatch(r"0 jobs removed \[smr-clean, \d+\.\d s\]", repr(run(shell_with_jobs, line)))
     before, told = len(engine_session.jobs()), []
 
     def cleaned() -> bool:
@@ -173,7 +195,7 @@ def test_clean_removes_what_ended_longer_ago(shell_with_jobs: Any, engine_sessio
 
     wait_until(cleaned)
     assert sum(int(line.split()[0]) for line in told) == before
-    assert re.match(r"\d+ jobs? removed: [0-9a-f]{8}", told[0])
+    assert re.match(r"\d+ jobs? removed \[smr-clean, \d+\.\d s\]\n ! Jobs    [0-9a-f]{8}", told[0])
     with pytest.raises(JobNotFoundError):
         job.result()
 
@@ -189,7 +211,9 @@ def test_an_identifier_that_nobody_has_is_told_with_one_that_is_near(shell_with_
     [
         ("--limit 0", "'0' is less than 1"),
         ("--detach --limit 3", "--limit needs the result, and --detach does not wait for it. Keep one"),
-        ("--detach --display text", "as `%config Smr.display` says"),
+        ("--detach --display text", "as `%config Smr.display` says: leave --display out"),
+        ("--detach -q", "as `%config Smr.display` says: leave -q out"),
+        ("--output ''", "the path is empty"),
         ("--detach --output out", "--output needs the result, and --detach does not wait for it"),
         ("--into df --output out", "--into loads the result, and --output writes it instead"),
         ("--overwrite", "--overwrite says what --output may do"),

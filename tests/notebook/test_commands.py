@@ -38,10 +38,50 @@ def test_kernelspecs_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     installed = {name: tmp_path / "share/jupyter/kernels" / name / "kernel.json" for name in kernel_specs()}
     assert {name: json.loads(file.read_text(encoding="utf-8")) for name, file in installed.items()} == kernel_specs()
     main(["kernels", "list"])
-    main(["kernels", "remove"])
+    assert main(["kernels", "remove", "--prefix", str(tmp_path)]) == 0
     assert not any(file.exists() for file in installed.values())
     told = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in told] == ["installed", "installed", "smr-aws", "smr-local", "removed", "removed"]
+
+
+def test_what_is_removed_is_what_is_in_the_place_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "user"))
+    for place in (["--user"], ["--prefix", str(tmp_path / "other")]):
+        assert main(["kernels", "install", *place]) == 0
+    own = tmp_path / "user" / "kernels" / "smr-local" / "kernel.json"
+    other = tmp_path / "other/share/jupyter/kernels/smr-local/kernel.json"
+    assert (own.exists(), other.exists()) == (True, True)
+    assert main(["kernels", "remove", "--user"]) == 0
+    assert (own.exists(), other.exists()) == (False, True)
+    capsys.readouterr()
+    assert main(["kernels", "remove", "--user"]) == 0
+    assert f"smr-local is not installed in {tmp_path / 'user' / 'kernels'}; `smr kernels list` shows" in capsys.readouterr().out
+
+
+def test_what_pip_installed_is_left_to_pip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An environment as pip makes it: the list of the package names one of the kernelspecs."""
+    assert main(["kernels", "install", "--prefix", str(tmp_path)]) == 0
+    about = tmp_path / "lib/python3.11/site-packages/smr_notebook-0.1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: smr_notebook\nVersion: 0.1.0\n", encoding="utf-8")
+    (about / "RECORD").write_text("../../../share/jupyter/kernels/smr-local/kernel.json,,\n", encoding="utf-8")
+    capsys.readouterr()
+    assert main(["kernels", "remove", "--prefix", str(tmp_path)]) == 1
+    kernels = tmp_path / "share/jupyter/kernels"
+    assert [path.name for path in kernels.iterdir()] == ["smr-local"]
+    told = capsys.readouterr().out
+    assert f"smr-local stays in {kernels / 'smr-local'}: pip installed it with the package" in told
+    assert f"removed {kernels / 'smr-aws'}" in told
+
+
+def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["kernels", "install", "--prefix", str(tmp_path / "file")]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("smr: kernels install: smr-local cannot be written to ")
+    assert "Give another place: --user, or --prefix" in told
 
 
 @pytest.mark.filterwarnings("default::DeprecationWarning")  # of jupyter_client and zmq

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from jupyter_client.manager import start_new_kernel
 
-from smr_notebook import Session, formats
+from smr_notebook import Session, face, formats
 from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.errors import ConfigError
 from smr_notebook.model import ObjectInfo
-from smr_notebook.notebook.arguments import cell_parser
+from smr_notebook.notebook.arguments import cell_parser, parse_cell_line
 from smr_notebook.notebook.completing import Completions, Places, complete, line_to_complete
 from smr_notebook.notebook.extension import register_magics
 from smr_notebook.notebook.lookups import Lookups
@@ -95,6 +96,28 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
 )  # fmt: skip
 def test_a_line_goes_on(places: Places, text: str, words: Sequence[str]) -> None:
     assert complete(text, places).words == tuple(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "name"),
+    [
+        ("%%smr x", "x{b}.txt", "x{b}.txt"),
+        ("%%smr x{", "x{b}.txt", "x{b}.txt"),
+        ("%%smr x{{b", "x{b}.txt", "x{b}.txt"),
+        ("%%smr y", "y{1,2}.txt", "y{1,2}.txt"),
+        ("%%smr ./-", "./-x.csv", "-x.csv"),
+        ("%%smr lines --input ", "./-x.csv", "-x.csv"),
+        ("%%smr ./~", "./~x.csv", "~x.csv"),
+        ("%%smr -i ", "./~x.csv", "~x.csv"),
+    ],
+)
+def test_a_file_is_offered_as_it_has_to_be_written(places: Places, text: str, word: str, name: str) -> None:
+    for made in ("x{b}.txt", "y{1,2}.txt", "-x.csv", "~x.csv"):
+        Path(made).touch()
+    offered = [one for one in complete(text, places).words if Path(parse_cell_line(one, {}).inputs[0]).name == name]
+    assert len(offered) == 1
+    assert parse_cell_line(offered[0], {}).inputs[0].removeprefix("./") == word.removeprefix("./")
+    assert offered[0].startswith(("./", "x", "y"))
 
 
 def test_what_is_replaced_is_what_is_typed_last(places: Places) -> None:
@@ -258,7 +281,18 @@ def test_another_registration_takes_the_place_of_the_first(shell: Any, bucket: B
     before = len(shell.Completer.custom_matchers)
     register_matcher(shell, Session, ready=lambda: False)
     assert len(shell.Completer.custom_matchers) == before
-    assert menu(shell, "%smr status 3") == []
+    assert menu(shell, "%smr status 3") == [("3", "3")]
+
+
+@pytest.mark.filterwarnings("default::PendingDeprecationWarning")  # of the completer, of which the other one is not meant for terminals
+@pytest.mark.parametrize("cell", ["%%smr s3://b/ye", "%%smr lines --max-cost ", "%%smr --zzz", "%smr nonsense an", "%%smr x --retries i"])
+def test_where_no_word_of_ours_can_stand_none_of_pythons_does(shell: Any, bucket: Bucket, cell: str) -> None:
+    """What is typed is the only completion, which changes nothing."""
+    shell.user_ns["yes"] = 1
+    bucket.find = lambda pattern: iter(())  # type: ignore[method-assign]
+    typed = cell.rpartition(" ")[2]
+    assert menu(shell, cell) == [(typed, typed)]
+    assert shell.complete("", cell, len(cell)) == (typed, [typed])
 
 
 class Surprising:
@@ -266,6 +300,42 @@ class Surprising:
 
     def __getattribute__(self, name: str) -> object:
         raise RuntimeError("do not look")
+
+
+class Gone:
+    """Something that may be referred to weakly."""
+
+
+@pytest.mark.parametrize("make", [Surprising, lambda: weakref.proxy(Gone())])
+def test_an_object_that_raises_when_looked_at_hides_no_other(make: Callable[[], object], places: Places) -> None:
+    there = Places({"odd": make(), **NAMESPACE}, places.jobs, places.keys)
+    assert {"lines", "path"} <= set(complete("%%smr ", there).words)
+    assert {"odd", "lines", "number"} <= set(complete("%%smr x --into ", there).words)
+    assert complete("%%smr x --map h", there).words == ("helper",)
+    assert complete("%%smr x --include ", there).words == ("pytest",)
+
+
+def test_tab_opens_no_session_and_waits_for_none_that_opens(shell: Any) -> None:
+    """While a cell opens one it holds the lock, which nobody lets go of here."""
+    chosen, lookups = face._Chosen(), Lookups(now=Watch(), patience=60.0)
+    register_matcher(shell, chosen.if_open, ready=lambda: True, lookups=lookups)
+    with chosen._lock:
+        assert menu(shell, "%smr status 3") == [("3", "3")]
+        assert menu(shell, "%%smr s3://b/logs/") == [("s3://b/logs/", "s3://b/logs/")]
+    assert lookups._answers == {}
+    session = Session(backend=open_memory())
+    Ledger(session.backend.table, "3f9a0c21").create_job(JobEntry("3f9a0c21", "codes", 1.0, Layout("3f9a0c21").plan))
+    chosen.set(session)
+    with chosen._lock:
+        assert menu(shell, "%smr status 3") == [("3", "3f9a0c21")]
+
+
+def test_the_session_in_use_is_asked_for_only_if_it_is_open(shell: Any) -> None:
+    lookups = Lookups(now=Watch(), patience=60.0)
+    register_matcher(shell, face.current_session, ready=lambda: True, lookups=lookups)
+    with face._CHOSEN._lock:
+        menu(shell, "%smr status 3")
+        assert all(answer.known.is_set() for answer in lookups._answers.values())
 
 
 def test_an_object_that_raises_when_looked_at_ends_no_cell(shell: Any, bucket: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
@@ -283,11 +353,12 @@ def test_a_frontend_gets_the_menu_from_a_kernel(engine: dict[str, str]) -> None:
     try:
         client.execute_interactive("%load_ext smr_notebook\nlines = ['a']", timeout=120)
         replies = {}
-        for cell, cursor in (("%%smr --form\ndef map(x):\n    pass", 12), ("%%smr l", 7), ("%smr can", 8)):
+        for cell, cursor in (("%%smr lines --max-cost ", 23), ("%%smr --form\ndef map(x):\n    pass", 12), ("%%smr l", 7), ("%smr can", 8)):
             reply = client.complete(cell, cursor, reply=True, timeout=120)["content"]
             replies[cell[reply["cursor_start"] : reply["cursor_end"]]] = reply["matches"]
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     assert replies.pop("l")[0] == "lines"
+    assert replies.pop("") in ([], [""])
     assert replies == {"--form": ["--format"], "can": ["cancel"]}

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import configparser
+import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from smr_notebook.config import Settings
 from smr_notebook.errors import ConfigError, JobCancelled, JobNotFoundError
-from smr_notebook.model import JobState
+from smr_notebook.model import Estimate, JobState
+from smr_notebook.notebook import render
 from smr_notebook.notebook.extension import keep_empty_body, register_magics
 from smr_notebook.notebook.subcommands import WORDS, parser_of
 from smr_notebook.standing import Progress
+from smr_notebook.usage import Cost
 
 FRAME = pd.DataFrame({"key": ["a", "b"], "value": [1, 2]})
 PLANNED, PREVIEWED = object(), object()
@@ -22,6 +29,8 @@ CELL = "%%smr lines {options}\ndef map(line):\n    yield line, 1\ndef reduce(key
 
 class ScriptedSession:
     """Has the face of a session; keeps what was asked for."""
+
+    settings = Settings(Path("nowhere"))
 
     def __init__(self, job: Any) -> None:
         self.job = job
@@ -50,6 +59,15 @@ class ScriptedSession:
         if job is not None and not self.job.id.startswith(job):
             raise JobNotFoundError(f"There is no job {job!r}.")
         return self.job
+
+
+def sanitized(shown: str) -> str:
+    """Return what nbval compares."""
+    rules = configparser.RawConfigParser()
+    rules.read(Path(render.__file__).parent / "nbval_sanitize.cfg")
+    for section in rules.sections():
+        shown = re.sub(rules[section]["regex"], rules[section]["replace"], shown)
+    return shown
 
 
 @pytest.fixture
@@ -105,6 +123,12 @@ def test_quiet_shows_only_the_value(shell: Any, session: ScriptedSession, shown:
 
 def test_detach_gives_the_job(shell: Any, session: ScriptedSession) -> None:
     assert run(shell, CELL.format(options="--detach")) is session.job
+
+
+@pytest.mark.parametrize("options", ["--detach -q", "--detach --display text"])
+def test_a_detached_job_is_shown_as_the_notebook_says(shell: Any, session: ScriptedSession, options: str) -> None:
+    with pytest.raises(ConfigError, match="is shown where it is looked at"):
+        run(shell, CELL.format(options=options))
 
 
 def test_dry_run_gives_the_plan(shell: Any, session: ScriptedSession) -> None:
@@ -220,10 +244,12 @@ def test_status_is_a_snapshot(shell: Any, session: ScriptedSession) -> None:
 
 
 def test_cancel(shell: Any, session: ScriptedSession, moment: Callable[..., Progress]) -> None:
-    assert repr(run(shell, "%smr cancel 3f")) == "3f9a0c21 is being cancelled"
+    told = run(shell, "%smr cancel 3f")
+    assert re.fullmatch(r"Job is being cancelled \[smr-cancel, \d+\.\d s\]\n ! Job     3f9a0c21", repr(told))
+    assert "3f9a0c21" not in sanitized(repr(told)) + sanitized(told.html)
     assert session.job.cancelled
     session.job.moments = [moment(JobState.DONE)]
-    assert repr(run(shell, "%smr cancel")) == "3f9a0c21 has ended already: done"
+    assert sanitized(repr(run(shell, "%smr cancel"))) == "Job has ended already: done [JOB, TIME]"
 
 
 def test_a_job_is_gone_on_from_with_functions_of_the_notebook(shell: Any, session: ScriptedSession) -> None:
@@ -237,7 +263,30 @@ def test_a_job_is_gone_on_from_with_functions_of_the_notebook(shell: Any, sessio
 
 
 def test_errors_of_a_job_without_any(shell: Any, session: ScriptedSession) -> None:
-    assert repr(run(shell, "%smr errors")) == "3f9a0c21: no task has failed"
+    found = run(shell, "%smr errors")
+    assert repr(found) == "3f9a0c21: no task has failed"
+    shown = shell.display_formatter.format(found)[0]
+    assert sanitized(shown["text/plain"]) == "no task has failed [JOB, TIME]"
+    assert "3f9a0c21" not in sanitized(shown["text/html"])
+
+
+def test_costs_are_told_and_vary(shell: Any, session: ScriptedSession, moment: Callable[..., Progress]) -> None:
+    cost, thought = Cost(compute=1_200.0, objects=30.0, table=4.0), Estimate(1.0, 1.0, low=1_000.0, high=2_000.0, sampled=1)
+    session.job.moments = [replace(moment(JobState.DONE), cost=cost, estimate=thought)]
+    told = run(shell, "%smr cost")
+    assert repr(told).splitlines()[1:] == [
+        " ! Job     3f9a0c21",
+        " ! Cost    $1,234.00",
+        " ! compute $1,200.00",
+        " ! objects $30.00",
+        " ! table   $4.00",
+        " ! Thought $1,000.00 to $2,000.00, before it ran",
+    ]
+    assert sanitized(repr(told)) == "Cost of a job [JOB, TIME]"
+    assert not re.search(r"\$|3f9a0c21", sanitized(told.html))
+    status = repr(run(shell, "%smr status"))
+    assert "$1,234.00" in status
+    assert "$" not in sanitized(status)
 
 
 @pytest.mark.parametrize("line", ["%smr", "%smr help", "%smr --help", "%smr -h"])

@@ -24,6 +24,10 @@ CELLS = [
     "df",
     "%%smr data --detach\ndef map(x):\n    yield x % 2, x\nreduce = sum",
     "print(_.result())",
+    "%smr cost",
+    "%smr cancel",
+    "%smr errors",
+    "%smr clean --older 1d",
 ]
 
 

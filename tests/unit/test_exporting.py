@@ -373,7 +373,7 @@ def test_a_damaged_part_leaves_nothing_and_what_was_there(objects: MemoryStore, 
 
 
 def test_a_place_that_is_not_there_is_an_error(objects: MemoryStore, parts: list[Part], tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"Cannot write beside .*Give a path whose folder is there"):
+    with pytest.raises(ConfigError, match=r"no/where cannot be written: there is no folder .*/no\. Make it, or give another name"):
         written(objects, parts, tmp_path / "no" / "where")
     with pytest.raises(ConfigError, match="the path is empty"):
         written(objects, parts, " ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from html import unescape
 
@@ -66,6 +67,14 @@ def test_what_no_function_raised_is_not_for_debugging() -> None:
     assert "job.debug" not in repr(JobErrors("3f9a", (DIED,)))
     assert repr(JobErrors("3f9a", ())) == "3f9a: no task has failed"
     assert "no task has failed" in JobErrors("3f9a", ())._repr_html_()
+
+
+def test_a_notebook_saves_identifiers_as_what_varies() -> None:
+    for errors in (JobErrors("3F9a", (MAPPED,)), JobErrors("3F9a", (), why="TooManyBadError: Job 3F9a\nleft out too much")):
+        saved = errors._repr_mimebundle_()
+        assert "3F9a" not in re.sub(r'<span class="smr-v">[^<]*</span>', "", saved["text/html"])
+        assert "3f9a" not in re.sub(r"\[smr-3f9a\](\n ! .*)*", "", saved["text/plain"]).lower()
+    assert saved["text/plain"].splitlines() == ["no task has failed [smr-3f9a]", " ! TooManyBadError: Job 3F9a", " ! left out too much"]
 
 
 def test_the_first_failure_that_a_function_raised_is_the_one_to_debug() -> None:

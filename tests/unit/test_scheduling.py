@@ -30,6 +30,7 @@ from smr_notebook.model import (
     Policy,
     TaskId,
 )
+from smr_notebook.showing.amounts import brief
 from smr_notebook.standing import Lease, Outcome, Settled, Snapshot
 from smr_notebook.usage import Rates
 
@@ -307,13 +308,15 @@ def test_a_job_has_an_absolute_end() -> None:
     old = plan(policy=Policy(longest=NOW - 1))
     end = outcome(decided(NOTHING, old))
     assert (end.state, end.error) == (JobState.FAILED, "JobTimeoutError")
+    assert end.message.startswith(f"The job has not ended within {brief(NOW - 1)}, which is all that it may take.")
     assert decided(NOTHING, plan(policy=Policy(longest=NOW + 1))).actions
 
 
 def test_coordinators_are_counted() -> None:
     of = plan(policy=Policy(coordinators=50))
     assert launched(decided(replace(NOTHING, lease=Lease("w", 50, NOW + 1)), of))
-    assert outcome(decided(replace(NOTHING, lease=Lease("w", 51, NOW + 1)), of)).error == "JobTimeoutError"
+    end = outcome(decided(replace(NOTHING, lease=Lease("w", 51, NOW + 1)), of))
+    assert (end.error, end.message.partition(",")[0]) == ("JobTimeoutError", "The job has not ended with 50 coordinators")
 
 
 def test_what_settled_counts_toward_the_end_of_a_phase() -> None:
