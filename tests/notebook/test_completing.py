@@ -21,7 +21,7 @@ from smr_notebook.errors import ConfigError
 from smr_notebook.model import ObjectInfo
 from smr_notebook.notebook.arguments import cell_parser, parse_cell_line
 from smr_notebook.notebook.completing import Completions, Places, complete, line_to_complete
-from smr_notebook.notebook.extension import register_magics
+from smr_notebook.notebook.extension import load, register_magics
 from smr_notebook.notebook.lookups import Lookups
 from smr_notebook.notebook.matcher import register_matcher
 from smr_notebook.notebook.subcommands import WORDS, parser_of
@@ -330,12 +330,11 @@ def test_tab_opens_no_session_and_waits_for_none_that_opens(shell: Any) -> None:
         assert menu(shell, "%smr status 3") == [("3", "3f9a0c21")]
 
 
-def test_the_session_in_use_is_asked_for_only_if_it_is_open(shell: Any) -> None:
-    lookups = Lookups(now=Watch(), patience=60.0)
-    register_matcher(shell, face.current_session, ready=lambda: True, lookups=lookups)
+def test_a_shell_asks_for_the_session_in_use_only_if_it_is_open(shell: Any) -> None:
+    load(shell)
     with face._CHOSEN._lock:
-        menu(shell, "%smr status 3")
-        assert all(answer.known.is_set() for answer in lookups._answers.values())
+        assert menu(shell, "%smr nonsense 3") == [("3", "3")]
+        assert menu(shell, "%smr status no-such-job") == [("no-such-job", "no-such-job")]
 
 
 def test_an_object_that_raises_when_looked_at_ends_no_cell(shell: Any, bucket: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
