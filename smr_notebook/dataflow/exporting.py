@@ -1,4 +1,4 @@
-"""A result as files of one's own: its pieces, checked as they are read, as Parquet files that any reader takes for one table.
+"""A result as files of one's own: its pieces, checked as they are read, as Parquet files that any reader takes for one table, or as text.
 
 The files are written to a folder that nobody sees, brought to one schema there, and only then put where they belong (`export_targets`).
 
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smr_notebook.dataflow.export_targets import Target, file_name
+from smr_notebook.dataflow.export_texts import WRITERS
 from smr_notebook.dataflow.frames import arrow_rows
 from smr_notebook.dataflow.frames.rows import FrameLibrary
 from smr_notebook.dataflow.result_frames import build_columns
@@ -33,7 +34,7 @@ _BATCH_ROWS = 65_536
 
 @dataclass(frozen=True, slots=True)
 class WrittenFiles:
-    """What `Job.to_parquet` wrote.
+    """What `Job.to_parquet` or `Job.export` wrote.
 
     Attributes:
         path: The folder, or the file.
@@ -67,7 +68,7 @@ def export(objects: ObjectStore, parts: Sequence[Part], target: Target) -> Writt
         try:
             files, rows = _staged(_tables(objects, parts), folder)
             if target.whole:
-                files = [_joined(files, folder)]
+                files = [_joined(files, folder, Path(target.path).suffix)]
             size = sum(file.stat().st_size for file in files)
         except StoreError:
             raise
@@ -102,9 +103,9 @@ def _staged(tables: Iterable[pa.Table], folder: Path) -> tuple[list[Path], int]:
     return files, rows
 
 
-def _joined(files: Sequence[Path], folder: Path) -> Path:
-    whole = folder / "whole.parquet"
-    _write((table for file in files for table in _read(file)), pq.read_schema(files[0]), whole)
+def _joined(files: Sequence[Path], folder: Path, suffix: str) -> Path:
+    whole = folder / f"whole{suffix}"
+    WRITERS.get(suffix, _write)((table for file in files for table in _read(file)), pq.read_schema(files[0]), whole)
     return whole
 
 
