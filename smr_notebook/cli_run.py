@@ -24,6 +24,7 @@ from smr_notebook.job_errors import counted, sample_lines
 from smr_notebook.job_files import Output, read_job_file
 from smr_notebook.job_runs import Asked, Folder, asked_by_file, asked_by_folder
 from smr_notebook.notebook.render import View, text
+from smr_notebook.ports import Backend
 from smr_notebook.session import Session
 from smr_notebook.showing.amounts import counted as amount
 from smr_notebook.standing import Progress
@@ -76,14 +77,20 @@ def _answered(options: Namespace, console: Console, *, session: Session, asked: 
         console.tell(repr(asked.preview(int(options.preview))))
         return 0
     if output is not None:  # before anything is paid for
-        backend, suffixes = session.backend, (*PARQUET, *TEXTS)
-        place = {"targets": backend.targets, "platform": backend.name}
-        target_of(output.path, overwrite=output.overwrite, **place, suffixes=suffixes, verb="output").check()
+        _check_output(output, session.backend)
     job = asked.submit()
     if options.detach:
         console.tell(job.id)
         return 0
     return _waited(job, output, session=session, console=console)
+
+
+def _check_output(output: Output, backend: Backend) -> None:
+    suffixes = (*PARQUET, *TEXTS)
+    target = target_of(
+        output.path, overwrite=output.overwrite, targets=backend.targets, platform=backend.name, suffixes=suffixes, verb="output"
+    )
+    target.check()
 
 
 def _opened(options: Namespace) -> Opened:

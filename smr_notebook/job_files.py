@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -193,7 +194,7 @@ class _Reader:
             raise ConfigError(f"{self._document.file}: an aggregate has no {missing!r}.")
         by = self._read("by", _columns)
         told = self._read("aggregate", _table)
-        found = {name: self._tell(("aggregate", name), lambda value=value: _aggregation(value)) for name, value in told.items()}
+        found = {name: self._tell(("aggregate", name), partial(_aggregation, value)) for name, value in told.items()}
         return Groups(by, found, self._read("where", read_reference))
 
     def _shared(self) -> Shared:
@@ -212,7 +213,7 @@ class _Reader:
 
     # ------------------------------------------------------------ where, and how
 
-    def _inputs(self, value: object) -> tuple[str, ...]:
+    def _inputs(self, value: Any) -> tuple[str, ...]:
         given = value if isinstance(value, list) else [value]
         if not given or not all(isinstance(one, str) and one for one in given):
             raise ConfigError("input must be a path, a glob, a URL or an upload, or a list of such.")
@@ -241,13 +242,15 @@ class _Reader:
             function = self._tell(("format", "function"), lambda: read_reference(given.get("function")))
             return Parse(function, bool(given.get("decompress", True)))
         if "types" in given:
-            given["types"] = {column: self._type(column, told) for column, told in given["types"].items()}
-        return self._tell(("format",), lambda: getattr(formats, name)(**given))
+            types = self._tell(("format", "types"), lambda: _table(given["types"]))
+            given["types"] = {column: self._type(column, told) for column, told in types.items()}
+        made: InputFormat = self._tell(("format",), lambda: getattr(formats, name)(**given))
+        return made
 
     def _type(self, column: str, told: object) -> type:
-        if told not in _TYPES:
+        if not isinstance(told, str) or told not in _TYPES:
             self._document.refuse(("format", "types", column), f"there is no type {told!r}. Use {', '.join(_TYPES)}.")
-        return _TYPES[str(told)]
+        return _TYPES[told]
 
     def _output(self) -> Output | None:
         value = self._values.get("output")
@@ -344,11 +347,11 @@ def _aggregation(value: object) -> Aggregation | Reference:
 def _with_arguments(value: object, *, column: bool) -> Aggregation:
     """Return an aggregation such as `{ top = "amount", n = 3 }` of a column, or `{ top = 3 }` of the values of pairs."""
     given = dict(value) if isinstance(value, dict) else {}
-    names = [name for name in given if name not in {"n", "shares"}]
     known = (*_OPTIONAL, *(("sum", "count", "mean", "min", "max", "first", "collect", "distinct") if column else ()))
+    names = [name for name in given if name in known] or list(given)
     if len(names) != 1 or names[0] not in known:
-        wrong = f"{names[0]!r} is no aggregation{near(names[0], known)}" if len(names) == 1 else f"{value!r} names no aggregation"
+        wrong = f"there is no aggregation {names[0]!r}.{near(names[0], known)}" if len(names) == 1 else f"{value!r} names no aggregation."
         example = '{ sum = "amount" }' if column else "{ top = 3 }"
-        raise ConfigError(f"{wrong}. Write one of {', '.join(known)}, such as {example}.")
+        raise ConfigError(f"{wrong} Write one of {', '.join(known)}, such as {example}.")
     further = {key: given[key] for key in given if key != names[0]}
     return getattr(aggregates, names[0])(given[names[0]], **further)  # type: ignore[no-any-return]

@@ -55,7 +55,8 @@ def submit(request: Request, backend: Backend) -> Submitted:
     """
     request = replace(request, warnings=request.warnings + told_of_name(backend, request.name))
     with new_job(backend) as job:
-        note_use(backend, job, request.input)
+        if isinstance(request.input, Files):
+            note_use(backend, job, request.input.patterns)
         begin = _store_request if backend.plans else _store_plan
         begun = begin(backend, job, request)
         entry = JobEntry(job, request.name, begun.created, Layout(job).plan, user=backend.user)

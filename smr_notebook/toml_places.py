@@ -50,7 +50,9 @@ class Document:
 
     def place(self, path: Keys) -> str:
         """Return where something is said, for people: the file, the line, and the table that it stands in."""
-        line, table = self.line(path), ".".join(path[:-1])
+        found = (self.line(path[:end]) for end in range(len(path), 0, -1))  # where it is missing, that of the table that lacks it
+        line = next(filter(None, found), 0)
+        table = ".".join(path[:-1])
         return f"{self.file}{f', line {line}' if line else ''}{f', in [{table}]' if table else ''}"
 
     def refuse(self, path: Keys, why: str) -> NoReturn:

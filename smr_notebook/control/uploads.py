@@ -19,7 +19,7 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,7 +28,6 @@ from typing import Final
 
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger, list_jobs
-from smr_notebook.control.naming import Files, NamedInput
 from smr_notebook.control.rows import Codec
 from smr_notebook.dataflow.uploaded import (
     BLOCK_BYTES,
@@ -223,12 +222,10 @@ def read_code(backend: Backend, identifier: str) -> Iterator[tuple[str, bytes]]:
         raise InputMissingError(f"There is no upload {identifier} here. `smr uploads` lists what there is.") from error
 
 
-def note_use(backend: Backend, job: str, input: NamedInput) -> None:
-    """Say that a job reads uploads, if it does. Raises `StoreError`."""
-    if not isinstance(input, Files):
-        return
+def note_use(backend: Backend, job: str, patterns: Iterable[str]) -> None:
+    """Say that a job reads the uploads that some patterns name, if they name any. Raises `StoreError`."""
     now = backend.clock.now()
-    for identifier in dict.fromkeys(filter(None, map(upload_named, input.patterns))):
+    for identifier in dict.fromkeys(filter(None, map(upload_named, patterns))):
         backend.table.put(f"{UPLOADS}/{identifier}", job, b"{}", expect=0)
         row = _row(backend.table, identifier)
         standing = _decoded(row)
