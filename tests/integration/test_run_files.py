@@ -34,11 +34,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def shell(place: Path, tmp_path: Path) -> Smr:
     """A function that runs one command in the test's folder, and returns what came of it."""
 
-    def run(*words: str | Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "smr_notebook", *map(str, words)]
-        return subprocess.run(
-            command, cwd=tmp_path, env=variables(place) | (environment or {}), capture_output=True, text=True, check=False
-        )
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "smr_notebook", *words]
+        return subprocess.run(command, cwd=tmp_path, env=variables(place), capture_output=True, text=True, check=False)
 
     return run
 
