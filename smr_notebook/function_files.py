@@ -15,6 +15,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -70,21 +71,20 @@ def functions_below(folder: Path) -> Iterator[Find]:
         ConfigError: When something is looked for: it is not there, or cannot be imported.
     """
     folder = folder.resolve()
-    before, places = dict(sys.modules), list(sys.path)
+    before, places = frozenset(sys.modules), list(sys.path)
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     try:
-        yield lambda reference: _found(folder, reference)
+        yield lambda reference: _found(folder, reference, before)
     finally:
         sys.path[:] = places
-        for name, module in list(sys.modules.items()):
-            if name not in before and _lies_in(module, folder):
-                del sys.modules[name]
+        for name in _own_modules(folder, before):
+            del sys.modules[name]
 
 
-def _found(folder: Path, reference: Reference) -> Any:
+def _found(folder: Path, reference: Reference, before: AbstractSet[str]) -> Any:
     module = _module_of_file(folder, reference) if reference.is_file else _imported(reference.where, reference.where)
-    _import_late_ones(folder)
+    _import_late_ones(folder, before)
     found: Any = module
     for part in reference.name.split("."):
         if not hasattr(found, part):
@@ -121,11 +121,11 @@ def _imported(name: str, told: str) -> ModuleType:
         raise ConfigError(f"{told} cannot be imported: {type(error).__name__}: {error}{where}.") from error
 
 
-def _import_late_ones(folder: Path) -> None:
+def _import_late_ones(folder: Path, before: AbstractSet[str]) -> None:
     """Import the modules of the folder that functions of its modules import, and those that these do."""
     looked: set[str] = set()
     while True:
-        modules = {name: module for name, module in list(sys.modules.items()) if name not in looked and _lies_in(module, folder)}
+        modules = _own_modules(folder, before | looked)
         if not modules:
             return
         for name, module in modules.items():
@@ -148,6 +148,7 @@ def _late_imports(file: Path) -> Iterator[str]:
                     yield node.module.partition(".")[0]
 
 
-def _lies_in(module: object, folder: Path) -> bool:
-    file = getattr(module, "__file__", None)
-    return isinstance(file, str) and Path(file).resolve().is_relative_to(folder)
+def _own_modules(folder: Path, but: AbstractSet[str]) -> dict[str, ModuleType]:
+    """Return the modules that were imported out of a folder, by name, but for some."""
+    found = {name: module for name, module in list(sys.modules.items()) if name not in but and isinstance(module, ModuleType)}
+    return {name: module for name, module in found.items() if Path(module.__file__ or "/").resolve().is_relative_to(folder)}

@@ -31,7 +31,7 @@ from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.dataflow.signing import SIGNATURE_BYTES, Keyring
 from smr_notebook.errors import CorruptObjectError, InputMissingError, InputReadError, ObjectNotFoundError, StoreError
 from smr_notebook.model import ObjectInfo
-from smr_notebook.ports import ObjectStore
+from smr_notebook.ports import Buffer, ObjectStore
 
 SCHEME: Final = "upload"
 """Of spans of uploads."""
@@ -92,7 +92,7 @@ def upload_named(pattern: str) -> str:
     return identifier if _IDENTIFIER.fullmatch(identifier) else ""
 
 
-def digest_of(block: bytes) -> bytes:
+def digest_of(block: Buffer) -> bytes:
     """Return the digest of one block."""
     return hashlib.blake2b(block, digest_size=_DIGEST_BYTES).digest()
 
@@ -119,7 +119,7 @@ def encode_contents(contents: Contents, keys: Keyring) -> bytes:
 
 
 def read_contents(objects: ObjectStore, identifier: str, keys: Keyring) -> Contents:
-    """Return the contents of an upload.
+    """Return the contents of an upload. The signature proves that they are those of this one: it covers the folder.
 
     Raises:
         ObjectNotFoundError: There is none.
@@ -132,12 +132,9 @@ def read_contents(objects: ObjectStore, identifier: str, keys: Keyring) -> Conte
     body = unseal(_KIND, sealed, name=key)
     keys.of_object(key).check(_KIND, _PLACE, sealed, signature=signature, name=key)
     try:
-        contents = msgspec.json.decode(body, type=Contents)
+        return msgspec.json.decode(body, type=Contents)
     except msgspec.MsgspecError as error:
         raise CorruptObjectError(f"{key} does not hold the contents of an upload ({error}). Upload it again.") from error
-    if contents.id != identifier:
-        raise CorruptObjectError(f"{key} holds the contents of {contents.id}. Upload it again.")
-    return contents
 
 
 def read_file(objects: ObjectStore, identifier: str, contents: Contents, number: int, *, start: int = 0, stop: int | None = None) -> bytes:
@@ -166,7 +163,7 @@ def read_file(objects: ObjectStore, identifier: str, contents: Contents, number:
     view = memoryview(data)
     for at in range(0, end - origin, BLOCK_BYTES):
         place = _DIGEST_BYTES * (first + at // BLOCK_BYTES)
-        if digest_of(bytes(view[at : at + BLOCK_BYTES])) != file.digests[place : place + _DIGEST_BYTES]:
+        if digest_of(view[at : at + BLOCK_BYTES]) != file.digests[place : place + _DIGEST_BYTES]:
             raise CorruptObjectError(
                 f"{identifier}/{file.name} is not what was uploaded, at or behind byte {origin + at:,}. Remove the upload, upload it "
                 "again, and look who else may write to the object store."

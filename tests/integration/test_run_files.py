@@ -153,20 +153,24 @@ def test_a_detached_job_keeps_its_data_until_it_has_ended(shell: Smr, tmp_path: 
     assert "--detach: nobody would wait to write out" in refused.stderr
 
 
-def test_an_interrupt_cancels_the_job(shell: Smr, place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["cancel", "detach"])
+def test_an_interrupt_cancels_the_job_or_lets_it_go_on(shell: Smr, place: Path, tmp_path: Path, ending: str) -> None:
     begun = tmp_path / "begun"
     begins = f"import os\nopen({str(begun) + '.new'!r}, 'w').close()\nos.replace({str(begun) + '.new'!r}, {str(begun)!r})\n"
     text = WAITING.format(str(tmp_path / "go")).replace("    while", f"    exec({begins!r})\n    while", 1)
     write(tmp_path, {"words.py": text, "job.toml": 'input = "books"\nmap = "words.py:map"\n', **BOOKS})
     command = [sys.executable, "-m", "smr_notebook", "run", "job.toml"]
-    with subprocess.Popen(command, cwd=tmp_path, env=variables(place), stderr=subprocess.PIPE, text=True) as process:
+    environment = variables(place) | {"SMR_ON_INTERRUPT": ending}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
         wait_until(begun.exists, 60)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    found = re.search(r"^(\w+) is being cancelled$", told, re.MULTILINE)
+    found = re.search(r"^(\w+) (is being cancelled|goes on: `smr status \w+`)$", told, re.MULTILINE)
     assert found is not None
-    assert shell("result", found[1]).returncode == 1
+    assert found[2].startswith("is being cancelled" if ending == "cancel" else "goes on")
+    (tmp_path / "go").touch()
+    assert shell("result", found[1]).returncode == (ending == "cancel")
 
 
 def test_a_function_that_fails_is_told_with_its_line_and_record(shell: Smr, tmp_path: Path) -> None:
@@ -249,6 +253,26 @@ def test_what_cannot_be_done_is_one_sentence(shell: Smr, tmp_path: Path, words: 
     assert (done.returncode, done.stdout) == (1, "")
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_job_over_an_upload_is_resumed_and_its_base_needs_the_upload(own_session: Callable[..., smr.Session], tmp_path: Path) -> None:
+    write(tmp_path, BOOKS)
+    mended = tmp_path / "mended"
+
+    def brittle(source: str, line: str) -> list[tuple[str, int]]:
+        return [(source.partition("/")[2], 1 // (mended.exists() or "two" not in source))]
+
+    session = own_session(retries=0)
+    upload = session.upload_data(tmp_path / "books")
+    job = session.map_reduce(brittle, sum, upload.id, split_size=1)
+    assert job.exception() is not None
+    mended.touch()
+    again = job.resume()
+    assert again.result().to_dict("list") == {"key": ["one.txt", "sub/two.txt"], "value": [1, 1]}
+    assert job.failing_record() == "is it?"
+    session.remove_upload(upload.id)
+    with pytest.raises(smr.errors.InputMissingError, match="it was removed, or has expired"):
+        job.failing_record()
 
 
 def test_code_that_somebody_else_put_there_is_not_imported(shell: Smr, place: Path, tmp_path: Path) -> None:
