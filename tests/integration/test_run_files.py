@@ -185,6 +185,14 @@ def test_a_function_that_fails_is_told_with_its_line_and_record(shell: Smr, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_left_out_is_told_as_a_line(shell: Smr, tmp_path: Path) -> None:
+    write(tmp_path, {"words.py": "def map(line):\n    yield line, 1 / (line != 'is it?')\n", **BOOKS})
+    write(tmp_path, {"job.toml": 'input = "books"\nmap = "words.py:map"\non_error = "collect"\nmax_bad = 1\n'})
+    done = shell("run", "job.toml")
+    assert (done.returncode, done.stdout.split()) == (0, ["key", "value", "A", "rose", "is", "a", "rose", "1.0"])
+    assert re.search(r"^warning: .*'is it\?'", done.stderr, re.MULTILINE)
+
+
 def test_plan_and_preview_run_nothing(shell: Smr, tmp_path: Path) -> None:
     write(tmp_path, {"job.toml": of_the_paper("job.toml"), "words.py": of_the_paper("words.py"), **BOOKS})
     before = shell("jobs").stdout
