@@ -10,11 +10,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from smr_notebook import cli_aws, cli_jobs, cli_setup
+from smr_notebook import cli_aws, cli_jobs, cli_run, cli_setup, cli_uploads
 from smr_notebook.cli_console import Console, run
 from smr_notebook.errors import SmrError
 
-_ROOMS = (cli_jobs.add_commands, cli_aws.add_commands, cli_setup.add_commands)
+_ROOMS = (cli_run.add_commands, cli_jobs.add_commands, cli_uploads.add_commands, cli_aws.add_commands, cli_setup.add_commands)
 _INTERRUPTED = 130
 
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="smr", description="Map/reduce from a notebook cell: jobs, deployments on AWS, Jupyter.")
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        return run(words, Console(_print, _ask), rooms=_ROOMS, parser=parser)
+        return run(words, Console(_print, _ask, _note), rooms=_ROOMS, parser=parser)
     except SmrError as error:
         sys.stderr.write(f"smr: {error}\n")
         return 1
@@ -34,6 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
+
+
+def _note(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def _ask(question: str) -> str:

@@ -19,10 +19,12 @@ class Console:
     Attributes:
         tell: Takes one line for people, or one text for other programs.
         ask: Shows a question, and returns the answer; empty where nobody can answer.
+        note: Takes a line that is no answer: how far something is, what should be known. Nobody sees it where nothing is said.
     """
 
     tell: Callable[[str], None]
     ask: Callable[[str], str]
+    note: Callable[[str], None] = lambda _: None
 
 
 Command = Callable[[Namespace, Console], int]

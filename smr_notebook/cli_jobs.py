@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,12 +46,11 @@ def add_commands(commands: Any) -> None:
     for command in (status, cancel, resume, result, errors, logs):
         command.add_argument("id", nargs="?", metavar="ID", help="identifier of the job, its beginning, or its name (default: the latest)")
     for command in (jobs, status, cancel, resume, result, errors, logs):
-        command.add_argument("--platform", metavar="P", help="local (the default) or aws")
-        add_place(command)
+        add_platform(command)
 
 
 def _jobs(options: Namespace, console: Console) -> int:
-    for job in _session(options).jobs(everyone=options.everyone)[: options.number]:
+    for job in session_of(options).jobs(everyone=options.everyone)[: options.number]:
         created = datetime.fromtimestamp(int(job.created), UTC).strftime("%Y-%m-%d %H:%M:%S")
         user = f"{job.user or '-':<12} " if options.everyone else ""
         console.tell(f"{job.id}  {created}  {job.state.value:<10} {user}{job.name}".rstrip())
@@ -105,12 +105,19 @@ def _logs(options: Namespace, console: Console) -> int:
     return 0
 
 
-def _session(options: Namespace) -> Session:
-    return Session(options.platform, stack=options.stack, region=options.region, profile=options.profile)
+def add_platform(command: ArgumentParser) -> None:
+    """Add the options that `session_of` reads."""
+    command.add_argument("--platform", metavar="P", help="local (the default) or aws")
+    add_place(command)
+
+
+def session_of(options: Namespace, settings: Mapping[str, object] | None = None) -> Session:
+    """Return the session that the options mean, with settings that count for less than they."""
+    return Session(options.platform, stack=options.stack, region=options.region, profile=options.profile, settings=settings)
 
 
 def _find(options: Namespace) -> Job:
-    return _session(options).attach(options.id)
+    return session_of(options).attach(options.id)
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:

@@ -18,13 +18,16 @@ from decimal import Decimal
 from types import FunctionType, MappingProxyType
 from typing import Any, Final
 
+from smr_notebook.config import parse_size
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.formats.parsed import ParsedReader
+from smr_notebook.dataflow.formats.passages import PassageReader
 from smr_notebook.dataflow.formats.text_encodings import check_encoding
+from smr_notebook.dataflow.parsed_programs import OwnReader
 from smr_notebook.errors import ConfigError, PlanError
 from smr_notebook.model import PLAINLY, Dialect, Format, Reading
 
-__all__ = ["InputFormat", "arrow", "binary", "csv", "fixed", "jsonl", "parquet", "parse", "text", "tsv"]
+__all__ = ["InputFormat", "arrow", "binary", "csv", "fixed", "jsonl", "parquet", "parse", "passages", "text", "tsv"]
 
 AUTO: Final = "auto"
 """The format that the names and beginnings of the objects tell."""
@@ -37,12 +40,12 @@ class InputFormat:
     Attributes:
         format: Which.
         reading: What is said of it besides its name.
-        parser: What reads, where that is a function of the user's own.
+        parser: What reads, where that travels with the functions: one of the user's own, or what makes passages.
     """
 
     format: Format
     reading: Reading = PLAINLY
-    parser: ParsedReader | None = None
+    parser: OwnReader | None = None
 
 
 def text(*, encoding: str = "utf-8", errors: str = "strict") -> InputFormat:
@@ -101,6 +104,24 @@ def parse(function: Callable[..., Any], *, decompress: bool = True) -> InputForm
         raise PlanError(f"parse needs a function that takes a stream; got {function!r}.")
     reader = ParsedReader(function, takes_source(function, name="parse", what="stream"))
     return InputFormat(Format.PARSED, Reading(decompress=_flag("decompress", decompress)), reader)
+
+
+def passages(size: int | str = "8MB", *, encoding: str = "utf-8", errors: str = "strict") -> InputFormat:
+    """Passages of text: a `str` for each, which is a whole object, or so many bytes of a longer one, cut between lines.
+
+    The same objects give the same passages each time, however they are cut into splits.
+
+    Args:
+        size: About how many bytes a passage has at most, as a number or as text (`64MB`); one longer line makes a longer one.
+        encoding: As of `text`.
+        errors: As of `text`.
+
+    Raises:
+        ConfigError: `size` is none, or there is no such encoding or policy.
+    """
+    bytes_ = parse_size(size)
+    _check_size("size", bytes_, least=1)
+    return InputFormat(Format.TEXT, _text(encoding, errors), PassageReader(bytes_))
 
 
 def parquet(*, columns: Sequence[str] | None = None) -> InputFormat:

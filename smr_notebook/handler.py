@@ -17,6 +17,7 @@ from smr_notebook.control.coordinator import run_coordinator
 from smr_notebook.control.driving import run_driver
 from smr_notebook.control.messages import DeathNotice, Message, Role, decode
 from smr_notebook.control.metering import metered
+from smr_notebook.control.uploads import with_uploads
 from smr_notebook.control.warming import rehearse_on, warm_up
 from smr_notebook.control.worker import end_unless_alive, handle_death, run_attempt
 from smr_notebook.errors import ConfigError
@@ -79,4 +80,4 @@ def _backend(location: str) -> Backend:
         raise ConfigError(f"A worker was told to open {location!r}, and knows only: {', '.join(_OPENERS)}.")
     module, _, opener = _OPENERS[platform].partition(":")
     reopen = cast("Callable[[str], Backend]", getattr(importlib.import_module(module), opener))
-    return metered(reopen(place))
+    return with_uploads(metered(reopen(place)))

@@ -113,9 +113,31 @@ class LoadedJob(ABC):
             StoreError: The files cannot be written.
             CorruptObjectError: A part is not what was written.
         """
+        from smr_notebook.dataflow.export_targets import PARQUET  # noqa: PLC0415 - see above
+
+        return self._export(path, overwrite=overwrite, suffixes=PARQUET, verb="to_parquet")
+
+    def export(self, path: str | PathLike[str], *, overwrite: bool = False) -> WrittenFiles:
+        """Wait, and write the result as its name says: CSV (`.csv`) or JSON lines (`.jsonl`), one file each; else as `to_parquet` does.
+
+        In CSV a missing value is an empty field, and text stands in quotes. In JSON lines, times are in ISO 8601, and decimals are text.
+
+        Args:
+            path: As of `to_parquet`.
+            overwrite: As of `to_parquet`.
+
+        Raises:
+            ConfigError, StoreError, CorruptObjectError: As `to_parquet` does; also where CSV or JSON has no way to write a value.
+        """
+        from smr_notebook.dataflow.export_targets import PARQUET, TEXTS  # noqa: PLC0415 - see above
+
+        return self._export(path, overwrite=overwrite, suffixes=(*PARQUET, *TEXTS), verb="export")
+
+    def _export(self, path: str | PathLike[str], *, overwrite: bool, suffixes: tuple[str, ...], verb: str) -> WrittenFiles:
         from smr_notebook.dataflow.export_targets import target_of  # noqa: PLC0415 - see above
         from smr_notebook.dataflow.exporting import export  # noqa: PLC0415 - see above
 
-        target = target_of(path, overwrite=overwrite, targets=self._backend.targets, platform=self._backend.name)
+        backend = self._backend
+        target = target_of(path, overwrite=overwrite, targets=backend.targets, platform=backend.name, suffixes=suffixes, verb=verb)
         target.check()  # before anybody waits
         return export(self._backend.objects, self._finished(), target)

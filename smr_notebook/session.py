@@ -16,6 +16,7 @@ from smr_notebook.control.ledger import list_jobs
 from smr_notebook.control.planning import Request
 from smr_notebook.control.registering import is_of
 from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.uploads import with_uploads
 from smr_notebook.dataflow.aggregates import Aggregation
 from smr_notebook.dataflow.frames.programs import program_of_frames
 from smr_notebook.dataflow.pair_programs import program_of_pairs
@@ -29,6 +30,7 @@ from smr_notebook.options import Options, Reduce, refuse_columns
 from smr_notebook.platforms import OPENERS, check_requirements, read_requirements
 from smr_notebook.ports import Backend
 from smr_notebook.submission import submit, tidy_up
+from smr_notebook.uploading import KeepsUploads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +59,7 @@ class Wishes:
     brought: bool = False
 
 
-class Session(LooksAhead):
+class Session(LooksAhead, KeepsUploads):
     """Where jobs go. Without arguments: this machine, unless the settings of the project file and the environment say otherwise.
 
     Args:
@@ -99,7 +101,7 @@ class Session(LooksAhead):
         opened = backend or OPENERS[self.settings.platform](self.settings, tuple(required))
         self.wishes = Wishes(sources, opened, tuple(requirements), brought=backend is not None)
         draw = seeded_identifiers(self.settings.ci_seed) if self.settings.ci_seed else opened.draw
-        self.backend = replace(opened, user=self.settings.user or opened.user, draw=draw)
+        self.backend = with_uploads(replace(opened, user=self.settings.user or opened.user, draw=draw))
         if required:
             check_requirements(self.backend, required)
 
@@ -182,7 +184,8 @@ class Session(LooksAhead):
             reduce: `reduce(key, values)` that returns one value or yields (key, value) rows; or a built-in aggregation: `smr.sum`,
                 `smr.top(3)`, …; or one of `sum`, `min`, `max`, `len`, `list`, `set` and their like, called with the values; or `None`:
                 the mapped pairs are the result.
-            input: A path, folder or glob, `smr.files(...)`, an iterable, a DataFrame of pandas or polars, or an Arrow table.
+            input: A path, folder or glob, an upload (`data-…`), `smr.files(...)`, an iterable, a DataFrame of pandas or polars, or an
+                Arrow table.
             combine: Run on parts of a group before they travel: a function like `reduce`, or `True` for `reduce` itself.
             format: `text`, `jsonl`, `csv`, `parquet`, `arrow`, `binary`; one with options: `smr.formats.csv(...)`; or `auto`: by the names
                 of the objects.

@@ -18,6 +18,7 @@ from smr_notebook.control.planning import Request, plan_job, prepare, stored_inp
 from smr_notebook.control.plans import StoredRequest, write_code, write_plan, write_request
 from smr_notebook.control.registering import new_job, register, told_of_name
 from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.uploads import note_use, remove_expired_uploads
 from smr_notebook.environment import environment
 from smr_notebook.errors import StoreError
 from smr_notebook.labels import cell_label
@@ -54,6 +55,8 @@ def submit(request: Request, backend: Backend) -> Submitted:
     """
     request = replace(request, warnings=request.warnings + told_of_name(backend, request.name))
     with new_job(backend) as job:
+        if isinstance(request.input, Files):
+            note_use(backend, job, request.input.patterns)
         begin = _store_request if backend.plans else _store_plan
         begun = begin(backend, job, request)
         entry = JobEntry(job, request.name, begun.created, Layout(job).plan, user=backend.user)
@@ -93,8 +96,10 @@ def _store_request(backend: Backend, job: str, request: Request) -> _Begun:
 
 
 def tidy_up(backend: Backend, *, keep_days: float) -> None:
-    """Remove the jobs that ended longer ago, where nothing else does that."""
+    """Remove the jobs that ended longer ago, and the uploads that nobody used since, where nothing else does that."""
     if backend.expires:
         return
     with suppress(StoreError):  # an old job that cannot be removed is no reason against a new one
-        remove_expired(backend.objects, backend.table, now=backend.clock.now(), keep_seconds=keep_days * 86_400)
+        now, keep = backend.clock.now(), keep_days * 86_400
+        remove_expired(backend.objects, backend.table, now=now, keep_seconds=keep)
+        remove_expired_uploads(backend.objects, backend.table, now=now, keep_seconds=keep)

@@ -3,6 +3,7 @@
 The rules, none of them silent:
 
 * A `str` or a path is a location: one object, a folder (all below it), or a glob. So are several in `files(...)`.
+* `data-` with sixteen hexadecimal digits is an upload, all of it or what a name or a glob behind a `/` means; `./data-…` is a file.
 * A DataFrame, of pandas or polars, or an Arrow table gives its rows. Any other iterable gives its items.
 * A list of strings could be either. When one of them names something that exists, or a URL, it is refused, and
   `smr.files(...)` or `smr.items(...)` says which is meant.
@@ -21,6 +22,7 @@ from typing import Any
 
 from smr_notebook.dataflow.arrow_kinds import mark_missing
 from smr_notebook.dataflow.frames.rows import library
+from smr_notebook.dataflow.uploaded import SCHEME, upload_named
 from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, InputMixedError, InputReadError, PairShapeError, PlanError
 from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource
@@ -34,6 +36,9 @@ _SUFFIXES = {
     **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), Format.ARROW),
 }
 _TABS = frozenset({".tsv", ".tab"})
+_INNER = frozenset({"job", SCHEME})
+"""Schemes that no URL names."""
+
 _COMPRESSED_SUFFIXES = {".gz", ".bz2", ".zst", ".zstd", ".xz"}
 
 
@@ -206,6 +211,11 @@ def _refuse_ambiguous(values: list[Any] | tuple[Any, ...]) -> None:
     if not values or not all(isinstance(value, str) for value in values):
         return
     for value in values[:100]:
+        if upload_named(value):
+            raise PlanError(
+                f"input is a list of strings, and {value!r} names an upload. Say smr.files(*names) to read the uploads, or "
+                "smr.items(strings) to map over the strings themselves."
+            )
         if "://" in value[:10] or (("/" in value or "." in value) and _exists(value)):
             raise PlanError(
                 f"input is a list of strings, and {value!r} names a file or a URL. "
@@ -224,17 +234,19 @@ def _exists(value: str) -> bool:
 
 def _scheme(pattern: str, sources: Mapping[str, InputSource]) -> tuple[str, str]:
     scheme, separator, rest = pattern.partition("://")
+    if upload_named(pattern):
+        return SCHEME, pattern
     if not separator:
         scheme, rest = "file", pattern
         if "file" not in sources:
-            known = ", ".join(f"{name}://" for name in sorted(set(sources) - {"job"}))
+            known = ", ".join(f"{name}://" for name in sorted(set(sources) - _INNER))
             raise ConfigError(
                 f"{pattern!r} is a file of this machine, which the workers cannot read: they read {known}. Copy it there and name it so "
                 "(`aws s3 cp --recursive`), or pass its content as items or as a DataFrame."
             )
         return scheme, rest
-    if scheme not in sources or scheme == "job":
-        known = ", ".join(sorted(set(sources) - {"job"}))
+    if scheme not in sources or scheme in _INNER:
+        known = ", ".join(sorted(set(sources) - _INNER))
         raise ConfigError(f"{pattern!r}: this session has no reader for {scheme}:// (it reads {known}://).")
     return scheme, rest
 
@@ -248,6 +260,8 @@ def _nothing(pattern: str, scheme: str, location: str, source: InputSource) -> I
                 f"{what}. There is something whose name looks the same and is written with other signs (Unicode {form}): name it by a "
                 f"glob, or as unicodedata.normalize({form!r}, name)."
             )
+    if scheme == SCHEME:
+        return InputMissingError(f"{what}: the upload holds no such file. `smr uploads {upload_named(pattern)}` lists its files.")
     if scheme == "s3":
         return InputMissingError(
             f"{what}. Check the name, or the glob: `aws s3 ls s3://{location.partition('/')[0]}/` lists what is there."

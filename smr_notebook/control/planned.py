@@ -78,6 +78,9 @@ class PlannedJob:
         reduce = f", {plan.reducers:,} reduce" if plan.reducers else ""
         return f"<PlannedJob {plan.maps:,} map{reduce}, {quantity(plan.input_bytes, 'B')} of {plan.format}>"
 
+    def __str__(self) -> str:
+        return sheet_text(self._sheet())
+
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002 - IPython's protocol
         sheet = self._sheet()
         return {"text/plain": sheet_text(sheet), "text/html": sheet_html(sheet)}

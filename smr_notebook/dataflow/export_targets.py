@@ -25,6 +25,12 @@ from typing import Final
 from smr_notebook.errors import ConfigError, StoreError
 from smr_notebook.ports import ObjectStore
 
+PARQUET: Final = (".parquet",)
+"""How the name of one file ends that is Parquet."""
+
+TEXTS: Final = (".csv", ".jsonl")
+"""How the name of one file ends that is text."""
+
 _OURS: Final = re.compile(r"part-\d{5,}\.parquet")
 _PIECE: Final = 1 << 20
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([^/]*)/*(.*)", re.DOTALL)
@@ -42,15 +48,19 @@ class Target(ABC):
     Attributes:
         path: As the user said it.
         overwrite: Whether to replace what is there.
+        suffixes: How the name of one file ends; any other name is that of a folder.
+        verb: What the user called, for messages.
     """
 
     path: str
     overwrite: bool
+    suffixes: tuple[str, ...]
+    verb: str
 
     @property
     def whole(self) -> bool:
-        """Whether it is one file rather than a folder of them: its name ends in `.parquet`, and in no slash."""
-        return self.path.lower().endswith(".parquet")
+        """Whether it is one file rather than a folder of them: its name ends in one of the suffixes, and in no slash."""
+        return self.path.lower().endswith(self.suffixes)
 
     @abstractmethod
     def check(self) -> None:
@@ -80,7 +90,7 @@ class Target(ABC):
             shutil.rmtree(place, ignore_errors=True)
 
     def _refuse(self, why: str) -> ConfigError:
-        return ConfigError(f"to_parquet: {self.path} {why}")
+        return ConfigError(f"{self.verb}: {self.path} {why}")
 
 
 _THERE: Final = "is there already. Give another name, or replace it: with overwrite=True, or with --overwrite in a cell."
@@ -110,7 +120,7 @@ class LocalTarget(Target):
         if not self.overwrite:
             raise self._refuse(_THERE)
         if self.whole and path.is_dir():
-            raise self._refuse("is a folder, and a name that ends in .parquet is that of one file. Give another name.")
+            raise self._refuse("is a folder, and a name that ends so is that of one file. Give another name.")
         if not self.whole and not (path.is_dir() and not path.is_symlink() and all(map(_is_ours, path.iterdir()))):
             raise self._refuse("is no folder of nothing but files that to_parquet wrote, and so is not replaced. Give another name.")
 
@@ -200,7 +210,13 @@ class BucketTarget(Target):
 
 
 def target_of(
-    path: str | os.PathLike[str], *, overwrite: bool, targets: Mapping[str, Callable[[str], ObjectStore]], platform: str
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool,
+    targets: Mapping[str, Callable[[str], ObjectStore]],
+    platform: str,
+    suffixes: tuple[str, ...] = PARQUET,
+    verb: str = "to_parquet",
 ) -> Target:
     """Return where the user wants files.
 
@@ -209,27 +225,29 @@ def target_of(
         overwrite: Whether to replace what is there.
         targets: As of `ports.Backend`.
         platform: Name of the platform, for messages.
+        suffixes: How the name of one file ends.
+        verb: What the user called, for messages.
 
     Raises:
         ConfigError: It is no path, or an empty one, or nothing can be written there from here.
     """
     text = _text(path)
     if not text.strip():
-        raise ConfigError("to_parquet: the path is empty. Name a folder, or a file that ends in .parquet.")
+        raise ConfigError(f"{verb}: the path is empty. Name a folder, or a file that ends in {' or '.join(suffixes)}.")
     url = _URL.fullmatch(text)
     if url is None:
         _place(text)
-        return LocalTarget(text, overwrite)
+        return LocalTarget(text, overwrite, suffixes, verb)
     scheme, bucket, key = url[1], url[2], url[3].rstrip("/")
     if scheme not in targets:
         known = ", ".join(f"{name}://" for name in targets) or "no URL"
         raise ConfigError(
-            f"to_parquet: a session on the platform {platform!r} cannot write to {scheme}:// (it can to: {known}). Give a path of this "
+            f"{verb}: a session on the platform {platform!r} cannot write to {scheme}:// (it can to: {known}). Give a path of this "
             "machine, or attach to the job from a session that can."
         )
     if not bucket or not key:
-        raise ConfigError(f"to_parquet: {text} must name a bucket and what is to stand in it: {scheme}://bucket/folder.")
-    return BucketTarget(text, overwrite, targets[scheme](bucket), key, f"{scheme}://{bucket}/")
+        raise ConfigError(f"{verb}: {text} must name a bucket and what is to stand in it: {scheme}://bucket/folder.")
+    return BucketTarget(text, overwrite, suffixes, verb, targets[scheme](bucket), key, f"{scheme}://{bucket}/")
 
 
 def _text(path: object) -> str:

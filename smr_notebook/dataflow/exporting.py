@@ -1,4 +1,4 @@
-"""A result as files of one's own: its pieces, checked as they are read, as Parquet files that any reader takes for one table.
+"""A result as files of one's own: its pieces, checked as they are read, as Parquet files that any reader takes for one table, or as text.
 
 The files are written to a folder that nobody sees, brought to one schema there, and only then put where they belong (`export_targets`).
 
@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from smr_notebook.dataflow.arrow_kinds import Rows, bring, exact_cast, unify
 from smr_notebook.dataflow.export_targets import Target, file_name
+from smr_notebook.dataflow.export_texts import WRITERS
 from smr_notebook.dataflow.frames import arrow_rows
 from smr_notebook.dataflow.frames.rows import FrameLibrary
 from smr_notebook.dataflow.result_frames import build_columns, can_be_columns, label_of, names_of
@@ -40,7 +41,9 @@ _INSIDE: Final[Mapping[pa.DataType, pa.DataType]] = MappingProxyType({pa.large_s
 
 @dataclass(frozen=True, slots=True)
 class WrittenFiles:
-    """What `Job.to_parquet` wrote. It shows what is a fact of the data: into how many files a result goes depends on the machine.
+    """What `Job.to_parquet` or `Job.export` wrote.
+
+    It shows what is a fact of the data: into how many files a result goes depends on the machine.
 
     Attributes:
         path: The folder, or the file.
@@ -74,7 +77,7 @@ def export(objects: ObjectStore, parts: Sequence[Part], target: Target) -> Writt
         try:
             files, rows = _staged(_found(objects, parts), folder)
             if target.whole:
-                files = [_joined(files, folder)]
+                files = [_joined(files, folder, Path(target.path).suffix)]
             size = sum(file.stat().st_size for file in files)
         except StoreError:
             raise
@@ -153,9 +156,9 @@ def _none_of(schema: pa.Schema) -> Rows:
     return Rows(schema, [pa.nulls(0, field.type) for field in schema], 0)
 
 
-def _joined(files: Sequence[Path], folder: Path) -> Path:
-    whole = folder / "whole.parquet"
-    _write((table for file in files for table in _read(file)), pq.read_schema(files[0]), whole)
+def _joined(files: Sequence[Path], folder: Path, suffix: str) -> Path:
+    whole = folder / f"whole{suffix}"
+    WRITERS.get(suffix, _write)((table for file in files for table in _read(file)), pq.read_schema(files[0]), whole)
     return whole
 
 

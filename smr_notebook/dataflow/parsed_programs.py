@@ -1,4 +1,4 @@
-"""The program of a job whose input a user's function parses: another program, to which it gives the records.
+"""The program of a job whose input has a reader of its own, such as a user's function: another program, to which it gives the records.
 
 `parse` travels in the job's code like `map`, so that nothing else needs to know of it: what is planned, stored and told of the input has no
 function in it, and whoever reads the input of such a job does so through its program.
@@ -12,6 +12,7 @@ from typing import Any
 
 from smr_notebook.dataflow.combining import Combiner
 from smr_notebook.dataflow.formats.parsed import ParsedReader
+from smr_notebook.dataflow.formats.passages import PassageReader
 from smr_notebook.dataflow.functions import Pair
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.merging import Blocks
@@ -19,6 +20,9 @@ from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.outputs import PartWriter
 from smr_notebook.dataflow.programs import Emitter, Handed, Program, Tried
 from smr_notebook.model import Position, Sorting
+
+OwnReader = ParsedReader | PassageReader
+"""A reader that travels with the program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class ParsedProgram:
     """
 
     inner: Program
-    reader: ParsedReader
+    reader: OwnReader
 
     @property
     def reduces(self) -> bool:
@@ -64,8 +68,8 @@ class ParsedProgram:
         return self.inner.has_law
 
     def named(self) -> Iterable[tuple[str, Callable[..., Any]]]:
-        """Return `parse`, and the functions of the inner one."""
-        return [("parse", self.reader.parse), *self.inner.named()]
+        """Return `parse`, if there is one, and the functions of the inner one."""
+        return [*self.reader.named(), *self.inner.named()]
 
     def check_input(self, inputs: Sequence[SplitInput]) -> None:
         """As the inner one; it may look at records."""

@@ -32,6 +32,7 @@ from smr_notebook.backends.aws.deploy.policies import role_policy, user_policy
 from smr_notebook.backends.aws.deploy.stack import Stack
 from smr_notebook.backends.aws.names import ROUTES
 from smr_notebook.backends.system_clock import SystemClock
+from smr_notebook.cli import main
 from smr_notebook.errors import AccessDeniedError, CredentialsError
 from smr_notebook.model import JobState
 from smr_notebook.testing.cloud import Shape, functions_of, options_of
@@ -295,6 +296,42 @@ def test_the_policies_suffice_for_jobs_of_every_kind(guarded: Guarded, opened: O
         assert [len(value[0]) for value in large.result()["value"]] == [5 << 20] * 5
         assert {info.state for info in session.jobs()} == {JobState.DONE}
         assert session.attach(counted.id).head(1)["key"].tolist() == ["a"]
+    assert guarded.guard.refused == set()
+
+
+TASK = """
+def mapper(doc_id, chunk):
+    for word in chunk.split():
+        yield word, doc_id
+
+def reducer(key_values):
+    return len(key_values[1]), sorted(set(key_values[1]))
+"""
+
+
+def test_they_suffice_for_uploads_and_a_task_run_from_a_shell(
+    guarded: Guarded, opened: Open, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is uploaded stands where a notebook may write and workers may read; nobody may delete it."""
+    for name, text in {"in/a.txt": "x y\n", "in/sub/b.txt": "y\n", "code/task.py": TASK}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+
+    def told(*words: str) -> str:
+        assert main([*words, "--platform", "aws", "--stack", SHAPE.stack]) == 0
+        return capsys.readouterr().out.strip()
+
+    with opened():
+        data, code = told("upload", "data", f"{tmp_path}/in"), told("upload", "code", f"{tmp_path}/code")
+        assert told("upload", "data", f"{tmp_path}/in") == data
+        told("run", "-d", data, "-c", code, "-o", f"{tmp_path}/out.jsonl")
+        lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line) for line in sorted(lines)] == [
+            {"key": 1, "value": ["a.txt"]},
+            {"key": 2, "value": ["a.txt", "sub/b.txt"]},
+        ]
+        assert told("uploads", "remove", data).endswith("2 files, 6 B")
+        assert [line.split()[0] for line in told("uploads").splitlines()] == [code]
     assert guarded.guard.refused == set()
 
 

@@ -13,6 +13,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from smr_notebook.dataflow.formats.compression import cuttable, sniff, zstd
 from smr_notebook.dataflow.formats.fixed import read_fixed
 from smr_notebook.dataflow.formats.jsonl import read_jsonl
 from smr_notebook.dataflow.formats.parsed import ParsedReader
+from smr_notebook.dataflow.formats.passages import PassageReader
 from smr_notebook.dataflow.formats.text import read_text
 from smr_notebook.dataflow.formats.text_encodings import POLICIES, check_encoding, encoding_of
 from smr_notebook.dataflow.positions import advanced, walk
@@ -180,6 +182,29 @@ def text_cases(draw: st.DrawFn) -> Case:
 @given(case=text_cases(), plan=plans, compress=packings)
 def test_lines_in_any_encoding(case: Case, plan: tuple[int, int, list[int]], compress: Callable[[bytes], bytes] | None) -> None:
     check(case, plan, compress)
+
+
+def wanted_passages(body: bytes, reading: Reading, size: int) -> list[tuple[object, int]]:
+    """The lines, by the stretch that they begin in: first those that are text, as one; then the others."""
+    found: list[tuple[object, int]] = []
+    for _, group in groupby(wanted_lines(body, reading), lambda line: line[1] // size):
+        lines = list(group)
+        texts = [(str(line), place) for line, place in lines if not isinstance(line, Unreadable)]
+        found += [("\n".join(line for line, _ in texts), texts[0][1])] if texts else []
+        found += [(line, place) for line, place in lines if isinstance(line, Unreadable)]
+    return found
+
+
+@settings(max_examples=600, deadline=None)
+@given(case=text_cases(), size=st.integers(1, 50), plan=plans, compress=packings)
+def test_passages_are_the_same_compressed_or_not(
+    case: Case, size: int, plan: tuple[int, int, list[int]], compress: Callable[[bytes], bytes] | None
+) -> None:
+    if not encoding_of(case.reading.encoding).cuttable:
+        size = 1 << 20  # there a stretch is counted in characters, block by block
+    reader = PassageReader(size)
+    wanted = partial(wanted_passages, reading=case.reading, size=size)
+    check(Case(Format.TEXT, case.reading, case.bodies, wanted, reader, blocks=False), plan, compress)
 
 
 def test_every_encoding_of_this_python_is_read_or_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import tempfile
 import threading
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from smr_notebook.backends.memory.objects import MemoryStore
-from smr_notebook.dataflow.export_targets import LocalTarget, put_new, target_of
+from smr_notebook.dataflow.export_targets import PARQUET, TEXTS, LocalTarget, put_new, target_of
 from smr_notebook.dataflow.exporting import WrittenFiles, export, iter_pieces
 from smr_notebook.dataflow.frames.rows import library
 from smr_notebook.dataflow.outputs import PartWriter
@@ -551,3 +552,74 @@ def test_a_url_that_leads_nowhere_is_an_error(objects: MemoryStore, parts: list[
         written(objects, parts, path, store=MemoryStore())
     with pytest.raises(ConfigError, match="'memory' cannot write to s3://"):
         written(objects, parts, "s3://b/out")
+
+
+# ---------------------------------------------------------------- CSV and JSON lines
+
+
+def exported(objects: ObjectStore, parts: list[Part], path: Path | str, *, store: ObjectStore | None = None) -> WrittenFiles:
+    targets: dict[str, Callable[[str], ObjectStore]] = {} if store is None else {"s3": lambda _: store}
+    place = target_of(path, overwrite=False, targets=targets, platform="memory", suffixes=(*PARQUET, *TEXTS), verb="export")
+    return export(objects, parts, place)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+cells = st.one_of(st.none(), st.lists(st.integers(-9, 9), max_size=2), st.floats(), st.datetimes(), st.decimals("-9", "9", places=2), texts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.lists(st.tuples(texts, cells), min_size=1, max_size=3), min_size=1, max_size=3))
+def test_json_lines_hold_every_row_or_say_what_they_cannot(rows: list[Rows]) -> None:
+    objects = MemoryStore()
+    parts = [part(objects, number, some) for number, some in enumerate(rows)]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            expected = written(objects, parts, f"{folder}/a.parquet")
+        except ConfigError:
+            with pytest.raises(ConfigError):
+                exported(objects, parts, f"{folder}/a.jsonl")
+            return
+        made = exported(objects, parts, f"{folder}/a.jsonl")
+        table = pq.read_table(f"{folder}/a.parquet").to_pylist()
+        lines = [json.loads(line) for line in Path(folder, "a.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
+    assert (made.rows, made.files) == (expected.rows, (f"{folder}/a.jsonl",))
+    assert repr(lines) == repr([{name: _as_json(value) for name, value in row.items()} for row in table])
+
+
+def _as_json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else str(value) if isinstance(value, Decimal) else value
+
+
+def test_csv_tells_text_from_what_is_missing(objects: MemoryStore, tmp_path: Path) -> None:
+    rows: Rows = [("a", "x"), ("b", None), ('c"', "1,\n2"), ("d", "")]
+    assert exported(objects, [part(objects, 0, rows[:2]), part(objects, 1, rows[2:])], tmp_path / "a.csv").rows == 4
+    assert (tmp_path / "a.csv").read_text() == '"key","value"\n"a","x"\n"b",\n"c""","1,\n2"\n"d",""\n'
+
+
+def test_a_result_without_rows_is_a_file_with_its_columns(objects: MemoryStore, tmp_path: Path) -> None:
+    for name, text in (("a.csv", '"key","value"\n'), ("a.jsonl", "")):
+        assert exported(objects, [], tmp_path / name).rows == 0
+        assert (tmp_path / name).read_text() == text
+
+
+@pytest.mark.parametrize(("value", "name", "told"), [([1], "a.csv", "CSV cannot hold"), (b"1", "a.jsonl", "JSON cannot hold: bytes")])
+def test_what_text_cannot_hold_is_told_and_leaves_nothing(
+    objects: MemoryStore, tmp_path: Path, value: object, name: str, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        exported(objects, [part(objects, 0, [("a", value)])], tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_text_goes_to_a_bucket_too_and_is_not_replaced_by_accident(objects: MemoryStore, tmp_path: Path) -> None:
+    bucket = MemoryStore()
+    made = exported(objects, [part(objects, 0, [("a", 1)])], "s3://bucket/x/a.csv", store=bucket)
+    assert made.files == ("s3://bucket/x/a.csv",)
+    assert bucket.get("x/a.csv") == b'"key","value"\n"a",1\n'
+    with pytest.raises(ConfigError, match=r"export: s3://bucket/x/a\.csv is there already"):
+        exported(objects, [part(objects, 0, [("a", 1)])], "s3://bucket/x/a.csv", store=bucket)
+
+
+def test_to_parquet_takes_a_name_that_ends_in_csv_for_a_folder(objects: MemoryStore, tmp_path: Path) -> None:
+    written(objects, [part(objects, 0, [("a", 1)])], tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").is_dir()

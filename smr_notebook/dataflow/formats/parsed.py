@@ -53,6 +53,10 @@ class ParsedReader:
     parse: Callable[..., Any]
     takes_source: bool
 
+    def named(self) -> Iterable[tuple[str, Callable[..., Any]]]:
+        """Return the user's function, by the name that messages call it."""
+        return [("parse", self.parse)]
+
     def __call__(self, span: Span, source: InputSource, reading: Reading) -> Iterator[RecordBlock]:
         """Yield the records of one whole object.
 

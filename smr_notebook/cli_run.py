@@ -1,0 +1,186 @@
+"""`smr run`: a job from a job file, or from a folder with a task, from its submission to its result.
+
+What it says on standard output is the answer: rows, where they were written, an identifier, a plan, a preview. How far the job is, and
+what should be known of it, goes to standard error. The exit code is 0 when that answer is there, 1 when the job failed or could not be run,
+and 2 when what was asked makes no sense: then nothing was run.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from smr_notebook.cli_console import Console
+from smr_notebook.cli_jobs import add_platform, session_of
+from smr_notebook.dataflow.export_targets import PARQUET, TEXTS, target_of
+from smr_notebook.errors import ConfigError, JobError, SmrError
+from smr_notebook.job import Job, cancel_and_tell
+from smr_notebook.job_errors import counted, sample_lines
+from smr_notebook.job_files import Output, read_job_file
+from smr_notebook.job_runs import Asked, Folder, asked_by_file, asked_by_folder
+from smr_notebook.notebook.render import View, text
+from smr_notebook.ports import Backend
+from smr_notebook.session import Session
+from smr_notebook.showing.amounts import counted as amount
+from smr_notebook.standing import Progress
+
+_INTERRUPTED: Final = 130
+_MISUSED: Final = 2
+_PREVIEWED: Final = "100"
+_PAINT_SECONDS: Final = 1.0
+
+Opened = tuple[Session, AbstractContextManager[Asked], Output | None]
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands to the subparsers of a parser."""
+    run = commands.add_parser("run", help="run a job file; or a folder with task.py over data")
+    add = run.add_argument
+    add("file", nargs="?", metavar="JOB.toml", help="the job, as docs/run.md says")
+    add("-d", "--data", metavar="DATA", help="path, folder, glob, URL or upload (data-…): what the mapper gets")
+    add("-c", "--code", metavar="CODE", help="folder, or upload (code-…), with task.py: mapper(doc_id, chunk) and reducer(key_values)")
+    add("-o", "--output", metavar="OUTPUT", help="where the result goes: a folder or file.parquet, file.csv, file.jsonl, s3://…")
+    add("--overwrite", action="store_true", help="let it replace what an earlier run wrote there")
+    add("--passage", metavar="SIZE", help="with -c: about how many bytes of text a chunk has at most (default: 8MB)")
+    add("--reducers", type=int, metavar="N", help="with -c: number of partitions (default: by the size of the input)")
+    add("--name", metavar="TEXT", help="with -c: label of the job")
+    add("--detach", action="store_true", help="print the identifier of the job, and do not wait for it")
+    add("-n", "--dry-run", action="store_true", help="show the plan; run nothing")
+    told = f"try the first N records here (default: {_PREVIEWED}), and show what they give; run no job"
+    add("--preview", nargs="?", const=_PREVIEWED, metavar="N", help=told)
+    add_platform(run)
+    run.set_defaults(run=_run)
+
+
+def _run(options: Namespace, console: Console) -> int:
+    with ExitStack() as stack:
+        try:
+            session, asking, output = _opened(options)
+            asked = stack.enter_context(asking)
+        except ConfigError as error:
+            console.note(f"smr run: {error}")
+            return _MISUSED
+        stack.enter_context(_noting(console))
+        return _answered(options, console, session=session, asked=asked, output=output)
+
+
+def _answered(options: Namespace, console: Console, *, session: Session, asked: Asked, output: Output | None) -> int:
+    if options.dry_run:
+        console.tell(str(asked.plan()))
+        return 0
+    if options.preview is not None:
+        console.tell(repr(asked.preview(int(options.preview))))
+        return 0
+    if output is not None:  # before anything is paid for
+        _check_output(output, session.backend)
+    job = asked.submit()
+    if options.detach:
+        console.tell(job.id)
+        return 0
+    return _waited(job, output, session=session, console=console)
+
+
+def _check_output(output: Output, backend: Backend) -> None:
+    suffixes = (*PARQUET, *TEXTS)
+    target = target_of(
+        output.path, overwrite=output.overwrite, targets=backend.targets, platform=backend.name, suffixes=suffixes, verb="output"
+    )
+    target.check()
+
+
+def _opened(options: Namespace) -> Opened:
+    """Return the session, what is asked of it, and where the result goes. Raises `ConfigError` where that makes no sense."""
+    if options.preview is not None and not options.preview.isdecimal() and options.file is None:
+        options.file, options.preview = options.preview, _PREVIEWED  # `smr run --preview job.toml`
+    if options.preview is not None and (not options.preview.isdecimal() or not int(options.preview)):
+        raise ConfigError(f"--preview {options.preview}: say how many records, 1 or more.")
+    given = [f"--{name}" for name in ("data", "code", "passage", "reducers", "name") if getattr(options, name) is not None]
+    if options.file is not None:
+        if given:
+            raise ConfigError(f"{given[0]} goes without a job file: say it in {options.file}.")
+        return _opened_file(options)
+    missing = [f"--{name}" for name in ("data", "code") if getattr(options, name) is None]
+    if missing:
+        raise ConfigError(f"Say a job file, or -d DATA -c CODE -o OUTPUT: there is no {' and no '.join(missing)}.")
+    ends = options.detach or options.dry_run or options.preview is not None
+    if options.output is None and not ends:
+        raise ConfigError("There is no --output: say where the result goes, or --detach, --dry-run or --preview.")
+    _check_detached(options, options.output)
+    session = session_of(options)
+    folder = Folder(options.data, options.code, options.passage or "8MB", options.reducers, options.name or "")
+    return session, asked_by_folder(folder, session), Output(options.output, options.overwrite) if options.output else None
+
+
+def _opened_file(options: Namespace) -> Opened:
+    job_file = read_job_file(Path(options.file))
+    told = job_file.output
+    path = options.output or (told.path if told else None)
+    _check_detached(options, path)
+    session = session_of(options, job_file.settings)
+    overwrite = options.overwrite or (told is not None and told.overwrite)
+    return session, asked_by_file(job_file, session), Output(path, overwrite) if path else None
+
+
+def _check_detached(options: Namespace, output: str | None) -> None:
+    if options.detach and output:
+        raise ConfigError(
+            f"--detach: nobody would wait to write {output}. Leave the output out, and write it later (`smr result ID --to FILE`); or wait."
+        )
+
+
+def _waited(job: Job, output: Output | None, *, session: Session, console: Console) -> int:
+    """Show how far a job is until it has ended; then write, or show, its result."""
+    try:
+        progress = job.watch(_painter(console.note), interval=_PAINT_SECONDS)
+    except KeyboardInterrupt:
+        goes_on = session.settings.on_interrupt == "detach"
+        console.note(f"{job.id} goes on: `smr status {job.id}`" if goes_on else cancel_and_tell(job))
+        return _INTERRUPTED
+    error = job.exception()
+    console.note(text(View(job.id, job.name, progress, time.time())))
+    if error is not None:
+        console.note("\n".join(_told(error, job)))
+        return 1
+    console.note(f" {job.proof}")
+    if output is None:
+        console.tell(job.result().to_string(index=False))
+    else:
+        written = job.export(output.path, overwrite=output.overwrite)
+        console.tell(f"{written.path}: {amount(written.rows, 'row')}")
+    return 0
+
+
+def _painter(note: Callable[[str], None]) -> Callable[[Progress], None]:
+    """Return what tells how far a job is, in a line whenever that is another one."""
+    told = ""
+
+    def paint(progress: Progress) -> None:
+        nonlocal told
+        phases = [("map", progress.map), ("reduce", progress.reduce)]
+        line = " · ".join([str(progress.state), *(f"{name} {phase.done:,}/{phase.tasks:,}" for name, phase in phases if phase.tasks)])
+        if line != told and not progress.state.ended:
+            note(line)
+        told = line
+
+    return paint
+
+
+def _told(error: SmrError, job: Job) -> list[str]:
+    """Return what is told of a job that failed: one sample of each kind of error, with the user's line and record."""
+    failures = error.failures if isinstance(error, JobError) else ()
+    lines = [line for sample in failures for line in [*sample_lines(sample), ""]]
+    return [*lines, f"{counted(failures)} · smr errors {job.id}"] if failures else [f"{type(error).__name__}: {error}"]
+
+
+@contextmanager
+def _noting(console: Console) -> Iterator[None]:
+    """Tell warnings as lines of their own: where in this package they were raised says nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_, **__: console.note(f"warning: {message}")
+        yield

@@ -1,0 +1,57 @@
+"""Tables as text files: CSV and JSON lines.
+
+Rules of this module:
+
+* A value is written so that its reader can tell it, or not at all: a missing value is an empty field of CSV and `null` in JSON, text stands
+  in quotes; NaN and infinite numbers are written as Python's `json` writes and reads them.
+* One batch is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from smr_notebook.errors import ConfigError
+
+
+def write_csv(tables: Iterable[pa.Table], schema: pa.Schema, file: Path) -> None:
+    """Write tables of one schema as CSV with a header. Raises `ConfigError` where a column has values that CSV cannot hold."""
+    try:
+        with pacsv.CSVWriter(file, schema) as writer:
+            for table in tables:
+                writer.write_table(table)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        reason = str(error).splitlines()[0].rstrip(". ")
+        raise ConfigError(f"The result has a column that CSV cannot hold: {reason}. Write .jsonl or .parquet.") from error
+
+
+def write_jsonl(tables: Iterable[pa.Table], schema: pa.Schema, file: Path) -> None:  # noqa: ARG001 - the face of a writer
+    """Write tables as JSON lines, an object for each row. Raises `ConfigError` where a value has no form in JSON."""
+    with file.open("w", encoding="utf-8", newline="\n") as sink:
+        for table in tables:
+            for row in table.to_pylist():
+                sink.write(json.dumps(row, ensure_ascii=False, default=_plain))
+                sink.write("\n")
+
+
+WRITERS: Final[Mapping[str, Callable[[Iterable[pa.Table], pa.Schema, Path], None]]] = MappingProxyType(
+    {".csv": write_csv, ".jsonl": write_jsonl}
+)
+"""By how a name ends."""
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, date | datetime | time):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    raise ConfigError(f"The result has a value that JSON cannot hold: {type(value).__name__}. Write .parquet.")
