@@ -50,7 +50,7 @@ def hold_back(message: str, category: type[Warning]) -> bool:
 
 
 @contextmanager
-def _holding_back() -> Iterator[list[Warned]]:
+def holding_back() -> Iterator[list[Warned]]:
     """Keep the warnings of this thread, and give the list of them."""
     held: list[Warned] = []
     token = _HELD_BACK.set(held)
@@ -180,7 +180,7 @@ class AwaitedJob(ABC):
         found: asyncio.Future[tuple[pd.DataFrame, list[Warned]]] = loop.create_future()
 
         def look() -> None:
-            with _holding_back() as held:
+            with holding_back() as held:
                 taken = _tried(lambda: self.result() if self._watch_quietly(stop.is_set) else None)
             with suppress(RuntimeError):  # the loop was closed meanwhile, and nobody waits
                 loop.call_soon_threadsafe(_give, found, taken, held)
@@ -230,7 +230,7 @@ class _JobFuture(Future["pd.DataFrame"]):
         if isinstance(ended, BaseException):
             self.set_exception(ended)
             return
-        with _holding_back() as self._held:
+        with holding_back() as self._held:
             found = _tried(self._job.result)
         if isinstance(found, BaseException):
             self.set_exception(found)
