@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from smr_notebook import errors, formats
+    from smr_notebook.call_sets import CallSet, calls
     from smr_notebook.control.naming import files, items
     from smr_notebook.control.planned import PlannedJob
     from smr_notebook.dataflow.aggregates import col, collect, count, distinct, first, max, mean, min, quantiles, sum, top
     from smr_notebook.errors import SmrError
+    from smr_notebook.executor import Executor
     from smr_notebook.face import aggregate, attach, jobs, map_frames, map_reduce, plan, preview, use
     from smr_notebook.job import Job, PlanWarning
     from smr_notebook.left_out import LeftOutWarning
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from smr_notebook.session import Session
 
 __all__ = [
+    "CallSet",
+    "Executor",
     "Job",
     "LeftOutWarning",
     "PlanWarning",
@@ -39,6 +43,7 @@ __all__ = [
     "__version__",
     "aggregate",
     "attach",
+    "calls",
     "col",
     "collect",
     "count",
@@ -64,6 +69,8 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "CallSet": "call_sets",
+    "Executor": "executor",
     "Job": "job",
     "LeftOutWarning": "left_out",
     "PlanWarning": "job",
@@ -73,6 +80,7 @@ _HOMES: Final = {
     "SmrError": "errors",
     "aggregate": "face",
     "attach": "face",
+    "calls": "call_sets",
     "col": "dataflow.aggregates",
     "collect": "dataflow.aggregates",
     "count": "dataflow.aggregates",

@@ -20,6 +20,7 @@ from smr_notebook.control.uploads import with_uploads
 from smr_notebook.dataflow.aggregates import Aggregation
 from smr_notebook.dataflow.frames.programs import program_of_frames
 from smr_notebook.dataflow.pair_programs import program_of_pairs
+from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.table_programs import Named, program_of_aggregations
 from smr_notebook.finding import find_entry
 from smr_notebook.formats import InputFormat
@@ -395,6 +396,16 @@ class Session(LooksAhead, KeepsUploads):
         refuse_columns(options, wait=wait)
         job = self._submit(self._request(program_of_aggregations(by, where, aggregations), input, options=options))
         return job.result() if wait else job
+
+    def run(self, program: Program, input: object, *, options: Options | None = None) -> Job:
+        """Submit a program of one's own, and return at once. It warns and raises as `map_reduce` does.
+
+        Args:
+            program: What the job runs.
+            input: As of `map_reduce`.
+            options: Those of the job; as they are by themselves if not given.
+        """
+        return self._submit(self._request(program, input, options=options or Options()))
 
     def _submit(self, request: Request) -> Job:
         self._tidy_up()

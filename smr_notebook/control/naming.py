@@ -51,9 +51,15 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """The items of an iterable, each of them one record."""
+    """The items of an iterable, each of them one record.
+
+    Attributes:
+        values: The items.
+        each: How many of them each map task gets at most; 0 for automatic.
+    """
 
     values: Iterable[Any]
+    each: int = 0
 
 
 @dataclass(frozen=True, slots=True)

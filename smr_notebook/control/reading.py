@@ -117,7 +117,7 @@ def store_input(
     with Sender(store, parallel) as sender:
         if isinstance(named, Items):
             with modules_by_value():
-                infos, records = store_items(named.values, sender, prefix, keys=keys, split_bytes=split_bytes, slots=slots)
+                infos, records = store_items(named.values, sender, prefix, keys=keys, split_bytes=split_bytes, slots=slots, each=named.each)
             format, what = Format.ITEMS, "The iterable has no items"
         else:
             infos, records = store_frame(named.frame, sender, prefix, keys=keys, split_bytes=split_bytes, slots=slots)

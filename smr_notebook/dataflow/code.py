@@ -279,11 +279,12 @@ def _installed(module: types.ModuleType | None) -> bool:
         return False
     if file is None or module.__name__.partition(".")[0] == "smr_notebook":
         return True
-    return _in_installation(file)
+    return in_installation(file)
 
 
 @functools.lru_cache(maxsize=8_192)
-def _in_installation(file: str) -> bool:
+def in_installation(file: str) -> bool:
+    """Whether a file of code belongs to Python or to an installed package."""
     return "site-packages/" in file or "dist-packages/" in file or file.startswith(_installed_roots())
 
 

@@ -80,6 +80,17 @@ def iter_frames(objects: ObjectStore, parts: Sequence[Part]) -> Iterator[pd.Data
         yield build_frame(list(_read_file(objects, file)), None)
 
 
+def iter_values(objects: ObjectStore, part: Part) -> Iterator[tuple[Any, Any]]:
+    """Yield key and value of each row of a part, in the order in which they were written: one file in memory at a time.
+
+    Raises:
+        CorruptObjectError: A file is not what was written.
+    """
+    for file in part.files:
+        for batch in _read_file(objects, file):
+            yield from zip(decode_values(batch.key), decode_values(batch.value), strict=True)
+
+
 def iter_row_columns(objects: ObjectStore, parts: Sequence[Part]) -> Iterator[Rows]:
     """Yield the same as Arrow columns.
 

@@ -17,7 +17,12 @@ VERBS = frozenset({"load", "loads", "Unpickler", "open", "read_pickle"})
 RUNNERS = frozenset({"eval", "exec", "compile", "__import__"})
 
 SAFE = {
+    "call_outcomes.py:_error": "a row of a part whose digest `results` checked",
+    "call_outcomes.py:_outcome": "a row of a part whose digest `results` checked",
     "control/failures.py:_pickled": "its own bytes, pickled on the line before",
+    "dataflow/calls.py:_opened": "a value of the job's own groups, which come from blocks that `vouching` proved",
+    "dataflow/calls.py:_outcome": "an item of a frame that `formats/stored.py:_proved` gave, which checks its signature",
+    "dataflow/calls.py:_pickled": "its own bytes, pickled on the line before",
     "dataflow/code.py:load_program": "a bundle that this process captured, or that `plans.read_code` gave, which checks its signature",
     "dataflow/columns.py:_decode": "a block that `vouching` proved or this process wrote, or a part whose digest `results` checked",
     "dataflow/formats/stored.py:_unpickle_items": "a frame that `_proved` gave, which checks its signature",

@@ -265,3 +265,11 @@ def test_the_readers_do_not_import_pandas() -> None:
     command = [sys.executable, "-c", READERS_ALONE, *smr_notebook.__path__]
 
     assert subprocess.run(command, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("as_iterator", [True, False])
+def test_an_object_holds_no_more_items_than_it_may(as_iterator: bool) -> None:
+    items = list(range(10))
+    given_items = iter(items) if as_iterator else items
+    infos, count = store_items(given_items, MemoryStore(), "p", keys=KEYS, split_bytes=MIB, slots=1, each=4)
+    assert ([info.key for info in infos], count) == (["p/000000000000", "p/000000000004", "p/000000000008"], 10)

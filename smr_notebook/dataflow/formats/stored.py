@@ -82,7 +82,7 @@ class Objects(Protocol):
 
 
 def store_items(
-    items: Iterable[Any], objects: Objects, prefix: str, *, keys: Keyring, split_bytes: int, slots: int
+    items: Iterable[Any], objects: Objects, prefix: str, *, keys: Keyring, split_bytes: int, slots: int, each: int = 0
 ) -> tuple[list[ObjectInfo], int]:
     """Store the items of an iterable; it is consumed once.
 
@@ -93,6 +93,7 @@ def store_items(
         keys: The key of the workspace.
         split_bytes: About the most bytes of an object.
         slots: How many workers run at once.
+        each: How many items an object holds at most; 0 for automatic.
 
     Returns:
         The objects in item order, and how many items they hold.
@@ -110,7 +111,7 @@ def store_items(
         return (_signed(ITEMS, first, body, key), count) if count else (b"", 0)
 
     total = len(items) if isinstance(items, Sized) else None
-    return _store(next_frame, objects, prefix, total=total, split_bytes=split_bytes, wanted=_CHUNKS_PER_SLOT * slots)
+    return _store(next_frame, objects, prefix, total=total, split_bytes=split_bytes, wanted=_CHUNKS_PER_SLOT * slots, each=each)
 
 
 def store_frame(
@@ -196,12 +197,12 @@ def read_slices(span: Span, source: InputSource) -> Iterator[tuple[pd.DataFrame,
 
 
 def _store(
-    next_frame: _NextFrame, objects: Objects, prefix: str, *, total: int | None, split_bytes: int, wanted: int
+    next_frame: _NextFrame, objects: Objects, prefix: str, *, total: int | None, split_bytes: int, wanted: int, each: int = 0
 ) -> tuple[list[ObjectInfo], int]:
     infos: list[ObjectInfo] = []
     records = 0
     while True:
-        end = records + _share(records, total, wanted)
+        end = records + (each or _share(records, total, wanted))
         buffers: list[bytes] = []
         begin, size = records, 0
         while records < end and size < split_bytes:
