@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
+from smr_notebook.carriers import carriers_of
 from smr_notebook.config import Settings, from_machine, read_sorting
 from smr_notebook.control.ledger import list_jobs
 from smr_notebook.control.planning import Request
@@ -91,7 +92,8 @@ class Session(LooksAhead):
         required = read_requirements(requirements)
         opened = backend or OPENERS[self.settings.platform](self.settings, tuple(required))
         draw = seeded_identifiers(self.settings.ci_seed) if self.settings.ci_seed else opened.draw
-        self.backend = replace(opened, user=self.settings.user or opened.user, draw=draw)
+        carriers = {**carriers_of(lambda: self.settings), **opened.carriers}
+        self.backend = replace(opened, user=self.settings.user or opened.user, draw=draw, carriers=carriers)
         if required:
             check_requirements(self.backend, required)
 
@@ -126,6 +128,7 @@ class Session(LooksAhead):
         sort: str | Sequence[str] | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: Literal[False] = False,
     ) -> Job: ...
 
@@ -146,6 +149,7 @@ class Session(LooksAhead):
         sort: str | Sequence[str] | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: Literal[True],
     ) -> pd.DataFrame: ...
 
@@ -165,6 +169,7 @@ class Session(LooksAhead):
         sort: str | Sequence[str] | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: bool = False,
     ) -> Job | pd.DataFrame:
         """Submit a job, and return at once.
@@ -188,6 +193,7 @@ class Session(LooksAhead):
             on_error: What becomes of a record that cannot be read or mapped, and of a group that cannot be reduced: `fail`: the job fails.
                 `skip`: it is left out and counted, and `Job.bad` shows some. `collect`: the same, and `Job.bad` shows all.
             max_bad: How many may be left out: a share such as 0.001, or a whole number; 1 %, but 10 in any case, if not given.
+            exchange: What carries the pairs from map to reduce: `objects` or `redis`; as the settings say if not given.
             wait: Return the DataFrame instead of the job.
 
         Warns:
@@ -200,7 +206,7 @@ class Session(LooksAhead):
             EnvironmentMismatchError: The workers have another Python or other packages.
             JobError: With `wait=True`: the job failed.
         """
-        options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad)
+        options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad, exchange)
         program = program_of_pairs(map, reduce, combine, read_sorting(sort))
         job = self._submit(self._request(program, input, options=options))
         return job.result() if wait else job
@@ -224,6 +230,7 @@ class Session(LooksAhead):
         max_cost: float | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: Literal[False] = False,
     ) -> Job: ...
 
@@ -246,6 +253,7 @@ class Session(LooksAhead):
         max_cost: float | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: Literal[True],
     ) -> pd.DataFrame: ...
 
@@ -267,6 +275,7 @@ class Session(LooksAhead):
         max_cost: float | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: bool = False,
     ) -> Job | pd.DataFrame:
         """Submit a job over frames, whole blocks of rows, and return at once.
@@ -290,12 +299,13 @@ class Session(LooksAhead):
             max_cost: US dollars that the job may cost where it costs anything.
             on_error: As for `map_reduce`. A frame that fails is halved until the rows, or the groups, that are at fault are found.
             max_bad: As for `map_reduce`.
+            exchange: As for `map_reduce`.
             wait: Return the DataFrame instead of the job.
 
         Raises:
             InputError, PlanError, EnvironmentMismatchError, JobError: As `map_reduce` does.
         """
-        options = Options(None, format, reducers, split_size, name, retries, max_cost, on_error, max_bad)
+        options = Options(None, format, reducers, split_size, name, retries, max_cost, on_error, max_bad, exchange)
         program = program_of_frames(map, reduce, by=by, frame=frame, columns=columns, combine=combine)
         job = self._submit(self._request(program, input, options=options))
         return job.result() if wait else job
@@ -315,6 +325,7 @@ class Session(LooksAhead):
         max_cost: float | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: Literal[False] = False,
         **aggregations: Aggregation,
     ) -> Job: ...
@@ -334,6 +345,7 @@ class Session(LooksAhead):
         max_cost: float | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: Literal[True],
         **aggregations: Aggregation,
     ) -> pd.DataFrame: ...
@@ -352,6 +364,7 @@ class Session(LooksAhead):
         max_cost: float | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: bool = False,
         **aggregations: Aggregation,
     ) -> Job | pd.DataFrame:
@@ -374,13 +387,14 @@ class Session(LooksAhead):
             max_cost: US dollars that the job may cost where it costs anything.
             on_error: As for `map_reduce`; what is left out are records that cannot be read, or that have no columns.
             max_bad: As for `map_reduce`.
+            exchange: As for `map_reduce`.
             wait: Return the DataFrame instead of the job.
             aggregations: The result's further columns: `smr.sum(…)`, `smr.count()`, …, each of a column or of an expression.
 
         Raises:
             InputError, PlanError, EnvironmentMismatchError, JobError: As `map_reduce` does.
         """
-        options = Options(None, format, reducers, split_size, name, retries, max_cost, on_error, max_bad)
+        options = Options(None, format, reducers, split_size, name, retries, max_cost, on_error, max_bad, exchange)
         refuse_columns(options, wait=wait)
         job = self._submit(self._request(program_of_aggregations(by, where, aggregations), input, options=options))
         return job.result() if wait else job

@@ -119,6 +119,7 @@ class CellMagic:
             sort=options.sort,
             on_error=options.on_error,
             max_bad=options.max_bad,
+            exchange=options.exchange,
         )
 
     def _plan(self, functions: CellFunctions, source: object, options: CellOptions) -> PlannedJob:
@@ -136,6 +137,7 @@ class CellMagic:
             sort=options.sort,
             on_error=options.on_error,
             max_bad=options.max_bad,
+            exchange=options.exchange,
         )
 
     def _preview(self, functions: CellFunctions, source: object, options: CellOptions, records: int) -> Preview:
@@ -155,6 +157,7 @@ class CellMagic:
             sort=options.sort,
             on_error=options.on_error,
             max_bad=options.max_bad,
+            exchange=options.exchange,
         )
 
 
