@@ -22,6 +22,8 @@ from smr_notebook.ports import Carrier
 
 _OPENERS: Final[Mapping[str, tuple[str, str]]] = {
     "redis": ("smr_notebook.backends.redis.carrier:open_redis", "redis"),
+    "sqs": ("smr_notebook.backends.aws.queues:open_queues", "aws"),
+    "kinesis": ("smr_notebook.backends.aws.streams:open_streams", "aws"),
 }
 """What opens each, and the extra of this package that brings what it needs."""
 
@@ -35,7 +37,11 @@ def _redis_place(settings: Settings) -> str:
     return address_of(settings.redis_url)
 
 
-_PLACES: Final[Mapping[str, Callable[[Settings], str]]] = {"redis": _redis_place}
+def _aws_place(settings: Settings) -> str:
+    return f"{settings.region}/{settings.stack}"
+
+
+_PLACES: Final[Mapping[str, Callable[[Settings], str]]] = {"redis": _redis_place, "sqs": _aws_place, "kinesis": _aws_place}
 
 
 def place_of(exchange: str, settings: Settings) -> str:

@@ -35,7 +35,7 @@ NOTEBOOK = "%config Smr"
 PLATFORMS = ("local", "aws")
 """Where jobs can run."""
 
-EXCHANGES = (OBJECTS, "redis")
+EXCHANGES = (OBJECTS, "redis", "sqs", "kinesis")
 """What can carry pairs from map to reduce."""
 
 _SECRETS = frozenset({"redis_url"})
@@ -78,7 +78,7 @@ class Settings:
         on_interrupt: What becomes of a job when the cell that waits for it is interrupted: `cancel`, or `detach` (it goes on).
         ci_seed: Makes the identifiers of jobs the same each time, as far as they are not taken: for notebooks in CI. Empty for chance.
         include: Names of installed modules that travel with the functions, for workers that do not have them.
-        exchange: What carries pairs from map to reduce: `objects` or `redis`.
+        exchange: What carries pairs from map to reduce: `objects`, `redis`, `sqs` or `kinesis`.
         redis_url: Where the Redis of `exchange=redis` is: `redis://user:password@host:6379/0`.
     """
 

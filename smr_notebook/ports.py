@@ -370,8 +370,8 @@ class Carrier(Protocol):
         """
         ...
 
-    def remove(self, box: str, name: str = "") -> None:
-        """Remove a box with all that is in it, or what was sent under one name, as far as the carrier can. Harmless when there is none.
+    def remove(self, box: str, partitions: int, name: str = "") -> None:
+        """Remove a box of so many partitions, or what was sent under one name, as far as the carrier can. Harmless when there is none.
 
         Raises:
             StoreError: The carrier cannot be reached.

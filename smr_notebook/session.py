@@ -193,7 +193,7 @@ class Session(LooksAhead):
             on_error: What becomes of a record that cannot be read or mapped, and of a group that cannot be reduced: `fail`: the job fails.
                 `skip`: it is left out and counted, and `Job.bad` shows some. `collect`: the same, and `Job.bad` shows all.
             max_bad: How many may be left out: a share such as 0.001, or a whole number; 1 %, but 10 in any case, if not given.
-            exchange: What carries the pairs from map to reduce: `objects` or `redis`; as the settings say if not given.
+            exchange: What carries the pairs from map to reduce: `objects`, `redis`, `sqs` or `kinesis`; as the settings say if not given.
             wait: Return the DataFrame instead of the job.
 
         Warns:

@@ -87,11 +87,11 @@ class Box:
         if self._plan.carried:
             with suppress(PlatformError, ConfigError):
                 carrier = carrier_of(self._backend, self._plan)
-                persist(self._backend.clock, lambda: carrier.remove(Layout(self._plan.job).folder))
+                persist(self._backend.clock, lambda: carrier.remove(Layout(self._plan.job).folder, self._plan.reducers))
 
 
 def drop_carried(backend: Backend, plan: Plan, attempt: AttemptId) -> None:
     """Remove what an attempt sent that nobody will read, as far as the carrier can."""
     if plan.carried:
         with suppress(PlatformError, ConfigError):
-            carrier_of(backend, plan).remove(Layout(plan.job).folder, str(attempt))
+            carrier_of(backend, plan).remove(Layout(plan.job).folder, plan.reducers, str(attempt))

@@ -26,7 +26,7 @@ def box(carrier: Carrier) -> Iterator[str]:
     name = f"jobs/{uuid4().hex[:8]}"
     carrier.hold(name, PARTITIONS)
     yield name
-    carrier.remove(name)
+    carrier.remove(name, PARTITIONS)
 
 
 def pieces(slices: Slices) -> list[Piece]:
@@ -100,7 +100,7 @@ class CarrierTests:
         carrier.send(box, "a/001", pieces({0: b"zombie", 1: b"zombie"}))
         carrier.send(box, "a/002", pieces({0: b"chosen", 1: b"others"}))
         assert fetched(carrier, box, 0, [("a/002", b"chosen")]) == [b"chosen"]
-        carrier.remove(other)
+        carrier.remove(other, PARTITIONS)
 
     def test_two_may_read_the_same_at_once_and_again(self, carrier: Carrier, box: str) -> None:
         """A retried attempt, and a backup beside a slow one."""
@@ -124,13 +124,13 @@ class CarrierTests:
         carrier.send(box, "a", pieces({0: b"x"}))
         carrier.hold(box, PARTITIONS)
         assert fetched(carrier, box, 0, [("a", b"x")]) == [b"x"]
-        carrier.remove(box)
-        carrier.remove(box)
+        carrier.remove(box, PARTITIONS)
+        carrier.remove(box, PARTITIONS)
 
     def test_one_name_can_be_removed(self, carrier: Carrier, box: str) -> None:
         """The others stay."""
         carrier.send(box, "a", pieces({0: b"x"}))
         carrier.send(box, "b", pieces({0: b"y"}))
-        carrier.remove(box, "a")
-        carrier.remove(box, "never")
+        carrier.remove(box, PARTITIONS, "a")
+        carrier.remove(box, PARTITIONS, "never")
         assert fetched(carrier, box, 0, [("b", b"y")]) == [b"y"]

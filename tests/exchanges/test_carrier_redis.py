@@ -15,7 +15,7 @@ from smr_notebook.dataflow.exchange import gather_index
 from smr_notebook.errors import ConfigError, CorruptObjectError, StoreError
 from smr_notebook.model import Receipt
 from smr_notebook.ports import Carrier, ObjectStore
-from smr_notebook.testing.carrier import CarrierTests, box, fetched, pieces  # noqa: F401 - a fixture
+from smr_notebook.testing.carrier import PARTITIONS, CarrierTests, box, fetched, pieces  # noqa: F401 - a fixture
 from smr_notebook.testing.exchange import Damage, ExchangeTests, OpenExchange, attempt_of, read, write
 from smr_notebook.testing.redis_server import RedisServer
 
@@ -47,7 +47,7 @@ class TestExchange(ExchangeTests):
 
     @pytest.fixture(autouse=True)
     def _empty(self, carrier: Carrier) -> None:
-        carrier.remove(FOLDER)
+        carrier.remove(FOLDER, PARTITIONS)
 
     @pytest.fixture
     def open_exchange(self, carrier: Carrier, objects: ObjectStore, tmp_path: Path) -> OpenExchange:
@@ -104,9 +104,9 @@ def test_nothing_is_left_of_a_box(carrier: Carrier, client: Any, box: str) -> No
     for number in range(20):
         carrier.send(box, f"map/{number}", pieces({0: b"x", 3: b"y"}))
     assert client.keys(f"smr:{box}*")
-    carrier.remove(box, "map/3")
+    carrier.remove(box, PARTITIONS, "map/3")
     assert not client.exists(f"smr:{box}:map/3")
-    carrier.remove(box)
+    carrier.remove(box, PARTITIONS)
     assert client.keys(f"smr:{box}*") == []
 
 
@@ -133,7 +133,7 @@ def test_a_full_redis_is_told_before_it_is_full(own_server: Callable[..., RedisS
     with pytest.raises(StoreError, match=r"has no room: [\d,]+ of 12,582,912 bytes are in use.*exchange='objects'"):
         carrier.send("jobs/j", "map/more", pieces({0: bytes(4 << 20)}))
     assert client.set("another", b"x"), "there is room for others"
-    carrier.remove("jobs/j")
+    carrier.remove("jobs/j", PARTITIONS)
     carrier.send("jobs/j", "map/again", pieces({0: bytes(1 << 20)}))
 
 

@@ -118,7 +118,7 @@ def own_session(tmp_path: Path) -> Iterator[OpenSession]:
         session.close()
 
 
-@pytest.fixture(params=["redis"])
+@pytest.fixture(params=["redis", "sqs", "kinesis"])
 def carried(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """The name of an exchange, and the settings with which it works."""
     if request.param == "redis":

@@ -39,7 +39,7 @@ class MemoryCarrier:
                 raise CorruptObjectError(f"{each.name} of {box} has {len(held)} of {each.length} bytes of partition {partition}.")
             yield _of(bytes(held))
 
-    def remove(self, box: str, name: str = "") -> None:
+    def remove(self, box: str, partitions: int, name: str = "") -> None:  # noqa: ARG002 - as many as there are
         """See `ports.Carrier.remove`."""
         for key in [key for key in self.slices if key[0] == box and name in {"", key[1]}]:
             del self.slices[key]

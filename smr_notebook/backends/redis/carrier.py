@@ -160,7 +160,7 @@ class RedisCarrier:
             f"removed the key, or it expired ({KEEP_SECONDS // 3600} hours after a job was last coordinated). Run the job again."
         )
 
-    def remove(self, box: str, name: str = "") -> None:
+    def remove(self, box: str, partitions: int, name: str = "") -> None:  # noqa: ARG002 - a hash holds any number
         """See `ports.Carrier.remove`. Memory is given back behind the scenes."""
         with asking(self._address):
             if name:
