@@ -18,8 +18,9 @@ import pytest
 from botocore.exceptions import ConnectionClosedError
 
 from smr_notebook.backends.aws.clients import Clients
+from smr_notebook.backends.aws.names import box_name
 from smr_notebook.backends.aws.queues import MOST_QUEUES, QueueCarrier
-from smr_notebook.backends.aws.streams import StreamCarrier, stream_name
+from smr_notebook.backends.aws.streams import StreamCarrier
 from smr_notebook.backends.collecting import Collector, packed, unpacked
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.dataflow.carrying import CarriedExchange
@@ -37,7 +38,8 @@ class Client:
     """A client of one service whose answers can be changed, and whose calls can be made to fail.
 
     Attributes:
-        after: By operation: what is called with the arguments and the answer, and returns the answer that is given.
+        before: By operation: what is called with the arguments, and returns those that are sent.
+        after: The same with the arguments and the answer; it returns the answer that is given.
     """
 
     def __init__(self, client: Any) -> None:
@@ -47,9 +49,9 @@ class Client:
 
     def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
         def call(**arguments: Any) -> dict[str, Any]:
-            given = self.before.get(operation, lambda arguments: arguments)(arguments)
+            given = self.before[operation](arguments) if operation in self.before else arguments
             answer: dict[str, Any] = getattr(self._client, operation)(**given)
-            return self.after.get(operation, lambda _, answer: answer)(arguments, answer)
+            return self.after[operation](arguments, answer) if operation in self.after else answer
 
         return call
 
@@ -239,7 +241,7 @@ class TestQueuesWithFaults:
         """It had received some of it when its process ended: nothing was given back, nothing deleted."""
         send_all(carrier, box)
         clients["sqs"].before["change_message_visibility_batch"] = lambda arguments: arguments | {"Entries": arguments["Entries"][:0]}
-        sqs, url = clients["sqs"], clients["sqs"].get_queue_url(QueueName=f"{STACK}-{box.replace('/', '-')}-0")["QueueUrl"]
+        sqs, url = clients["sqs"], clients["sqs"].get_queue_url(QueueName=f"{box_name(STACK, box)}-0")["QueueUrl"]
         taken = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=5, VisibilityTimeout=2)["Messages"]
         assert taken
         del clients["sqs"].before["change_message_visibility_batch"]
@@ -298,7 +300,7 @@ class TestStreamsWithFaults:
 
     def test_an_answer_that_is_lost_is_an_error_and_the_retry_counts_once(self, carrier: Carrier, box: str, clients: Hooked) -> None:  # noqa: F811
         clients["kinesis"].after["put_records"] = loses_answers(1)
-        with pytest.raises(StoreError, match="Sending to smr-"):
+        with pytest.raises(StoreError, match="Sending to smr_"):
             carrier.send(box, "a/001", pieces({0: b"first"}))
         carrier.send(box, "a/001", pieces({0: b"first"}))
         carrier.send(box, "a/002", pieces({0: b"other"}))
@@ -341,9 +343,9 @@ class TestStreamsWithFaults:
 
     def test_a_stream_that_is_gone_is_told(self, carrier: Carrier, box: str, clients: Hooked) -> None:  # noqa: F811
         send_all(carrier, box)
-        assert stream_name(STACK, box) in clients["kinesis"].list_streams()["StreamNames"]
+        assert box_name(STACK, box) in clients["kinesis"].list_streams()["StreamNames"]
         carrier.remove(box, PARTITIONS)
-        assert stream_name(STACK, box) not in clients["kinesis"].list_streams()["StreamNames"]
+        assert box_name(STACK, box) not in clients["kinesis"].list_streams()["StreamNames"]
         with pytest.raises(CorruptObjectError, match=r"it was removed\. Run the job again"):
             fetched(carrier, box, 0, list(SENT.items()))
 

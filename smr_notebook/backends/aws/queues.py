@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
+from smr_notebook.backends.aws.names import box_name
 from smr_notebook.backends.collecting import Collector, packed, unpacked
 from smr_notebook.errors import ConfigError, CorruptObjectError, StoreError
 from smr_notebook.ports import Piece, Wanted
@@ -70,7 +71,7 @@ _GONE: Final = frozenset({"QueueDoesNotExist", "AWS.SimpleQueueService.NonExiste
 
 def queue_prefix(stack: str, box: str) -> str:
     """Return what the names of a box's queues begin with."""
-    return f"{stack}-{box.replace('/', '-')}-"
+    return f"{box_name(stack, box)}-"
 
 
 def open_queues(place: str, *, told: str = "") -> QueueCarrier:  # noqa: ARG001 - as all openers

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
+from smr_notebook.backends.aws.names import box_name
 from smr_notebook.backends.collecting import Collector, packed, unpacked
 from smr_notebook.errors import CorruptObjectError, StoreError
 from smr_notebook.ports import Piece, Wanted
@@ -53,11 +54,6 @@ _TRIES: Final = 60
 """Times that a record is put, each after a pause: what is refused once more has been refused for minutes."""
 
 
-def stream_name(stack: str, box: str) -> str:
-    """Return the name of a box's stream."""
-    return f"{stack}-{box.replace('/', '-')}"
-
-
 def open_streams(place: str, *, told: str = "") -> StreamCarrier:  # noqa: ARG001 - as all openers
     """Return Kinesis as a carrier at a place: region and stack, with a slash between them. Nothing is called yet."""
     region, _, stack = place.partition("/")
@@ -81,7 +77,7 @@ class StreamCarrier:
 
     def hold(self, box: str, partitions: int) -> None:
         """See `ports.Carrier.hold`: the stream is made, unless it is there, and can be used when this returns."""
-        stream = stream_name(self._stack, box)
+        stream = box_name(self._stack, box)
         shards = max(1, min(partitions, MOST_SHARDS))
         self._call("create_stream", f"making the stream {stream}", {"ResourceInUseException"}, StreamName=stream, ShardCount=shards)
         until = time.monotonic() + MAKING_SECONDS
@@ -92,7 +88,7 @@ class StreamCarrier:
 
     def send(self, box: str, name: str, pieces: Iterable[Piece]) -> None:
         """See `ports.Carrier.send`."""
-        stream, shards = stream_name(self._stack, box), self._shards_of(box)
+        stream, shards = box_name(self._stack, box), self._shards_of(box)
         for batch in _batches(name, pieces):
             self._put(
                 stream,
@@ -104,7 +100,7 @@ class StreamCarrier:
 
     def fetch(self, box: str, partition: int, wanted: Sequence[Wanted]) -> Iterator[Fetched]:
         """See `ports.Carrier.fetch`: all is collected before the first slice is given."""
-        collector, stream, shards = Collector(partition, wanted), stream_name(self._stack, box), self._shards_of(box)
+        collector, stream, shards = Collector(partition, wanted), box_name(self._stack, box), self._shards_of(box)
         shard, _ = shards[partition % len(shards)]
         last, news = "", time.monotonic()
         iterator = self._iterator(stream, shard, last)
@@ -131,7 +127,7 @@ class StreamCarrier:
     def remove(self, box: str, partitions: int, name: str = "") -> None:  # noqa: ARG002 - they share a stream
         """See `ports.Carrier.remove`: the stream goes. Records of one name cannot be taken out."""
         if not name:
-            stream = stream_name(self._stack, box)
+            stream = box_name(self._stack, box)
             self._shards.pop(box, None)
             self._call("delete_stream", f"removing the stream {stream}", {_GONE}, StreamName=stream, EnforceConsumerDeletion=True)
 
@@ -142,7 +138,7 @@ class StreamCarrier:
     def _shards_of(self, box: str) -> list[tuple[str, str]]:
         """Return the shards of a stream, each with a hash key that is its own."""
         if box not in self._shards:
-            stream, found = stream_name(self._stack, box), list[dict[str, Any]]()
+            stream, found = box_name(self._stack, box), list[dict[str, Any]]()
             answer = self._call("list_shards", f"looking at the stream {stream}", StreamName=stream)
             found += answer["Shards"]
             while answer.get("NextToken"):
