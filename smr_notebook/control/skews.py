@@ -170,7 +170,7 @@ def _with_keys(backend: Backend, plan: Plan, written: _Written, skew: Skew) -> S
         found = heaviest_keys(_counted(_blocks(backend, plan, written, heaviest.number), read), MOST_KEYS)
     except CorruptObjectError:
         outcome = Ledger(backend.table, plan.job).outcome()
-        if outcome is None or outcome.state is not JobState.DONE:
+        if outcome is None or not (plan.carried or outcome.state is JobState.DONE):
             raise
         return replace(skew, no_keys=_GONE)
     keys = tuple(HeavyKey(*_shown(column), pairs) for column, pairs in found)

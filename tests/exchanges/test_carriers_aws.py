@@ -76,7 +76,7 @@ def clients(aws: str) -> Hooked:
 
 @pytest.fixture
 def queues(clients: Hooked) -> QueueCarrier:
-    return QueueCarrier(clients, STACK, visible_seconds=1)
+    return QueueCarrier(clients, STACK, visible_seconds=1, patience=60)
 
 
 @pytest.fixture
@@ -117,8 +117,8 @@ class OfExchange(ExchangeTests):
 
 class TestQueues(CarrierTests):
     @pytest.fixture
-    def carrier(self, queues: QueueCarrier) -> Carrier:
-        return queues
+    def carrier(self, clients: Hooked) -> Carrier:
+        return QueueCarrier(clients, STACK, visible_seconds=1, patience=5)
 
 
 class TestExchangeByQueues(OfExchange):

@@ -19,7 +19,7 @@ import pytest
 import smr_notebook as smr
 from smr_notebook.backends.local.client import LocalFunctions
 from smr_notebook.control.layout import Layout
-from smr_notebook.errors import ConfigError, CorruptObjectError, JobError, StoreError
+from smr_notebook.errors import ConfigError, CorruptObjectError, InputMissingError, JobError, StoreError
 from smr_notebook.testing.redis_server import RedisServer
 from smr_notebook.testing.waiting import wait_until
 
@@ -201,6 +201,9 @@ def test_nothing_is_left_in_redis_however_a_job_ends(own_session: OpenSession, s
     failed = session.map_reduce(slow, fails_late, list(range(8)))
     with pytest.raises(JobError, match="reduce never works"):
         failed.result()
+    wait_until(lambda: not keys(server, failed))
+    with pytest.raises(InputMissingError, match=r"sent by redis is not there any more.*exchange='objects'"):
+        failed.debug()
     cancelled = session.map_reduce(slow, slow_list, list(range(400)), reducers=2)
     wait_until(lambda: bool(keys(server, cancelled)))
     cancelled.cancel()

@@ -11,9 +11,10 @@ for a while, its *visibility timeout*, and then comes again unless it was delete
   from disk. That is the price: a partition lies on the disk of its reader a second time.
 * **What was collected is given back**, by a visibility timeout of zero, as soon as all is there: the next reader need not wait. What a
   reader held that died comes back by itself after `VISIBLE_SECONDS`.
-* **Two readers at once** share a queue's messages, and each would wait for those that the other one holds. So one that receives nothing,
-  while something is missing, gives back all it holds, and waits for a moment of chance length before it asks again: the other one then
-  gets them. Neither has to lose.
+* **Two readers at once** share a queue's messages, and each would wait for those that the other one holds. So one that receives nothing
+  at all, while something is missing, gives back all it holds, and waits for a moment of chance length before it asks again: the other one
+  then gets them. Neither has to lose. (Who receives only what it has already keeps that, and asks on: given back at once, the same
+  messages would come again, before those that are missing.)
 * **A message that does not come** can be told from one that another reader holds only by time: `PATIENCE` visibility timeouts without
   anything new are an error that names what is missing.
 
@@ -30,7 +31,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -87,12 +88,14 @@ class QueueCarrier:
         clients: Where, and who we are.
         stack: What the names of queues begin with.
         visible_seconds: Of messages that were received.
+        patience: So many times as long without anything new, and what is missing counts as lost.
     """
 
-    def __init__(self, clients: Clients, stack: str, *, visible_seconds: int = VISIBLE_SECONDS) -> None:
+    def __init__(self, clients: Clients, stack: str, *, visible_seconds: int = VISIBLE_SECONDS, patience: int = PATIENCE) -> None:
         self._clients = clients
         self._stack = stack
         self._visible = visible_seconds
+        self._patience = patience * visible_seconds
         self._made: set[str] = set()
         self._root = ""
 
@@ -107,7 +110,7 @@ class QueueCarrier:
 
         def make(number: int) -> None:
             name = f"{queue_prefix(self._stack, box)}{number}"
-            self._call("create_queue", f"making the queue {name}", QueueName=name, Attributes=attributes)
+            self._call("create_queue", {"QueueName": name, "Attributes": attributes}, doing=f"making the queue {name}")
 
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="smr-queues") as pool:
             list(pool.map(make, range(partitions)))
@@ -143,7 +146,7 @@ class QueueCarrier:
 
         def drop(number: int) -> None:
             try:
-                self._call("delete_queue", "removing a queue", passing=_GONE, QueueUrl=self._url(box, number))
+                self._call("delete_queue", {"QueueUrl": self._url(box, number)}, doing="removing a queue", passing=_GONE)
             except CorruptObjectError:  # it is not there
                 return
 
@@ -159,7 +162,7 @@ class QueueCarrier:
                 {"Id": str(n), "MessageBody": "slice", "MessageAttributes": {"data": {"DataType": "Binary", "BinaryValue": data}}}
                 for n, data in left.items()
             ]
-            answer = self._call("send_message_batch", f"sending to {url}", QueueUrl=url, Entries=entries)
+            answer = self._call("send_message_batch", {"QueueUrl": url, "Entries": entries}, doing=f"sending to {url}")
             for sent in answer.get("Successful", ()):
                 left.pop(int(sent["Id"]), None)
             refused = [failed for failed in answer.get("Failed", ()) if failed.get("SenderFault")]
@@ -172,27 +175,26 @@ class QueueCarrier:
     def _collect(self, url: str, collector: Collector, held: list[str]) -> None:
         """Receive until all is there; `held` are the handles of messages that nobody else can see."""
         news = time.monotonic()
+        wanted = {
+            "QueueUrl": url,
+            "MaxNumberOfMessages": _BATCH,
+            "WaitTimeSeconds": min(_WAIT_SECONDS, self._visible),
+            "VisibilityTimeout": self._visible,
+            "MessageAttributeNames": ["data"],
+        }
         while not collector.complete:
-            answer = self._call(
-                "receive_message",
-                f"reading {url}",
-                QueueUrl=url,
-                MaxNumberOfMessages=_BATCH,
-                WaitTimeSeconds=min(_WAIT_SECONDS, self._visible),
-                VisibilityTimeout=self._visible,
-                MessageAttributeNames=["data"],
-            )
+            answer = self._call("receive_message", wanted, doing=f"reading {url}")
             messages = answer.get("Messages", ())
             held += [message["ReceiptHandle"] for message in messages]
             found = [collector.add(*unpacked(_data(message))) for message in messages]
             if any(found):
                 news = time.monotonic()
-            elif time.monotonic() > news + PATIENCE * self._visible:
+            elif time.monotonic() > news + self._patience:
                 raise CorruptObjectError(
-                    f"{url} has not given {collector.told()} within {PATIENCE * self._visible:,} seconds: messages were deleted, or have "
+                    f"{url} has not given {collector.told()} within {self._patience:,} seconds: messages were deleted, or have "
                     "expired. Run the job again."
                 )
-            else:
+            elif not messages:
                 self._give_back(url, held)
                 time.sleep(random.uniform(0.0, min(1.0, self._visible / 4)))  # noqa: S311 - no secret
 
@@ -213,11 +215,11 @@ class QueueCarrier:
         """Return the URL of a queue: that of another one with its own name."""
         name = f"{queue_prefix(self._stack, box)}{partition}"
         if not self._root:
-            answer = self._call("get_queue_url", f"looking for the queue {name}", QueueName=name)
+            answer = self._call("get_queue_url", {"QueueName": name}, doing=f"looking for the queue {name}")
             self._root = str(answer["QueueUrl"]).rpartition("/")[0]
         return f"{self._root}/{name}"
 
-    def _call(self, operation: str, doing: str, *, passing: frozenset[str] = frozenset(), **arguments: Any) -> dict[str, Any]:
+    def _call(self, operation: str, arguments: Mapping[str, Any], *, doing: str, passing: frozenset[str] = frozenset()) -> dict[str, Any]:
         """Call SQS. What is gone is a `CorruptObjectError`: the queues of a job stand as long as it runs."""
         try:
             answer: dict[str, Any] = getattr(self._clients["sqs"], operation)(**arguments)

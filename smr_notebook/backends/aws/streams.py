@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from smr_notebook.backends.aws.clients import Clients
@@ -49,6 +49,8 @@ _RECORDS: Final = 500
 _RECORDS_BYTES: Final = 4 << 20
 _GONE: Final = "ResourceNotFoundException"
 _BUSY: Final = frozenset({"ProvisionedThroughputExceededException", "LimitExceededException", "KMSThrottlingException"})
+_AGAIN: Final = _BUSY | {"ExpiredIteratorException"}
+_UNREADY: Final = _BUSY | {_GONE}
 _PAUSES: Final = (0.1, 2.0)
 _TRIES: Final = 60
 """Times that a record is put, each after a pause: what is refused once more has been refused for minutes."""
@@ -79,7 +81,8 @@ class StreamCarrier:
         """See `ports.Carrier.hold`: the stream is made, unless it is there, and can be used when this returns."""
         stream = box_name(self._stack, box)
         shards = max(1, min(partitions, MOST_SHARDS))
-        self._call("create_stream", f"making the stream {stream}", {"ResourceInUseException"}, StreamName=stream, ShardCount=shards)
+        made = {"StreamName": stream, "ShardCount": shards}
+        self._call("create_stream", made, doing=f"making the stream {stream}", passing={"ResourceInUseException"})
         until = time.monotonic() + MAKING_SECONDS
         while self._state(stream) != "ACTIVE":
             if time.monotonic() > until:
@@ -105,7 +108,9 @@ class StreamCarrier:
         last, news = "", time.monotonic()
         iterator = self._iterator(stream, shard, last)
         while not collector.complete:
-            answer = self._call("get_records", f"reading {stream}", _BUSY | {"ExpiredIteratorException"}, ShardIterator=iterator)
+            answer = self._call(
+                "get_records", {"ShardIterator": iterator}, doing=f"reading {stream}", passing=_BUSY | {"ExpiredIteratorException"}
+            )
             if not answer:
                 _pause(0)
                 iterator = self._iterator(stream, shard, last)
@@ -129,20 +134,23 @@ class StreamCarrier:
         if not name:
             stream = box_name(self._stack, box)
             self._shards.pop(box, None)
-            self._call("delete_stream", f"removing the stream {stream}", {_GONE}, StreamName=stream, EnforceConsumerDeletion=True)
+            named = {"StreamName": stream, "EnforceConsumerDeletion": True}
+            self._call("delete_stream", named, doing=f"removing the stream {stream}", passing={_GONE})
 
     def _state(self, stream: str) -> str:
-        answer = self._call("describe_stream_summary", f"looking at the stream {stream}", {_GONE} | _BUSY, StreamName=stream)
+        answer = self._call(
+            "describe_stream_summary", {"StreamName": stream}, doing=f"looking at the stream {stream}", passing={_GONE} | _BUSY
+        )
         return str(answer.get("StreamDescriptionSummary", {}).get("StreamStatus", ""))
 
     def _shards_of(self, box: str) -> list[tuple[str, str]]:
         """Return the shards of a stream, each with a hash key that is its own."""
         if box not in self._shards:
             stream, found = box_name(self._stack, box), list[dict[str, Any]]()
-            answer = self._call("list_shards", f"looking at the stream {stream}", StreamName=stream)
+            answer = self._call("list_shards", {"StreamName": stream}, doing=f"looking at the stream {stream}")
             found += answer["Shards"]
             while answer.get("NextToken"):
-                answer = self._call("list_shards", f"looking at the stream {stream}", NextToken=answer["NextToken"])
+                answer = self._call("list_shards", {"NextToken": answer["NextToken"]}, doing=f"looking at the stream {stream}")
                 found += answer["Shards"]
             keys = sorted((int(shard["HashKeyRange"]["StartingHashKey"]), str(shard["ShardId"])) for shard in found)
             self._shards[box] = [(shard, str(key)) for key, shard in keys]
@@ -151,9 +159,9 @@ class StreamCarrier:
     def _iterator(self, stream: str, shard: str, last: str) -> str:
         """Return where to read: behind a record, or at the beginning."""
         behind = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": last}
-        place = behind if last else {"ShardIteratorType": "TRIM_HORIZON"}
+        place = {"StreamName": stream, "ShardId": shard} | (behind if last else {"ShardIteratorType": "TRIM_HORIZON"})
         for number in range(_TRIES):
-            answer = self._call("get_shard_iterator", f"reading {stream}", _BUSY, StreamName=stream, ShardId=shard, **place)
+            answer = self._call("get_shard_iterator", place, doing=f"reading {stream}", passing=_BUSY)
             if answer:
                 return str(answer["ShardIterator"])
             _pause(number)
@@ -163,7 +171,7 @@ class StreamCarrier:
         """Put records, those that were refused again, until all were taken."""
         left, vain = list(records), 0
         while left:
-            answer = self._call("put_records", f"sending to {stream}", _BUSY, StreamName=stream, Records=left)
+            answer = self._call("put_records", {"StreamName": stream, "Records": left}, doing=f"sending to {stream}", passing=_BUSY)
             taken = [not told_of.get("ErrorCode") for told_of in answer["Records"]] if answer else [False] * len(left)
             left = [record for record, took in zip(left, taken, strict=True) if not took]
             vain = 0 if any(taken) else vain + 1
@@ -176,7 +184,7 @@ class StreamCarrier:
     def _lost(self, stream: str, what: str) -> CorruptObjectError:
         return CorruptObjectError(f"The stream {stream} has lost records: {what}. It keeps them for a day. Run the job again.")
 
-    def _call(self, operation: str, doing: str, passing: Iterable[str] = (), **arguments: Any) -> dict[str, Any]:
+    def _call(self, operation: str, arguments: Mapping[str, Any], *, doing: str, passing: Collection[str] = ()) -> dict[str, Any]:
         """Call Kinesis; an error that may pass is no answer. What is gone is a `CorruptObjectError`: a job's stream stands as it does."""
         try:
             answer: dict[str, Any] = getattr(self._clients["kinesis"], operation)(**arguments)
