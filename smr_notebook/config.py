@@ -19,8 +19,9 @@ from typing import Any, Final, SupportsIndex
 
 import platformdirs
 
+from smr_notebook.addresses import Secret, read_secret
 from smr_notebook.errors import ConfigError
-from smr_notebook.model import Sorting
+from smr_notebook.model import OBJECTS, Sorting
 from smr_notebook.tolerance import DEFAULT_COUNT, DEFAULT_SHARE, STRICT, OnError, Tolerance
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -35,6 +36,12 @@ SESSION: Final = "the session in use"
 
 PLATFORMS = ("local", "aws")
 """Where jobs can run."""
+
+EXCHANGES = (OBJECTS, "redis", "sqs", "kinesis")
+"""What can carry pairs from map to reduce."""
+
+_SECRETS = frozenset({"redis_url"})
+"""Settings whose values no message repeats."""
 
 _SWITCHES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 DISPLAYS = ("auto", "panel", "text", "static", "quiet")
@@ -73,6 +80,8 @@ class Settings:
         on_interrupt: What becomes of a job when the cell that waits for it is interrupted: `cancel`, or `detach` (it goes on).
         ci_seed: Makes the identifiers of jobs the same each time, as far as they are not taken: for notebooks in CI. Empty for chance.
         include: Names of installed modules that travel with the functions, for workers that do not have them.
+        exchange: What carries pairs from map to reduce: `objects`, `redis`, `sqs` or `kinesis`.
+        redis_url: Where the Redis of `exchange=redis` is: `redis://user:password@host:6379/0`.
     """
 
     workspace: Path
@@ -100,6 +109,8 @@ class Settings:
     on_interrupt: str = "cancel"
     ci_seed: str = ""
     include: tuple[str, ...] = ()
+    exchange: str = OBJECTS
+    redis_url: str = Secret()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +200,13 @@ def _display(value: object) -> str:
 def _ending(value: object) -> str:
     if value not in ON_INTERRUPT:
         raise ValueError("one of " + ", ".join(ON_INTERRUPT))
+    return str(value)
+
+
+def read_exchange(value: object) -> str:
+    """Return the name of an exchange. Raises `ValueError` where it is none."""
+    if value not in EXCHANGES:
+        raise ValueError("one of " + ", ".join(EXCHANGES))
     return str(value)
 
 
@@ -295,6 +313,8 @@ _READERS: dict[str, tuple[Callable[[object], Any], str]] = {
     "on_interrupt": (_ending, "one of " + ", ".join(ON_INTERRUPT)),
     "ci_seed": (str, "any text"),
     "include": (_modules, "names of modules, as a list or with commas between them"),
+    "exchange": (read_exchange, "one of " + ", ".join(EXCHANGES)),
+    "redis_url": (read_secret, "a URL such as redis://host:6379/0, rediss://… with TLS, or unix:///path"),
     "display": (_display, "one of " + ", ".join(DISPLAYS)),
     "user": (_user, "a name on one line, of 100 characters at most"),
     "speculate": (_switch, "true or false"),
@@ -320,7 +340,10 @@ def read_setting(name: str, value: object, origin: str = "argument") -> Any:
     try:
         return reader(value)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{origin}: {name} must be {wanted}; got {value!r}.") from error
+        told = f"{origin}: {name} must be {wanted}"
+        if name in _SECRETS:
+            raise ConfigError(f"{told}. What it is now is not shown: it may hold a password.") from None
+        raise ConfigError(f"{told}; got {value!r}.") from error
 
 
 def resolve(

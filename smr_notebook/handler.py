@@ -10,9 +10,12 @@ import functools
 import importlib
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final, cast
 
 from smr_notebook.backends.memory.platform import open_memory
+from smr_notebook.carriers import carriers_of
+from smr_notebook.config import from_machine
 from smr_notebook.control.coordinator import run_coordinator
 from smr_notebook.control.driving import run_driver
 from smr_notebook.control.messages import DeathNotice, Message, Role, decode
@@ -80,4 +83,4 @@ def _backend(location: str) -> Backend:
         raise ConfigError(f"A worker was told to open {location!r}, and knows only: {', '.join(_OPENERS)}.")
     module, _, opener = _OPENERS[platform].partition(":")
     reopen = cast("Callable[[str], Backend]", getattr(importlib.import_module(module), opener))
-    return with_uploads(metered(reopen(place)))
+    return with_uploads(replace(metered(reopen(place)), carriers=carriers_of(lambda: from_machine({}))))

@@ -56,6 +56,7 @@ class LooksAhead:
         sort: str | Sequence[str] | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
     ) -> PlannedJob:
         """Return what `map_reduce` would do with the same arguments; nothing is stored, and nothing runs but what planning tries here.
 
@@ -65,7 +66,7 @@ class LooksAhead:
             InputError, PlanError, EnvironmentMismatchError: As `map_reduce` does.
         """
         _refuse_iterator(input, "Planning")
-        options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad)
+        options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad, exchange)
         program = program_of_pairs(map, reduce, combine, read_sorting(sort))
         return self._plan(self._request(program, input, options=options))
 
@@ -86,6 +87,7 @@ class LooksAhead:
         sort: str | Sequence[str] | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
     ) -> Preview:
         """Run the functions over the first records of the input, here and now, and return what they give and what all of it would take.
 
@@ -107,6 +109,7 @@ class LooksAhead:
             sort: See `map_reduce`.
             on_error: See `map_reduce`.
             max_bad: How many may be left out: if more are, that is a warning here.
+            exchange: See `map_reduce`; nothing travels here.
 
         Raises:
             JobError: A function failed: what a job tells of it, with line and record.
@@ -116,7 +119,7 @@ class LooksAhead:
         __tracebackhide__ = True
         _refuse_iterator(input, "A preview")
         _refuse_count(records)
-        options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad)
+        options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad, exchange)
         program = program_of_pairs(map, reduce, combine, read_sorting(sort))
         nowhere = replace(self.backend, objects=MemoryStore(), table=MemoryTable())
         request = self._request(program, input, options=options)

@@ -225,6 +225,10 @@ class Estimate:
         return math.sqrt(self.low * self.high)
 
 
+OBJECTS: Final = "objects"
+"""The exchange that needs nothing but the object store."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All that is fixed when a job is submitted.
@@ -255,6 +259,8 @@ class Plan:
         tolerance: What may be left out.
         base: The job whose tasks this one took over as far as they were done, or an empty string: see `control.deriving`.
         memory_sizes: Bytes of memory of one invocation, for each size that the platform has, in ascending order; empty where it has one.
+        exchange: What carries pairs from map to reduce: `objects`, or the name of a carrier.
+        carrier: Where that carrier is, without credentials; empty for `objects`.
     """
 
     job: str
@@ -282,10 +288,17 @@ class Plan:
     tolerance: Tolerance = STRICT
     base: str = ""
     memory_sizes: tuple[int, ...] = ()
+    exchange: str = OBJECTS
+    carrier: str = ""
 
     def tasks(self, phase: Phase) -> int:
         """Number of tasks of a phase."""
         return self.maps if phase is Phase.MAP else self.reducers
+
+    @property
+    def carried(self) -> bool:
+        """Whether pairs travel beside the object store, and are gone when the job has ended."""
+        return self.reducers > 0 and self.exchange != OBJECTS
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -493,9 +506,9 @@ class Receipt:
 
     Attributes:
         attempt: The attempt that wrote.
-        key: Where it wrote (an object key for the object exchange).
-        size: Bytes written.
-        footer: Offset of the index in the object.
+        key: The object that holds the run, or the index of one that was carried.
+        size: Bytes of the object.
+        footer: Offset of the index in the object; 0 where it is all.
         crc: CRC-32 of the index.
         pairs: Pairs written, over all partitions.
     """

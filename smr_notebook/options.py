@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from typing import Any
 
-from smr_notebook.config import Settings, parse_size, read_dollars, read_tolerance
+from smr_notebook.carriers import place_of
+from smr_notebook.config import EXCHANGES, Settings, parse_size, read_dollars, read_exchange, read_tolerance
 from smr_notebook.control.naming import Files, classify
 from smr_notebook.control.planning import Request
 from smr_notebook.dataflow.aggregates import Aggregation
@@ -15,7 +17,7 @@ from smr_notebook.dataflow.parsed_programs import ParsedProgram
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.errors import ConfigError, PlanError
 from smr_notebook.formats import AUTO, InputFormat, format_of
-from smr_notebook.model import PLAINLY, Policy
+from smr_notebook.model import OBJECTS, PLAINLY, Policy
 
 Reduce = Callable[..., Any] | Aggregation
 
@@ -33,6 +35,7 @@ class Options:
     max_cost: float | None = None
     on_error: str = "fail"
     max_bad: float | None = None
+    exchange: str | None = None
 
 
 def request_of(program: Program, input: object, options: Options, *, settings: Settings, policy: Policy) -> Request:
@@ -58,6 +61,7 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
     policy = policy if settings.speculate else replace(policy, speculation=None)
     longest = min(policy.longest, settings.job_timeout or policy.longest)
     policy = replace(policy, longest=longest, concurrency=settings.concurrency)
+    exchange = _exchange(options.exchange or settings.exchange) if program.reduces else OBJECTS
     return Request(
         program=ParsedProgram(program, told.parser) if told and told.parser else program,
         input=named,
@@ -71,6 +75,8 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
         reading=told.reading if told else PLAINLY,
         tolerance=read_tolerance(options.on_error, options.max_bad),
         include=settings.include,
+        exchange=exchange,
+        carrier=place_of(exchange, settings),
     )
 
 
@@ -86,6 +92,15 @@ def _name(value: object) -> str:
     if not isinstance(value, str) or value != writable(value):
         raise ConfigError(f"name must be text; got {value!r}.")
     return str(value)
+
+
+def _exchange(value: object) -> str:
+    try:
+        return read_exchange(value)
+    except ValueError:
+        near = get_close_matches(str(value), EXCHANGES, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"exchange must be one of {', '.join(EXCHANGES)}; got {value!r}.{hint}") from None
 
 
 def _dollars(value: object) -> float:

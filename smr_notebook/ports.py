@@ -310,6 +310,76 @@ class Exchange(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a slice on its way: the bytes of the slice of `partition` from `offset` on, `PIECE_BYTES` at most."""
+
+    partition: int
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A slice that is fetched: all `length` bytes, at least one, of what was sent under `name` for one partition."""
+
+    name: str
+    length: int
+
+
+PIECE_BYTES: Final = 240 << 10
+"""Longest piece: with what an adapter adds it is a message of less than 256 KiB.
+
+All pieces of a slice but its last are as long: whoever knows the length of a slice knows where its pieces begin."""
+
+Fetched = Callable[[int, int], bytes]
+"""Returns bytes `[start, stop)` of a slice, as they were sent."""
+
+
+class Carrier(Protocol):
+    """Carries slices from those who send them to those who fetch them, beside the object store.
+
+    What is sent lies in a *box* (a job's), under a *name* (an attempt's). Nothing that a carrier gives back is believed: whoever fetches
+    has checksums. But it must give all of a slice or raise, also to the second one who asks, and to two who ask at once.
+    """
+
+    def hold(self, box: str, partitions: int) -> None:
+        """Make a box ready, or see to it that one that is stays so for the next hour; harmless any number of times.
+
+        Raises:
+            ConfigError: The carrier cannot be used as it is set up.
+            StoreError: It cannot be reached.
+        """
+        ...
+
+    def send(self, box: str, name: str, pieces: Iterable[Piece]) -> None:
+        """Send all pieces, consumed once, in ascending order of partition and offset. When it returns, all of them can be fetched.
+
+        The same pieces may be sent twice, in whole or in part: that is as if they had been sent once.
+
+        Raises:
+            StoreError: Some of them could not be sent. Nobody must be told to fetch any.
+        """
+        ...
+
+    def fetch(self, box: str, partition: int, wanted: Sequence[Wanted]) -> Iterator[Fetched]:
+        """Yield, for each slice that is wanted in order, what gives its bytes. They may all be read at once, later, and again.
+
+        Raises:
+            CorruptObjectError: Something that was sent is not there any more; here, or when the bytes are asked for.
+            StoreError: The carrier cannot be reached.
+        """
+        ...
+
+    def remove(self, box: str, partitions: int, name: str = "") -> None:
+        """Remove a box of so many partitions, or what was sent under one name, as far as the carrier can. Harmless when there is none.
+
+        Raises:
+            StoreError: The carrier cannot be reached.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
     """One of each: a platform.
 
@@ -334,6 +404,7 @@ class Backend:
         tally: Counts what this process uses of it; `None` where nothing costs.
         targets: Opens what a result may be written to, by URL scheme: for the name behind it (of a bucket), an object store whose keys
             are the paths in it. Empty where files of this machine are all.
+        carriers: Opens what carries slices beside the objects, by the name of the exchange, at the place that the plan names.
         evict: Drops the calls of a tenant that wait, and ends those that still run after so many seconds; `None` where the platform can
             end nothing. Best effort: it never fails.
         draw: Gives candidates for the identifier of a new job: eight hexadecimal digits.
@@ -362,3 +433,4 @@ class Backend:
     draw: Callable[[], str] = random_identifier
     evict: Callable[[str, float], None] | None = None
     targets: Mapping[str, Callable[[str], ObjectStore]] = field(default_factory=dict)
+    carriers: Mapping[str, Callable[[str], Carrier]] = field(default_factory=dict)

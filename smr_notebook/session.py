@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
+from smr_notebook.carriers import carriers_of
 from smr_notebook.config import Settings, Told, all_told, read_sorting, settings_of, told_on_machine
 from smr_notebook.control.ledger import list_jobs
 from smr_notebook.control.planning import Request
@@ -102,7 +103,9 @@ class Session(LooksAhead, KeepsUploads):
         opened = backend or OPENERS[self.settings.platform](self.settings, tuple(required))
         self.wishes = Wishes(sources, opened, tuple(requirements), brought=backend is not None)
         draw = seeded_identifiers(self.settings.ci_seed) if self.settings.ci_seed else opened.draw
-        self.backend = with_uploads(replace(opened, user=self.settings.user or opened.user, draw=draw))
+        carriers = {**carriers_of(lambda: self.settings), **opened.carriers}
+        own = replace(opened, user=self.settings.user or opened.user, draw=draw, carriers=carriers)
+        self.backend = with_uploads(own)
         if required:
             check_requirements(self.backend, required)
 
@@ -137,6 +140,7 @@ class Session(LooksAhead, KeepsUploads):
         sort: str | Sequence[str] | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: Literal[False] = False,
     ) -> Job: ...
 
@@ -157,6 +161,7 @@ class Session(LooksAhead, KeepsUploads):
         sort: str | Sequence[str] | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: Literal[True],
     ) -> pd.DataFrame: ...
 
@@ -176,6 +181,7 @@ class Session(LooksAhead, KeepsUploads):
         sort: str | Sequence[str] | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: bool = False,
     ) -> Job | pd.DataFrame:
         """Submit a job, and return at once.
@@ -200,6 +206,7 @@ class Session(LooksAhead, KeepsUploads):
             on_error: What becomes of a record that cannot be read or mapped, and of a group that cannot be reduced: `fail`: the job fails.
                 `skip`: it is left out and counted, and `Job.bad` shows some. `collect`: the same, and `Job.bad` shows all.
             max_bad: How many may be left out: a share such as 0.001, or a whole number; 1 %, but 10 in any case, if not given.
+            exchange: What carries the pairs from map to reduce: `objects`, `redis`, `sqs` or `kinesis`; as the settings say if not given.
             wait: Return the DataFrame instead of the job.
 
         Warns:
@@ -212,7 +219,7 @@ class Session(LooksAhead, KeepsUploads):
             EnvironmentMismatchError: The workers have another Python or other packages.
             JobError: With `wait=True`: the job failed.
         """
-        options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad)
+        options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad, exchange)
         program = program_of_pairs(map, reduce, combine, read_sorting(sort))
         job = self._submit(self._request(program, input, options=options))
         return job.result() if wait else job
@@ -236,6 +243,7 @@ class Session(LooksAhead, KeepsUploads):
         max_cost: float | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: Literal[False] = False,
     ) -> Job: ...
 
@@ -258,6 +266,7 @@ class Session(LooksAhead, KeepsUploads):
         max_cost: float | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: Literal[True],
     ) -> pd.DataFrame: ...
 
@@ -279,6 +288,7 @@ class Session(LooksAhead, KeepsUploads):
         max_cost: float | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: bool = False,
     ) -> Job | pd.DataFrame:
         """Submit a job over frames, whole blocks of rows, and return at once.
@@ -302,12 +312,13 @@ class Session(LooksAhead, KeepsUploads):
             max_cost: US dollars that the job may cost where it costs anything.
             on_error: As for `map_reduce`. A frame that fails is halved until the rows, or the groups, that are at fault are found.
             max_bad: As for `map_reduce`.
+            exchange: As for `map_reduce`.
             wait: Return the DataFrame instead of the job.
 
         Raises:
             InputError, PlanError, EnvironmentMismatchError, JobError: As `map_reduce` does.
         """
-        options = Options(None, format, reducers, split_size, name, retries, max_cost, on_error, max_bad)
+        options = Options(None, format, reducers, split_size, name, retries, max_cost, on_error, max_bad, exchange)
         program = program_of_frames(map, reduce, by=by, frame=frame, columns=columns, combine=combine)
         job = self._submit(self._request(program, input, options=options))
         return job.result() if wait else job
@@ -327,6 +338,7 @@ class Session(LooksAhead, KeepsUploads):
         max_cost: float | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: Literal[False] = False,
         **aggregations: Aggregation,
     ) -> Job: ...
@@ -346,6 +358,7 @@ class Session(LooksAhead, KeepsUploads):
         max_cost: float | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: Literal[True],
         **aggregations: Aggregation,
     ) -> pd.DataFrame: ...
@@ -364,6 +377,7 @@ class Session(LooksAhead, KeepsUploads):
         max_cost: float | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
+        exchange: str | None = None,
         wait: bool = False,
         **aggregations: Aggregation,
     ) -> Job | pd.DataFrame:
@@ -386,13 +400,14 @@ class Session(LooksAhead, KeepsUploads):
             max_cost: US dollars that the job may cost where it costs anything.
             on_error: As for `map_reduce`; what is left out are records that cannot be read, or that have no columns.
             max_bad: As for `map_reduce`.
+            exchange: As for `map_reduce`.
             wait: Return the DataFrame instead of the job.
             aggregations: The result's further columns: `smr.sum(…)`, `smr.count()`, …, each of a column or of an expression.
 
         Raises:
             InputError, PlanError, EnvironmentMismatchError, JobError: As `map_reduce` does.
         """
-        options = Options(None, format, reducers, split_size, name, retries, max_cost, on_error, max_bad)
+        options = Options(None, format, reducers, split_size, name, retries, max_cost, on_error, max_bad, exchange)
         refuse_columns(options, wait=wait)
         job = self._submit(self._request(program_of_aggregations(by, where, aggregations), input, options=options))
         return job.result() if wait else job

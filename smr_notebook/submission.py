@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from smr_notebook.control.carrying import carrier_of
 from smr_notebook.control.expiry import remove_expired
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
@@ -66,6 +67,8 @@ def submit(request: Request, backend: Backend) -> Submitted:
 def _store_plan(backend: Backend, job: str, request: Request) -> _Begun:
     """Plan here, and store the plan."""
     planned = plan_job(request, backend, job=job, here=environment(), store=backend.objects, label_of=cell_label)
+    if planned.plan.carried:
+        carrier_of(backend, planned.plan)  # what cannot be reached from here, where the workers are, is told at once
     write_code(backend.objects, job, planned.bundle.data, keys_of(backend.table))
     write_plan(backend.objects, planned.plan, planned.splits, keys_of(backend.table))
     return _Begun(coordinate(job), planned.plan.created, planned.plan.warnings)
@@ -89,6 +92,8 @@ def _store_request(backend: Backend, job: str, request: Request) -> _Begun:
         warnings=request.warnings + bundle.report.warnings,
         reading=request.reading,
         tolerance=request.tolerance,
+        exchange=request.exchange,
+        carrier=request.carrier,
     )
     write_code(backend.objects, job, bundle.data, keys_of(backend.table))
     write_request(backend.objects, job, stored, keys_of(backend.table))

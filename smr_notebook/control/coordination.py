@@ -30,6 +30,7 @@ from functools import partial
 
 from smr_notebook.control.attempts import persist
 from smr_notebook.control.backoff import Backoff
+from smr_notebook.control.carrying import Box
 from smr_notebook.control.costs import spent
 from smr_notebook.control.keeping import Keeper
 from smr_notebook.control.launching import launch
@@ -81,6 +82,7 @@ class Coordinator:
         self._ledger = Ledger(backend.table, plan.job)
         self._looks = Looks(backend.table, plan, parallel=backend.parallel)
         self._watchdog = watchdog
+        self._box = Box(backend, plan)
         self._spending = Spending(backend.tally, backend.clock.now())
         self._lease: Lease | None = None
         self._looked_in = 0
@@ -109,6 +111,7 @@ class Coordinator:
         decision = self._decide(snapshot)
         if snapshot.outcome is not None:
             return None if self._conclude(snapshot, snapshot.outcome) else self._now()
+        self._box.hold()
         if not self._act([*self._calls_again(snapshot, decision), *decision.actions], snapshot):
             return self._now() if self._holds_lease() else None
         changed = self._publish(snapshot)
@@ -261,6 +264,7 @@ class Coordinator:
             for prefix in [layout.input, layout.splits, *runs]:
                 with suppress(StoreError):  # what is left goes when the job expires
                     persist(self._backend.clock, partial(self._backend.objects.delete_prefix, prefix))
+        self._box.remove()
         self._ledger.expire_lease(self._owner, self._now(), usage=self._usage())
         return True
 

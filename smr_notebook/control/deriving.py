@@ -14,6 +14,7 @@ Rules of this module:
 * The entry comes last. Whoever sees the job sees all that it took over; what the job it stands on writes after that, nobody reads.
 * What a job took over stays where it is. So the job that it stands on is kept as long as it is itself, where somebody removes jobs
   (`control.expiry`); where things expire by their age, what is gone ends the job under its name.
+* Pairs that travelled by a carrier went with their job: of such a job all tasks run again, with its plan (`control.carrying`).
 * A task that left something out is done again whole, where that is wished for: its values stay in the order of the input.
 * Other functions may take the place of those before, but none that change what lies between the phases: see `dataflow.mending`.
 """
@@ -253,6 +254,8 @@ def _look(backend: Backend, plan: Plan, wish: Wish, outcome: Outcome | None) -> 
     gone = plan.maps - len({output.id.task for output in found if isinstance(output, Commit) and output.id.task.phase is Phase.MAP})
     if mapped and gone:
         raise CorruptObjectError(f"The map phase of job {plan.job} has ended, and {gone:,} of its commits are gone. Submit it again.")
+    if plan.carried:
+        return _Standing(plan, (), again=len(again))
     sound = _sound(backend, [output for output in found if output.id.task not in again], outcome)
     whole = mapped and not any(task.phase is Phase.MAP for task in again | sound.lost)
     outputs = [output for output in sound.outputs if whole or output.id.task.phase is Phase.MAP]

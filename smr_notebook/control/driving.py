@@ -175,4 +175,6 @@ def _request(stored: StoredRequest, code: bytes, *, planner: str, samples: bool)
         warnings=stored.warnings,
         reading=stored.reading,
         tolerance=stored.tolerance,
+        exchange=stored.exchange,
+        carrier=stored.carrier,
     )

@@ -28,7 +28,7 @@ from smr_notebook.dataflow.programs import Program, Tried
 from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.environment import PACKAGES
 from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, PlanError
-from smr_notebook.model import PLAINLY, Environment, Format, Plan, Policy, Reading, Split
+from smr_notebook.model import OBJECTS, PLAINLY, Environment, Format, Plan, Policy, Reading, Split
 from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore, ServiceLimits
 from smr_notebook.tolerance import STRICT, Tolerance
 
@@ -76,6 +76,8 @@ class Request:
         reading: What is said of the format besides its name.
         tolerance: What may be left out.
         include: Names of installed modules that travel with the functions.
+        exchange: What pairs travel by.
+        carrier: Where that is, if it is not the object store.
     """
 
     program: Program
@@ -93,6 +95,8 @@ class Request:
     reading: Reading = PLAINLY
     tolerance: Tolerance = STRICT
     include: tuple[str, ...] = ()
+    exchange: str = OBJECTS
+    carrier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +261,8 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         reading=source.reading,
         tolerance=request.tolerance,
         memory_sizes=backend.functions.limits.memory_sizes,
+        exchange=request.exchange,
+        carrier=request.carrier,
     )
     plan = _estimated(_ranged(plan, code, source, backend, store=store), sample, slots=slots)
     return PlannedTasks(plan, splits, sample.records, program.has_law and sample.pairs > 0, sample.failed)

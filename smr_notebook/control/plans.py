@@ -23,7 +23,7 @@ from smr_notebook.control.reading import StoredInput
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.dataflow.signing import SIGNATURE_BYTES, Keyring
 from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
-from smr_notebook.model import PLAINLY, Plan, Policy, Reading, Split
+from smr_notebook.model import OBJECTS, PLAINLY, Plan, Policy, Reading, Split
 from smr_notebook.ports import ObjectStore
 from smr_notebook.tolerance import STRICT, Tolerance
 
@@ -52,6 +52,8 @@ class StoredRequest:
         warnings: What the user should know of already.
         reading: What is said of the format besides its name.
         tolerance: What may be left out.
+        exchange: What pairs travel by.
+        carrier: Where that is, if it is not the object store.
     """
 
     patterns: tuple[str, ...]
@@ -67,6 +69,8 @@ class StoredRequest:
     warnings: tuple[str, ...] = ()
     reading: Reading = PLAINLY
     tolerance: Tolerance = STRICT
+    exchange: str = OBJECTS
+    carrier: str = ""
 
 
 _REQUEST: Final = msgspec.json.Decoder(StoredRequest)

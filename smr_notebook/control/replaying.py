@@ -41,7 +41,7 @@ from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.records import RecordBlock, Unreadable
 from smr_notebook.dataflow.reducing import Groups, Partition
 from smr_notebook.environment import environment
-from smr_notebook.errors import ConfigError, EnvironmentMismatchError, InputMissingError, ObjectNotFoundError
+from smr_notebook.errors import ConfigError, CorruptObjectError, EnvironmentMismatchError, InputMissingError, ObjectNotFoundError
 from smr_notebook.model import AttemptId, Failure, FailureKind, Phase, Plan, TaskId
 from smr_notebook.ports import Backend, Buffer, ObjectStore
 from smr_notebook.standing import FailedAttempt
@@ -235,9 +235,7 @@ class Replay:
         __tracebackhide__ = True
         task = self._task
         partition = Partition(room=task.room, scratch=task.scratch, order=ORDERS[task.plan.sorting.values])
-        for run in _there(task, partition_runs):
-            for data in run:
-                partition.add(unpack(data))
+        _there(task, lambda task: _fill(partition, partition_runs(task)))
         groups = Groups(partition.blocks(), Meter(), done=self._failure.record_number - 1)
         self._handed = iter(groups)  # kept, because the values end with it
         for key, values in self._handed:
@@ -267,6 +265,19 @@ def _there(task: Task, action: Callable[[Task], T]) -> T:
             f"What the job {task.plan.job} had stored for its tasks is not there any more: a job that is done keeps its result only. "
             "Submit it again."
         ) from error
+    except CorruptObjectError as error:
+        if not task.plan.carried:
+            raise
+        raise InputMissingError(
+            f"What the map tasks of job {task.plan.job} sent by {task.plan.exchange} is not there any more: it goes with the job, however "
+            "that ends. Submit it again with exchange='objects' to look into groups."
+        ) from error
+
+
+def _fill(partition: Partition, runs: Iterable[Iterable[bytes]]) -> None:
+    for run in runs:
+        for data in run:
+            partition.add(unpack(data))
 
 
 class _ReadOnly:

@@ -19,14 +19,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from smr_notebook.control.carrying import exchange_of
 from smr_notebook.control.expiry import unless_removed
 from smr_notebook.control.keys import keys_of
-from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.plans import read_plan
 from smr_notebook.dataflow.blocks import GroupBlock, unpack
-from smr_notebook.dataflow.exchange import ObjectExchange, gather_index
+from smr_notebook.dataflow.exchange import gather_index
 from smr_notebook.dataflow.functions import bounded_repr
 from smr_notebook.dataflow.heavy_keys import heaviest_keys
 from smr_notebook.dataflow.keys import KeyColumn, decode_keys
@@ -176,7 +176,7 @@ def _with_keys(backend: Backend, plan: Plan, written: _Written, skew: Skew) -> S
         found = heaviest_keys(_counted(_blocks(backend, plan, written, heaviest.number), read), MOST_KEYS)
     except CorruptObjectError:
         outcome = Ledger(backend.table, plan.job).outcome()
-        if outcome is None or outcome.state is not JobState.DONE:
+        if outcome is None or not (plan.carried or outcome.state is JobState.DONE):
             raise
         return replace(skew, no_keys=_GONE)
     keys = tuple(HeavyKey(*_shown(column), pairs) for column, pairs in found)
@@ -185,13 +185,7 @@ def _with_keys(backend: Backend, plan: Plan, written: _Written, skew: Skew) -> S
 
 def _blocks(backend: Backend, plan: Plan, written: _Written, partition: int) -> Iterator[GroupBlock]:
     """Yield the first blocks of a partition, `MOST_BYTES` of them."""
-    exchange = ObjectExchange(
-        backend.objects,
-        Layout(plan.job).folder,
-        scratch=Path(gettempdir()),
-        index=written.index,
-        index_crcs=written.index_crcs,
-    )
+    exchange = exchange_of(backend, plan, scratch=Path(gettempdir()), index=written.index, index_crcs=written.index_crcs)
     keyring = keys_of(backend.table)
     keys = [keyring.of_object(receipt.key) for receipt in written.receipts]
     size = 0

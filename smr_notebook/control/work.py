@@ -16,6 +16,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from smr_notebook.control.attempts import Output
+from smr_notebook.control.carrying import exchange_of
 from smr_notebook.control.failures import tell_of
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout
@@ -24,7 +25,6 @@ from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.plans import read_code, read_plan, read_split_page, split_of
 from smr_notebook.dataflow.bad_records import BadRecords
 from smr_notebook.dataflow.code import Sources
-from smr_notebook.dataflow.exchange import ObjectExchange
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.mapping import run_map, run_map_to_part
 from smr_notebook.dataflow.memory import Room, keep_freed
@@ -136,7 +136,7 @@ def _leaving_out(task: Task, work: Callable[[Task], Output]) -> Output:
 
 
 def _map(task: Task) -> Output:
-    exchange = ObjectExchange(task.backend.objects, Layout(task.plan.job).folder, scratch=task.scratch, in_memory=_spooled(task))
+    exchange = exchange_of(task.backend, task.plan, scratch=task.scratch, in_memory=_spooled(task))
     mapped = run_map(
         task.program.emitter(input_of(task), meter=task.meter, batch_bytes=task.room.budget // 16),
         task.program.combiner(tolerant=task.plan.tolerance.tolerant),
@@ -183,14 +183,7 @@ def partition_runs(task: Task) -> Iterator[Iterator[bytes]]:
     if sum(bool(commit.receipts) for commit in manifest.commits) != (len(task.mapped.commits) if task.mapped else plan.maps):
         raise CorruptObjectError(f"The map manifest of job {plan.job} names no run of some of {plan.maps} tasks. Submit the job again.")
     partition = task.attempt.task.number
-    exchange = ObjectExchange(
-        backend.objects,
-        Layout(plan.job).folder,
-        scratch=task.scratch,
-        index=manifest.index,
-        index_crcs=manifest.index_crcs,
-        parallel=backend.parallel,
-    )
+    exchange = exchange_of(backend, plan, scratch=task.scratch, index=manifest.index, index_crcs=manifest.index_crcs)
     keys = [_keys(task).of_object(receipt.key) for receipt in receipts]
     return proved_runs(exchange.read(partition, receipts), partition, receipts, keys)
 

@@ -33,6 +33,7 @@ from typing import Final, Self
 import psutil
 
 from smr_notebook.control.attempts import Claim, Output, claim, rests_on
+from smr_notebook.control.carrying import drop_carried
 from smr_notebook.control.coordinator import end_is_told, revive
 from smr_notebook.control.deaths import bury_attempt
 from smr_notebook.control.driving import tell_end
@@ -114,7 +115,7 @@ def run_attempt(
         _work(backend, message.job, mine, meter=meter, sources=sources, ends=ends, output=output)
     except AttemptStopped:
         mine.end(AttemptState.STOPPED, meter.numbers(resident_bytes()))
-        drop(backend, message.job, mine.id)
+        _drop_all(backend, message.job, mine.id)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the row must tell it
         resident = resident_bytes()
         told = describe(error, sources, resident=resident, limit=context.memory_bytes)
@@ -351,7 +352,7 @@ def deliver(backend: Backend, job: str, mine: Claim, output: Output, *, numbers:
         state = AttemptState.PAUSED if mine.publish(output, output.position, numbers) else AttemptState.STOPPED
     mine.end(state, numbers)
     if state is AttemptState.STOPPED:
-        drop(backend, job, mine.id)
+        _drop_all(backend, job, mine.id)
 
 
 def drop(backend: Backend, job: str, attempt: AttemptId) -> None:
@@ -360,6 +361,13 @@ def drop(backend: Backend, job: str, attempt: AttemptId) -> None:
         with suppress(PlatformError):
             backend.objects.delete_prefix(Layout(job).attempt(attempt) + "/")
             backend.objects.delete_prefix(Layout(job).bad(attempt))
+
+
+def _drop_all(backend: Backend, job: str, attempt: AttemptId) -> None:
+    """Delete what an attempt of this process wrote, and what it sent by a carrier."""
+    drop(backend, job, attempt)
+    with suppress(PlatformError):
+        drop_carried(backend, load_job(backend.objects, backend.table, job).plan, attempt)  # type: ignore[arg-type]  # hashed by identity
 
 
 def _check_environment(plan: Plan, here: Environment) -> None:

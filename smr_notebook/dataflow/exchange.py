@@ -128,7 +128,11 @@ class ObjectExchange:
         Raises:
             CorruptObjectError: A checksum differs, or something is missing.
         """
-        gathered = self._gathered(partition, len(receipts)) if self._index else None
+        gathered = (
+            gathered_rows(self._objects, self._index, partition, tasks=len(receipts), crc=self._index_crcs[partition])
+            if self._index
+            else None
+        )
         opened = (self._open(receipt, partition, None if gathered is None else gathered[n]) for n, receipt in enumerate(receipts))
         mine, ahead = tee(opened)
         begun = fetch_ahead(((run.begins, run.begin) for run in ahead), threads=self._parallel, most_bytes=_MOST_AHEAD)
@@ -137,20 +141,10 @@ class ObjectExchange:
 
     def _open(self, receipt: Receipt, partition: int, row: np.void | None) -> _Opened:
         get = _getter(self._objects, receipt.key)
-        rows = _rows(get, receipt) if row is None else ()
-        if row is None and partition >= len(rows):
-            raise CorruptObjectError(f"{receipt.key} has {len(rows)} partitions, and no number {partition}: it belongs to another job.")
-        part = as_slice(rows[partition] if row is None else row)
+        part = as_slice(own_row(self._objects, receipt, partition) if row is None else row)
         if part.offset + part.length > receipt.footer:
             raise CorruptObjectError(f"{receipt.key} has no bytes up to {part.offset + part.length}: the index belongs to another run.")
         return _Opened(receipt.key, get, part)
-
-    def _gathered(self, partition: int, tasks: int) -> Rows:
-        width = tasks * ROW.itemsize
-        data = _getter(self._objects, self._index)(partition * width, (partition + 1) * width)
-        if len(data) != width or zlib.crc32(data) != self._index_crcs[partition]:
-            raise CorruptObjectError(f"{self._index} is not what was written: the rows of partition {partition} differ. Run the job again.")
-        return np.frombuffer(data, ROW)
 
 
 class ObjectExchangeWriter:
@@ -220,6 +214,39 @@ def gather_index(objects: ObjectStore, receipts: Sequence[Receipt], partitions: 
         tuple(int(pairs) for pairs in rows["pairs"].sum(axis=1)),
         tuple(int(checksum) for checksum in rows["checksum"].sum(axis=1, dtype=np.uint64)),
     )
+
+
+def gathered_rows(objects: ObjectStore, index: str, partition: int, *, tasks: int, crc: int) -> Rows:
+    """Return what the gathered index says of a partition, a row for each task.
+
+    Args:
+        objects: Where it is.
+        index: Its key.
+        partition: Which one.
+        tasks: How many runs it was gathered from.
+        crc: CRC-32 of the rows.
+
+    Raises:
+        CorruptObjectError: It is not what was written.
+    """
+    width = tasks * ROW.itemsize
+    data = _getter(objects, index)(partition * width, (partition + 1) * width)
+    if len(data) != width or zlib.crc32(data) != crc:
+        raise CorruptObjectError(f"{index} is not what was written: the rows of partition {partition} differ. Run the job again.")
+    return np.frombuffer(data, ROW)
+
+
+def own_row(objects: ObjectStore, receipt: Receipt, partition: int) -> np.void:
+    """Return what the index of one run says of a partition.
+
+    Raises:
+        CorruptObjectError: It is not what was written, or has no such partition.
+    """
+    rows = _rows(_getter(objects, receipt.key), receipt)
+    if partition >= len(rows):
+        raise CorruptObjectError(f"{receipt.key} has {len(rows)} partitions, and no number {partition}: it belongs to another job.")
+    row: np.void = rows[partition]
+    return row
 
 
 def _rows(get: Get, receipt: Receipt) -> Rows:

@@ -135,13 +135,24 @@ class RunWriter:
 
     def close(self) -> RunEnd:
         """Write the index and the tail, and say where they are. The file stays open."""
+        index, crc = self._end(self._position)
+        self._file.write(index)
+        self._file.flush()
+        return RunEnd(self._position + len(index), self._position, crc, int(self._rows["pairs"].sum()))
+
+    def detach(self) -> tuple[bytes, RunEnd, list[Slice]]:
+        """Return index and tail as they stand where the slices do not, what they say of themselves, and the slices."""
+        index, crc = self._end(0)
+        slices = [as_slice(row) for row in self._rows]
+        return index, RunEnd(len(index), 0, crc, int(self._rows["pairs"].sum())), slices
+
+    def _end(self, footer: int) -> tuple[bytes, int]:
+        """Return index and tail, and the CRC of the index, which begins at `footer`."""
         self._advance(len(self._rows))
         rows = self._rows.tobytes()
         crc = zlib.crc32(rows)
-        tail = _TAIL.pack(self._position, len(self._rows), crc, VERSION, MAGIC)
-        self._file.write(rows + tail + zlib.crc32(tail).to_bytes(4, "little"))
-        self._file.flush()
-        return RunEnd(self._position + len(rows) + _TAIL_BYTES, self._position, crc, int(self._rows["pairs"].sum()))
+        tail = _TAIL.pack(footer, len(self._rows), crc, VERSION, MAGIC)
+        return rows + tail + zlib.crc32(tail).to_bytes(4, "little"), crc
 
     def _advance(self, partition: int) -> None:
         while self._partition < partition:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from smr_notebook.config import DISPLAYS, parse_size, read_bad, read_dollars, read_sorting, read_time, read_tolerance
+from smr_notebook.config import DISPLAYS, EXCHANGES, parse_size, read_bad, read_dollars, read_sorting, read_time, read_tolerance
 from smr_notebook.dataflow.aggregations import BUILTINS
 from smr_notebook.errors import ConfigError
 from smr_notebook.formats import AUTO, NAMES, InputFormat
@@ -64,6 +64,7 @@ class CellOptions:
         concurrency: Attempts that run at once, at most.
         timeout: Seconds after which the job gives up.
         include: Installed modules that travel with the functions.
+        exchange: What carries the pairs from map to reduce.
         help: Whether only the options are shown.
     """
 
@@ -94,6 +95,7 @@ class CellOptions:
     concurrency: int | None = None
     timeout: float | None = None
     include: tuple[str, ...] = ()
+    exchange: str | None = None
     help: bool = False
 
     @property
@@ -365,6 +367,7 @@ def _add_running(parser: MagicParser) -> None:
     add("--memory", type=_size, metavar="S", help="memory that a worker may take before it spills to disk, such as 512MB")
     add("--concurrency", type=count(1), metavar="N", help="attempts that run at once, at most (default: as many as the platform runs)")
     add("--timeout", type=time_span, metavar="T", help="let the job fail if it has not ended after so long, such as 90s, 15m or 2h")
+    add("--exchange", choices=EXCHANGES, metavar="X", help=f"what carries the pairs from map to reduce: {', '.join(EXCHANGES)}")
     told = "let this installed module travel with the functions, for workers that lack it (may be said again)"
     add("--include", type=_module, action="append", default=[], metavar="MODULE", help=told)
 

@@ -127,6 +127,7 @@ class CellMagic:
             sort=options.sort,
             on_error=options.on_error,
             max_bad=options.max_bad,
+            exchange=options.exchange,
         )
 
     def _plan(self, functions: CellFunctions, source: object, options: CellOptions) -> PlannedJob:
@@ -144,6 +145,7 @@ class CellMagic:
             sort=options.sort,
             on_error=options.on_error,
             max_bad=options.max_bad,
+            exchange=options.exchange,
         )
 
     def _preview(self, functions: CellFunctions, source: object, options: CellOptions, records: int) -> Preview:
@@ -163,6 +165,7 @@ class CellMagic:
             sort=options.sort,
             on_error=options.on_error,
             max_bad=options.max_bad,
+            exchange=options.exchange,
         )
 
 

@@ -1,4 +1,4 @@
-"""Ports that fail: a store and a table through which replies get lost, looks are torn, and their users stand still or die.
+"""Ports that fail: a store, a table and a carrier through which replies get lost, looks are torn, and their users stand still or die.
 
 Rules of this module:
 
@@ -10,13 +10,13 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
 from typing import TypeVar
 
 from smr_notebook.errors import StoreError
 from smr_notebook.model import ObjectInfo
-from smr_notebook.ports import Buffer, ObjectStore, Row, Table
+from smr_notebook.ports import Buffer, Carrier, Fetched, ObjectStore, Piece, Row, Table, Wanted
 from smr_notebook.testing.fates import Fates
 
 T = TypeVar("T")
@@ -181,3 +181,28 @@ class FaultyStore:
     def delete_prefix(self, prefix: str) -> int:
         """See `ports.ObjectStore.delete_prefix`."""
         return self._mischief.write(lambda: self._objects.delete_prefix(prefix), of="store")
+
+
+class FaultyCarrier:
+    """A `Carrier` through which one invocation meets its mischief: it may have sent some pieces when it dies or fails."""
+
+    def __init__(self, carrier: Carrier, mischief: Mischief) -> None:
+        self._carrier = carrier
+        self._mischief = mischief
+
+    def hold(self, box: str, partitions: int) -> None:
+        """See `ports.Carrier.hold`."""
+        self._mischief.write(lambda: self._carrier.hold(box, partitions), of="store")
+
+    def send(self, box: str, name: str, pieces: Iterable[Piece]) -> None:
+        """See `ports.Carrier.send`: one by one, each may be the last."""
+        for piece in pieces:
+            self._mischief.write(lambda piece=piece: self._carrier.send(box, name, [piece]), of="store")  # type: ignore[misc]
+
+    def fetch(self, box: str, partition: int, wanted: Sequence[Wanted]) -> Iterator[Fetched]:
+        """See `ports.Carrier.fetch`."""
+        return self._mischief.read(lambda: self._carrier.fetch(box, partition, wanted), of="store")
+
+    def remove(self, box: str, partitions: int, name: str = "") -> None:
+        """See `ports.Carrier.remove`."""
+        self._mischief.write(lambda: self._carrier.remove(box, partitions, name), of="store")

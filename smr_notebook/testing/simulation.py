@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from smr_notebook.backends.memory.alarms import MemoryAlarms
+from smr_notebook.backends.memory.carrier import MemoryCarrier
 from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
@@ -38,10 +39,13 @@ from smr_notebook.model import AttemptState, Failure, FailureKind, Plan
 from smr_notebook.ports import Backend, Context, Row, ServiceLimits
 from smr_notebook.standing import Outcome
 from smr_notebook.testing.fates import BURST_SECONDS, Death, Fate, Fates
-from smr_notebook.testing.faults import Died, FaultyStore, FaultyTable, Mischief
+from smr_notebook.testing.faults import Died, FaultyCarrier, FaultyStore, FaultyTable, Mischief
 from smr_notebook.testing.fibers import Fibers
 from smr_notebook.testing.invariants import Laws
 from smr_notebook.testing.tinyplane import Pairs, Reach, map_pairs, numbers_so_far, reduce_pairs, result_of
+
+CARRIED = "memory"
+"""Name of the exchange whose pairs travel by a carrier in memory."""
 
 _WATCH_EVERY = 3.0
 _ALARM = "alarm"
@@ -104,6 +108,7 @@ class Simulation:
         self.clock = SimulatedClock(plan.created)
         self.table: _Watched = on.table if on else _Watched()
         self.objects: MemoryStore = on.objects if on else MemoryStore()
+        self.carrier: MemoryCarrier = on.carrier if on else MemoryCarrier()
         self.pairs = pairs
         self._fates = fates
         self._limits = limits
@@ -330,6 +335,7 @@ class Simulation:
             poll=(0.1, 4.0),
             branching=self._branching,
             alarms=self._alarms,
+            carriers={CARRIED: lambda _: self.carrier if calm else FaultyCarrier(self.carrier, mischief)},
         )
 
 

@@ -10,7 +10,7 @@ from random import Random
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.verdicts import lost_launch
 from smr_notebook.environment import environment
-from smr_notebook.model import Attempt, Format, JobState, Plan, Policy
+from smr_notebook.model import OBJECTS, Attempt, Format, JobState, Plan, Policy
 from smr_notebook.ports import ServiceLimits
 from smr_notebook.testing.fates import Fates, Odds
 from smr_notebook.testing.simulation import Simulation, Story
@@ -20,7 +20,9 @@ POLICY = Policy(retries=2, lost_launches=8, heartbeat=1.0, lease=15.0, launch=60
 """How hard simulated jobs try."""
 
 
-def draw(seed: int, odds: Odds, *, maps: int = 0, branching: int = 0, watched: bool = True, policy: Policy = POLICY) -> Simulation:
+def draw(
+    seed: int, odds: Odds, *, maps: int = 0, branching: int = 0, watched: bool = True, policy: Policy = POLICY, exchange: str = OBJECTS
+) -> Simulation:
     """Return a job of any shape on a service of any kind.
 
     Args:
@@ -30,11 +32,13 @@ def draw(seed: int, odds: Odds, *, maps: int = 0, branching: int = 0, watched: b
         branching: As of `Simulation`.
         watched: As of `Simulation`.
         policy: How hard it tries.
+        exchange: What its pairs travel by: `objects`, or `simulation.CARRIED`.
     """
     random = Random(f"job {seed}")
     pairs = _some_pairs(random)
     pairs = (pairs * maps)[:maps] or pairs
     plan = _plan_for(pairs, reducers=random.randint(0, 3), combine=random.random() < 0.3, policy=policy)
+    plan = replace(plan, exchange=exchange)
     limits = ServiceLimits(
         payload_bytes=1 << 20,
         seconds=random.choice([30.0, 120.0, 900.0]),

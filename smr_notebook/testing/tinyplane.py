@@ -1,6 +1,6 @@
 """A data plane of a few lines, for simulations: pairs of words and numbers, summed by word.
 
-What the control plane looks at is real (runs through `ObjectExchange`, receipts, the gathered index, counts and checksums); what it
+What the control plane looks at is real (runs through the exchange of the plan, receipts, the gathered index, counts and checksums); what it
 does not look at is as small as can be: blocks and parts are pickles.
 """
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from smr_notebook.control.attempts import Output
+from smr_notebook.control.carrying import exchange_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.dataflow.bad_records import BadRecords, Told, read_bad
-from smr_notebook.dataflow.exchange import ObjectExchange
 from smr_notebook.model import AttemptId, Numbers, Part, PartFile, Phase, Plan, Position
 from smr_notebook.ports import Backend, ObjectStore
 from smr_notebook.tolerance import BadFile
@@ -83,7 +83,7 @@ def map_pairs(plan: Plan, backend: Backend, attempt: AttemptId, pairs: Sequence[
     numbers = Numbers(size, len(read), count, count, count, records_bad=len(read) - count)
     if not plan.reducers:
         return Output(part=_part(backend.objects, plan, attempt, list(given)), position=position, bad=bad), numbers
-    writer = ObjectExchange(backend.objects, Layout(plan.job).folder, scratch=Path()).writer(attempt, plan.reducers)
+    writer = exchange_of(backend, plan, scratch=Path()).writer(attempt, plan.reducers)
     written = 0
     try:
         for partition in range(plan.reducers):
@@ -102,9 +102,7 @@ def map_pairs(plan: Plan, backend: Backend, attempt: AttemptId, pairs: Sequence[
 def reduce_pairs(plan: Plan, backend: Backend, attempt: AttemptId, _: Sequence[Pairs], reach: Reach) -> tuple[Output, Numbers]:
     """Do the work of a reduce attempt."""
     manifest = read_manifest(backend.objects, Ledger(backend.table, plan.job), Phase.MAP, job=plan.job)
-    exchange = ObjectExchange(
-        backend.objects, Layout(plan.job).folder, scratch=Path(), index=manifest.index, index_crcs=manifest.index_crcs
-    )
+    exchange = exchange_of(backend, plan, scratch=Path(), index=manifest.index, index_crcs=manifest.index_crcs)
     receipts = [receipt for commit in manifest.commits for receipt in commit.receipts]
     found = [pair for run in exchange.read(attempt.task.number, receipts) for block in run for pair in pickle.loads(block)]
     groups, position = reach.cut(sorted(expected([found]).items()))

@@ -19,7 +19,10 @@ from smr_notebook.ports import LASTING
 BUCKETS = st.lists(st.from_regex(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", fullmatch=True), max_size=3)
 STACKS = st.from_regex(r"[a-z][a-z0-9-]{0,22}[a-z0-9]|[a-z]", fullmatch=True)
 NAMES = st.builds(Names, STACKS, st.from_regex(r"[0-9]{12}", fullmatch=True), st.sampled_from(["us-east-1", "eu-west-1"]))
-MAY_DELETE = {"coordinator": {"scheduler:DeleteSchedule", "sqs:DeleteMessage"}, "driver": {"scheduler:DeleteSchedule"}}
+MAY_DELETE = {
+    "coordinator": {"scheduler:DeleteSchedule", "sqs:DeleteMessage", "sqs:DeleteQueue", "kinesis:DeleteStream"},
+    "driver": {"scheduler:DeleteSchedule"},
+}
 LAYOUT = Layout("09af09af")
 KEYS = {
     LAYOUT.code: ("user", {"driver", "coordinator", "mapper", "reducer", "user"}),
@@ -60,6 +63,8 @@ def resources_of(names: Names) -> set[str]:
         *(f"arn:aws:s3:::{names.stack}-{names.account}-{names.region}/{key}" for key in KEYS),
         f"arn:aws:dynamodb:{where}:table/{names.stack}",
         f"arn:aws:sqs:{where}:{names.stack}-failed",
+        f"arn:aws:sqs:{where}:{names.stack}_jobs-09af09af-3",
+        f"arn:aws:kinesis:{where}:stream/{names.stack}_jobs-09af09af",
         f"arn:aws:scheduler:{where}:schedule/{names.stack}/alarm",
         f"arn:aws:iam::{names.account}:role/{names.stack}-scheduler-{names.region}",
         *(f"arn:aws:lambda:{where}:function:{function}" for function in functions),

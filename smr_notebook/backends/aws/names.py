@@ -62,6 +62,11 @@ class Names:
         """Repository of the image."""
         return self.stack
 
+    @property
+    def carried(self) -> str:
+        """What the queues and streams are called that pairs travel by, as a pattern."""
+        return f"{box_name(self.stack, 'jobs/')}*"
+
     def function(self, route: str) -> str:
         """Return the name of the function for one of `ROUTES`."""
         return f"{self.stack}-{route}"
@@ -82,6 +87,11 @@ class Names:
     def role_arn(self, route: str) -> str:
         """Return the ARN of a role."""
         return f"arn:{self.partition}:iam::{self.account}:role/{self.role(route)}"
+
+
+def box_name(stack: str, box: str) -> str:
+    """Return what the queues and the stream of a carrier's box are called, or begin with. No stack has an underscore in its name."""
+    return f"{stack}_{box.replace('/', '-')}"
 
 
 def check_stack_name(stack: str) -> str:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from smr_notebook.backends.aws.deploy.stack import Stack, Tell
 from smr_notebook.backends.aws.deploy.template import dead_letters
 from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
 from smr_notebook.backends.aws.names import ROUTES, Names
-from smr_notebook.errors import DeploymentError, ServiceError
+from smr_notebook.errors import AccessDeniedError, DeploymentError, ServiceError
 
 _TRIES: Final = 3
 
@@ -68,6 +69,7 @@ def take_down(stack: Stack, tell: Tell) -> list[str]:
         try:
             stack.remove()
             removed = True
+            remove_carried(clients, names)
         except DeploymentError as error:
             why = str(error)
             tell(why)
@@ -98,6 +100,20 @@ def empty_bucket(clients: Clients, bucket: str) -> None:
         except BOTO_ERRORS as error:
             if code_of(error) not in _ABSENT:
                 raise
+
+
+def remove_carried(clients: Clients, names: Names) -> None:
+    """Delete the queues and streams that jobs left which nobody brought to an end. Whoever may not look for them is not held up."""
+    prefix = names.carried.rstrip("*")
+    with suppress(AccessDeniedError), asking(f"removing the queues {names.carried}"):
+        for page in clients["sqs"].get_paginator("list_queues").paginate(QueueNamePrefix=prefix):
+            for url in page.get("QueueUrls", ()):
+                clients["sqs"].delete_queue(QueueUrl=url)
+    with suppress(AccessDeniedError), asking(f"removing the streams {names.carried}"):
+        for page in clients["kinesis"].get_paginator("list_streams").paginate():
+            for stream in page["StreamNames"]:
+                if stream.startswith(prefix):
+                    clients["kinesis"].delete_stream(StreamName=stream, EnforceConsumerDeletion=True)
 
 
 def _raise_first(bucket: str, answer: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """Who may do what: a policy for each role, made for exactly the resources of one stack. Pure.
 
 * Each role has what its work asks for, and nothing else: what it may read, write, call, and its own log.
-* Nobody deletes: old objects and rows expire. Nobody changes IAM; who sets alarms may pass the one role that they run under.
+* Nobody deletes: old objects and rows expire. (The one exception are the queues and streams that pairs of a job travel by, where they do:
+  the coordinator makes them and removes them.) Nobody changes IAM; who sets alarms may pass the one role that they run under.
 * Workers run the user's code, so they may call only what the work asks for: a mapper starts further mappers, a reducer further reducers
   (a large job is launched as a tree), and both may start a coordinator when the last one has fallen silent.
 * A worker with more memory does the same work, and starts no others: only the coordinator calls it, for a task that ran out of memory.
@@ -57,6 +58,19 @@ _WRITES: Final[Mapping[str, tuple[str, ...]]] = {
 that a crash is told with. A worker with more memory reads and writes as the others do."""
 
 
+_CARRIES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "coordinator": (
+        ("sqs:CreateQueue", "sqs:GetQueueUrl", "sqs:DeleteQueue"),
+        ("kinesis:CreateStream", "kinesis:DescribeStreamSummary", "kinesis:DeleteStream"),
+    ),
+    "mapper": (("sqs:GetQueueUrl", "sqs:SendMessage"), ("kinesis:ListShards", "kinesis:PutRecords")),
+    "reducer": (
+        ("sqs:GetQueueUrl", "sqs:ReceiveMessage", "sqs:ChangeMessageVisibility"),
+        ("kinesis:ListShards", "kinesis:GetShardIterator", "kinesis:GetRecords"),
+    ),
+}
+"""What each does with the queues and the streams of jobs."""
+
 _READERS: Final = ("driver", "mapper")
 """Who reads the buckets of the input."""
 
@@ -88,7 +102,7 @@ def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs:
         allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log, f"{log}:*"]),
         allow(["sqs:SendMessage"], [names.arn("sqs", names.queue)]),
     ]
-    return document([*objects, _calls(role, names), *own.get(does, ()), *telling])
+    return document([*objects, _calls(role, names), *own.get(does, ()), *_carries(does, names), *telling])
 
 
 def user_policy(names: Names) -> dict[str, Any]:
@@ -166,6 +180,14 @@ def _rows(names: Names, *, everything: bool) -> list[Statement]:
         return [allow(sorted([*reads, writes]), table)]
     others = {"ForAllValues:StringNotEquals": {"dynamodb:LeadingKeys": [stored_as(group) for group in _NOTEBOOKS_ROWS]}}
     return [allow(reads, table), allow([writes], table) | {"Condition": others}]
+
+
+def _carries(who: str, names: Names) -> list[Statement]:
+    """The queues and streams that pairs travel by, where a job asks for that."""
+    if who not in _CARRIES:
+        return []
+    queues, streams = _CARRIES[who]
+    return [allow(queues, [names.arn("sqs", names.carried)]), allow(streams, [names.arn("kinesis", f"stream/{names.carried}")])]
 
 
 def _calls(who: str, names: Names) -> Statement:

@@ -1,0 +1,104 @@
+"""What carries pairs how fast on this machine: `python benchmarks/exchanges.py`. Needs redis-server and redis-py.
+
+Two tables: the exchange alone, for runs of few large slices and of many small ones, written by one process and read by another call of it;
+and a whole job on the local backend whose pairs nothing makes fewer. Each number is the best of three.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from smr_notebook import Session
+from smr_notebook.backends.local.objects import DirectoryStore
+from smr_notebook.backends.redis.carrier import open_redis
+from smr_notebook.dataflow.carrying import CarriedExchange
+from smr_notebook.dataflow.exchange import ObjectExchange, gather_index
+from smr_notebook.model import AttemptId, Phase, Receipt, TaskId
+from smr_notebook.ports import Exchange
+from smr_notebook.testing.redis_server import redis_server
+
+_TIMES = 3
+_SHAPES = {"20 runs x 10 slices of 1 MiB": (20, 10, 1 << 20), "200 runs x 100 slices of 2 KiB": (200, 100, 2 << 10)}
+_ITEMS = 1_000_000
+
+Open = Callable[[str, tuple[str, tuple[int, ...]] | None], Exchange]
+
+
+def spread(item: int) -> Iterator[tuple[int, str]]:
+    """Emit a pair of some fifty bytes, of a key that hardly repeats."""
+    yield item * 2_654_435_761 % 400_009, f"value of the item number {item:020d}"
+
+
+def count(key: int, values: Iterator[str]) -> int:  # noqa: ARG001 - the signature of reduce
+    """Count values."""
+    return sum(1 for _ in values)
+
+
+def alone(folder: Path, open_exchange: Open, objects: DirectoryStore, shape: tuple[int, int, int]) -> tuple[float, float]:
+    """Return seconds of writing and of reading runs of a shape."""
+    runs, partitions, size = shape
+    block = random.Random(1).randbytes(size)
+    prefix = f"jobs/{folder.name}"
+    began = time.perf_counter()
+    receipts: list[Receipt] = []
+    for run in range(runs):
+        writer = open_exchange(prefix, None).writer(AttemptId(TaskId(Phase.MAP, run), 1), partitions)
+        for partition in range(partitions):
+            writer.write(partition, block, groups=1, pairs=1, checksum=1)
+        receipts.append(writer.close())
+    wrote = time.perf_counter() - began
+    index = gather_index(objects, receipts, partitions)
+    objects.put(f"{prefix}/index", index.pieces())
+    began = time.perf_counter()
+    for partition in range(partitions):
+        exchange = open_exchange(prefix, (f"{prefix}/index", index.crcs))
+        read = sum(len(each) for blocks in exchange.read(partition, receipts) for each in blocks)
+        if read != runs * size:
+            raise AssertionError(f"{read} bytes instead of {runs * size}")
+    return wrote, time.perf_counter() - began
+
+
+def main() -> None:
+    """Measure, and print."""
+    with tempfile.TemporaryDirectory() as name, redis_server(Path(name) / "redis") as server:
+        root = Path(name)
+        objects, carrier = DirectoryStore(root / "objects"), open_redis(server.address)
+
+        def by_objects(prefix: str, index: tuple[str, tuple[int, ...]] | None) -> Exchange:
+            key, crcs = index or ("", ())
+            return ObjectExchange(objects, prefix, scratch=root, index=key, index_crcs=crcs)
+
+        def by_redis(prefix: str, index: tuple[str, tuple[int, ...]] | None) -> Exchange:
+            key, crcs = index or ("", ())
+            return CarriedExchange(objects, prefix, carrier, scratch=root, index=key, index_crcs=crcs)
+
+        for told, shape in _SHAPES.items():
+            size = shape[0] * shape[1] * shape[2] / 1e6
+            for exchange, opened in {"objects": by_objects, "redis": by_redis}.items():
+                found = []
+                for number in range(_TIMES):
+                    folder = root / f"{exchange}{number}"
+                    found.append(alone(folder, opened, objects, shape))
+                    carrier.remove(f"jobs/{folder.name}", shape[1])
+                wrote, read = (min(times) for times in zip(*found, strict=True))
+                sys.stdout.write(f"{told:32} {exchange:8} write {size / wrote:7.0f} MB/s   read {size / read:7.0f} MB/s\n")
+        session = Session(settings={"workspace": root / "ws", "redis_url": server.url, "workers": 2})
+        try:
+            for exchange in ("objects", "redis"):
+                seconds = []
+                for _ in range(_TIMES):
+                    began = time.perf_counter()
+                    session.map_reduce(spread, count, range(_ITEMS), reducers=8, exchange=exchange).wait()
+                    seconds.append(time.perf_counter() - began)
+                sys.stdout.write(f"a job of {_ITEMS:,} pairs, 8 partitions  {exchange:8} {min(seconds):.2f} s\n")
+        finally:
+            session.close()
+
+
+if __name__ == "__main__":
+    main()
