@@ -432,7 +432,7 @@ def test_of_two_who_write_to_one_name_one_is_refused(tmp_path: Path, name: str) 
             both.wait(60)  # when the files are begun, and when the name is given
 
     def write(text: str) -> str:
-        target = Meets(str(tmp_path / name), overwrite=False)
+        target = Meets(str(tmp_path / name), overwrite=False, suffixes=PARQUET, verb="to_parquet")
         with target.staging() as folder:
             (folder / "part-00000.parquet").write_text(text)
             try:
