@@ -13,9 +13,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from html import escape
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from smr_notebook.pictures.plotting import axes
 from smr_notebook.pictures.svg import image
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Picture(ABC):
@@ -37,6 +41,34 @@ class Picture(ABC):
     @abstractmethod
     def drawn(self, title: str) -> str:
         """Return it as an SVG file with this title."""
+
+    @abstractmethod
+    def to_frame(self) -> pd.DataFrame:
+        """Return the numbers that it is drawn from."""
+
+    @abstractmethod
+    def plot_into(self, into: Any) -> None:
+        """Draw it into axes of matplotlib."""
+
+    def inches(self) -> float:
+        """Return how high a figure of it is, in inches."""
+        return 3.0
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw it with matplotlib.
+
+        Args:
+            ax: The axes to draw into; those of a new figure if not given.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ConfigError: matplotlib is not installed.
+        """
+        into = axes(ax, height=self.inches())
+        self.plot_into(into)
+        return into
 
     def svg(self) -> str:
         """Return the picture as an SVG file, which a browser and most programs for drawing open."""
