@@ -12,11 +12,11 @@ Rules of this package:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from smr_notebook.pictures.plotting import axes
 from smr_notebook.pictures.svg import image
+from smr_notebook.showing.sheets import volatile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +79,7 @@ class Picture(ABC):
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002 - IPython's protocol
         words = self.summary()
-        head = f'<div><b>{self.what}</b> <span class="smr-v">{escape(words)}</span></div>'
+        head = f"<div><b>{self.what}</b> {volatile(words)}</div>"
         return {"text/html": f'<div class="smr-picture">{head}{image(self.drawn(words), words)}</div>', "text/plain": self._text(words)}
 
     def _text(self, summary: str) -> str:
