@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, overload
 
 from smr_notebook.mends import mends_of
 from smr_notebook.model import Failure, Frame, Phase
+from smr_notebook.showing.sheets import volatile
 from smr_notebook.standing import FailedAttempt
 
 if TYPE_CHECKING:
@@ -97,10 +98,10 @@ class JobErrors(Sequence[FailedAttempt]):
 
     def _repr_html_(self) -> str:
         if not self._failures:
-            lines = [f"{_volatile(self._job)}: {escape(self._none())}", *map(_volatile, self._reason())]
+            lines = [f"{volatile(self._job)}: {escape(self._none())}", *map(volatile, self._reason())]
             return f'<div class="smr-errors">{"<br>".join(lines)}</div>'
         blocks = "".join(_block(number, sample) for number, sample in enumerate(self._failures))
-        summary = " · ".join([escape(counted(self._failures)), *map(_volatile, self._hint())])
+        summary = " · ".join([escape(counted(self._failures)), *map(volatile, self._hint())])
         return f'<div class="smr-errors" style="line-height:1.5">{blocks}<div style="opacity:.75">{summary}</div></div>'
 
     def _none(self) -> str:
@@ -194,10 +195,6 @@ def _place(sample: FailedAttempt) -> list[str]:
     return [f"input: {', '.join(parts)}"] if failure.source else []
 
 
-def _volatile(value: str) -> str:
-    return f'<span class="smr-v">{escape(value)}</span>'
-
-
 def _tasks(sample: FailedAttempt) -> str:
     return f"{sample.tasks:,} task{'s' * (sample.tasks != 1)}"
 
@@ -218,7 +215,7 @@ def _block(number: int, sample: FailedAttempt) -> str:
     tries = sample.attempt.number
     told = f"{_tasks(sample)} · {sample.attempt.task.phase} task {sample.attempt.task.number}"
     told += f", attempt {tries}" if tries > 1 else ""
-    about = f'<div style="opacity:.75">error {number} · {_volatile(told)}</div>'
+    about = f'<div style="opacity:.75">error {number} · {volatile(told)}</div>'
     frames = "".join(_code(frame) for frame in failure.frames)
     place = "".join(f"<div><code>{escape(line)}</code></div>" for line in _place(sample))
     mends = "".join(f"<div>{escape(line)}</div>" for line in mends_of(failure))

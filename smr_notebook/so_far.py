@@ -18,6 +18,7 @@ from smr_notebook.dataflow.results import load_frame
 from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
 from smr_notebook.model import JobState, Phase, Plan
 from smr_notebook.ports import Backend
+from smr_notebook.showing.amounts import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ class SoFar:
         if not self.of:
             return f"{self.job} so far: nothing yet, it is being planned"
         left_out = f", {self.left_out:,} records or groups left out" if self.left_out else ""
-        share = "all of the input" if self.whole else f"{_percent(self.share)} of the input"
+        share = "all of the input" if self.whole else f"{percent(self.share)} of the input"
         return f"{self.job} so far: {self.tasks:,} of {self.of:,} map tasks{left_out}: {share}{self._told_state()}"
 
     def _told_state(self) -> str:
@@ -128,8 +129,3 @@ def _of_commits(backend: Backend, plan: Plan, ledger: Ledger, limit_bytes: int) 
     outcome = snapshot.outcome
     state = outcome.state if outcome else progress.state if progress else JobState.SUBMITTED
     return SoFar(plan.job, frame, share, len(commits), plan.maps, early.left_out, state, outcome.error if outcome else "")
-
-
-def _percent(share: float) -> str:
-    """Return a share below one, of which no rounding makes all."""
-    return f"{min(100 * share, 99.9):.3g} %"

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Final
 from smr_notebook.dataflow.code import Bundle, CodeReport
 from smr_notebook.dataflow.formats.csv_sniffing import described
 from smr_notebook.model import PLAINLY, UNSORTED, Format, Plan, Reading, Split
-from smr_notebook.pictures.split_sizes import SplitSize, SplitSizes
 from smr_notebook.showing.amounts import brief, counted, dollars, quantity
 from smr_notebook.showing.distributions import bars, distribution, median
 from smr_notebook.showing.sheets import Fact, Sheet, sheet_html, sheet_text
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from smr_notebook.pictures.split_sizes import SplitSizes
 
 _COLUMNS: Final = ("split", "object", "offset", "bytes")
 _NOUNS: Final = {Format.ITEMS: "item", Format.FRAME: "row"}
@@ -57,6 +58,8 @@ class PlannedJob:
 
     def split_sizes(self) -> SplitSizes:
         """Return how large the splits are: as the value of a cell, a histogram."""
+        from smr_notebook.pictures.split_sizes import SplitSize, SplitSizes  # noqa: PLC0415 - workers plan too, and draw nothing
+
         return SplitSizes(tuple(SplitSize(one.number, one.bytes, len(one.spans), one.spans[0].key) for one in self.splits))
 
     def describe(self) -> str:

@@ -8,7 +8,7 @@ objects expire each by themselves, an identifier is free only when no plan of an
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from smr_notebook.control.driving import tell_end
@@ -20,7 +20,6 @@ from smr_notebook.control.plans import is_planned
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.verdicts import cancelled_outcome
 from smr_notebook.errors import PlatformError, ThrottledError
-from smr_notebook.identifiers import random_identifier
 from smr_notebook.ports import Backend
 
 
@@ -32,7 +31,7 @@ def new_job(backend: Backend) -> Iterator[str]:
         PlatformError: The table or the store cannot be reached.
     """
     forget_keys()
-    job = reserve_identifier(backend, backend.draw)
+    job = reserve_identifier(backend)
     try:
         yield job
     except BaseException:
@@ -41,11 +40,11 @@ def new_job(backend: Backend) -> Iterator[str]:
         raise
 
 
-def reserve_identifier(backend: Backend, draw: Callable[[], str] = random_identifier) -> str:
-    """Return an identifier that no other job has or will be given. `draw` gives candidates."""
+def reserve_identifier(backend: Backend) -> str:
+    """Return an identifier that no other job has or will be given, of those that `backend.draw` gives."""
     token = secrets.token_hex(16)
     while True:
-        job = draw()
+        job = backend.draw()
         if Ledger(backend.table, job).reserve(token) and not (backend.expires and is_planned(backend.objects, job)):
             return job
 

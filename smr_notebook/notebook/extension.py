@@ -133,12 +133,12 @@ class JobDisplay:
 
     def _show_panel(self, job: Job) -> None:
         progress = job.status()
-        panel, thread = self._followed.get(job.id, (None, None))
+        panel, thread = self._followed.pop(job.id, (None, None))
         if panel is None or panel.frozen:
-            panel, thread = _panel_class()(job, detached=not progress.state.ended), None
-        if progress.state.ended and thread is None:
-            panel.finish(progress, failure_note(progress))
-            return
+            if progress.state.ended:  # nothing moves any more, and needs no widget
+                StaticScreen(job).finish(progress, failure_note(progress))
+                return
+            panel, thread = _panel_class()(job, detached=True), None
         panel.open(progress)
         if thread is None or not thread.is_alive():  # it was never followed, or whoever did could not reach the platform any more
             thread = follow(job, panel)

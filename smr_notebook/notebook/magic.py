@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from smr_notebook.configuring import overridden
 from smr_notebook.dataflow.export_targets import target_of
@@ -20,11 +21,11 @@ from smr_notebook.showing.amounts import counted
 if TYPE_CHECKING:
     import pandas as pd
 
-    from smr_notebook.control.planned import PlannedJob
     from smr_notebook.dataflow.exporting import WrittenFiles
     from smr_notebook.job import Job
-    from smr_notebook.previews import Preview
     from smr_notebook.session import Session
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +81,20 @@ class CellMagic:
         if options.keep:
             self._shell.user_ns.update(bound)
         source = choose_input(options.inputs, self._shell.user_ns)
+        session = self._session_for(options)
         if options.output is not None:
-            _check_place(self._session_for(options), options.output, overwrite=options.overwrite)
+            _check_place(session, options.output, overwrite=options.overwrite)
         if options.dry_run:
-            return self._plan(functions, source, options)
+            return _called(session.plan, functions, source, options)
         if options.preview:
-            return self._preview(functions, source, options, options.preview)
-        return self._run_job(functions, source, options)
-
-    def _run_job(self, functions: CellFunctions, source: object, options: CellOptions) -> object:
-        """Submit a job, follow it, and return what becomes of its result."""
-        __tracebackhide__ = True
+            return _called(functools.partial(session.preview, records=options.preview), functions, source, options)
         open_screen, goes_on = self._cells.screen_for("quiet" if options.quiet else options.display), self._cells.lets_go()
-        job = self._submit(functions, source, options)  # from here on nothing may fail that is not of the job
+        job: Job = _called(session.map_reduce, functions, source, options)
+        return self._follow(job, open_screen, options, goes_on=goes_on)
+
+    def _follow(self, job: Job, open_screen: OpenScreen, options: CellOptions, *, goes_on: bool) -> object:
+        """Follow a job, and return what becomes of its result. The job is paid for: nothing may fail here that is not of it."""
+        __tracebackhide__ = True
         if options.detach:
             return job if self._cells.watched() else job.wait()  # a runner of notebooks must see that the job failed
         screen = open_screen(job, goes_on=goes_on)
@@ -112,61 +114,26 @@ class CellMagic:
             told["include"] = (*session.settings.include, *options.include)
         return overridden(session, told) if told else session
 
-    def _submit(self, functions: CellFunctions, source: object, options: CellOptions) -> Job:
-        return self._session_for(options).map_reduce(
-            functions.map,
-            functions.reduce,
-            source,
-            combine=functions.combine,
-            format=options.format,
-            reducers=options.reducers,
-            split_size=options.split_size,
-            name=options.name,
-            retries=options.retries,
-            max_cost=options.max_cost,
-            sort=options.sort,
-            on_error=options.on_error,
-            max_bad=options.max_bad,
-            exchange=options.exchange,
-        )
 
-    def _plan(self, functions: CellFunctions, source: object, options: CellOptions) -> PlannedJob:
-        return self._session_for(options).plan(
-            functions.map,
-            functions.reduce,
-            source,
-            combine=functions.combine,
-            format=options.format,
-            reducers=options.reducers,
-            split_size=options.split_size,
-            name=options.name,
-            retries=options.retries,
-            max_cost=options.max_cost,
-            sort=options.sort,
-            on_error=options.on_error,
-            max_bad=options.max_bad,
-            exchange=options.exchange,
-        )
-
-    def _preview(self, functions: CellFunctions, source: object, options: CellOptions, records: int) -> Preview:
-        __tracebackhide__ = True
-        return self._session_for(options).preview(
-            functions.map,
-            functions.reduce,
-            source,
-            records=records,
-            combine=functions.combine,
-            format=options.format,
-            reducers=options.reducers,
-            split_size=options.split_size,
-            name=options.name,
-            retries=options.retries,
-            max_cost=options.max_cost,
-            sort=options.sort,
-            on_error=options.on_error,
-            max_bad=options.max_bad,
-            exchange=options.exchange,
-        )
+def _called(verb: Callable[..., T], functions: CellFunctions, source: object, options: CellOptions) -> T:
+    """Return what a verb of a session gives for a cell: `map_reduce`, `plan` and `preview` are asked for the same, by the same names."""
+    __tracebackhide__ = True
+    return verb(
+        functions.map,
+        functions.reduce,
+        source,
+        combine=functions.combine,
+        format=options.format,
+        reducers=options.reducers,
+        split_size=options.split_size,
+        name=options.name,
+        retries=options.retries,
+        max_cost=options.max_cost,
+        sort=options.sort,
+        on_error=options.on_error,
+        max_bad=options.max_bad,
+        exchange=options.exchange,
+    )
 
 
 def _refuse_contradictions(options: CellOptions) -> None:

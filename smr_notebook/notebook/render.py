@@ -26,6 +26,7 @@ from smr_notebook.control.troubles import sentences, summary
 from smr_notebook.model import JobState
 from smr_notebook.notebook.speed import Start, phase_at_work, seconds_left, speed
 from smr_notebook.showing.amounts import counted, dollars, duration, quantity
+from smr_notebook.showing.sheets import volatile
 from smr_notebook.standing import PhaseProgress, Progress
 
 BAR_CELLS = 28
@@ -108,7 +109,7 @@ def html(view: View) -> str:
     lines = [line for line in (escape(view.note), _written(view), escape(view.hint) if not state.ended else "") if line]
     notes = "".join(f'<div class="smr-note" style="opacity:.75">{line}</div>' for line in lines)
     proof = " ".join([*([view.progress.proof] if view.progress.proof else []), *_troubles(view)])
-    proof = f'<div class="smr-proof" style="opacity:.75">{_volatile(proof)}</div>' if proof else ""
+    proof = f'<div class="smr-proof" style="opacity:.75">{volatile(proof)}</div>' if proof else ""
     return f'<div class="smr-job" data-state="{state}" style="line-height:1.5">{_headline(view)}{body}{notes}{proof}</div>'
 
 
@@ -162,23 +163,19 @@ def _written(view: View) -> str:
     lines = sum(phase.numbers.lines_written for _, phase in view.phases)
     if not lines or not view.progress.state.ended:
         return ""
-    return f"printed: {_volatile(counted(lines, 'line'))} · job.logs(), %smr logs {_volatile(view.id)}"
-
-
-def _volatile(value: str) -> str:
-    return f'<span class="smr-v">{escape(value)}</span>'
+    return f"printed: {volatile(counted(lines, 'line'))} · job.logs(), %smr logs {volatile(view.id)}"
 
 
 def _headline(view: View) -> str:
     state = view.progress.state
-    parts = [f"<b>MapReduce</b> {_volatile(view.id)}"]
+    parts = [f"<b>MapReduce</b> {volatile(view.id)}"]
     if view.name:
         parts.append(escape(view.title))
     if state.ended:
         ending = f'<span style="color:{_COLOURS[state]};font-weight:600">{_ENDINGS[state]}</span>'
-        parts.append(f"{ending} {_volatile(' · '.join([f'{view.seconds:.1f} s', *_cost(view)]))}")
+        parts.append(f"{ending} {volatile(' · '.join([f'{view.seconds:.1f} s', *_cost(view)]))}")
     else:
-        parts += [str(state), _volatile(" · ".join([duration(view.seconds), *_left(view), *_cost(view)]))]
+        parts += [str(state), volatile(" · ".join([duration(view.seconds), *_left(view), *_cost(view)]))]
     return f'<div class="smr-head">{" · ".join(parts)}</div>'
 
 
@@ -210,7 +207,7 @@ def _live_bars(view: View) -> str:
     slow = " · ".join(
         f"⚠ {counted(phase.speculative, f'slow {name} task')} got a second attempt" for name, phase in view.phases if phase.speculative
     )
-    return bars + (f'<div class="smr-slow">{_volatile(slow)}</div>' if slow else "")
+    return bars + (f'<div class="smr-slow">{volatile(slow)}</div>' if slow else "")
 
 
 def _live_bar(name: str, phase: PhaseProgress, rate: list[str]) -> str:
@@ -237,8 +234,8 @@ def _live_bar(name: str, phase: PhaseProgress, rate: list[str]) -> str:
         f'<div role="progressbar" aria-label="{name} tasks" aria-valuemin="0" aria-valuemax="{phase.tasks}" '
         f'aria-valuenow="{phase.done}" aria-valuetext="{count} tasks" style="{track}">{inner}</div>'
     )
-    words = f'<span style="font-variant-numeric:tabular-nums">{_volatile(count)}</span> <span style="opacity:.75">'
-    words += _volatile(" · ".join(facts)) + "</span>"
+    words = f'<span style="font-variant-numeric:tabular-nums">{volatile(count)}</span> <span style="opacity:.75">'
+    words += volatile(" · ".join(facts)) + "</span>"
     style = "display:flex;align-items:center;gap:10px"
     return f'<div class="smr-{name}" style="{style}"><span style="width:3.5em">{name}</span>{meter}{words}</div>'
 
@@ -254,11 +251,11 @@ def _final_row(name: str, phase: PhaseProgress, *, settled: bool) -> str:
     flow = _flow(name, phase)
     cells = (
         name,
-        _volatile(f"{phase.done:,}/{phase.tasks:,}"),
-        _volatile(f"{phase.retried:,}"),
-        _volatile(f"{phase.slowest:.1f} s"),
-        escape(flow) if settled else _volatile(flow),
-        _volatile(quantity(phase.numbers.bytes_read, "B") if phase.numbers.bytes_read else ""),
+        volatile(f"{phase.done:,}/{phase.tasks:,}"),
+        volatile(f"{phase.retried:,}"),
+        volatile(f"{phase.slowest:.1f} s"),
+        escape(flow) if settled else volatile(flow),
+        volatile(quantity(phase.numbers.bytes_read, "B") if phase.numbers.bytes_read else ""),
     )
     return f'<tr class="smr-{name}">' + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells) + "</tr>"
 

@@ -12,10 +12,14 @@ Rules of this package:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from html import escape
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from smr_notebook.pictures.plotting import axes
 from smr_notebook.pictures.svg import image
+from smr_notebook.showing.sheets import volatile
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Picture(ABC):
@@ -38,6 +42,34 @@ class Picture(ABC):
     def drawn(self, title: str) -> str:
         """Return it as an SVG file with this title."""
 
+    @abstractmethod
+    def to_frame(self) -> pd.DataFrame:
+        """Return the numbers that it is drawn from."""
+
+    @abstractmethod
+    def plot_into(self, into: Any) -> None:
+        """Draw it into axes of matplotlib."""
+
+    def inches(self) -> float:
+        """Return how high a figure of it is, in inches."""
+        return 3.0
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw it with matplotlib.
+
+        Args:
+            ax: The axes to draw into; those of a new figure if not given.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ConfigError: matplotlib is not installed.
+        """
+        into = axes(ax, height=self.inches())
+        self.plot_into(into)
+        return into
+
     def svg(self) -> str:
         """Return the picture as an SVG file, which a browser and most programs for drawing open."""
         return self.drawn(self.summary())
@@ -47,7 +79,7 @@ class Picture(ABC):
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002 - IPython's protocol
         words = self.summary()
-        head = f'<div><b>{self.what}</b> <span class="smr-v">{escape(words)}</span></div>'
+        head = f"<div><b>{self.what}</b> {volatile(words)}</div>"
         return {"text/html": f'<div class="smr-picture">{head}{image(self.drawn(words), words)}</div>', "text/plain": self._text(words)}
 
     def _text(self, summary: str) -> str:

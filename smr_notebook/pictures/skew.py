@@ -12,7 +12,6 @@ from smr_notebook.pictures import svg
 from smr_notebook.pictures.bars import bar, spark
 from smr_notebook.pictures.columns import LEFT, WIDE, columns
 from smr_notebook.pictures.picture import Picture
-from smr_notebook.pictures.plotting import axes
 from smr_notebook.showing.amounts import counted, quantity, span
 
 if TYPE_CHECKING:
@@ -167,19 +166,8 @@ class Skew(Picture):
             parts.append(svg.text(LEFT + WIDE, bottom + 15, f"{self.shares[last].number:,}", anchor="end"))
         return parts
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draw the pairs with matplotlib.
-
-        Args:
-            ax: The axes to draw into; those of a new figure if not given.
-
-        Returns:
-            The axes.
-
-        Raises:
-            ConfigError: matplotlib is not installed.
-        """
-        into = axes(ax, height=3)
+    def plot_into(self, into: Any) -> None:
+        """Draw the pairs of each share; see `Picture.plot_into`."""
         heavy = UNEVEN * self.median
         colours = [svg.RED if share.pairs > heavy else svg.BLUE for share in self.shares]
         into.bar([share.number for share in self.shares], [share.pairs for share in self.shares], color=colours)
@@ -187,7 +175,6 @@ class Skew(Picture):
         into.set_xlabel(self.noun)
         into.set_ylabel("pairs")
         into.legend()
-        return into
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each share, with its number as index; what is not known is missing."""

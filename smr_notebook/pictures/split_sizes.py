@@ -11,7 +11,6 @@ from smr_notebook.pictures.bars import bar
 from smr_notebook.pictures.columns import LEFT, WIDE, columns
 from smr_notebook.pictures.marks import marks
 from smr_notebook.pictures.picture import Picture
-from smr_notebook.pictures.plotting import axes
 from smr_notebook.showing.amounts import counted, quantity
 from smr_notebook.showing.distributions import Bin
 
@@ -89,25 +88,13 @@ class SplitSizes(Picture):
             parts += [svg.line(x, low, x, low + 4), svg.text(x, low + 15, quantity(mark, "B"), anchor="middle")]
         return svg.document(low + 26, title, parts)
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draw it with matplotlib.
-
-        Args:
-            ax: The axes to draw into; those of a new figure if not given.
-
-        Returns:
-            The axes.
-
-        Raises:
-            ConfigError: matplotlib is not installed.
-        """
-        into = axes(ax, height=3)
+    def plot_into(self, into: Any) -> None:
+        """See `Picture.plot_into`."""
         bins = self.bins
         widths = [one.stop - one.start for one in bins]
         into.bar([one.start for one in bins], [one.count for one in bins], width=widths, align="edge", color=svg.BLUE)
         into.set_xlabel("bytes of a split")
         into.set_ylabel("splits")
-        return into
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each split, with its number as index: `bytes`, `pieces`, and `first`, the object that it begins in."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from smr_notebook.pictures.packing import at_once
 from smr_notebook.pictures.picture import Picture
 from smr_notebook.pictures.timed_attempts import Fate, TimedAttempt
-from smr_notebook.pictures.timeline_drawing import draw, plot
+from smr_notebook.pictures.timeline_drawing import draw, inches, plot_into
 from smr_notebook.pictures.timeline_lines import lines_of
 from smr_notebook.showing.amounts import counted, span
 
@@ -95,19 +95,13 @@ class Timeline(Picture):
         """Return the picture as an SVG file with this title: some hundred kilobytes at most, however many attempts there are."""
         return draw(self.attempts, self.submitted, self.until, title=title, curves=(self.at_once(), self.waiting()))
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draw it with matplotlib.
+    def plot_into(self, into: Any) -> None:
+        """See `Picture.plot_into`."""
+        plot_into(self.attempts, self.submitted, self.until, into)
 
-        Args:
-            ax: The axes to draw into; those of a new figure if not given.
-
-        Returns:
-            The axes.
-
-        Raises:
-            ConfigError: matplotlib is not installed.
-        """
-        return plot(self.attempts, self.submitted, self.until, ax)
+    def inches(self) -> float:
+        """See `Picture.inches`."""
+        return inches(self.attempts, self.until)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each attempt; times are in UTC, those that nobody wrote down are missing."""

@@ -16,7 +16,6 @@ from typing import Any, Final
 from smr_notebook.pictures import svg
 from smr_notebook.pictures.marks import time_marks, time_names
 from smr_notebook.pictures.packing import pack, sampled
-from smr_notebook.pictures.plotting import axes
 from smr_notebook.pictures.timed_attempts import Fate, TimedAttempt, bars_of
 from smr_notebook.showing.amounts import counted
 
@@ -211,11 +210,9 @@ def _packed(attempts: Sequence[TimedAttempt], until: float) -> list[int]:
 # ---------------------------------------------------------------- matplotlib
 
 
-def plot(attempts: Sequence[TimedAttempt], start: float, until: float, ax: Any) -> Any:
-    """Draw the timeline with matplotlib into axes, or those of a new figure, and return them. Raises `ConfigError` without it."""
-    packed = len(attempts) > MOST_ROWS
-    places = _packed(attempts, until) if packed else list(range(len(attempts)))
-    into = axes(ax, height=max(2.0, min(8.0, 0.2 * (max(places, default=0) + 4))))
+def plot_into(attempts: Sequence[TimedAttempt], start: float, until: float, into: Any) -> None:
+    """Draw the timeline into axes of matplotlib."""
+    packed, places = len(attempts) > MOST_ROWS, _places(attempts, until)
     for kind, colour in _KINDS.items():
         mine = [(attempt, place) for attempt, place in zip(attempts, places, strict=True) if _kind(attempt) == kind and _has_bar(attempt)]
         if mine:
@@ -229,4 +226,13 @@ def plot(attempts: Sequence[TimedAttempt], start: float, until: float, ax: Any) 
     into.set_xlabel("seconds since submission")
     if attempts:
         into.legend()
-    return into
+
+
+def inches(attempts: Sequence[TimedAttempt], until: float) -> float:
+    """Return how high a figure of matplotlib is: the more, the more rows there are, up to a bound."""
+    return max(2.0, min(8.0, 0.2 * (max(_places(attempts, until), default=0) + 4)))
+
+
+def _places(attempts: Sequence[TimedAttempt], until: float) -> list[int]:
+    """Return the row of each attempt: its own, or a lane that it shares where there are many."""
+    return _packed(attempts, until) if len(attempts) > MOST_ROWS else list(range(len(attempts)))

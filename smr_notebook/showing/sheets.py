@@ -63,7 +63,7 @@ def sheet_text(sheet: Sheet) -> str:
 
 def sheet_html(sheet: Sheet) -> str:
     """Return a sheet as HTML: a table of two columns."""
-    head = f"<b>{escape(sheet.title)}</b> {_volatile(f'{max(sheet.seconds, 0.0):.1f} s')}"
+    head = f"<b>{escape(sheet.title)}</b> {volatile(f'{max(sheet.seconds, 0.0):.1f} s')}"
     rows = "".join(_row(fact) for fact in sheet.facts)
     return (
         f'<div class="smr-{escape(sheet.kind)}" style="line-height:1.5"><div class="smr-head">{head}</div>'
@@ -77,10 +77,11 @@ def _lines(facts: Sequence[Fact]) -> Iterator[str]:
 
 
 def _row(fact: Fact) -> str:
-    text = _volatile(fact.text) if fact.varies else escape(fact.text)
+    text = volatile(fact.text) if fact.varies else escape(fact.text)
     name = f'<th scope="row" style="{_NAME}">{escape(fact.name)}</th>'
     return f'<tr style="background:transparent">{name}<td style="{_TEXT}">{text}</td></tr>'
 
 
-def _volatile(value: str) -> str:
+def volatile(value: str) -> str:
+    """Return a text as HTML, marked as one that may differ between two runs of the same notebook."""
     return f'<span class="smr-v">{escape(value)}</span>'

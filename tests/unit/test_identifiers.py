@@ -23,7 +23,7 @@ def test_a_seed_gives_the_same_identifiers_each_time() -> None:
 
 def test_an_identifier_that_is_taken_is_not_given_again() -> None:
     backend = open_memory()
-    taken = [reserve_identifier(backend, seeded_identifiers("ci")) for _ in range(3)]
+    taken = [reserve_identifier(replace(backend, draw=seeded_identifiers("ci"))) for _ in range(3)]
     assert len(set(taken)) == 3
     assert taken[0] == seeded_identifiers("ci")()
 

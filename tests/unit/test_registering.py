@@ -51,7 +51,7 @@ def test_of_many_that_draw_the_same_identifiers_each_gets_its_own(backend: Backe
     def submit(_: int) -> str:
         candidates = cycle(f"{number:08x}" for number in range(24))
         together.wait()
-        return reserve_identifier(backend, lambda: next(candidates))
+        return reserve_identifier(replace(backend, draw=lambda: next(candidates)))
 
     with ThreadPoolExecutor(16) as pool:
         assert len(set(pool.map(submit, range(16)))) == 16
@@ -61,13 +61,13 @@ def test_an_identifier_of_a_job_that_stands_is_drawn_again(backend: Backend) -> 
     """Also one that an older version of this package submitted, which reserved nothing."""
     Ledger(backend.table, "aaaa0000").create_job(entry("aaaa0000"))
     drawn: Iterator[str] = iter(["aaaa0000", "bbbb0000"])
-    assert reserve_identifier(backend, lambda: next(drawn)) == "bbbb0000"
+    assert reserve_identifier(replace(backend, draw=lambda: next(drawn))) == "bbbb0000"
 
 
 def test_where_rows_expire_before_objects_what_is_left_of_an_old_job_keeps_its_identifier(backend: Backend) -> None:
     backend.objects.put(Layout("aaaa0000").plan, b"old")
     drawn = iter(["aaaa0000", "bbbb0000"])
-    assert reserve_identifier(replace(backend, expires=True), lambda: next(drawn)) == "bbbb0000"
+    assert reserve_identifier(replace(backend, expires=True, draw=lambda: next(drawn))) == "bbbb0000"
 
 
 def test_a_submission_that_breaks_off_gives_its_identifier_back(backend: Backend) -> None:
@@ -81,7 +81,7 @@ def test_a_submission_that_breaks_off_gives_its_identifier_back(backend: Backend
     job = str(caught.value)
     assert list(backend.objects.list_prefix("")) == []
     assert backend.table.query(job) == []
-    assert reserve_identifier(backend, lambda: job) == job
+    assert reserve_identifier(replace(backend, draw=lambda: job)) == job
 
 
 def test_a_name_that_is_used_again_says_so_to_those_whose_it_is(backend: Backend) -> None:
