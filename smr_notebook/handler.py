@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,7 +16,6 @@ from typing import Final, cast
 
 from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.carriers import carriers_of
-from smr_notebook.config import from_machine
 from smr_notebook.control.coordinator import run_coordinator
 from smr_notebook.control.driving import run_driver
 from smr_notebook.control.messages import DeathNotice, Message, Role, decode
@@ -83,4 +83,14 @@ def _backend(location: str) -> Backend:
         raise ConfigError(f"A worker was told to open {location!r}, and knows only: {', '.join(_OPENERS)}.")
     module, _, opener = _OPENERS[platform].partition(":")
     reopen = cast("Callable[[str], Backend]", getattr(importlib.import_module(module), opener))
-    return with_uploads(replace(metered(reopen(place)), carriers=carriers_of(lambda: from_machine({}))))
+    return with_uploads(replace(metered(reopen(place)), carriers=carriers_of(_redis_url)))
+
+
+def _redis_url() -> str:
+    """Return this process's own setting: an image has an environment alone, a machine the user's files, too."""
+    told = os.environ.get("SMR_REDIS_URL", "")
+    if told or importlib.util.find_spec("platformdirs") is None:
+        return told
+    from smr_notebook.config import from_machine  # noqa: PLC0415 - a cold start does not pay for what reads files
+
+    return from_machine({}).redis_url

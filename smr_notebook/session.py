@@ -103,7 +103,7 @@ class Session(LooksAhead, KeepsUploads):
         opened = backend or OPENERS[self.settings.platform](self.settings, tuple(required))
         self.wishes = Wishes(sources, opened, tuple(requirements), brought=backend is not None)
         draw = seeded_identifiers(self.settings.ci_seed) if self.settings.ci_seed else opened.draw
-        carriers = {**carriers_of(lambda: self.settings), **opened.carriers}
+        carriers = {**carriers_of(lambda: self.settings.redis_url), **opened.carriers}
         own = replace(opened, user=self.settings.user or opened.user, draw=draw, carriers=carriers)
         self.backend = with_uploads(own)
         if required:
