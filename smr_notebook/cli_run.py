@@ -1,4 +1,4 @@
-"""`smr run`: a job from a job file, or from a folder with a task, from its submission to its result.
+"""`smr run`: a job from a job file, or from a folder with a task, from its submission to its result; `smr attach`: from where it is.
 
 What it says on standard output is the answer: rows, where they were written, an identifier, a plan, a preview. How far the job is, and
 what should be known of it, goes to standard error. The exit code is 0 when that answer is there, 1 when the job failed or could not be run,
@@ -55,6 +55,22 @@ def add_commands(commands: Any) -> None:
     add("--preview", nargs="?", const=_PREVIEWED, metavar="N", help=told)
     add_platform(run)
     run.set_defaults(run=_run)
+    attach = commands.add_parser("attach", help="watch a job that was submitted before, and write or show its result, as run does")
+    attach.add_argument("id", nargs="?", metavar="ID", help="identifier of the job, its beginning, or its name (default: the latest)")
+    attach.add_argument("-o", "--output", metavar="OUTPUT", help="where the result goes, as of run; shown if not given")
+    attach.add_argument("--overwrite", action="store_true", help="let it replace what an earlier run wrote there")
+    add_platform(attach)
+    attach.set_defaults(run=_attach)
+
+
+def _attach(options: Namespace, console: Console) -> int:
+    session = session_of(options)
+    job = session.attach(options.id)
+    output = Output(options.output, options.overwrite) if options.output else None
+    if output is not None:  # before the wait: a wrong name should not cost an hour
+        _check_output(output, session.backend)
+    with _noting(console):
+        return _waited(job, output, console=console, goes_on=True)
 
 
 def _run(options: Namespace, console: Console) -> int:
@@ -82,7 +98,7 @@ def _answered(options: Namespace, console: Console, *, session: Session, asked: 
     if options.detach:
         console.tell(job.id)
         return 0
-    return _waited(job, output, session=session, console=console)
+    return _waited(job, output, console=console, goes_on=session.settings.on_interrupt == "detach")
 
 
 def _check_output(output: Output, backend: Backend) -> None:
@@ -133,12 +149,11 @@ def _check_detached(options: Namespace, output: str | None) -> None:
         )
 
 
-def _waited(job: Job, output: Output | None, *, session: Session, console: Console) -> int:
-    """Show how far a job is until it has ended; then write, or show, its result."""
+def _waited(job: Job, output: Output | None, *, console: Console, goes_on: bool) -> int:
+    """Show how far a job is until it has ended; then write, or show, its result. An interrupt cancels it, unless it goes on."""
     try:
         progress = job.watch(_painter(console.note), interval=_PAINT_SECONDS)
     except KeyboardInterrupt:
-        goes_on = session.settings.on_interrupt == "detach"
         console.note(f"{job.id} goes on: `smr status {job.id}`" if goes_on else cancel_and_tell(job))
         return _INTERRUPTED
     error = job.exception()

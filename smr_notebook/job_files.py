@@ -329,11 +329,15 @@ def _reduce(value: object) -> Reference | Callable[..., Any]:
 
 def _columns(value: object) -> tuple[str, ...] | Mapping[str, str | Reference]:
     if isinstance(value, dict):
-        return {name: read_reference(column) if ".py:" in column else column for name, column in value.items()}
+        return {name: read_reference(column) if ".py:" in column else column for name, column in _texts(value).items()}
     given = value if isinstance(value, list) else [value]
     if not given or not all(isinstance(one, str) for one in given):
         raise ConfigError('by must be a column, a list of columns, or a table: by = { day = "time.py:day" }.')
     return tuple(given)
+
+
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
+    return {name: _text(value) for name, value in values.items()}
 
 
 def _aggregation(value: object) -> Aggregation | Reference:

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from smr_notebook import formats
+from smr_notebook.backends.local.source import absolute
 from smr_notebook.control.naming import files
 from smr_notebook.control.planned import PlannedJob
 from smr_notebook.control.uploads import read_code
@@ -148,7 +149,7 @@ def _found(find: Find, told: Any) -> Any:
 def _code_below(code: str, session: Session) -> Iterator[Path]:
     """Give the folder of the functions: one of this machine, or what was uploaded."""
     if not upload_named(code):
-        folder = Path(code).expanduser()
+        folder = Path(absolute(code))
         if not folder.is_dir():
             raise ConfigError(f"There is no folder {code!r} with code (in {Path.cwd()}).")
         yield folder

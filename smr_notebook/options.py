@@ -53,8 +53,7 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
         InputError: The input is of no kind that is read.
         PlanError: A format is named for what has one.
     """
-    _check_count("reducers", options.reducers, at_least=1)
-    _check_count("retries", options.retries, at_least=0)
+    check_options(options)
     told, named = format_of(options.format), classify(input)
     if told is not None and not isinstance(named, Files):
         raise PlanError(f"format={told.format} says how objects are read, and the input is in memory already. Leave it out.")
@@ -78,6 +77,13 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
         exchange=exchange,
         carrier=place_of(exchange, settings),
     )
+
+
+def check_options(options: Options) -> None:
+    """Refuse counts and a name that no job can have. Raises `ConfigError`."""
+    _check_count("reducers", options.reducers, at_least=1)
+    _check_count("retries", options.retries, at_least=0)
+    _name(options.name)
 
 
 def refuse_columns(options: Options, *, wait: object) -> None:

@@ -128,7 +128,7 @@ def capture(program: Program, *, label_of: Callable[[str], str] = str, include: 
     captures = [(name, value) for name, value in reached if not isinstance(value, _BY_NAME)]
     own = _own_modules() | included
     for name, function in program.named():
-        _refuse_local_imports(name, function, own)
+        refuse_local_imports(name, function, own)
     with modules_by_value(included):
         body = _pickle(program, captures)
         sizes = tuple(sorted(((name, _size(value)) for name, value in captures), key=lambda item: -item[1]))
@@ -297,17 +297,35 @@ def _own_modules() -> dict[str, types.ModuleType]:
     return dict(sorted(own))
 
 
-def _refuse_local_imports(name: str, function: object, own: dict[str, types.ModuleType]) -> None:
+def refuse_local_imports(name: str, function: object, own: Mapping[str, types.ModuleType] | None = None) -> None:
+    """Refuse a function that imports a module of the user's own inside its body.
+
+    Args:
+        name: What messages call it.
+        function: The user's.
+        own: The modules of the user's own, by name; those that are loaded if not given.
+
+    Raises:
+        UnpicklableError: It does.
+    """
+    own = _own_modules() if own is None else own
     code = _code(function)
-    for part in _codes(code) if code else ():
-        if own.keys().isdisjoint(part.co_names):
-            continue
-        for step in dis.get_instructions(part):
-            if step.opname == "IMPORT_NAME" and step.argval in own:
-                raise UnpicklableError(
-                    f"{name} imports your own module {step.argval!r} inside its body, where no worker can find it. "
-                    f"Import it above the function: then it travels with it."
-                )
+    package = getattr(_home(function), "__package__", None) or ""
+    for imported in (one for part in (_codes(code) if code else ()) for one in _imported_by(part, package)):
+        if imported in own or imported.partition(".")[0] in own:
+            raise UnpicklableError(
+                f"{name} imports your own module {imported!r} inside its body, where no worker can find it. "
+                f"Import it above the function: then it travels with it."
+            )
+
+
+def _imported_by(code: types.CodeType, package: str) -> Iterator[str]:
+    """Yield the names of the modules that a code object imports, in full."""
+    steps = list(dis.get_instructions(code))
+    for place, step in enumerate(steps):
+        if step.opname == "IMPORT_NAME":
+            level, parts = steps[place - 2].argval, package.split(".")  # which stands two steps before, and what is wanted of it one
+            yield ".".join(filter(None, [*(parts[: len(parts) + 1 - level] if level else ()), step.argval]))
 
 
 # ---------------------------------------------------------------- pickling, and naming what does not pickle

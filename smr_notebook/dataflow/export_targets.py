@@ -93,7 +93,7 @@ class Target(ABC):
         return ConfigError(f"{self.verb}: {self.path} {why}")
 
 
-_THERE: Final = "is there already. Give another name, or replace it: with overwrite=True, or with --overwrite in a cell."
+_THERE: Final = "is there already. Give another name, or replace it: with overwrite=True, or with --overwrite in a cell or a shell."
 _MEANWHILE: Final = "was written by somebody else at the same time, and stays. Give another name, or write it again."
 
 _TAKEN: Final = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})

@@ -173,6 +173,32 @@ def test_an_interrupt_cancels_the_job_or_lets_it_go_on(shell: Smr, place: Path, 
     assert shell("result", found[1]).returncode == (ending == "cancel")
 
 
+def test_a_job_whose_shell_has_gone_is_attached_to(shell: Smr, place: Path, tmp_path: Path) -> None:
+    write(tmp_path, {"words.py": WAITING.format(str(tmp_path / "go")), **BOOKS})
+    write(tmp_path, {"job.toml": 'input = "books"\nmap = "words.py:map"\nreduce = "sum"\n'})
+    job = shell("run", "job.toml", "--detach").stdout.strip()
+    command = [sys.executable, "-m", "smr_notebook", "attach", job]
+    with subprocess.Popen(command, cwd=tmp_path, env=variables(place), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # how far it is
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.endswith(f"{job} goes on: `smr status {job}`\n")
+    refused = shell("attach", job, "-o", "books")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "output: books is there already" in refused.stderr
+    (tmp_path / "go").touch()
+    done = shell("attach", job, "-o", "rows.jsonl")
+    assert (done.returncode, done.stdout) == (0, "rows.jsonl: 2 rows\n")
+    assert "MapReduce done" in done.stderr
+    assert rows(tmp_path / "rows.jsonl") == [{"key": "A rose is a rose", "value": 1}, {"key": "is it?", "value": 1}]
+    assert shell("attach", job).stdout == shell("result", job).stdout
+    lost = shell("attach", "nobody")
+    assert (lost.returncode, lost.stdout) == (1, "")
+    assert "There is no job 'nobody'" in lost.stderr
+
+
 def test_a_function_that_fails_is_told_with_its_line_and_record(shell: Smr, tmp_path: Path) -> None:
     write(tmp_path, {"job.toml": 'input = "books"\nmap = "words.py:map"\nretries = 0\noutput = "out"', **BOOKS})
     write(tmp_path, {"words.py": "def map(line):\n    yield line, 1 / (line != 'is it?')\n"})

@@ -191,6 +191,7 @@ def test_a_wrong_value_is_told_with_its_line(tmp_path: Path, line: str, told: st
         ('input = "a"\nby = "shop"', "an aggregate has no 'aggregate'."),
         ('input = []\nmap = "w.py:map"', "line 1: input must be a path"),
         ('input = "a"\nmap = "map"', "line 2: 'map' names no function. Write file.py:function"),
+        ('input = "a"\nby = { day = 5 }\naggregate = { n = "count" }', "line 2: text is wanted; got 5."),
         ("input = 'a", "is not TOML: "),
     ],
 )
@@ -198,6 +199,11 @@ def test_what_is_missing_is_told(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read(text, tmp_path)
     assert told in caught.value.message
+
+
+def test_a_file_of_another_system_is_read(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_bytes(b'\xef\xbb\xbfinput = "a"\r\nmap = "w.py:map"\r\nreducers = 2\r\n')
+    assert read_job_file(tmp_path / "job.toml").shared.reducers == 2
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:

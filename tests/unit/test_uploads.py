@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -35,6 +36,7 @@ from smr_notebook.errors import (
     CorruptObjectError,
     InputChangedError,
     InputEmptyError,
+    InputError,
     InputMissingError,
     PlanError,
     SmrError,
@@ -42,6 +44,7 @@ from smr_notebook.errors import (
 )
 from smr_notebook.model import JobState
 from smr_notebook.ports import Backend, Buffer, InputSource
+from smr_notebook.session import Session
 from smr_notebook.standing import Outcome
 
 
@@ -191,6 +194,37 @@ def test_a_file_that_changes_while_it_is_stored_is_not(store: CountingStore, tmp
         stored(backend, tmp_path, {"a": b"1"})
     assert list(backend.objects.list_prefix("jobs/")) == []
     assert list_uploads(backend.table) == []
+
+
+@pytest.fixture
+def session(backend: Backend) -> Session:
+    return Session(backend=backend)
+
+
+def test_what_a_path_means_is_what_the_file_system_means(session: Session, backend: Backend, tmp_path: Path) -> None:
+    written(tmp_path, {"there/wanted.txt": b"wanted", "there/deep/too.txt": b"too", "other.txt": b"other"})
+    (tmp_path / "link").symlink_to("there/deep")
+    found = session.upload_data(f"{tmp_path}/link/..")
+    assert found.id == session.upload_data(tmp_path / "there").id
+    assert [info.key for info in source_of(backend).find(found.id)] == [f"{found.id}/deep/too.txt", f"{found.id}/wanted.txt"]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("", "Nothing found under ''"),
+        ("~nobody-of-this-name/x", "Nothing found under '~nobody-of-this-name/x'"),
+        ("bad", r"Cannot upload '.*bad\\udcff\.txt': its name is no UTF-8 text\. Rename it"),
+    ],
+)
+def test_what_cannot_be_uploaded_is_told(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, told: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, {"here.txt": b"not meant", os.fsdecode(b"bad/bad\xff.txt"): b"1"})
+    with pytest.raises(InputError, match=told):
+        session.upload_data(path)
+    with pytest.raises(InputError, match=told if path == "bad" else "There is no folder with code under"):
+        session.upload_code(path)
+    assert session.uploads() == []
 
 
 def test_nothing_is_no_upload(backend: Backend, tmp_path: Path) -> None:
