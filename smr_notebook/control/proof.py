@@ -5,6 +5,8 @@ The law, in the order a record travels:
 * **Map.** Each task maps as many records as it read, but for those that it left out. All tasks together read the bytes that were
   planned, and the records where their number is known. A pair that `map` emitted is written, unless a combiner stands in between; what
   was written is what the receipt says, and the receipts together are what the partitions hold.
+* **Merge**, where runs are merged. Each task writes the pairs that it read, and each partition holds the pairs, and the sum of their hashes,
+  that it held before.
 * **Reduce.** Each task reads as many pairs as its partition holds, hands on to `reduce` the same sum of hashes, and reduces
   each group that it formed, but for those that it left out.
 * **What is left out** is none unless the plan is tolerant, is told as far as the plan says, and is no more than may be.
@@ -58,6 +60,25 @@ def check_tasks_mapped(plan: Plan, manifest: Manifest) -> None:
     if plan.reducers:
         _same(plan, "partitions in the index", len(manifest.partition_pairs), plan.reducers, "partitions planned")
         _same(plan, "pairs in all partitions", sum(manifest.partition_pairs), manifest.totals.pairs_out, "pairs written by all map tasks")
+
+
+def check_merge(plan: Plan, mapped: Manifest, merged: Manifest) -> None:
+    """Check the sums of the merge phase against the manifest of the map phase.
+
+    Raises:
+        ConservationError: A sum differs.
+    """
+    _tasks_are_complete(plan, merged)
+    for commit in merged.commits:
+        numbers, who = commit.numbers, _task(commit)
+        _same(plan, f"runs of {who}", len(commit.receipts), 1, "that it should write")
+        _same(plan, f"pairs in the run of {who}", commit.receipts[0].pairs, numbers.pairs_out, "pairs it wrote")
+        _same(plan, f"pairs written by {who}", numbers.pairs_out, numbers.pairs_in, "pairs it read")
+        _same(plan, f"runs merged by {who}", numbers.records_mapped, numbers.records_read, "runs it read")
+    _same(plan, "partitions in the index of merged runs", len(merged.partition_pairs), plan.reducers, "partitions planned")
+    for partition, (pairs, checksum) in enumerate(zip(merged.partition_pairs, merged.partition_checksums, strict=True)):
+        _same(plan, f"pairs merged into partition {partition}", pairs, mapped.partition_pairs[partition], "pairs mapped into it")
+        _same(plan, f"checksum of partition {partition}, merged", checksum, mapped.partition_checksums[partition], "of the pairs mapped")
 
 
 def check_reduce(plan: Plan, mapped: Manifest, reduced: Manifest) -> None:
@@ -134,8 +155,7 @@ def _same(plan: Plan, what: str, found: int, expected: int, against: str) -> Non
 
 
 def _task(commit: Commit) -> str:
-    kind = "map" if commit.id.task.phase is Phase.MAP else "reduce"
-    return f"{kind} task {commit.id.task.number}"
+    return f"{commit.id.task.phase} task {commit.id.task.number}"
 
 
 def _count(number: int, noun: str) -> str:
