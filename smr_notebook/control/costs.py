@@ -13,7 +13,7 @@ Prices are those of `PRICES`, with their date and source. A region that is not l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
@@ -51,6 +51,9 @@ OVERHEAD_SECONDS: Final = 1.5
 
 _SHUFFLE_SECONDS_PER_PAIR: Final = 2e-6
 """Seconds that reading, merging and handing out a pair takes on the reduce side."""
+
+_MERGE_SECONDS: Final = 5.0
+"""Seconds of an attempt that merges, where none has ended yet."""
 
 _SPREAD: Final = (0.5, 2.0)
 """How far off an estimate may be: what is likely, times these."""
@@ -128,6 +131,8 @@ class Shape:
         concurrency: How many run at once.
         heartbeat: Seconds between two heartbeats.
         overhead: Seconds of an attempt besides the user's code: start, claim, plan and code, commit.
+        merges: Merge tasks.
+        moved: What merge tasks use, with the reads of the reduce tasks behind them.
     """
 
     maps: int
@@ -136,6 +141,8 @@ class Shape:
     concurrency: int
     heartbeat: float
     overhead: float = OVERHEAD_SECONDS
+    merges: int = 0
+    moved: Usage = field(default_factory=Usage)
 
 
 def task_seconds(shape: Shape, sample: Sample) -> tuple[float, float]:
@@ -168,11 +175,13 @@ def estimate(shape: Shape, sample: Sample, rates: Rates, *, memory_bytes: int) -
     """
     map_seconds, reduce_seconds = task_seconds(shape, sample)
     waves = elapsed(shape, map_seconds, reduce_seconds)
-    usage = Usage(
+    waves += -(-shape.merges // shape.concurrency) * shape.moved.seconds / shape.merges if shape.merges else 0.0
+    direct = 0 if shape.merges else shape.maps * shape.reducers
+    usage = shape.moved + Usage(
         seconds=shape.maps * map_seconds + shape.reducers * reduce_seconds + waves,
         invocations=shape.maps + shape.reducers + 2,
         puts=shape.maps + shape.reducers + 10,
-        gets=shape.maps * (6 + shape.input_bytes // shape.maps // (8 << 20)) + shape.maps * shape.reducers + 5 * shape.reducers,
+        gets=shape.maps * (6 + shape.input_bytes // shape.maps // (8 << 20)) + direct + 5 * shape.reducers,
         row_writes=int(4 * (shape.maps + shape.reducers) + (shape.maps * map_seconds + shape.reducers * reduce_seconds) / shape.heartbeat),
         row_reads=int(10 * (shape.maps + shape.reducers) + 5 * waves),
     )
@@ -191,7 +200,8 @@ def price_of_attempt(plan: Plan, snapshot: Snapshot, phase: Phase) -> float:
         seconds = (settled.seconds + sum(commit.seconds for commit in commits)) / count
     else:
         thought = plan.estimate or Estimate(OVERHEAD_SECONDS, OVERHEAD_SECONDS, 0.0, 0.0)
-        seconds = thought.map_seconds if phase is Phase.MAP else thought.reduce_seconds
-    gets = 6 if phase is Phase.MAP else plan.maps + 5
+        seconds = {Phase.MAP: thought.map_seconds, Phase.MERGE: _MERGE_SECONDS, Phase.REDUCE: thought.reduce_seconds}[phase]
+    runs = plan.merging.task_groups if plan.merging else plan.maps
+    gets = {Phase.MAP: 6, Phase.MERGE: plan.maps // runs + 5, Phase.REDUCE: runs + 5}[phase]
     usage = Usage(seconds=seconds, invocations=1, puts=1, gets=gets, row_writes=5, row_reads=6)
     return priced(usage, plan.rates, memory_bytes=plan.memory_bytes).total

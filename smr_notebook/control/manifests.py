@@ -23,7 +23,7 @@ import msgspec
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.plans import decoded
-from smr_notebook.control.proof import check_map, check_merge, check_reduce
+from smr_notebook.control.proof import check_complete, check_map, check_merge, check_merge_tasks, check_reduce
 from smr_notebook.control.rows import ManifestEntry
 from smr_notebook.dataflow.exchange import GatheredIndex, gather_index
 from smr_notebook.dataflow.grids import grid_of
@@ -121,6 +121,7 @@ def _mapped(plan: Plan, commits: Sequence[Commit], objects: ObjectStore) -> Mani
         return manifest
     runs = [commit.receipts for commit in commits]
     if plan.merging:
+        check_complete(plan, Phase.MAP, commits)  # before they are laid out by their numbers
         index = gather_for_merging(objects, runs, grid_of(plan))
     else:
         index = gather_index(objects, [receipt for its in runs for receipt in its], plan.reducers)
@@ -131,6 +132,7 @@ def _mapped(plan: Plan, commits: Sequence[Commit], objects: ObjectStore) -> Mani
 
 
 def _merged(plan: Plan, commits: Sequence[Commit], objects: ObjectStore, mapped: Manifest) -> Manifest:
+    check_merge_tasks(plan, commits)
     receipts = [receipt for commit in commits for receipt in commit.receipts]
     index = gather_merged(objects, receipts, grid_of(plan))
     manifest = manifest_of(plan, Phase.MERGE, commits, index)

@@ -73,8 +73,8 @@ def choose_merging(shuffle: Shuffle, rates: Rates | None, *, memory_bytes: int, 
     if shuffle.reads <= (above or MOST_READS) or not (above or rates):
         return None
     prices, memory = rates or PRICES["aws/us-east-1/arm64"], memory_bytes or _MEMORY
-    direct = priced(reading(shuffle), prices, memory_bytes=memory).total
-    costs = {grid: priced(merging(grid, shuffle.bytes), prices, memory_bytes=memory).total for grid in _grids(shuffle)}
+    direct = priced(reading_usage(shuffle), prices, memory_bytes=memory).total
+    costs = {grid: priced(merging_usage(grid, shuffle.bytes), prices, memory_bytes=memory).total for grid in _grids(shuffle)}
     best = min(costs, key=lambda grid: (costs[grid], grid.tasks))
     if not above and costs[best] >= direct:
         return None
@@ -82,12 +82,12 @@ def choose_merging(shuffle: Shuffle, rates: Rates | None, *, memory_bytes: int, 
     return Merging(best.task_groups, best.partition_groups, *told)
 
 
-def reading(shuffle: Shuffle) -> Usage:
+def reading_usage(shuffle: Shuffle) -> Usage:
     """Return what the reads of reduce tasks use that find what they want in the run of each map task."""
     return Usage(seconds=_waiting(shuffle.reads), gets=shuffle.reads)
 
 
-def merging(grid: Grid, size: int) -> Usage:
+def merging_usage(grid: Grid, size: int) -> Usage:
     """Return what merge tasks use that move so many bytes, with the reads of the reduce tasks behind them."""
     writes, reads = _ROWS
     return Usage(

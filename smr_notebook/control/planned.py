@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from smr_notebook.dataflow.code import Bundle, CodeReport
 from smr_notebook.dataflow.formats.csv_sniffing import described
+from smr_notebook.dataflow.grids import grid_of
 from smr_notebook.model import PLAINLY, UNSORTED, Format, Plan, Reading, Split
 from smr_notebook.showing.amounts import brief, counted, dollars, quantity
 from smr_notebook.showing.distributions import bars, distribution, median
@@ -98,6 +99,7 @@ class PlannedJob:
         if plan.format is Format.CSV:
             yield Fact("Read", described(plan.reading))
         yield Fact("Tasks", f"{plan.maps:,} map{self._each()} · {self._reduces()}", varies=True)
+        yield from self._merges()
         yield Fact("Splits", self._distribution(), varies=True)
         captured = ", ".join(f"{name} ({size:,} bytes)" for name, size in code.captured)
         yield Fact("Code", f"{code.size:,} bytes · captured: {captured or 'nothing'}", varies=True)
@@ -127,6 +129,16 @@ class PlannedJob:
         plan = self.plan
         return (f"{plan.reducers:,} reduce" if plan.reducers else "no reduce") + (" by ranges of keys" if plan.sorting.keys else "")
 
+    def _merges(self) -> Iterator[Fact]:
+        """Tell of the merge tasks, and what they save."""
+        merging = self.plan.merging
+        if merging is None:
+            return
+        grid = grid_of(self.plan)
+        prices = f", {dollars(merging.direct_cost)} become {dollars(merging.cost)}" if merging.cost else ""
+        told = f"{counted(merging.tasks, 'task')} in between, {grid.task_groups:,} groups of map tasks × {grid.partition_groups:,}"
+        yield Fact("Merge", f"{told} of partitions: {grid.maps * grid.partitions:,} reads become {grid.reads:,}{prices}", varies=True)
+
     def _distribution(self) -> str:
         sizes = [split.bytes for split in self.splits]
         bins = distribution(sizes)
@@ -141,6 +153,7 @@ class PlannedJob:
             return
         if thought is not None:
             tasks = f"map {plan.maps:,} × {brief(thought.map_seconds)}"
+            tasks += f", merge {plan.merging.tasks:,}" if plan.merging else ""
             tasks += f", reduce {plan.reducers:,} × {brief(thought.reduce_seconds)}" if plan.reducers else ""
             prices = f"prices of {plan.rates.region}, {plan.rates.date}"
             yield Fact("Cost", f"{dollars(thought.low)} to {dollars(thought.high)} ({tasks}; {prices})", varies=True)

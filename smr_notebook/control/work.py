@@ -234,7 +234,7 @@ def sources_of(objects: ObjectStore, plan: Plan, mapped: Manifest, number: int, 
     rows = rows_to_merge(objects, mapped.index, runs, grid, task=number, crc=mapped.index_crcs[number])
     mine = grid.maps_of(number)
     receipts = [receipt for its in runs[mine.start : mine.stop] for receipt in its]
-    return [SourceRun(receipt, rows[:, at], keys and keys.of_object(receipt.key)) for at, receipt in enumerate(receipts)]
+    return [SourceRun(receipt, rows[:, at], None if keys is None else keys.of_object(receipt.key)) for at, receipt in enumerate(receipts)]
 
 
 def input_of(task: Task) -> SplitInput:

@@ -1,9 +1,9 @@
 """A merge task: slices of many runs become those of one, without a look at what is in them.
 
 Theory. A reduce task takes the blocks of its partition run after run, whatever run they are from. So runs that follow one another are
-merged by writing their blocks one behind the other: the reduce task then gets the very same blocks in the very same order, and its answer is
-the same byte for byte. Nothing is decoded, sorted or combined: sums of floats that are combined once more are rounded otherwise, and the
-answer would depend on the exchange. What a merge task takes is the time to read and write its bytes.
+merged by writing their blocks one behind the other: the reduce task then gets the very same blocks in the very same order, and its
+answer is the same byte for byte. Nothing is decoded, sorted or combined: sums of floats that are combined once more are rounded otherwise,
+and the answer would depend on the exchange. What a merge task takes is the time to read and write its bytes.
 
 Rules of this module:
 
