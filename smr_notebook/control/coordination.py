@@ -111,7 +111,9 @@ class Coordinator:
         decision = self._decide(snapshot)
         if snapshot.outcome is not None:
             return None if self._conclude(snapshot, snapshot.outcome) else self._now()
-        self._box.hold()
+        if self._box.due:
+            with self._keeper():  # a stream takes longer to be made than a lease lasts
+                self._box.hold(lambda: self._ledger.outcome() is not None)
         if not self._act([*self._calls_again(snapshot, decision), *decision.actions], snapshot):
             return self._now() if self._holds_lease() else None
         changed = self._publish(snapshot)

@@ -40,7 +40,7 @@ Answer = tuple[list[tuple[Any, Any]], list[tuple[str, bytes]]]
 
 # ---------------------------------------------------------------- input
 
-TEXTS = {f"t{number}.txt": [f"{number * 7 + line} w{line % 13} w{line * line % 7} the" for line in range(60)] for number in range(4)}
+TEXTS = {f"t{number}.txt": [f"{number * 7 + line} w{line % 13} w{line * line % 7} the" for line in range(30)] for number in range(4)}
 LOG = [f'10.0.0.{line % 9} - - "GET /p{line % 17}" {[200, 200, 404, 301, 500][line * 31 % 5]} {line * 37 % 1009}' for line in range(400)]
 USERS = [{"user": f"u{number}", "name": f"name {number}"} for number in range(25)]
 ORDERS = [{"user": f"u{number * 7 % 31}", "amount": number % 11 / 4} for number in range(150)]
@@ -152,36 +152,36 @@ def _totals() -> list[tuple[Any, Any]]:
 
 JOBS = {
     "word count": Job(
-        lambda session, place, exchange: session.map_reduce(words, sum, f"{place}/texts", reducers=3, split_size=600, exchange=exchange),
+        lambda session, place, exchange: session.map_reduce(words, sum, f"{place}/texts", reducers=2, split_size=1_200, exchange=exchange),
         _words,
     ),
     "status codes, combined": Job(
         lambda session, place, exchange: session.map_reduce(
-            statuses, added, f"{place}/log", combine=True, reducers=2, split_size=4_000, exchange=exchange
+            statuses, added, f"{place}/log", combine=True, reducers=2, split_size=8_000, exchange=exchange
         ),
         _statuses,
     ),
     "inverted index": Job(
         lambda session, place, exchange: session.map_reduce(
-            places, smr.collect, f"{place}/texts", reducers=3, split_size=600, exchange=exchange
+            places, smr.collect, f"{place}/texts", reducers=2, split_size=1_200, exchange=exchange
         ),
         _index,
     ),
     "sort": Job(
         lambda session, place, exchange: session.map_reduce(
-            by_length, max, f"{place}/texts", reducers=3, split_size=900, sort="keys", exchange=exchange
+            by_length, max, f"{place}/texts", reducers=2, split_size=1_200, sort="keys", exchange=exchange
         ),
         _sorted,
     ),
     "join": Job(
         lambda session, place, exchange: session.map_reduce(
-            sides, joined, f"{place}/shop", reducers=2, split_size=2_000, exchange=exchange
+            sides, joined, f"{place}/shop", reducers=2, split_size=4_000, exchange=exchange
         ),
         _joined,
     ),
     "aggregate": Job(
         lambda session, place, exchange: session.aggregate(
-            f"{place}/shop/orders.jsonl", by="user", total=smr.sum("amount"), reducers=2, split_size=1_500, exchange=exchange
+            f"{place}/shop/orders.jsonl", by="user", total=smr.sum("amount"), reducers=2, split_size=3_000, exchange=exchange
         ),
         _totals,
     ),
@@ -233,7 +233,7 @@ def in_memory(folder: Path, _: pytest.FixtureRequest) -> Iterator[Place]:
 
 @contextmanager
 def on_this_machine(folder: Path, _: pytest.FixtureRequest) -> Iterator[Place]:
-    fixed = {"workspace": folder / "workspace", "workers": 2, "lease_seconds": 5.0}
+    fixed = {"workspace": folder / "workspace", "workers": 1, "lease_seconds": 5.0}
     yield Place(lambda **settings: smr.Session("local", settings={**fixed, **settings}), str(folder))
     smr.Session("local", settings=fixed).close()
 
