@@ -6,18 +6,24 @@ A backend is a line in `BACKENDS`, an exchange one in `EXCHANGES`, a job one in 
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from botocore.exceptions import ConnectionClosedError
 
 import smr_notebook as smr
 from smr_notebook.backends.aws.clients import Clients
+from smr_notebook.backends.aws.queues import QueueCarrier
+from smr_notebook.backends.aws.streams import StreamCarrier
 from smr_notebook.backends.local.source import FileSource
 from smr_notebook.backends.memory.functions import MemoryFunctions
 from smr_notebook.backends.memory.platform import open_memory
@@ -27,7 +33,7 @@ from smr_notebook.control.coordinator import run_coordinator
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.messages import Message, decode
 from smr_notebook.control.worker import run_attempt
-from smr_notebook.ports import Context
+from smr_notebook.ports import Carrier, Context
 from smr_notebook.testing.cloud import Shape, deployed
 from smr_notebook.testing.emulators import aws_environment
 from smr_notebook.testing.redis_server import RedisServer
@@ -215,8 +221,8 @@ class Place:
 
 
 @contextmanager
-def in_memory(folder: Path, _: pytest.FixtureRequest) -> Iterator[Place]:
-    carriers = carriers_of(lambda: from_machine({}))
+def in_memory(folder: Path, _: pytest.FixtureRequest, **others: Carrier) -> Iterator[Place]:
+    carriers = carriers_of(lambda: from_machine({})) | {name: partial(_same, carrier) for name, carrier in others.items()}
     backend = replace(open_memory(), sources={"file": FileSource()}, carriers=carriers)
 
     def handle(payload: bytes, context: Context) -> bytes:
@@ -229,6 +235,10 @@ def in_memory(folder: Path, _: pytest.FixtureRequest) -> Iterator[Place]:
     backend = replace(backend, functions=functions)
     yield Place(lambda **settings: smr.Session(backend=backend, settings={"workspace": folder / "nowhere", **settings}), str(folder))
     functions.close()
+
+
+def _same(carrier: Carrier, _: str) -> Carrier:
+    return carrier
 
 
 @contextmanager
@@ -302,6 +312,12 @@ def expected(folder: Path, request: pytest.FixtureRequest) -> dict[str, Answer]:
     return found
 
 
+def check(found: dict[str, Answer], expected: dict[str, Answer]) -> None:
+    for job, (rows, parts) in expected.items():
+        assert found[job][0] == rows, job
+        assert found[job][1] == parts, job
+
+
 @pytest.fixture(scope="module", params=BACKENDS)
 def place(request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
     with BACKENDS[request.param](folder, request) as place:
@@ -309,14 +325,109 @@ def place(request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
-def test_the_same_answers_byte_for_byte(
-    place: Place, exchange: str, expected: dict[str, Answer], request: pytest.FixtureRequest
-) -> None:
+def test_the_same_answers_byte_for_byte(place: Place, exchange: str, expected: dict[str, Answer], request: pytest.FixtureRequest) -> None:
     name, settings, needs = EXCHANGES[exchange]
     there = {need: request.getfixturevalue(need) for need in needs}
     server = there.get("server")
     settings = {**settings, "redis_url": server.url} if isinstance(server, RedisServer) else settings
-    found = answers(place, name, settings)
-    for job, (rows, parts) in expected.items():
-        assert found[job][0] == rows, job
-        assert found[job][1] == parts, job
+    check(answers(place, name, settings), expected)
+
+
+# ---------------------------------------------------------------- with faults
+
+
+class Hostile(Clients):
+    """Clients of an AWS that does what it may: it takes batches in part, stores twice what it took, loses its answers, and gives what it
+    has late, twice and in any order.
+
+    Attributes:
+        done: How often each was done.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._chance = Random(seed)
+        self._lock = threading.Lock()
+        self.done: Counter[str] = Counter()
+
+    def __getitem__(self, service: str) -> Any:
+        return _Service(super().__getitem__(service), self)
+
+    def happens(self, what: str, odds: float) -> bool:
+        with self._lock:
+            so = self._chance.random() < odds
+            self.done[what] += so
+        return so
+
+    def shuffled(self, items: list[Any]) -> list[Any]:
+        with self._lock:
+            return self._chance.sample(items, len(items))
+
+
+@dataclass(frozen=True)
+class _Service:
+    client: Any
+    hostile: Hostile
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        meddle = _MEDDLES.get(operation)
+        call = getattr(self.client, operation)
+        return partial(meddle, call, self.hostile) if meddle else call
+
+
+def _send(call: Callable[..., Any], hostile: Hostile, **arguments: Any) -> dict[str, Any]:
+    """Messages, of which some are refused, some are stored twice, and sometimes nobody hears of it."""
+    taken = [entry for entry in arguments["Entries"] if not hostile.happens("refused", 0.2)]
+    refused = [entry for entry in arguments["Entries"] if entry not in taken]
+    answer = call(**{**arguments, "Entries": taken}) if taken else {"Successful": []}
+    if taken and hostile.happens("stored twice", 0.3):
+        call(**{**arguments, "Entries": taken})
+    if hostile.happens("lost", 0.02):
+        raise ConnectionClosedError(endpoint_url="https://emulator")
+    failed = [{"Id": entry["Id"], "SenderFault": False, "Code": "InternalError"} for entry in refused]
+    return {**answer, "Failed": [*answer.get("Failed", ()), *failed]}
+
+
+def _receive(call: Callable[..., Any], hostile: Hostile, **arguments: Any) -> dict[str, Any]:
+    """Messages of which some come later, some twice, and none in order."""
+    messages = [message for message in call(**arguments).get("Messages", ()) if not hostile.happens("held back", 0.2)]
+    return {"Messages": hostile.shuffled([*messages, *(each for each in messages if hostile.happens("given twice", 0.3))])}
+
+
+def _put(call: Callable[..., Any], hostile: Hostile, **arguments: Any) -> dict[str, Any]:
+    """Records, as messages are sent."""
+    took = [not hostile.happens("refused", 0.2) for _ in arguments["Records"]]
+    taken = [record for record, is_taken in zip(arguments["Records"], took, strict=True) if is_taken]
+    told = iter(call(**{**arguments, "Records": taken})["Records"] if taken else [])
+    if taken and hostile.happens("stored twice", 0.3):
+        call(**{**arguments, "Records": taken})
+    if hostile.happens("lost", 0.02):
+        raise ConnectionClosedError(endpoint_url="https://emulator")
+    return {"Records": [next(told) if is_taken else {"ErrorCode": "ProvisionedThroughputExceededException"} for is_taken in took]}
+
+
+def _get(call: Callable[..., Any], hostile: Hostile, **arguments: Any) -> dict[str, Any]:
+    """Records of which some come twice, and pages that do not come at first."""
+    if hostile.happens("held back", 0.2):
+        return {"Records": [], "NextShardIterator": arguments["ShardIterator"], "MillisBehindLatest": 1}
+    answer: dict[str, Any] = call(**arguments)
+    again = [record for record in answer["Records"] if hostile.happens("given twice", 0.3)]
+    return {**answer, "Records": [*hostile.shuffled([*answer["Records"], *again]), *answer["Records"][-1:]]}
+
+
+_MEDDLES = {"send_message_batch": _send, "receive_message": _receive, "put_records": _put, "get_records": _get}
+
+FAULTY: dict[str, Callable[[Clients], Carrier]] = {
+    "sqs": lambda clients: QueueCarrier(clients, "smr", visible_seconds=1, patience=120),
+    "kinesis": lambda clients: StreamCarrier(clients, "smr", patience=30.0),
+}
+
+
+@pytest.mark.parametrize("exchange", FAULTY)
+def test_the_same_answers_whatever_aws_does(
+    cloud: str, exchange: str, folder: Path, expected: dict[str, Answer], request: pytest.FixtureRequest
+) -> None:
+    hostile = Hostile(7)
+    with in_memory(folder, request, **{exchange: FAULTY[exchange](hostile)}) as place:
+        check(answers(place, exchange, {"retries": 8}), expected)
+    assert {what for what, times in hostile.done.items() if times} >= {"refused", "stored twice", "held back", "given twice"}
