@@ -255,6 +255,14 @@ class Merging:
 
 
 @dataclass(frozen=True, slots=True)
+class CarriageCost:
+    """Dollars that it is thought to cost that pairs travel by a carrier which somebody bills, and what they would cost by objects."""
+
+    cost: float
+    objects: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All that is fixed when a job is submitted.
 
@@ -287,6 +295,7 @@ class Plan:
         exchange: What carries pairs from map to reduce: `objects`, or the name of a carrier.
         carrier: Where that carrier is, without credentials; empty for `objects`.
         merging: How runs are merged between map and reduce; `None` where each reduce task reads those of all map tasks.
+        carriage: What the carrier is thought to cost; `None` where that is nothing.
     """
 
     job: str
@@ -317,6 +326,7 @@ class Plan:
     exchange: str = OBJECTS
     carrier: str = ""
     merging: Merging | None = None
+    carriage: CarriageCost | None = None
 
     def tasks(self, phase: Phase) -> int:
         """Number of tasks of a phase."""

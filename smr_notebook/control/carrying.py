@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Final
 
 from smr_notebook.control.attempts import persist
+from smr_notebook.control.carriage import TARIFFS
 from smr_notebook.control.layout import Layout
+from smr_notebook.control.metering import MeteredCarrier
 from smr_notebook.dataflow.carrying import CarriedExchange
 from smr_notebook.dataflow.exchange import ObjectExchange
 from smr_notebook.dataflow.spooling import IN_MEMORY
@@ -61,7 +63,8 @@ def carrier_of(backend: Backend, plan: Plan) -> Carrier:
     if plan.exchange not in backend.carriers:
         known = ", ".join([OBJECTS, *sorted(backend.carriers)])
         raise ConfigError(f"exchange={plan.exchange!r} is not known here. Known: {known}.")
-    return backend.carriers[plan.exchange](plan.carrier)
+    carrier, tariff = backend.carriers[plan.exchange](plan.carrier), TARIFFS.get(plan.exchange)
+    return MeteredCarrier(carrier, tariff, backend.tally) if tariff and backend.tally else carrier
 
 
 class Box:

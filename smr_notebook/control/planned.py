@@ -112,6 +112,7 @@ class PlannedJob:
             yield Fact("Errors", f"what fails is left out and told ({plan.tolerance.on_error}); {limit}")
         yield from self._costs()
         yield from self._checks()
+        yield from self._carriage()
         yield from (Fact("Warning", warning) for warning in plan.warnings)
 
     def _input(self) -> str:
@@ -158,6 +159,14 @@ class PlannedJob:
             prices = f"prices of {plan.rates.region}, {plan.rates.date}"
             yield Fact("Cost", f"{dollars(thought.low)} to {dollars(thought.high)} ({tasks}; {prices})", varies=True)
         yield Fact("Limit", f"{dollars(plan.max_cost)} (max_cost)" if plan.max_cost else "none: max_cost sets one")
+
+    def _carriage(self) -> Iterator[Fact]:
+        """Warn of what the carrier costs."""
+        thought, exchange = self.plan.carriage, self.plan.exchange
+        if thought is not None:
+            beside = f"objects would take {dollars(thought.objects)}" if self.plan.rates else "objects would take nothing here"
+            told = f"exchange='{exchange}' is thought to take {dollars(thought.cost)} for what travels, and {beside}"
+            yield Fact("Warning", told, varies=True)
 
     def _checks(self) -> Iterator[Fact]:
         yield Fact("Check", f"✓ Python {self.plan.environment.python} and packages match those of the workers")

@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from smr_notebook.control.costs import Sample, Shape, estimate, rates_of
+from smr_notebook.control.carriage import carriage, carrier_rates
+from smr_notebook.control.costs import PRICES, Sample, Shape, elapsed, estimate, rates_of, task_seconds
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.merges import Shuffle, choose_merging, merging_usage
@@ -272,7 +273,7 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         carrier=request.carrier,
     )
     plan = _merged(_ranged(plan, code, source, backend, store=store), sample, above=request.merge_above)
-    plan = _estimated(plan, sample, slots=slots)
+    plan = _estimated(_with_carriage(plan, sample, slots=slots), sample, slots=slots)
     return PlannedTasks(plan, splits, sample.records, program.has_law and sample.pairs > 0, sample.failed)
 
 
@@ -361,6 +362,14 @@ def _merged(plan: Plan, sample: Sample, *, above: int) -> Plan:
     return replace(plan, merging=merging)
 
 
+def _with_carriage(plan: Plan, sample: Sample, *, slots: int) -> Plan:
+    """Return a plan that says what its carrier costs."""
+    shape = Shape(plan.maps, plan.reducers, plan.input_bytes, slots, plan.policy.heartbeat)
+    prices = plan.rates or PRICES["aws/us-east-1/arm64"]
+    thought = carriage(plan, _shuffle(plan, sample), prices, seconds=elapsed(shape, *task_seconds(shape, sample)))
+    return replace(plan, carriage=thought, rates=carrier_rates(plan.rates, plan.exchange, partitions=plan.reducers))
+
+
 def _shuffle(plan: Plan, sample: Sample) -> Shuffle:
     travels = min(1.0, sample.pairs * PAIR_BYTES / sample.bytes) if sample.bytes else 1.0
     return Shuffle(plan.maps, plan.reducers, int(plan.input_bytes * travels))
@@ -377,6 +386,8 @@ def _estimated(plan: Plan, sample: Sample, *, slots: int) -> Plan:
     shape = Shape(plan.maps, plan.reducers, plan.input_bytes, slots, plan.policy.heartbeat)
     if plan.merging:
         shape = replace(shape, merges=plan.merging.tasks, moved=merging_usage(grid_of(plan), _shuffle(plan, sample).bytes))
+    if plan.carriage:
+        shape = replace(shape, carried=plan.carriage.cost)
     thought = estimate(shape, sample, plan.rates, memory_bytes=plan.memory_bytes)
     if plan.max_cost and thought.likely > plan.max_cost:
         raise BudgetExceededError(

@@ -115,9 +115,9 @@ def test_a_reduce_task_gets_the_same_blocks_in_the_same_order(job: Merged) -> No
         assert meter.records_read == meter.records_mapped
 
 
-def square(size: int = 4, groups: int = 2, **options: int) -> Merged:
+def square(size: int = 4, groups: int = 2, *, most_bytes: int = 1 << 20) -> Merged:
     written = [[[[bytes([task, partition]) * 30] for partition in range(size)]] for task in range(size)]
-    return Merged(written, Grid(size, size, groups, groups), **options)
+    return Merged(written, Grid(size, size, groups, groups), most_bytes)
 
 
 def test_each_run_is_read_once_for_a_group_of_partitions() -> None:
