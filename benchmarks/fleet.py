@@ -7,15 +7,19 @@ depends on how fast this machine is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from smr_notebook.control.costs import PRICES
+from smr_notebook.control.merges import Shuffle, choose_merging
 from smr_notebook.environment import environment
 from smr_notebook.model import Format, Plan, Policy
 from smr_notebook.ports import ServiceLimits
 from smr_notebook.testing.fleet import Fleet, Quotas, Report
 from smr_notebook.testing.fleet_work import RECORD_BYTES
+
+SPLIT_BYTES = 128 << 20
+"""Of which a tenth travels."""
 
 POLICY = Policy(retries=2, lost_launches=20, heartbeat=5.0, lease=30.0, launch=75.0, coordinator_lease=20.0)
 
@@ -29,13 +33,16 @@ class Case:
     seconds: float
     concurrency: int = 1000
     branching: int = 32
+    merged: bool = False
 
 
 CASES = (
     Case(1_000, 100, 25.0, branching=0),
     Case(1_000, 100, 25.0),
     Case(10_000, 1_000, 25.0),
+    Case(10_000, 1_000, 25.0, merged=True),
     Case(10_000, 1_000, 25.0, concurrency=3000),
+    Case(10_000, 1_000, 25.0, concurrency=3000, merged=True),
     Case(100_000, 0, 10.0, concurrency=3000),
 )
 
@@ -59,6 +66,9 @@ def run(case: Case) -> Report:
         rates=PRICES["aws/us-east-1/x86_64"],
         memory_bytes=1769 << 20,
     )
+    if case.merged:
+        shuffle = Shuffle(case.maps, case.reducers, case.maps * SPLIT_BYTES // 10)
+        plan = replace(plan, merging=choose_merging(shuffle, plan.rates, memory_bytes=plan.memory_bytes))
     burst = min(1000.0, case.concurrency)
     limits = ServiceLimits(256 << 10, 900.0, case.concurrency, 0.0, plan.memory_bytes, plan.environment, burst=burst, ramp=100.0, step=10.0)
 
@@ -71,7 +81,7 @@ def run(case: Case) -> Report:
 def main() -> None:
     for case in CASES:
         report = run(case)
-        launch = "tree" if case.branching else "flat"
+        launch = ("tree" if case.branching else "flat") + (", merged" if case.merged else "")
         print(f"{case.maps:,} map × {case.reducers:,} reduce, {case.seconds:g} s each, {case.concurrency:,} at once, {launch}")
         ramp = ", ".join(f"{count:,} after {report.until_running(count):.1f} s" for count in (1, 100, 500, 900, 1900, 2900))
         print(f"  {report.outcome.state} in {report.seconds:,.0f} s; at work: {ramp}")

@@ -26,6 +26,9 @@ MOST_READS: Final = 300_000
 TASK_BYTES: Final = 128 << 20
 """Bytes that a merge task moves, at most: a few seconds."""
 
+MOST_RUNS: Final = 1_000
+"""Runs that a merge task reads, at most: a second of journeys."""
+
 BYTES_PER_SECOND: Final = 40e6
 """How fast a merge task moves bytes: what a function of Lambda gets from S3, there and back."""
 
@@ -105,13 +108,13 @@ def _waiting(reads: int) -> float:
 
 
 def _grids(shuffle: Shuffle) -> Iterator[Grid]:
-    """Yield grids to choose from: with twice as many tasks each time, and in each the sides that read least."""
+    """Yield grids to choose from: with about twice as many tasks each time, and in each the sides that read least."""
     tasks = max(1, -(-shuffle.bytes // TASK_BYTES))
     most = min(_MOST_TASKS, shuffle.reads)
     while True:
         tasks = min(tasks, most)
         rows = min(max(round(math.sqrt(tasks * shuffle.reducers / shuffle.maps)), 1), shuffle.reducers)
-        yield Grid(shuffle.maps, shuffle.reducers, min(-(-tasks // rows), shuffle.maps), rows)
+        yield Grid(shuffle.maps, shuffle.reducers, min(max(-(-tasks // rows), -(-shuffle.maps // MOST_RUNS)), shuffle.maps), rows)
         if tasks == most:
             return
         tasks *= 2

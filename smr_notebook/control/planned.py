@@ -137,7 +137,7 @@ class PlannedJob:
             return
         grid = grid_of(self.plan)
         prices = f", {dollars(merging.direct_cost)} become {dollars(merging.cost)}" if merging.cost else ""
-        told = f"{counted(merging.tasks, 'task')} in between, {grid.task_groups:,} groups of map tasks × {grid.partition_groups:,}"
+        told = f"{counted(merging.tasks, 'task')} in between, {counted(grid.task_groups, 'group')} of map tasks × {grid.partition_groups:,}"
         yield Fact("Merge", f"{told} of partitions: {grid.maps * grid.partitions:,} reads become {grid.reads:,}{prices}", varies=True)
 
     def _distribution(self) -> str:

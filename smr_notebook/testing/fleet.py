@@ -35,7 +35,7 @@ from smr_notebook.errors import PlatformError
 from smr_notebook.model import Plan
 from smr_notebook.ports import Backend, Context, Row, ServiceLimits
 from smr_notebook.standing import Outcome
-from smr_notebook.testing.fleet_work import SameRuns, gets_of, work_of
+from smr_notebook.testing.fleet_work import SameRuns, gets_of, share_of, work_of
 from smr_notebook.usage import Cost, Usage, read_units, write_units
 
 _WATCH_EVERY = 20.0
@@ -266,7 +266,7 @@ class Fleet:
         clock.awake()
         output, numbers = work_of(self.plan, message.attempt_id)
         self._count(1)
-        ends = self.now + self._seconds(self._random)
+        ends = self.now + self._seconds(self._random) * share_of(message.attempt_id)
         while self.now + policy.heartbeat < ends:
             yield self.now + policy.heartbeat
             clock.awake()

@@ -41,6 +41,11 @@ def gets_of(plan: Plan, attempt: AttemptId) -> int:
     return {Phase.MAP: 20, Phase.MERGE: plan.maps // runs + 4, Phase.REDUCE: runs + 4}[attempt.task.phase]
 
 
+def share_of(attempt: AttemptId) -> float:
+    """Return how long an attempt works, as a share of what `map` or `reduce` of one takes: a merge task moves bytes, and calls nothing."""
+    return 0.2 if attempt.task.phase is Phase.MERGE else 1.0
+
+
 def _merged(plan: Plan, attempt: AttemptId) -> tuple[Output, Numbers]:
     grid, number = grid_of(plan), attempt.task.number
     maps, partitions = len(grid.maps_of(number)), len(grid.partitions_of(number))

@@ -112,7 +112,7 @@ def test_what_the_line_says_is_what_the_session_is_asked(shell: Any, session: Sc
     assert (asked.pop("map")("z").__next__(), asked.pop("reduce")("z", [1, 2])) == (("z", 1), 3)
     assert asked == {
         "input": ["a", "b"], "combine": True, "format": "lines", "reducers": 3, "split_size": 1000, "name": "x", "retries": 0,
-        "max_cost": 1.5, "sort": "keys", "on_error": "skip", "max_bad": 0.001,
+        "max_cost": 1.5, "sort": "keys", "on_error": "skip", "max_bad": 0.001, "exchange": None,
     }  # fmt: skip
 
 
