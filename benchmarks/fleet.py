@@ -7,15 +7,19 @@ depends on how fast this machine is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from smr_notebook.control.costs import PRICES
+from smr_notebook.control.merges import Shuffle, choose_merging
 from smr_notebook.environment import environment
 from smr_notebook.model import Format, Plan, Policy
 from smr_notebook.ports import ServiceLimits
 from smr_notebook.testing.fleet import Fleet, Quotas, Report
 from smr_notebook.testing.fleet_work import RECORD_BYTES
+
+SPLIT_BYTES = 128 << 20
+"""Of which a tenth travels."""
 
 POLICY = Policy(retries=2, lost_launches=20, heartbeat=5.0, lease=30.0, launch=75.0, coordinator_lease=20.0, margin=60.0)
 
@@ -41,13 +45,16 @@ class Case:
     branching: int = 32
     burst: float = 1000.0
     longest: float = 900.0
+    merged: bool = False
 
 
 CASES = (
     Case(1_000, 100, 25.0, branching=0),
     Case(1_000, 100, 25.0),
     Case(10_000, 1_000, 25.0),
+    Case(10_000, 1_000, 25.0, merged=True),
     Case(10_000, 1_000, 25.0, concurrency=3000),
+    Case(10_000, 1_000, 25.0, concurrency=3000, merged=True),
     Case(100_000, 0, 10.0, concurrency=3000),
     # Beside Lambada: as many workers as its paper starts, where nothing but the launch holds them back, and under today's ramp.
     Case(4_096, 0, 25.0, concurrency=4096, burst=4096.0, branching=0),
@@ -79,6 +86,9 @@ def run(case: Case) -> Report:
         rates=PRICES["aws/us-east-1/x86_64"],
         memory_bytes=1769 << 20,
     )
+    if case.merged:
+        shuffle = Shuffle(case.maps, case.reducers, case.maps * SPLIT_BYTES // 10)
+        plan = replace(plan, merging=choose_merging(shuffle, plan.rates, memory_bytes=plan.memory_bytes))
     burst = min(case.burst, case.concurrency)
     limits = ServiceLimits(
         256 << 10, case.longest, case.concurrency, 0.0, plan.memory_bytes, plan.environment, burst=burst, ramp=100.0, step=10.0
@@ -93,7 +103,7 @@ def run(case: Case) -> Report:
 def main() -> None:
     for case in CASES:
         report = run(case)
-        launch = "tree" if case.branching else "flat"
+        launch = ("tree" if case.branching else "flat") + (", merged" if case.merged else "")
         print(
             f"{case.maps:,} map × {case.reducers:,} reduce, {case.seconds:g} s each, {case.longest:g} s an invocation at most,"
             f" {case.concurrency:,} at once after {case.burst:g}, {launch}"

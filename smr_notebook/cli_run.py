@@ -176,8 +176,7 @@ def _painter(note: Callable[[str], None]) -> Callable[[Progress], None]:
 
     def paint(progress: Progress) -> None:
         nonlocal told
-        phases = [("map", progress.map), ("reduce", progress.reduce)]
-        line = " · ".join([str(progress.state), *(f"{name} {phase.done:,}/{phase.tasks:,}" for name, phase in phases if phase.tasks)])
+        line = " · ".join([str(progress.state), *(f"{name} {phase.done:,}/{phase.tasks:,}" for name, phase in progress.phases)])
         if line != told and not progress.state.ended:
             note(line)
         told = line

@@ -82,6 +82,7 @@ class Settings:
         include: Names of installed modules that travel with the functions, for workers that do not have them.
         exchange: What carries pairs from map to reduce: `objects`, `redis`, `sqs` or `kinesis`.
         redis_url: Where the Redis of `exchange=redis` is: `redis://user:password@host:6379/0`.
+        merge_above: Runs are merged before they are reduced if reducers would read more ranges than this; 0 means if that is cheaper.
     """
 
     workspace: Path
@@ -111,6 +112,7 @@ class Settings:
     include: tuple[str, ...] = ()
     exchange: str = OBJECTS
     redis_url: str = Secret()
+    merge_above: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +317,7 @@ _READERS: dict[str, tuple[Callable[[object], Any], str]] = {
     "include": (_modules, "names of modules, as a list or with commas between them"),
     "exchange": (read_exchange, "one of " + ", ".join(EXCHANGES)),
     "redis_url": (read_secret, "a URL such as redis://host:6379/0, rediss://… with TLS, or unix:///path"),
+    "merge_above": (_count, "a whole number, 0 for automatic"),
     "display": (_display, "one of " + ", ".join(DISPLAYS)),
     "user": (_user, "a name on one line, of 100 characters at most"),
     "speculate": (_switch, "true or false"),

@@ -38,6 +38,7 @@ _ROLES: Final[Mapping[Role, Callable[[Backend, Message, Context], None]]] = {
     Role.DRIVER: functools.partial(run_driver, watch=end_unless_alive),
     Role.COORDINATOR: run_coordinator,
     Role.MAP: _ATTEMPT,
+    Role.MERGE: _ATTEMPT,
     Role.REDUCE: _ATTEMPT,
 }
 

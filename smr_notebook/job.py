@@ -508,8 +508,7 @@ class Job(LoadedJob, AwaitedJob):
     def __repr__(self) -> str:
         progress = self.status()
         name = f" {self.name!r}" if self.name else ""
-        phases = [("map", progress.map), ("reduce", progress.reduce)]
-        counts = "".join(f" {label} {phase.done}/{phase.tasks}" for label, phase in phases if phase.tasks)
+        counts = "".join(f" {label} {phase.done}/{phase.tasks}" for label, phase in progress.phases)
         seconds = int(progress.updated - progress.started)
         word = "removed" if self._removed(progress) else progress.state.value if progress.state.ended else "running"
         return f"<Job {self.id}{name}{counts} {word} {seconds // 60:02d}:{seconds % 60:02d}>"

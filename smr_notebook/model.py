@@ -26,9 +26,11 @@ from smr_notebook.usage import Cost, Rates, Usage
 
 
 class Phase(StrEnum):
-    """One of the two halves of a job. `MAP` ends before `REDUCE` begins."""
+    """One of the stages of a job, each of which ends before the next one begins."""
 
     MAP = "map"
+    MERGE = "merge"
+    """Runs of neighbouring map tasks become one, where that saves reads; see `Merging`."""
     REDUCE = "reduce"
 
 
@@ -56,6 +58,7 @@ class JobState(StrEnum):
 
     SUBMITTED = "submitted"
     MAPPING = "map"
+    MERGING = "merge"
     REDUCING = "reduce"
     DONE = "done"
     FAILED = "failed"
@@ -230,6 +233,36 @@ OBJECTS: Final = "objects"
 
 
 @dataclass(frozen=True, slots=True)
+class Merging:
+    """How the runs of map tasks become fewer before they are reduced: a merge task for each pair of a group of tasks and one of partitions.
+
+    Attributes:
+        task_groups: Into how many groups of neighbours the map tasks are cut.
+        partition_groups: Into how many groups of neighbours the partitions are.
+        direct_cost: Dollars that reading the pairs was thought to cost without; 0 where nothing costs.
+        cost: The same with the merge tasks and their reads.
+    """
+
+    task_groups: int
+    partition_groups: int
+    direct_cost: float = 0.0
+    cost: float = 0.0
+
+    @property
+    def tasks(self) -> int:
+        """Number of merge tasks."""
+        return self.task_groups * self.partition_groups
+
+
+@dataclass(frozen=True, slots=True)
+class CarriageCost:
+    """Dollars that it is thought to cost that pairs travel by a carrier which somebody bills, and what they would cost by objects."""
+
+    cost: float
+    objects: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All that is fixed when a job is submitted.
 
@@ -261,6 +294,8 @@ class Plan:
         memory_sizes: Bytes of memory of one invocation, for each size that the platform has, in ascending order; empty where it has one.
         exchange: What carries pairs from map to reduce: `objects`, or the name of a carrier.
         carrier: Where that carrier is, without credentials; empty for `objects`.
+        merging: How runs are merged between map and reduce; `None` where each reduce task reads those of all map tasks.
+        carriage: What the carrier is thought to cost; `None` where that is nothing.
     """
 
     job: str
@@ -290,10 +325,13 @@ class Plan:
     memory_sizes: tuple[int, ...] = ()
     exchange: str = OBJECTS
     carrier: str = ""
+    merging: Merging | None = None
+    carriage: CarriageCost | None = None
 
     def tasks(self, phase: Phase) -> int:
         """Number of tasks of a phase."""
-        return self.maps if phase is Phase.MAP else self.reducers
+        merges = self.merging.tasks if self.merging else 0
+        return {Phase.MAP: self.maps, Phase.MERGE: merges, Phase.REDUCE: self.reducers}[phase]
 
     @property
     def carried(self) -> bool:
@@ -303,7 +341,9 @@ class Plan:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """The phases that this job has, in order."""
-        return (Phase.MAP, Phase.REDUCE) if self.reducers else (Phase.MAP,)
+        if not self.reducers:
+            return (Phase.MAP,)
+        return (Phase.MAP, Phase.MERGE, Phase.REDUCE) if self.merging else (Phase.MAP, Phase.REDUCE)
 
 
 # ---------------------------------------------------------------- tasks and attempts
@@ -311,7 +351,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, order=True)
 class TaskId:
-    """One task of a job. `number` is the split's for `MAP`, the partition's for `REDUCE`."""
+    """One task of a job. `number` is the split's for `MAP`, the partition's for `REDUCE`, as of `dataflow.grids` for `MERGE`."""
 
     phase: Phase
     number: int
@@ -593,7 +633,7 @@ class Commit:
         at: Time of the commit.
         seconds: How long the attempts of all legs ran.
         numbers: The final counts, over all legs.
-        receipts: For a map task with reducers, one for each leg, in order.
+        receipts: For a map task with reducers, one for each leg, in order; for a merge task, one.
         part: Set for a reduce task, and for a map task without reducers: the files of all legs, in order.
         checksum: For a reduce task, the sum over the pairs that `reduce` was given of the hash of their key.
         groups: For a reduce task, distinct keys.
@@ -625,7 +665,7 @@ class Manifest:
         totals: Sum of the tasks' numbers.
         groups: Distinct keys over all partitions (reduce phase).
         index: Key of the gathered index of all runs (map phase with reducers), else empty.
-        index_crcs: CRC-32 of each partition's rows in the gathered index.
+        index_crcs: CRC-32 of what each task of the next phase reads of the gathered index.
         partition_pairs: Pairs of each partition over all runs (map phase with reducers).
         partition_checksums: Sum over the pairs of each partition of the hash of their key, modulo 2**64.
         cost: What the job had cost when the phase ended.

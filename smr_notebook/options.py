@@ -76,6 +76,7 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
         include=settings.include,
         exchange=exchange,
         carrier=place_of(exchange, settings),
+        merge_above=settings.merge_above,
     )
 
 

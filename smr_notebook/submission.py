@@ -94,6 +94,7 @@ def _store_request(backend: Backend, job: str, request: Request) -> _Begun:
         tolerance=request.tolerance,
         exchange=request.exchange,
         carrier=request.carrier,
+        merge_above=request.merge_above,
     )
     write_code(backend.objects, job, bundle.data, keys_of(backend.table))
     write_request(backend.objects, job, stored, keys_of(backend.table))

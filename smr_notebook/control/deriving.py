@@ -246,7 +246,7 @@ def _look(backend: Backend, plan: Plan, wish: Wish, outcome: Outcome | None) -> 
         StoreError: The store cannot be listed or read.
     """
     ledger = Ledger(backend.table, plan.job)
-    found = ledger.outputs()
+    found = [output for output in ledger.outputs() if output.id.task.phase is not Phase.MERGE]  # what was merged is merged again
     again = {output.id.task for output in found if wish.does_again(output)}
     if outcome is not None and outcome.state is JobState.DONE and not again:
         raise PlanError(f"The job {plan.job} is done, and left out nothing that would be done again: its result is job.result().")

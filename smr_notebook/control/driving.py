@@ -177,4 +177,5 @@ def _request(stored: StoredRequest, code: bytes, *, planner: str, samples: bool)
         tolerance=stored.tolerance,
         exchange=stored.exchange,
         carrier=stored.carrier,
+        merge_above=stored.merge_above,
     )

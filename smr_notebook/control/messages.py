@@ -28,10 +28,17 @@ class Role(StrEnum):
     DRIVER = "driver"
     COORDINATOR = "coordinator"
     MAP = "map"
+    MERGE = "merge"
     REDUCE = "reduce"
 
 
-_ROUTES: Final = {Role.DRIVER: "driver", Role.COORDINATOR: "coordinator", Role.MAP: "mapper", Role.REDUCE: "reducer"}
+_ROUTES: Final = {
+    Role.DRIVER: "driver",
+    Role.COORDINATOR: "coordinator",
+    Role.MAP: "mapper",
+    Role.MERGE: "reducer",
+    Role.REDUCE: "reducer",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ class Message:
     @property
     def works(self) -> bool:
         """Whether it is a worker's."""
-        return self.role in {Role.MAP, Role.REDUCE}
+        return self.role in {Role.MAP, Role.MERGE, Role.REDUCE}
 
     @property
     def phase(self) -> Phase:

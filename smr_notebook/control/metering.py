@@ -6,12 +6,13 @@ What an adapter repeats by itself is not seen here; a large object that is sent 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from smr_notebook.control.carriage import Tariff
 from smr_notebook.model import ObjectInfo
-from smr_notebook.ports import Backend, Buffer, InputSource, ObjectStore, Row, Table
+from smr_notebook.ports import PIECE_BYTES, Backend, Buffer, Carrier, Fetched, InputSource, ObjectStore, Piece, Row, Table, Wanted
 from smr_notebook.usage import Tally, Usage, read_units, write_units
 
 _PIECE: Final = 8 << 20
@@ -108,6 +109,40 @@ class MeteredTable:
     def delete_group(self, group: str) -> None:
         """See `ports.Table.delete_group`."""
         self._table.delete_group(group)
+
+
+class MeteredCarrier:
+    """Implements `ports.Carrier` by another one."""
+
+    def __init__(self, carrier: Carrier, tariff: Tariff, tally: Tally) -> None:
+        self._carrier = carrier
+        self._tariff = tariff
+        self._tally = tally
+
+    def hold(self, box: str, partitions: int) -> None:
+        """See `ports.Carrier.hold`."""
+        self._tally.add(Usage(carried=partitions * self._tariff.partition))
+        self._carrier.hold(box, partitions)
+
+    def send(self, box: str, name: str, pieces: Iterable[Piece]) -> None:
+        """See `ports.Carrier.send`."""
+        self._carrier.send(box, name, self._counted(pieces))
+
+    def fetch(self, box: str, partition: int, wanted: Sequence[Wanted]) -> Iterator[Fetched]:
+        """See `ports.Carrier.fetch`."""
+        sizes = (min(PIECE_BYTES, each.length - offset) for each in wanted for offset in range(0, each.length, PIECE_BYTES))
+        self._tally.add(Usage(carried=sum(map(self._tariff.fetched, sizes))))
+        return self._carrier.fetch(box, partition, wanted)
+
+    def remove(self, box: str, partitions: int, name: str = "") -> None:
+        """See `ports.Carrier.remove`."""
+        self._tally.add(Usage(carried=0 if name else partitions * self._tariff.partition))
+        self._carrier.remove(box, partitions, name)
+
+    def _counted(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        for piece in pieces:
+            self._tally.add(Usage(carried=self._tariff.sent(len(piece.data))))
+            yield piece
 
 
 class MeteredSource:

@@ -54,6 +54,7 @@ class StoredRequest:
         tolerance: What may be left out.
         exchange: What pairs travel by.
         carrier: Where that is, if it is not the object store.
+        merge_above: Reads of the shuffle above which runs are merged; 0 for what prices say.
     """
 
     patterns: tuple[str, ...]
@@ -71,6 +72,7 @@ class StoredRequest:
     tolerance: Tolerance = STRICT
     exchange: str = OBJECTS
     carrier: str = ""
+    merge_above: int = 0
 
 
 _REQUEST: Final = msgspec.json.Decoder(StoredRequest)

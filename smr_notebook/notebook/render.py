@@ -77,10 +77,9 @@ class View:
         return max(0.0, end - self.progress.started)
 
     @property
-    def phases(self) -> list[tuple[str, PhaseProgress]]:
+    def phases(self) -> tuple[tuple[str, PhaseProgress], ...]:
         """The phases that this job has, by name; none before it was planned."""
-        phases = (("map", self.progress.map), ("reduce", self.progress.reduce))
-        return [(name, phase) for name, phase in phases if phase.tasks]
+        return self.progress.phases
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,4 +265,6 @@ def _flow(name: str, phase: PhaseProgress) -> str:
     bad = f" ({phase.bad:,} left out)" if phase.bad else ""
     if name == "map":
         return f"{counted(numbers.records_mapped, 'record')}{bad} → {counted(numbers.pairs_in, 'pair')}"
+    if name == "merge":
+        return f"{counted(numbers.records_mapped, 'run')} read, {counted(phase.done, 'run')} written"
     return f"{counted(numbers.records_mapped, 'group')}{bad} → {counted(numbers.pairs_out, 'row')}"

@@ -36,7 +36,7 @@ from smr_notebook.errors import PlatformError
 from smr_notebook.model import Numbers, Plan, Position, TaskId
 from smr_notebook.ports import Backend, Context, Row, ServiceLimits
 from smr_notebook.standing import Outcome
-from smr_notebook.testing.fleet_work import SameRuns, gets_of, work_of
+from smr_notebook.testing.fleet_work import SameRuns, gets_of, share_of, work_of
 from smr_notebook.usage import Cost, Usage, read_units, write_units
 
 _WATCH_EVERY = 20.0
@@ -285,7 +285,7 @@ class Fleet:
     def _worked(self, mine: Claim, clock: _Clock, *, invocation: str) -> tuple[Output, Numbers, float]:
         """Return what an attempt that begins now gives, and when: all that is left of its task, or a leg of nothing but time."""
         task, after = mine.id.task, mine.after
-        ends = self.now + (self._seconds(self._random) if after is None else self._left[task])
+        ends = self.now + (self._seconds(self._random) * share_of(mine.id) if after is None else self._left[task])
         stops = ends_of(self._context(invocation, clock), self.plan.policy, now=self.now, in_vain=mine.in_vain, abandon=int).winds_up
         if ends <= stops:
             return *work_of(self.plan, mine.id), ends

@@ -42,20 +42,20 @@ _CALLS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _READS: Final[Mapping[str, tuple[str, ...]]] = {
     "driver": ("code", "request", "input/*", "plan"),
-    "coordinator": ("plan", "code", "map/*", "manifest/*"),
+    "coordinator": ("plan", "code", "map/*", "merge/*", "manifest/*"),
     "mapper": ("plan", "code", "splits/*", "input/*"),
-    "reducer": ("plan", "code", "manifest/*", "index", "map/*"),
+    "reducer": ("plan", "code", "manifest/*", "index", "map/*", "merge/*"),
     "user": ("plan", "code", "request", "splits/*", "input/*", "manifest/*", "index", "map/*", "reduce/*", "bad/*", "logs/*"),
 }
 _WRITES: Final[Mapping[str, tuple[str, ...]]] = {
     "driver": ("plan", "splits/*"),
-    "coordinator": ("index", "manifest/*"),
+    "coordinator": ("index", "merge/index", "manifest/*"),
     "mapper": ("map/*", "bad/map-*", "logs/map-*"),
-    "reducer": ("reduce/*", "bad/reduce-*", "logs/reduce-*"),
+    "reducer": ("merge/*", "reduce/*", "bad/reduce-*", "logs/merge-*", "logs/reduce-*"),
     "user": ("code", "request", "input/*", "plan"),
 }
 """Which objects of a job each may read, and write; what they are is told in `control.layout`. The coordinator reads of the code the lines
-that a crash is told with. A worker with more memory reads and writes as the others do."""
+that a crash is told with. A worker with more memory reads and writes as the others do. A reducer does merge tasks, too."""
 
 
 _CARRIES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
