@@ -346,6 +346,7 @@ class Numbers:
         pairs_bad: For a reduce task, pairs of the groups left out.
         bad_sample: What is said of the first record or group left out, at most 300 characters; empty if none was.
         lines_written: Lines that the user's functions wrote to standard output and error.
+        counters: What the user's functions counted under names of their own (`counting`), by name.
     """
 
     bytes_read: int = 0
@@ -358,6 +359,7 @@ class Numbers:
     pairs_bad: int = 0
     bad_sample: str = ""
     lines_written: int = 0
+    counters: tuple[tuple[str, int], ...] = ()
 
     def __add__(self, other: Numbers) -> Numbers:
         return Numbers(
@@ -371,7 +373,18 @@ class Numbers:
             self.pairs_bad + other.pairs_bad,
             self.bad_sample or other.bad_sample,
             self.lines_written + other.lines_written,
+            _added(self.counters, other.counters),
         )
+
+
+def _added(some: tuple[tuple[str, int], ...], others: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    """Return counters together, by name."""
+    if not some or not others:
+        return some or others
+    found = dict(some)
+    for name, number in others:
+        found[name] = found.get(name, 0) + number
+    return tuple(sorted(found.items()))
 
 
 @dataclass(frozen=True, slots=True)
