@@ -41,7 +41,7 @@ class Yields:
 
 def proved_of(function: object) -> Yields:
     """Return what the bytecode of a function proves of what it yields; nothing for what is no Python generator function."""
-    if isinstance(function, functools.partial) and not function.keywords:
+    if isinstance(function, functools.partial):
         function = function.func  # with some arguments given beforehand it yields what it yields
     if type(function) is types.MethodType:
         function = function.__func__
