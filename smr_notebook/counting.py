@@ -147,6 +147,16 @@ class Counts:
             check_names([*self._kept, *self.own, *self.others, name])
 
 
+def added(some: Counted, others: Counted) -> Counted:
+    """Return counters together, by name."""
+    if not some or not others:
+        return some or others
+    found = dict(some)
+    for name, number in others:
+        found[name] = found.get(name, 0) + number
+    return tuple(sorted(found.items()))
+
+
 def check_names(names: Iterable[str]) -> None:
     """Refuse more different names than a phase may have. Raises `CounterError`."""
     found = sorted(set(names))

@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Final
 
 from smr_notebook import readings
+from smr_notebook.counting import Counted, added
 from smr_notebook.stragglers import USUAL, Speculation
 from smr_notebook.tolerance import STRICT, BadFile, Tolerance
 from smr_notebook.usage import Cost, Rates, Usage
@@ -359,7 +360,7 @@ class Numbers:
     pairs_bad: int = 0
     bad_sample: str = ""
     lines_written: int = 0
-    counters: tuple[tuple[str, int], ...] = ()
+    counters: Counted = ()
 
     def __add__(self, other: Numbers) -> Numbers:
         return Numbers(
@@ -373,18 +374,8 @@ class Numbers:
             self.pairs_bad + other.pairs_bad,
             self.bad_sample or other.bad_sample,
             self.lines_written + other.lines_written,
-            _added(self.counters, other.counters),
+            added(self.counters, other.counters),
         )
-
-
-def _added(some: tuple[tuple[str, int], ...], others: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
-    """Return counters together, by name."""
-    if not some or not others:
-        return some or others
-    found = dict(some)
-    for name, number in others:
-        found[name] = found.get(name, 0) + number
-    return tuple(sorted(found.items()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,8 +165,8 @@ def _troubles(view: View) -> list[str]:
 
 def _counted(view: View) -> str:
     """Return the line that says what the functions counted: of a job that is done, a fact of its data."""
-    told = escape(told_counters(view.progress))
-    return told if not told or view.progress.state is JobState.DONE else volatile(told)
+    told = told_counters(view.progress)
+    return escape(told) if not told or view.progress.state is JobState.DONE else volatile(told)
 
 
 def _written(view: View) -> str:

@@ -1,7 +1,8 @@
 """A data plane of a few lines, for simulations: pairs of words and numbers, summed by word.
 
-Each pair that is mapped, and each group that is reduced, is counted under a name. What the control plane looks at is real (runs through the exchange of the plan, receipts, the gathered index, counts and checksums); what it
-does not look at is as small as can be: blocks and parts are pickles.
+Each pair that is mapped, and each group that is reduced, is counted under a name. What the control plane looks at is real (runs through
+the exchange of the plan, receipts, the gathered index, counts and checksums); what it does not look at is as small as can be: blocks and
+parts are pickles.
 """
 
 from __future__ import annotations
