@@ -35,6 +35,9 @@ NAME_CHARACTERS: Final = 64
 MOST: Final = 10**12
 """A counter may count to so much in one attempt: the sum of a million tasks is still a whole number of 64 bits."""
 
+_ONE: Final = 1
+"""The amount that nearly everybody counts by: an object of which there is one only."""
+
 Counted = tuple[tuple[str, int], ...]
 """Names and what was counted, by name."""
 
@@ -52,7 +55,7 @@ def count_up(name: str, by: int = 1) -> None:
     Raises:
         CounterError: The name or the amount is not such, or there are too many names.
     """
-    if type(by) is not int or not 0 <= by <= MOST:
+    if by is not _ONE and (type(by) is not int or not 0 <= by <= MOST):
         by = _amount(name, by)
     try:
         _HERE.own[name] += by
@@ -81,55 +84,57 @@ class Counter:
 
     def add(self, n: int = 1) -> None:
         """Count so much more. Raises as `count_up` does."""
-        count_up(self.name, n)
+        if n is not _ONE:
+            count_up(self.name, n)
+            return
+        try:  # as `count_up` does it: one call less, for each record
+            _HERE.own[self.name] += 1
+        except (KeyError, AttributeError):
+            _count_first(self.name, 1)
 
 
 class Counts:
     """What one attempt has counted.
 
     Attributes:
-        own: What the thread of the attempt has counted since the last `keep`.
-        others: The same, of threads that its functions started.
+        own: What the thread of the attempt has counted.
+        others: What threads have counted that its functions started.
         paused: Whether these count nothing at the moment.
     """
 
-    __slots__ = ("_kept", "others", "own", "paused")
+    __slots__ = ("_kept", "_kept_others", "others", "own", "paused")
 
     def __init__(self) -> None:
-        self._kept: dict[str, int] = {}
         self.own: dict[str, int] = {}
         self.others: dict[str, int] = {}
+        self._kept: dict[str, int] = {}
+        self._kept_others: dict[str, int] = {}
         self.paused = False
 
     def items(self) -> Counted:
         """Return what is counted, by name. Called by the heartbeat as well, while the attempt counts."""
-        own, kept = list(self.own.items()), list(self._kept.items())
-        others = list(self.others.items())
-        if not own and not kept and not others:
+        if not self.own and not self.others:
             return ()
-        found: dict[str, int] = {}
-        for name, number in (*kept, *own, *others):
-            found[name] = min(found.get(name, 0) + number, MOST + 1)
-        return tuple(sorted(found.items()))
+        found = self.own.copy()  # in one step for all threads
+        for name, number in self.others.copy().items():
+            found[name] = found.get(name, 0) + number
+        return tuple((name, min(number, MOST + 1)) for name, number in sorted(found.items()))
 
     def keep(self) -> None:
         """Let what was counted since the last time count for good: the call that counted it came to its end."""
-        self._keep(self.own)
+        self._kept.update(self.own)
         if self.others:
             with _LOCK:
-                self._keep(self.others)
+                self._kept_others.update(self.others)
 
     def drop(self) -> None:
         """Forget what was counted since the last `keep`: the call that counted it failed."""
         self.own.clear()
+        self.own.update(self._kept)
         if self.others:
             with _LOCK:
                 self.others.clear()
-
-    def _keep(self, counts: dict[str, int]) -> None:
-        for name, number in counts.items():
-            self._kept[name] = self._kept.get(name, 0) + number
-        counts.clear()
+                self.others.update(self._kept_others)
 
     def check(self) -> None:
         """Refuse what is more than a counter may hold. Raises `CounterError`."""
@@ -142,9 +147,9 @@ class Counts:
 
     def admit(self, name: str) -> None:
         """Refuse one name more than there may be. Raises `CounterError`."""
-        if name not in self._kept and name not in self.own and name not in self.others:
+        if name not in self.own and name not in self.others:
             _check_name(name)
-            check_names([*self._kept, *self.own, *self.others, name])
+            check_names([*self.own, *self.others, name])
 
 
 def added(some: Counted, others: Counted) -> Counted:

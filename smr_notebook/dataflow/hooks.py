@@ -151,7 +151,7 @@ class Hooked:
             if self.teardown is None:
                 return
             try:
-                _check_nothing(self.teardown(state) if self.setup and required(self.teardown, most=1) else self.teardown())
+                _check_nothing(self.teardown(state) if self.setup is not None and _takes(self.teardown, 1) else self.teardown())
             except BaseException as error:
                 raise UserCodeError(f"the teardown of {name}", "") from error
 
@@ -216,9 +216,22 @@ def required(function: Callable[..., Any], *, most: int) -> int:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return most if isinstance(function, type(str.upper)) else 0  # a method of a type that is written in C takes its object
+        return 0
     kinds = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
     return min(sum(one.kind in kinds and one.default is one.empty for one in signature.parameters.values()), most)
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a hook can be called with so many arguments; one that does not tell can."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 @contextmanager
@@ -245,7 +258,7 @@ def _check_hook(name: str, hook: Any, *, most: int) -> None:
         raise PlanError(made if name == "setup" else _no_pairs(f"{_name(hook)} yields."))
     if inspect.iscoroutinefunction(hook):
         raise PlanError(f"{name} must be a plain function; {_name(hook)} is a coroutine function. Call asyncio.run(...) in it.")
-    if required(hook, most=most + 1) > most:
+    if not any(_takes(hook, count) for count in range(most + 1)):
         told = "what setup returned" if most else "no argument"
         raise PlanError(f"{name} is called with {told}; {_name(hook)} takes more. Give a function, or a lambda, that does not.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import operator
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -329,6 +330,20 @@ def test_pairs_of_a_teardown_are_refused_and_not_dropped(given: object) -> None:
     with pytest.raises(UserCodeError) as caught, opened(program, ("map",)):
         pass
     assert "teardown gives no pairs: It returned" in str(caught.value.__cause__)
+
+
+def test_a_method_of_what_was_set_up_tears_it_down() -> None:
+    made: list[dict[str, int]] = []
+
+    def load() -> dict[str, int]:
+        made.append({"a": 1})
+        return made[-1]
+
+    for teardown in (dict.clear, operator.methodcaller("clear"), lambda model: model.clear()):
+        program = program_of_pairs(smr.hooked(lambda model, record: [(record, model[record])], setup=load, teardown=teardown), None, None)
+        with opened(program, ("map",)) as ready:
+            assert map_of(ready)("a") == [("a", 1)]
+    assert made == [{}, {}, {}]
 
 
 @pytest.mark.parametrize("given", [None, 0, True, "closed", []], ids=repr)
