@@ -425,7 +425,7 @@ class Failure:
         type: Class name of the exception (`ZeroDivisionError`), or of the error that names the cause.
         message: Its text, at most 2,000 characters.
         frames: The user's own frames, outermost first; empty when none was involved.
-        function: `map`, `reduce` or `combine`, or an empty string.
+        function: `map`, `reduce` or `combine`, a hook of one (`the setup of map`), or an empty string.
         record: `repr` of the record or key that was being worked on, at most 200 characters; empty if none.
         source: Object that the record came from; empty if none.
         offset: Byte offset of the record in it, -1 if unknown.

@@ -106,8 +106,9 @@ class Hooked:
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function once, between its hooks: in a test, say. What it yields is taken before it is torn down."""
+        many = self.setup is not None and required(self.function, most=len(arguments) + 1) > len(arguments)
         try:
-            with self.entered(_name(self.function)) as function:
+            with replace(self, takes_state=many).entered(_name(self.function)) as function:
                 given = function(*arguments)
                 return iter(list(given)) if isinstance(given, Iterator) else given
         except UserCodeError as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pandas as pd
 import pytest
@@ -301,3 +303,23 @@ def test_calls_of_an_executor_count(session: smr.Session) -> None:
     for info in session.jobs():
         counted.update(session.attach(info.id).counters)
     assert counted["calls"] == 5
+
+
+def test_the_example_of_the_paper(session: smr.Session, tmp_path: Path) -> None:
+    """The first block of `docs/hooks.md`, over files of this test."""
+    with closing(sqlite3.connect(tmp_path / "prices.db")) as prices, prices:
+        prices.execute("create table prices (product text, price int)")
+        prices.executemany("insert into prices values (?, ?)", [("tea", 3), ("cake", 5)])
+    (tmp_path / "day.txt").write_text("tea 2\ncake 1\nair 7\ntea 1\n")
+    block = (Path(__file__).parents[2] / "docs" / "hooks.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    for there, here in (
+        ("file:prices.db", f"file:{tmp_path}/prices.db"),
+        ("sales/*.txt", f"{tmp_path}/*.txt"),
+        ("smr.map_reduce", "session.map_reduce"),
+    ):
+        assert there in block
+        block = block.replace(there, here)
+    space: dict[str, Any] = {"__name__": "__main__", "smr": smr, "sqlite3": sqlite3, "session": session}
+    exec(block, space)  # noqa: S102 - our own
+    assert dict(space["job"].result().itertuples(index=False, name=None)) == {"cake": 5, "tea": 9}
+    assert dict(space["job"].counters) == {"unknown products": 1}

@@ -233,9 +233,11 @@ def test_functions_of_frames_have_hooks() -> None:
 
 def test_called_by_itself_a_hooked_function_is_set_up_for_that_call() -> None:
     log = Log()
-    score = arranged(smr.hooked(with_state, setup=log.setup, teardown=log.teardown), MAP)
+    score = smr.hooked(with_state, setup=log.setup, teardown=log.teardown)
     assert [list(score(record)) for record in "ab"] == [[("a", "state")], [("b", "state")]]
     assert log.calls == ["setup", "teardown state"] * 2
+    assert smr.hooked(with_source, setup=log.setup)("file", "a").__next__() == ("a", "state file")
+    assert smr.hooked(summed, setup=log.prepare)("a", iter([1, 2])) == 3
     with pytest.raises(ZeroDivisionError):
         smr.hooked(of_record, setup=lambda: 1 / 0)("a")
 
