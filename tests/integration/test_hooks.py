@@ -164,9 +164,7 @@ def test_attempts_that_do_not_commit_do_not_count(own_session: OpenSession, tmp_
                 os.kill(os.getpid(), signal.SIGKILL)
             raise ValueError("once")
 
-    job = own_session().map_reduce(
-        smr.hooked(map, teardown=lambda: smr.count_up("teardowns")), sum, list(range(80)), split_size=1, reducers=1
-    )
+    job = own_session().map_reduce(smr.hooked(map, teardown=lambda: smr.count_up("teardowns")), sum, list(range(80)), reducers=1)
     assert sum(job.result()["value"]) == sum(range(80))
     assert dict(job.counters) == {"items": 80, "teardowns": job.status().map.tasks}
     assert job.status().map.failed
@@ -197,7 +195,7 @@ def test_what_was_set_up_is_torn_down_after_a_failure_and_after_a_stop(own_sessi
         if item < 0:
             raise ValueError("negative")
         with pytest.raises(TimeoutError):
-            wait_until(lambda: False, seconds=0.05)
+            wait_until(lambda: False, seconds=0.01)
         yield item, item
 
     def submit(items: list[int], name: str) -> smr.Job:
@@ -243,6 +241,7 @@ def test_functions_are_set_up_wherever_they_run(session: smr.Session, words: Pat
     hooked, reduce = smr.hooked(map, setup=load, teardown=close), smr.hooked(total, setup=lambda: None)
     seen = session.preview(hooked, reduce, words, records=20, on_error="skip", max_bad=0.5, combine=True)
     assert dict(seen.result.itertuples(index=False, name=None)) == {"x": 18, "y": 18, "z": 18}
+    assert "Counted groups 3 · setups 1 · teardowns 1" in repr(seen)
     plan = session.plan(hooked, reduce, words, combine=True, sort=True)
     assert plan.plan.sorting.keys
     job = session.map_reduce(hooked, reduce, words, combine=True, sort=True, split_size=4_000)

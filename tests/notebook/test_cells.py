@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import traceback
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import pytest
@@ -13,7 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 import smr_notebook as smr
 from smr_notebook.control.naming import Files
 from smr_notebook.dataflow.opening import opened
-from smr_notebook.dataflow.pair_programs import program_of_pairs
+from smr_notebook.dataflow.pair_programs import PairProgram, program_of_pairs
 from smr_notebook.errors import ConfigError
 from smr_notebook.notebook.arguments import CellOptions
 from smr_notebook.notebook.cells import CellFunctions, choose_functions, choose_input, run_body
@@ -68,11 +69,14 @@ def test_hooks_go_by_the_names_of_their_functions(shell: InteractiveShell) -> No
     )
     found = choose_functions(CellOptions(), run_body(shell, "x", body), {})
     program = program_of_pairs(found.map, found.reduce, None)
-    there = pickle.loads(cloudpickle.dumps(program))
+    there: PairProgram = pickle.loads(cloudpickle.dumps(program))
     with opened(there, ("map", "reduce")) as ready:
-        assert list(ready.functions.map("a")) == [("a", 1)]
+        assert isinstance(ready, PairProgram)
+        assert ready.functions.reduce is not None
+        assert [*(ready.functions.map("a") or ())] == [("a", 1)]
         assert ready.functions.reduce("a", iter([1, 2])) == 6
-    assert there.functions.map.function.__globals__["model"] == {}
+    hooked: Any = there.functions.map
+    assert hooked.function.__globals__["model"] == {}
     assert "model" not in shell.user_ns
 
 

@@ -267,7 +267,7 @@ def test_hooks_travel_with_what_they_use() -> None:
         return factor
 
     program = program_of_pairs(smr.hooked(with_state, setup=load, teardown=lambda state: None), None, None)
-    assert load in travelling_functions(program)
+    assert load in list[Any](travelling_functions(program))
     assert "factor" in dict(capture(program).report.captured)
     assert pickle.loads(cloudpickle.dumps(program)).functions.map.setup() == 7
     with pytest.raises(PlanError, match="map_setup uses `file`"), io.FileIO(__file__) as file:
