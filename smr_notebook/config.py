@@ -227,12 +227,14 @@ def _platform(value: object) -> str:
 def read_sorting(value: object) -> Sorting:
     """Return what `sort` means: `keys`, `values`, both with a comma between them or as a list, or `None` for neither.
 
+    `True` is `keys`, a total order over all parts, and `False` is `None`.
+
     Raises:
         ConfigError: It is anything else.
     """
     given = value.split(",") if isinstance(value, str) else value
-    if given is None:
-        return Sorting()
+    if given is None or isinstance(given, bool):
+        return Sorting(keys=given is True)
     words = [word.strip() if isinstance(word, str) else word for word in given] if isinstance(given, list | tuple | set) else []
     if not words or any(word not in {"keys", "values"} for word in words):
         raise ConfigError(f"sort must be 'keys', 'values', or 'keys,values'; got {value!r}.")

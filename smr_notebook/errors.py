@@ -26,6 +26,7 @@
     │   ├── WorkerLostError                    attempts died or fell silent
     │   ├── ConservationError                  the sums differ: there is no answer
     │   ├── TooManyBadError                    more was left out than may be
+    │   ├── CounterError (ValueError)          a counter of the user's own has no name or amount that can be counted
     │   └── JobCancelled (KeyboardInterrupt)
     ├── JobNotFoundError (LookupError)
     ├── ResultTooLargeError (MemoryError)
@@ -173,6 +174,10 @@ class ConservationError(JobError):
 
 class TooManyBadError(JobError):
     """More records, or groups, failed than `max_bad` lets the job leave out."""
+
+
+class CounterError(JobError, ValueError):
+    """A counter's name or amount is none, there are too many counters, or one counts too far."""
 
 
 class JobCancelled(JobError, KeyboardInterrupt):  # noqa: N818 - an interrupt, not an error: it is what ■ asks for

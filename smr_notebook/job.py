@@ -40,6 +40,7 @@ from smr_notebook.errors import (
     ThrottledError,
 )
 from smr_notebook.held_warnings import Place, Warned, caller, hold_back
+from smr_notebook.job_counters import Counters, counters_of
 from smr_notebook.job_errors import JobErrors
 from smr_notebook.job_futures import AwaitedJob
 from smr_notebook.job_logs import JobLogs
@@ -220,6 +221,11 @@ class Job(LoadedJob, AwaitedJob):
     def proof(self) -> str:
         """The proof line of a job that is done: what was read, mapped and reduced. Empty as long as it is not."""
         return self.status().proof
+
+    @property
+    def counters(self) -> Counters:
+        """What the job's functions counted by `smr.count_up`, a number for each name; also while it runs, and then `final` is false."""
+        return counters_of(self.status())
 
     @property
     def troubles(self) -> tuple[str, ...]:

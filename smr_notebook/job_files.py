@@ -306,8 +306,10 @@ def _bad(value: object) -> float:
     return share or number
 
 
-def _sorting(value: object) -> str:
+def _sorting(value: object) -> str | None:
     read_sorting(value)
+    if isinstance(value, bool):
+        return "keys" if value else None
     return ",".join(value) if isinstance(value, list) else str(value)
 
 

@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Final
 
 from smr_notebook import readings
+from smr_notebook.counting import Counted, added
 from smr_notebook.stragglers import USUAL, Speculation
 from smr_notebook.tolerance import STRICT, BadFile, Tolerance
 from smr_notebook.usage import Cost, Rates, Usage
@@ -386,6 +387,7 @@ class Numbers:
         pairs_bad: For a reduce task, pairs of the groups left out.
         bad_sample: What is said of the first record or group left out, at most 300 characters; empty if none was.
         lines_written: Lines that the user's functions wrote to standard output and error.
+        counters: What the user's functions counted under names of their own (`counting`), by name.
     """
 
     bytes_read: int = 0
@@ -398,6 +400,7 @@ class Numbers:
     pairs_bad: int = 0
     bad_sample: str = ""
     lines_written: int = 0
+    counters: Counted = ()
 
     def __add__(self, other: Numbers) -> Numbers:
         return Numbers(
@@ -411,6 +414,7 @@ class Numbers:
             self.pairs_bad + other.pairs_bad,
             self.bad_sample or other.bad_sample,
             self.lines_written + other.lines_written,
+            added(self.counters, other.counters),
         )
 
 
@@ -461,7 +465,7 @@ class Failure:
         type: Class name of the exception (`ZeroDivisionError`), or of the error that names the cause.
         message: Its text, at most 2,000 characters.
         frames: The user's own frames, outermost first; empty when none was involved.
-        function: `map`, `reduce` or `combine`, or an empty string.
+        function: `map`, `reduce` or `combine`, a hook of one (`the setup of map`), or an empty string.
         record: `repr` of the record or key that was being worked on, at most 200 characters; empty if none.
         source: Object that the record came from; empty if none.
         offset: Byte offset of the record in it, -1 if unknown.

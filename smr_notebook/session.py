@@ -137,7 +137,7 @@ class Session(LooksAhead, KeepsUploads):
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
-        sort: str | Sequence[str] | None = None,
+        sort: str | Sequence[str] | bool | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
         exchange: str | None = None,
@@ -158,7 +158,7 @@ class Session(LooksAhead, KeepsUploads):
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
-        sort: str | Sequence[str] | None = None,
+        sort: str | Sequence[str] | bool | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
         exchange: str | None = None,
@@ -178,7 +178,7 @@ class Session(LooksAhead, KeepsUploads):
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
-        sort: str | Sequence[str] | None = None,
+        sort: str | Sequence[str] | bool | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
         exchange: str | None = None,
@@ -201,7 +201,8 @@ class Session(LooksAhead, KeepsUploads):
             name: Label, shown wherever the job is.
             retries: Further attempts of a task after its first one failed.
             max_cost: US dollars that the job may cost where it costs anything: above that it does not start, and launches nothing more.
-            sort: `keys`: the partitions are ranges of keys, and the parts, one after another, are in key order; also without `reduce`.
+            sort: `keys`, or `True`: the partitions are ranges of keys, and the parts, one after another, are in key order; also without
+                `reduce`.
                 `values`: `reduce` gets the values of a group in ascending order. Both: `keys,values`, or a list of the two.
             on_error: What becomes of a record that cannot be read or mapped, and of a group that cannot be reduced: `fail`: the job fails.
                 `skip`: it is left out and counted, and `Job.bad` shows some. `collect`: the same, and `Job.bad` shows all.

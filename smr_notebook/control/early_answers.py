@@ -103,7 +103,7 @@ def _reduce(task: Task) -> Commit:
         output = work_on(task)
     except UserCodeError as error:
         cause = error.__cause__ or error
-        raise TaskError(f"reduce fails on what there is so far: {type(cause).__name__}: {cause}", job=task.plan.job) from cause
+        raise TaskError(f"{error.function} fails on what there is so far: {type(cause).__name__}: {cause}", job=task.plan.job) from cause
     bad = () if output.bad is None else (output.bad,)
     numbers = task.meter.numbers()
     return Commit(task.attempt, "", 0.0, 0.0, numbers, part=output.part, checksum=output.checksum, groups=output.groups, bad=bad)

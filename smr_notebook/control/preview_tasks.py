@@ -16,6 +16,7 @@ from smr_notebook.control.extrapolating import Looked
 from smr_notebook.control.failures import describe, tell_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.planning import SAMPLE_PAIRS, Request, budget_of
+from smr_notebook.counting import counting
 from smr_notebook.dataflow.bad_records import BadRecord, BadRecords, read_bad
 from smr_notebook.dataflow.code import Sources
 from smr_notebook.dataflow.first_records import FirstRecords
@@ -24,6 +25,7 @@ from smr_notebook.dataflow.mapping import run_map, run_map_to_part
 from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.merging import ORDERS
 from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.opening import NAMES, opened
 from smr_notebook.dataflow.outputs import PartWriter
 from smr_notebook.dataflow.partitioning import partitioner_of
 from smr_notebook.dataflow.programs import Program
@@ -84,12 +86,12 @@ class PreviewTasks:
     def map(self, input: SplitInput) -> None:
         """Map what is wanted of one split. Raises `PreviewFailed`."""
         attempt = AttemptId(TaskId(Phase.MAP, input.split.number), 1)
-        with self._attempt(attempt) as meter:
-            if self._program.reduces:
+        with self._attempt(attempt) as meter, self._watching(Phase.MAP, meter) as program:
+            if program.reduces:
                 self._runs.append(run := RunInMemory(attempt))
                 run_map(
                     self.watched.emitter(input, meter=meter, batch_bytes=self._room.budget // 16),
-                    self._program.combiner(tolerant=self._request.tolerance.tolerant),
+                    program.combiner(tolerant=self._request.tolerance.tolerant),
                     run,
                     partitioner=partitioner_of(1, None),
                     meter=meter,
@@ -105,7 +107,7 @@ class PreviewTasks:
     def reduce(self) -> None:
         """Reduce what was mapped. Raises `PreviewFailed`."""
         attempt = AttemptId(TaskId(Phase.REDUCE, 0), 1)
-        with self._attempt(attempt) as meter:
+        with self._attempt(attempt) as meter, self._watching(Phase.REDUCE, meter):
             reduced = run_reduce(
                 self.watched,
                 (iter(run.blocks) for run in self._runs),
@@ -130,6 +132,12 @@ class PreviewTasks:
             max(0.0, self.watched.map_seconds - wanted.seconds),
             self.watched.reduce_seconds,
         )
+
+    @contextmanager
+    def _watching(self, phase: Phase, meter: Meter) -> Iterator[Program]:
+        """Give the program, set up for an attempt, and watch what it does; what its hooks take is not the functions' time."""
+        with counting(meter.counts), opened(self._program, NAMES[phase], meter=meter) as program, self.watched.watching(program):
+            yield program
 
     @contextmanager
     def _attempt(self, attempt: AttemptId) -> Iterator[Meter]:

@@ -26,6 +26,7 @@ from smr_notebook.control.planning import (
     CutInput,
     Request,
     check_environment,
+    check_law,
     cut_input,
     reducers_of,
     slots_of,
@@ -102,7 +103,7 @@ def preview(request: Request, backend: Backend, *, records: int, here: Environme
         if wanted.left > 0:
             tasks.map(beginning_of(input, wanted))
     if program.has_law:
-        load_program(code.data)[0].check(tasks.watched.pairs)  # a copy, as planning does: trying leaves no trace in the functions
+        check_law(load_program(code.data)[0], tasks.watched.pairs)  # a copy, as planning does: trying leaves no trace in the functions
     if program.reduces:
         tasks.reduce()
     looked = _without(tasks.looked(wanted), idle, attempts=tasks.attempts)

@@ -36,6 +36,7 @@ from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.mending import Mended, mended
 from smr_notebook.dataflow.merging import ORDERS
 from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.opening import opened
 from smr_notebook.dataflow.parsed_programs import ParsedProgram
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.records import RecordBlock, Unreadable
@@ -126,16 +127,29 @@ class Replay:
         """
         __tracebackhide__ = True
         functions = self._functions
-        if self._alone and functions is not None:
-            if self._failure.function in _OF_RECORDS:
-                return self._map(functions)
-            if functions.reduce is not None:
-                return self._reduce(functions)
+        if self._alone and functions is not None and (self._failure.function in _OF_RECORDS or functions.reduce is not None):
+            return self._run_alone()
         plan = self._task.plan
         strict = replace(plan, tolerance=STRICT, reading=replace(plan.reading, tolerant=False))
         _users(lambda: _there(replace(self._task, plan=strict), work_on))
         task = self._failed.attempt.task
         return Replayed(f"The whole of {task.phase} task {task.number}")
+
+    def _run_alone(self) -> Replayed:
+        """Run the function for the one record, or the one group, between its hooks."""
+        __tracebackhide__ = True
+        name = "map" if self._failure.function in _OF_RECORDS else "reduce"
+        replayed: list[Replayed] = []
+
+        def run() -> None:
+            __tracebackhide__ = True
+            with opened(self._task.program, (name,)) as program:
+                functions = _functions_of(program)
+                assert functions is not None  # noqa: S101 - the caller has looked
+                replayed.append(self._map(functions) if name == "map" else self._reduce(functions))
+
+        _users(run)
+        return replayed[0]
 
     def record(self) -> Any:
         """Return what failed: the record, or the key and an iterator of its values.
@@ -163,9 +177,7 @@ class Replay:
     @property
     def _functions(self) -> Functions | None:
         """The functions of a program that calls them for one record, or one group, at a time."""
-        program = self._task.program
-        functions = getattr(program.inner if isinstance(program, ParsedProgram) else program, "functions", None)
-        return functions if isinstance(functions, Functions) else None
+        return _functions_of(self._task.program)
 
     @property
     def _one(self) -> bool:
@@ -241,6 +253,11 @@ class Replay:
         for key, values in self._handed:
             return key, values, groups
         raise InputMissingError(f"Partition {task.attempt.task.number} has no group {self._failure.record_number:,}. Submit the job again.")
+
+
+def _functions_of(program: Program) -> Functions | None:
+    functions = getattr(program.inner if isinstance(program, ParsedProgram) else program, "functions", None)
+    return functions if isinstance(functions, Functions) else None
 
 
 def _users(action: Callable[[], object]) -> None:

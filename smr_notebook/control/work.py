@@ -23,6 +23,7 @@ from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.plans import read_code, read_plan, read_split_page, split_of
+from smr_notebook.counting import counting
 from smr_notebook.dataflow.bad_records import BadRecords
 from smr_notebook.dataflow.coalescing import Coalescer, SourceRun
 from smr_notebook.dataflow.code import Sources
@@ -33,6 +34,7 @@ from smr_notebook.dataflow.memory import Room, keep_freed
 from smr_notebook.dataflow.merged_index import rows_to_merge
 from smr_notebook.dataflow.merging import ORDERS
 from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.opening import NAMES, opened
 from smr_notebook.dataflow.outputs import PartWriter
 from smr_notebook.dataflow.partitioning import partitioner_of
 from smr_notebook.dataflow.programs import Program
@@ -123,10 +125,16 @@ def perform(task: Task) -> Output:
 
 def work_on(task: Task) -> Output:
     """Do the work of one attempt in a process that is used for other things, too. Raises as `perform` does."""
-    if task.attempt.task.phase is Phase.MERGE:
+    phase = task.attempt.task.phase
+    if phase is Phase.MERGE:
         return _merge(task)
-    work = _reduce if task.attempt.task.phase is Phase.REDUCE else _map if task.plan.reducers else _map_to_part
-    return _leaving_out(task, work) if task.plan.tolerance.tolerant else work(task)
+    work = _reduce if phase is Phase.REDUCE else _map if task.plan.reducers else _map_to_part
+    with counting(task.meter.counts):
+        with opened(task.program, NAMES[phase], meter=task.meter) as program:
+            task = replace(task, program=program)
+            output = _leaving_out(task, work) if task.plan.tolerance.tolerant else work(task)
+        task.meter.counts.check()
+    return output
 
 
 def _leaving_out(task: Task, work: Callable[[Task], Output]) -> Output:

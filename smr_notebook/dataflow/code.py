@@ -33,6 +33,7 @@ from typing import Any
 import cloudpickle
 import msgspec
 
+from smr_notebook.dataflow.hooks import Hooked, parts_of
 from smr_notebook.dataflow.including import included_modules
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.sealing import seal, unseal
@@ -99,7 +100,7 @@ def takes_source(function: Callable[..., Any], *, name: str = "map", what: str =
         PlanError: It can be called with neither.
     """
     try:
-        signature = inspect.signature(function)
+        signature = inspect.signature(function.plain if isinstance(function, Hooked) else function)
     except (TypeError, ValueError):
         return False  # a builtin that does not tell its parameters: called with the record
     for count in (1, 2):
@@ -124,10 +125,11 @@ def capture(program: Program, *, label_of: Callable[[str], str] = str, include: 
         PlanError: A module to be included is not there, or cannot travel.
     """
     included = included_modules(include)
-    reached = [*program.named(), *_reached(program)]
+    functions = [*parts_of(program.named())]
+    reached = [*functions, *_reached(program)]
     captures = [(name, value) for name, value in reached if not isinstance(value, _BY_NAME)]
     own = _own_modules() | included
-    for name, function in program.named():
+    for name, function in functions:
         refuse_local_imports(name, function, own)
     with modules_by_value(included):
         body = _pickle(program, captures)
@@ -230,7 +232,7 @@ def _captured_by(function: object) -> Iterator[tuple[str, Any]]:
 
 def _reached(program: Program) -> Iterator[tuple[str, Any]]:
     """Yield name and value of all that the functions use, through helper functions too, each value once."""
-    pending: list[object] = [function for _, function in program.named() if not _installed(_home(function))]
+    pending: list[object] = [function for _, function in parts_of(program.named()) if not _installed(_home(function))]
     seen = {id(function) for function in pending}
     while pending:
         for name, value in _captured_by(pending.pop()):
@@ -243,7 +245,7 @@ def _reached(program: Program) -> Iterator[tuple[str, Any]]:
 
 def travelling_functions(program: Program) -> Iterator[types.FunctionType]:
     """Yield the Python functions that travel by value: those of a program, and those that they use."""
-    for _, function in (*program.named(), *_reached(program)):
+    for _, function in (*parts_of(program.named()), *_reached(program)):
         if isinstance(function, types.FunctionType) and not _installed(_home(function)):
             yield function
 
@@ -254,7 +256,7 @@ def _home(value: object) -> types.ModuleType | None:
 
 
 def _texts(program: Program) -> Iterator[tuple[str, str]]:
-    used = [function for _, function in (*program.named(), *_reached(program)) if not _installed(_home(function))]
+    used = [function for _, function in (*parts_of(program.named()), *_reached(program)) if not _installed(_home(function))]
     codes = [_code(function) for function in used if callable(function)]
     for file in sorted({code.co_filename for code in codes if code is not None}):
         lines = linecache.getlines(file)
@@ -341,13 +343,13 @@ def _pickle(program: Program, captures: list[tuple[str, Any]]) -> bytes:
 def _blame(program: Program, captures: list[tuple[str, Any]], error: Exception) -> str:
     for name, value in captures:
         if _size(value) < 0:
-            users = [which for which, function in program.named() if any(value is found for _, found in _captured_by(function))]
+            users = [which for which, function in parts_of(program.named()) if any(value is found for _, found in _captured_by(function))]
             user = users[0] if users else "a function that yours call"
             return (
                 f"{user} uses `{name}`, a {type(value).__module__}.{type(value).__qualname__}, which cannot travel to a worker: {error}. "
                 f"Make it inside the function, or pass what it is made from."
             )
-    for which, function in program.named():
+    for which, function in parts_of(program.named()):
         if _size(function) < 0:
             return f"{which} ({_name(function)}) cannot travel to a worker: {error}. Define it with `def` in a cell or a module."
     return f"the functions cannot travel to a worker: {error}"

@@ -13,6 +13,7 @@ Rules of this module:
 * What is painted is as large for ten thousand tasks as for one, and a name is cut: a paint costs the same however large a job is.
 * Nothing that is painted again and again is a live region: a screen reader would read it out each time. What it should say is
   `announcement`, which changes when the state does.
+* What functions count (`smr.count_up`) is a fact of the data once the job is done, and stands outside.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from html import escape
 
 from smr_notebook.control.troubles import sentences, summary
+from smr_notebook.job_counters import told_counters
 from smr_notebook.model import JobState
 from smr_notebook.notebook.speed import Start, phase_at_work, seconds_left, speed
 from smr_notebook.showing.amounts import counted, dollars, duration, quantity
@@ -105,7 +107,8 @@ def html(view: View) -> str:
     """Return the view as HTML: bars while the job runs, a table with its numbers once it has ended."""
     state = view.progress.state
     body = _final_table(view) if state.ended else _live_bars(view)
-    lines = [line for line in (escape(view.note), _written(view), escape(view.hint) if not state.ended else "") if line]
+    hint = escape(view.hint) if not state.ended else ""
+    lines = [line for line in (escape(view.note), _counted(view), _written(view), hint) if line]
     notes = "".join(f'<div class="smr-note" style="opacity:.75">{line}</div>' for line in lines)
     proof = " ".join([*([view.progress.proof] if view.progress.proof else []), *_troubles(view)])
     proof = f'<div class="smr-proof" style="opacity:.75">{volatile(proof)}</div>' if proof else ""
@@ -119,9 +122,11 @@ def text(view: View) -> str:
     stamp = f"[{', '.join([f'smr-{view.id.lower()}', *_cost(view), f'{view.seconds:.1f} s'])}]"
     if not progress.state.ended:
         bars = [f" {name:<7} {bar(phase)} {phase.done:,}/{phase.tasks:,}" for name, phase in view.phases]
-        return "\n".join([f"{title} · {progress.state} · {stamp}", *(f" ! {line}" for line in _troubles(view)), *bars])
+        counts = [f" {line}" for line in [told_counters(progress)] if line]
+        return "\n".join([f"{title} · {progress.state} · {stamp}", *(f" ! {line}" for line in _troubles(view)), *bars, *counts])
     settled = progress.state is JobState.DONE
     rows = [f" {name:<7} {_flow(name, phase)}" for name, phase in view.phases if settled]
+    rows += [f" {line}" for line in [told_counters(progress)] if line and settled]
     troubles = [f" ! {line}" for line in _troubles(view)]
     return "\n".join([f"{title} {progress.state} {stamp}", *troubles, *rows, *([f" {view.note}"] if view.note else [])])
 
@@ -155,6 +160,12 @@ def _troubles(view: View) -> list[str]:
     if view.progress.state.ended:
         return list(sentences(troubles))
     return [summary(troubles)] if troubles else []
+
+
+def _counted(view: View) -> str:
+    """Return the line that says what the functions counted: of a job that is done, a fact of its data."""
+    told = told_counters(view.progress)
+    return escape(told) if not told or view.progress.state is JobState.DONE else volatile(told)
 
 
 def _written(view: View) -> str:

@@ -1,7 +1,8 @@
 """A data plane of a few lines, for simulations: pairs of words and numbers, summed by word.
 
-What the control plane looks at is real (runs through the exchange of the plan, receipts, the gathered index, counts and checksums); what it
-does not look at is as small as can be: blocks and parts are pickles.
+Each pair that is mapped, and each group that is reduced, is counted under a name. What the control plane looks at is real (runs through
+the exchange of the plan, receipts, the gathered index, counts and checksums); what it does not look at is as small as can be: blocks and
+parts are pickles.
 """
 
 from __future__ import annotations
@@ -59,9 +60,12 @@ def expected(pairs: Sequence[Pairs]) -> dict[str, int]:
 
 def numbers_so_far(plan: Plan, attempt: AttemptId, pairs: Sequence[Pairs]) -> Numbers:
     """Return what an attempt that is at work might count."""
-    if attempt.task.phase is not Phase.MAP:
+    if attempt.task.phase is Phase.MERGE:
         return Numbers(pairs_in=plan.maps)
-    return Numbers(records_read=len(pairs[attempt.task.number]) // 2)
+    if attempt.task.phase is Phase.REDUCE:
+        return Numbers(pairs_in=plan.maps, counters=(("groups", 1),))
+    half = len(pairs[attempt.task.number]) // 2
+    return Numbers(records_read=half, counters=(("pairs", half),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def map_pairs(plan: Plan, backend: Backend, attempt: AttemptId, pairs: Sequence[
     given = _good(plan, read, POISON)
     size, count = split_bytes(read), len(given)
     bad = _bad(plan, backend, attempt, len(read) - count)
-    numbers = Numbers(size, len(read), count, count, count, records_bad=len(read) - count)
+    numbers = Numbers(size, len(read), count, count, count, records_bad=len(read) - count, counters=(("pairs", count),))
     if not plan.reducers:
         return Output(part=_part(backend.objects, plan, attempt, list(given)), position=position, bad=bad), numbers
     writer = exchange_of(backend, plan, scratch=Path()).writer(attempt, plan.reducers)
@@ -132,7 +136,8 @@ def reduce_pairs(plan: Plan, backend: Backend, attempt: AttemptId, _: Sequence[P
     bad = _bad(plan, backend, attempt, left_out)
     output = Output(part=part, checksum=_checksum(mine), groups=len(groups), position=position, bad=bad)
     pairs_bad = sum(word == BITTER for word, _ in mine) if left_out else 0
-    return output, Numbers(0, len(groups), len(rows), len(mine), len(rows), records_bad=left_out, pairs_bad=pairs_bad)
+    counters = (("groups", len(rows)),)
+    return output, Numbers(0, len(groups), len(rows), len(mine), len(rows), records_bad=left_out, pairs_bad=pairs_bad, counters=counters)
 
 
 def bad_of(plan: Plan, objects: ObjectStore, ledger: Ledger) -> int:

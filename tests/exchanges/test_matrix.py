@@ -28,7 +28,6 @@ from smr_notebook.backends.local.source import FileSource
 from smr_notebook.backends.memory.functions import MemoryFunctions
 from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.carriers import carriers_of
-from smr_notebook.config import from_machine
 from smr_notebook.control.coordinator import run_coordinator
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.messages import Message, decode
@@ -222,7 +221,7 @@ class Place:
 
 @contextmanager
 def in_memory(folder: Path, _: pytest.FixtureRequest, **others: Carrier) -> Iterator[Place]:
-    carriers = carriers_of(lambda: from_machine({})) | {name: partial(_same, carrier) for name, carrier in others.items()}
+    carriers = carriers_of(lambda: "") | {name: partial(_same, carrier) for name, carrier in others.items()}
     backend = replace(open_memory(), sources={"file": FileSource()}, carriers=carriers)
 
     def handle(payload: bytes, context: Context) -> bytes:

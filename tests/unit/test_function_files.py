@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from smr_notebook.dataflow.code import capture, load_program
-from smr_notebook.dataflow.pair_programs import program_of_pairs
+from smr_notebook.dataflow.opening import opened
+from smr_notebook.dataflow.pair_programs import PairProgram, program_of_pairs
 from smr_notebook.errors import ConfigError, UnpicklableError
 from smr_notebook.function_files import Reference, functions_below, read_reference
 from smr_notebook.task_folders import load_task, names_below
@@ -42,6 +43,21 @@ def test_a_function_of_a_file_comes_with_its_neighbours(tmp_path: Path) -> None:
         assert find(Reference("helping_words", "split")) is sys.modules["helping_words"].split
     assert {"words", "helping_words"}.isdisjoint(sys.modules)
     assert str(tmp_path) not in sys.path
+
+
+def test_a_function_of_a_file_may_have_hooks(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        words="import smr_notebook as smr\nfrom models import load\ndef score(model, line): return [(line, model[line])]\n"
+        "scored = smr.hooked(score, setup=load)",
+        models="def load(): return {'a': 7}",
+    )
+    with functions_below(tmp_path) as find:
+        code = capture(program_of_pairs(find(Reference("words.py", "scored")), None, None))
+    assert {"models", "words"} <= set(code.report.modules)
+    with opened(load_program(code.data)[0], ("map",)) as ready:
+        assert isinstance(ready, PairProgram)
+        assert ready.functions.map("a") == [("a", 7)]
 
 
 def test_two_folders_may_use_the_same_names(tmp_path: Path) -> None:

@@ -66,6 +66,13 @@ def read(text: str, folder: Path) -> JobFile:
     return read_job_file(file)
 
 
+@pytest.mark.parametrize(("said", "sorts"), [("true", "keys"), ("false", None), ('"values"', "values")])
+def test_what_is_sorted_may_be_said_by_yes(tmp_path: Path, said: str, sorts: str | None) -> None:
+    work = read(f'input = "logs"\nmap = "words.py:map"\nsort = {said}\n', tmp_path).work
+    assert isinstance(work, Pairs)
+    assert work.sort == sorts
+
+
 def test_a_whole_file(tmp_path: Path) -> None:
     job = read(WHOLE, tmp_path)
     assert job.input == (f"{tmp_path}/logs/*.txt", "s3://bucket/more/")

@@ -1,0 +1,38 @@
+"""A program whose functions are set up, for as long as an attempt lasts: see `hooks`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+
+from smr_notebook.dataflow.hooks import Hooked
+from smr_notebook.dataflow.mending import Mended, mended
+from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.programs import Program
+from smr_notebook.model import Phase
+
+NAMES = {Phase.MAP: ("map", "combine"), Phase.REDUCE: ("reduce",)}
+"""The functions that an attempt of each phase calls."""
+
+
+@contextmanager
+def opened(program: Program, names: Collection[str], *, meter: Meter | None = None) -> Iterator[Program]:
+    """Set up functions of a program, give it as it is then, and tear them down. A program without hooks is given as it is.
+
+    Args:
+        program: The program.
+        names: Names of the functions that are called within the block.
+        meter: Of the attempt: it is told that a hook is under way.
+
+    Raises:
+        UserCodeError: A hook raised, or gave something else than it should.
+    """
+    found = [(name, function) for name, function in program.named() if name in names and isinstance(function, Hooked)]
+    if not found:
+        yield program
+        return
+    with ExitStack() as stack:
+        given = {name: stack.enter_context(function.entered(name, meter)) for name, function in found}
+        if meter is not None:
+            meter.counts.keep()
+        yield mended(program, Mended(**given))
