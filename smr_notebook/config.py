@@ -34,8 +34,11 @@ ARGUMENT: Final = "argument"
 SESSION: Final = "the session in use"
 """What the sources of settings are called."""
 
-PLATFORMS = ("local", "aws")
+PLATFORMS = ("local", "aws", "dask")
 """Where jobs can run."""
+
+STORES = ("local", "aws")
+"""Where what a job on a Dask cluster stores can be."""
 
 EXCHANGES = (OBJECTS, "redis", "sqs", "kinesis")
 """What can carry pairs from map to reduce."""
@@ -55,11 +58,13 @@ class Settings:
     """What can be set for all jobs of a session.
 
     Attributes:
-        platform: Where jobs run: `local` or `aws`.
-        workspace: Folder of the embedded default: jobs, table, log of the service.
+        platform: Where jobs run: `local`, `aws` or `dask`.
+        workspace: Folder of the embedded default: jobs, table, log of the service; on a Dask cluster one that all its machines share.
         stack: Name of the deployment on AWS.
         region: Region of the deployment; empty for what boto3 finds.
         profile: Profile of the credentials; empty for what boto3 finds.
+        address: Of the scheduler of a Dask cluster: `tcp://host:8786`.
+        stores: Where jobs on a Dask cluster keep what they store: `local` (the workspace), or `aws` (a deployment's bucket and table).
         max_cost: US dollars that one job may cost; 0 for any.
         workers: Worker processes that run at once; 0 means as many as this process has cores.
         worker_memory: Resident bytes that one worker may take before it spills to disk; 0 means by what the platform gives it.
@@ -113,6 +118,8 @@ class Settings:
     exchange: str = OBJECTS
     redis_url: str = Secret()
     merge_above: int = 0
+    address: str = ""
+    stores: str = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +231,12 @@ def _platform(value: object) -> str:
     return str(value)
 
 
+def _stores(value: object) -> str:
+    if value not in STORES:
+        raise ValueError("one of " + ", ".join(STORES))
+    return str(value)
+
+
 def read_sorting(value: object) -> Sorting:
     """Return what `sort` means: `keys`, `values`, both with a comma between them or as a list, or `None` for neither.
 
@@ -299,6 +312,8 @@ _READERS: dict[str, tuple[Callable[[object], Any], str]] = {
     "stack": (str, "the name of a deployment"),
     "region": (str, "a region such as eu-west-1"),
     "profile": (str, "the name of a profile"),
+    "address": (str, "the address of a Dask scheduler such as tcp://host:8786"),
+    "stores": (_stores, "one of " + ", ".join(STORES)),
     "max_cost": (read_dollars, "an amount of dollars such as 0.50, 0 for any"),
     "workspace": (_path, "a folder"),
     "workers": (_count, "a whole number, 0 for as many as there are cores"),

@@ -23,7 +23,7 @@ from smr_notebook.control.metering import metered
 from smr_notebook.control.uploads import with_uploads
 from smr_notebook.control.warming import rehearse_on, warm_up
 from smr_notebook.control.worker import end_unless_alive, handle_death, run_attempt
-from smr_notebook.errors import ConfigError
+from smr_notebook.errors import ConfigError, StoreError
 from smr_notebook.ports import Backend, Context
 from smr_notebook.streams import streams_of
 
@@ -32,6 +32,9 @@ _OPENERS: Final[Mapping[str, str]] = {
     "aws": "smr_notebook.backends.aws.platform:reopen_aws",
 }
 """By name, because a worker needs one of them, and pays for what it imports."""
+
+_BORROWERS: Final[Mapping[str, str]] = {"dask": "smr_notebook.backends.dask.platform:reopen_dask"}
+"""The same for those that store what they have by means of another one, which they open by its location."""
 
 _ATTEMPT: Final = functools.partial(run_attempt, watch=end_unless_alive, alone=True)
 _ROLES: Final[Mapping[Role, Callable[[Backend, Message, Context], None]]] = {
@@ -72,6 +75,23 @@ def warm(location: str) -> None:
     streams_of(os.getpid())
 
 
+def unseen(location: str, key: str, content: str) -> str:
+    """Return why a worker must not be used: it does not see an object that stands; an empty text if it does.
+
+    Args:
+        location: Where the objects are.
+        key: Of the object.
+        content: What is in it.
+    """
+    try:
+        found = _reopen(location).objects.get(key).decode()
+        wrong = "" if found == content else "it has a folder of the same name, which is another one"
+    except StoreError as error:
+        wrong = f"it does not see what this notebook writes ({error})"
+    mend = "Name a folder that all machines share, settings={'workspace': …}, or a store that is no folder, settings={'stores': 'aws'}."
+    return f"{wrong}. {mend}" if wrong else ""
+
+
 def rehearse() -> None:
     """Do what can be done of that before a worker exists."""
     rehearse_on(open_memory())
@@ -79,12 +99,17 @@ def rehearse() -> None:
 
 @functools.lru_cache(maxsize=4)
 def _backend(location: str) -> Backend:
+    return with_uploads(replace(metered(_reopen(location)), carriers=carriers_of(_redis_url)))
+
+
+def _reopen(location: str) -> Backend:
     platform, _, place = location.partition(":")
-    if platform not in _OPENERS:
-        raise ConfigError(f"A worker was told to open {location!r}, and knows only: {', '.join(_OPENERS)}.")
-    module, _, opener = _OPENERS[platform].partition(":")
-    reopen = cast("Callable[[str], Backend]", getattr(importlib.import_module(module), opener))
-    return with_uploads(replace(metered(reopen(place)), carriers=carriers_of(_redis_url)))
+    known = {**_OPENERS, **_BORROWERS}
+    if platform not in known:
+        raise ConfigError(f"A worker was told to open {location!r}, and knows only: {', '.join(known)}.")
+    module, _, opener = known[platform].partition(":")
+    reopen = cast("Callable[..., Backend]", getattr(importlib.import_module(module), opener))
+    return reopen(place, _reopen) if platform in _BORROWERS else reopen(place)
 
 
 def _redis_url() -> str:

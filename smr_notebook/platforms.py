@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from smr_notebook.config import Settings
 from smr_notebook.environment import environment, package_name
 from smr_notebook.errors import ConfigError, EnvironmentMismatchError
+from smr_notebook.identifiers import random_identifier
 from smr_notebook.ports import Backend
+
+_ROWS: Final = "smr_notebook.backends.local.table:open_table"
+_SEEN: Final = "seen"
+"""Key of an object by whose content a worker is known to see the folder of the session, and no other of its name."""
 
 
 def read_requirements(lines: Sequence[str]) -> dict[str, str]:
@@ -84,10 +90,27 @@ def _open_aws(settings: Settings, extras: tuple[str, ...]) -> Backend:
         raise ConfigError(f"AWS needs {error.name}, which is not installed: `pip install 'smr_notebook[aws]'` brings it.") from None
 
 
-OPENERS: Final[Mapping[str, Callable[[Settings, tuple[str, ...]], Backend]]] = {"local": _open_local, "aws": _open_aws}
+def _open_dask(settings: Settings, extras: tuple[str, ...]) -> Backend:
+    try:
+        from smr_notebook.backends.dask.platform import DaskOptions, open_dask  # noqa: PLC0415 - distributed may be missing, and is slow
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"Dask needs {error.name}, which is not installed: `pip install 'smr_notebook[dask]'` brings it.") from None
+    if settings.stores == "aws":
+        lender = _open_aws(settings, ())
+        return open_dask(DaskOptions(lender.location), lender, address=settings.address, extras=extras)
+    folder = settings.workspace / "dask"
+    lender = _open_local(replace(settings, workspace=folder), ())
+    options = DaskOptions(lender.location, _ROWS, str(folder / "table.sqlite"))
+    lender.objects.put(_SEEN, random_identifier().encode(), if_absent=True)
+    seen = (lender.location, _SEEN, lender.objects.get(_SEEN).decode())
+    return open_dask(options, lender, address=settings.address, probed=seen, extras=extras)
+
+
+OPENERS: Final[Mapping[str, Callable[[Settings, tuple[str, ...]], Backend]]] = {"local": _open_local, "aws": _open_aws, "dask": _open_dask}
 """By name; with the settings, and with the names of packages whose versions the workers are asked for."""
 
 OPENED_WITH: Final = frozenset(
     {"idle_seconds", "lease_seconds", "platform", "profile", "region", "retries", "stack", "user", "worker_limit", "workers", "workspace"}
+    | {"address", "stores"}
 )
 """The settings that a platform is opened with: where one of them changes, it is opened anew."""

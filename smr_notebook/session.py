@@ -65,10 +65,11 @@ class Session(LooksAhead, KeepsUploads):
     """Where jobs go. Without arguments: this machine, unless the settings of the project file and the environment say otherwise.
 
     Args:
-        platform: `local`, the embedded default, or `aws`.
+        platform: `local`, the embedded default, `aws`, or `dask`: a cluster that runs already.
         stack: Name of the deployment on AWS; `smr` if nothing says otherwise.
         region: Where it is; else boto3's own choice.
         profile: Whose credentials; else boto3's own choice.
+        address: Of the scheduler of the Dask cluster: `tcp://host:8786`.
         requirements: Packages that the workers must have besides those that every worker has: `scikit-learn==1.7.2`, …
         settings: Settings by name, such as `{"workspace": "jobs", "workers": 2}`, which win over the environment and the project
             file; or all of them, resolved.
@@ -90,11 +91,12 @@ class Session(LooksAhead, KeepsUploads):
         stack: str | None = None,
         region: str | None = None,
         profile: str | None = None,
+        address: str | None = None,
         requirements: Sequence[str] = (),
         settings: Settings | Mapping[str, object] | None = None,
         backend: Backend | None = None,
     ) -> None:
-        told = {"platform": platform, "stack": stack, "region": region, "profile": profile}
+        told = {"platform": platform, "stack": stack, "region": region, "profile": profile, "address": address}
         told = {name: value for name, value in told.items() if value is not None}
         sources = all_told(settings) if isinstance(settings, Settings) else told_on_machine({**(settings or {}), **told})
         self.settings = settings_of(sources)
@@ -110,7 +112,10 @@ class Session(LooksAhead, KeepsUploads):
             check_requirements(self.backend, required)
 
     def close(self) -> None:
-        """End the local service of the workspace, with all that runs in it. Jobs that had not ended go on when somebody attaches."""
+        """End the local service of the workspace, with all that runs in it. Jobs that had not ended go on when somebody attaches.
+
+        A deployment on AWS and a Dask cluster stay as they are, with what runs there.
+        """
         self.backend.close()
 
     def __repr__(self) -> str:
@@ -119,7 +124,8 @@ class Session(LooksAhead, KeepsUploads):
     @property
     def _place(self) -> str:
         """Where the jobs are, for people."""
-        return f"stack {self.settings.stack}" if self.backend.name == "aws" else str(self.settings.workspace)
+        places = {"aws": f"stack {self.settings.stack}", "dask": f"{self.settings.address} {self.settings.stores}".strip()}
+        return places.get(self.backend.name, str(self.settings.workspace))
 
     # ------------------------------------------------------------ submitting
 

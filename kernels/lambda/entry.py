@@ -13,9 +13,9 @@ import importlib
 import os
 from typing import Any, Final
 
-from smr_notebook.backends.aws.events import LambdaContext, respond
+from smr_notebook.backends.aws.events import TRACED, LambdaContext, respond
 from smr_notebook.backends.aws.names import LARGE, WORKERS
-from smr_notebook.backends.aws.tenants import Tenants
+from smr_notebook.backends.tenants import Tenants
 from smr_notebook.control.messages import tenant
 from smr_notebook.control.pulse import rest_pulse
 from smr_notebook.handler import handle
@@ -45,7 +45,7 @@ def _preload(function: str, location: str) -> None:
 
 
 _preload(os.environ.get("AWS_LAMBDA_FUNCTION_NAME", ""), os.environ.get("SMR_LOCATION", ""))
-_TENANTS: Final = Tenants(_run, tenant)
+_TENANTS: Final = Tenants(_run, tenant, variables=TRACED)
 
 
 def handler(event: Any, context: LambdaContext) -> Any:

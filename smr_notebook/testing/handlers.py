@@ -91,6 +91,11 @@ def somebody(_: bytes) -> str:
     return "somebody"
 
 
+def nobody(_: bytes) -> str:
+    """Say that a call runs nobody's functions."""
+    return ""
+
+
 def unready(location: str) -> None:
     """Fail to prepare for calls."""
     raise ZeroDivisionError(f"{location} is not ready")

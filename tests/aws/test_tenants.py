@@ -21,7 +21,7 @@ from smr_notebook.testing.waiting import wait_until
 RUNTIME = """
 import decimal, json, os, signal, subprocess, sys, threading
 from dataclasses import asdict
-from smr_notebook.backends.aws.tenants import Invocation, InvocationFailedError, Tenants
+from smr_notebook.backends.tenants import Invocation, InvocationFailedError, Tenants
 
 SEEN = []
 
@@ -41,7 +41,7 @@ def fork_and_leave(code):
 def raises(error):
     raise error
 
-tenants = Tenants(handler, lambda payload: json.loads(payload)["tenant"])
+tenants = Tenants(handler, lambda payload: json.loads(payload)["tenant"], variables=("_X_AMZN_TRACE_ID",))
 for number, line in enumerate(sys.stdin):
     call = json.loads(line)
     os.environ["_X_AMZN_TRACE_ID"] = f"trace {number}"

@@ -29,7 +29,7 @@ WATCHED = """
 import os
 import threading
 from smr_notebook.backends.aws.events import respond
-from smr_notebook.backends.aws.tenants import Tenants
+from smr_notebook.backends.tenants import Tenants
 from smr_notebook.control.pulse import pulse_of, rest_pulse
 from smr_notebook.control.worker import end_unless_alive
 
@@ -59,7 +59,7 @@ HOG = """
 import os
 import threading
 from smr_notebook.backends.aws.events import respond
-from smr_notebook.backends.aws.tenants import Tenants
+from smr_notebook.backends.tenants import Tenants
 
 def run(payload, context):
     hog = [os.urandom(1 << 20) for _ in range(300 if b"much" in payload else 1)]

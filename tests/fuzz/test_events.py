@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 import smr_notebook as smr
 from smr_notebook.backends.aws.events import notice, reason_of, respond
-from smr_notebook.backends.aws.tenants import Invocation, InvocationFailedError, Tenants
 from smr_notebook.backends.local.source import FileSource
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.platform import open_memory
+from smr_notebook.backends.tenants import Invocation, InvocationFailedError, Tenants
 from smr_notebook.config import Settings
 from smr_notebook.control.messages import coordinate, decode, encode
 from smr_notebook.dataflow.bad_records import BadRecord, read_bad

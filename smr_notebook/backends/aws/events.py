@@ -20,10 +20,13 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from smr_notebook.backends.aws.tenants import Invocation, InvocationFailedError, MemoryEndedError, ProcessEndedError, Tenants
+from smr_notebook.backends.tenants import Invocation, InvocationFailedError, MemoryEndedError, ProcessEndedError, Tenants
 from smr_notebook.environment import environment
 
 _STAMP: Final = {"v": 1, "role": "stamp"}
+
+TRACED: Final = ("_X_AMZN_TRACE_ID",)
+"""Variable by which the SDK passes on what Lambda traces: it changes with each invocation."""
 
 _PREFIX: Final = re.compile(r"^(RequestId: \S+ (Error: )?|\d{4}-\S+Z \S+ )")
 """What Lambda puts before its own words."""

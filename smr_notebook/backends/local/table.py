@@ -47,6 +47,11 @@ _SELECT = "SELECT version, value FROM rows WHERE owner = ? AND key = ?"
 _QUERY = "SELECT key, version, value FROM rows WHERE owner = ? AND key >= ? AND key < ? ORDER BY key"
 
 
+def open_table(place: str) -> SqliteTable:
+    """Return the table of a file, by its path as text: for whoever opens it by name."""
+    return SqliteTable(Path(place))
+
+
 class SqliteTable:
     """A `Table` in one file. It may be used by any thread, and on both sides of a fork; it is not picklable.
 

@@ -10,7 +10,7 @@ import os
 from typing import Any, Final
 
 from smr_notebook.backends.aws.events import LambdaContext, respond
-from smr_notebook.backends.aws.tenants import Tenants
+from smr_notebook.backends.tenants import Tenants
 from smr_notebook.ports import Context
 from smr_notebook.testing.handlers import record
 

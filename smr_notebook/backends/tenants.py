@@ -1,15 +1,15 @@
-"""A process for each tenant, below the one that speaks with Lambda: what somebody's code does to its process reaches nobody else.
+"""A process for each tenant, below the one that takes calls: what somebody's code does to its process reaches nobody else.
 
-Theory. Lambda keeps an environment warm for whatever comes next, be it another job. So the process that Lambda knows (the
-*runtime*) runs no code of anybody: it has imported everything, and forks a child that calls the handler. The child serves call after
-call of one tenant, and is replaced when another one's comes.
+Theory. Lambda keeps an environment warm for whatever comes next, be it another job, and so does the host of a Dask worker. So the process
+that takes calls (the *runtime*) runs no code of anybody: it has imported everything, and forks a child that calls the handler. The child
+serves call after call of one tenant, and is replaced when another one's comes.
 
 Rules of this module:
 
 * The runtime stays single-threaded and opens nothing: that is what makes forking safe, and a fork cheap.
 * A forked child never returns to the frames of its parent: it ends in `os._exit`.
 * A child that ends instead of answering is told in words, as the error of the invocation, and the next call gets another child. One
-  that runs too long is ended by Lambda, with everything else.
+  that runs too long is ended by Lambda, with everything else; or when nobody wants its answer any more, as far as the runtime can tell.
 * A child that crashes leaves Python's stack (`crash_stacks`), which is told behind the reason.
 * The child is what the kernel should kill when memory runs out, and whatever it started goes with it, its folder for temporary files too.
 """
@@ -46,8 +46,6 @@ _LOOK_SECONDS: Final = 0.5
 _WORDS: Final = 500
 _REASON_CHARACTERS: Final = 2_000
 _PR_SET_PDEATHSIG: Final = 1
-_TRACE: Final = "_X_AMZN_TRACE_ID"
-"""Variable by which the SDK passes on what Lambda traces: it changes with each invocation, and the child is older."""
 
 
 class InvocationFailedError(Exception):
@@ -62,14 +60,18 @@ class MemoryEndedError(ProcessEndedError):
     """It ended for want of memory."""
 
 
+class UnwantedError(ProcessEndedError):
+    """It was ended, because nobody wants its answer any more."""
+
+
 class Invocation(msgspec.Struct, frozen=True, array_like=True):
-    """What Lambda says of one invocation, besides its payload.
+    """What the service says of one invocation, besides its payload.
 
     Attributes:
         location: Where the handler works, as `ports.Context` has it.
         name: Its unique name.
-        deadline: When Lambda ends it, in seconds since 1970.
-        memory_bytes: Memory of the environment.
+        deadline: When the service ends it, in seconds since 1970.
+        memory_bytes: Memory that it may use.
     """
 
     location: str
@@ -81,7 +83,7 @@ class Invocation(msgspec.Struct, frozen=True, array_like=True):
 class _Call(msgspec.Struct, frozen=True, array_like=True):
     invocation: Invocation
     payload: bytes
-    trace: str | None
+    variables: dict[str, str | None]
 
 
 class _Reply(msgspec.Struct, frozen=True, array_like=True):
@@ -95,11 +97,28 @@ class Tenants:
     Args:
         handler: Called with each payload, in the child.
         tenant_of: Whose call a payload is.
+        variables: Names of environment variables that change with each call, while the child is older.
+        begin: Called in a child before its first call.
+        wanted: Whether somebody still waits for the answer; asked now and then while a call runs.
+        crowded: Whether a child that is killed was most likely killed for its memory, because nobody else is there who would.
     """
 
-    def __init__(self, handler: Handler, tenant_of: Callable[[bytes], str]) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        tenant_of: Callable[[bytes], str],
+        *,
+        variables: tuple[str, ...] = (),
+        begin: Callable[[], None] | None = None,
+        wanted: Callable[[], bool] | None = None,
+        crowded: bool = True,
+    ) -> None:
         self._handler = handler
         self._tenant_of = tenant_of
+        self._variables = variables
+        self._begin = begin
+        self._wanted = wanted
+        self._crowded = crowded
         self._child: _Child | None = None
         self._tenant = ""
 
@@ -110,15 +129,18 @@ class Tenants:
             InvocationFailedError: The handler raised, or its process ended.
         """
         child = self._child_for(self._tenant_of(payload))
-        reply = child.ask(_Call(invocation, payload, os.environ.get(_TRACE)))
+        call = _Call(invocation, payload, {name: os.environ.get(name) for name in self._variables})
+        reply, wanted = child.ask(call, self._wanted)
         if reply is None:
             self._child = None
             status, stack = child.end()
-            ended = MemoryEndedError if os.waitstatus_to_exitcode(status) == -signal.SIGKILL else ProcessEndedError
-            fate = _fate(status, invocation.memory_bytes)
+            if not wanted:
+                raise UnwantedError("ended, because nobody waited for it any more")
+            memory = self._crowded and os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+            fate = _of_memory(invocation.memory_bytes) if memory else _fate(status)
             words = " ".join(child.words.split())[-_WORDS:]
             fate = f"{fate}. Its last words were: {words}" if words else fate
-            raise ended("\n".join([fate, *([stack] if stack else [])]))
+            raise (MemoryEndedError if memory else ProcessEndedError)("\n".join([fate, *([stack] if stack else [])]))
         if reply.reason is not None:
             raise InvocationFailedError(reply.reason)
         return reply.answer
@@ -133,7 +155,7 @@ class Tenants:
         if self._child is not None and (tenant != self._tenant or self._child.ended):
             self.close()
         if self._child is None:
-            self._child = _fork(self._handler)
+            self._child = _fork(self._handler, self._begin)
             self._tenant = tenant
         return self._child
 
@@ -152,16 +174,18 @@ class _Child:
     def ended(self) -> bool:
         return os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-    def ask(self, call: _Call) -> _Reply | None:
-        """Send a call and wait for the reply; `None` when the process ended instead."""
+    def ask(self, call: _Call, wanted: Callable[[], bool] | None) -> tuple[_Reply | None, bool]:
+        """Send a call and wait for the reply, `None` when there will be none; and return whether it was wanted to the end."""
         try:
-            _send(self._connection, msgspec.msgpack.encode(call))
+            send_frame(self._connection, msgspec.msgpack.encode(call))
             while not select.select([self._connection], [], [], _LOOK_SECONDS)[0]:
                 if self.ended:
-                    return None
-            return msgspec.msgpack.decode(_receive(self._connection), type=_Reply)
+                    return None, True
+                if wanted is not None and not wanted():
+                    return None, False
+            return msgspec.msgpack.decode(receive_frame(self._connection), type=_Reply), True
         except (EOFError, ConnectionError):
-            return None
+            return None, True
 
     def end(self) -> tuple[int, str]:
         """Kill the process, unless it has ended, with what it started, and return its wait status and its last words."""
@@ -176,7 +200,7 @@ class _Child:
         return status, stack
 
 
-def _fork(handler: Handler) -> _Child:
+def _fork(handler: Handler, begin: Callable[[], None] | None) -> _Child:
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -187,21 +211,23 @@ def _fork(handler: Handler) -> _Child:
         ours.close()
         os.environ["TMPDIR"] = tempfile.tempdir = scratch
         words.take()
-        _live(theirs, handler, parent)
+        _live(theirs, handler, parent, begin)
     with contextlib.suppress(OSError):
         os.setpgid(pid, pid)
     theirs.close()
     return _Child(pid, ours, scratch, words)
 
 
-def _live(connection: socket.socket, handler: Handler, parent: int) -> NoReturn:
+def _live(connection: socket.socket, handler: Handler, parent: int, begin: Callable[[], None] | None) -> NoReturn:
     """Be the child: serve calls until the parent closes the connection."""
     code = 1
     try:
         _settle(parent)
+        if begin is not None:
+            begin()
         while True:
-            call = msgspec.msgpack.decode(_receive(connection), type=_Call)
-            _send(connection, msgspec.msgpack.encode(_answer(handler, call)))
+            call = msgspec.msgpack.decode(receive_frame(connection), type=_Call)
+            send_frame(connection, msgspec.msgpack.encode(_answer(handler, call)))
     except (EOFError, ConnectionError):
         code = 0
     except BaseException:  # noqa: BLE001 - the frames above belong to the parent: nothing may travel there
@@ -225,10 +251,11 @@ def _settle(parent: int) -> None:
 
 
 def _answer(handler: Handler, call: _Call) -> _Reply:
-    if call.trace is None:
-        os.environ.pop(_TRACE, None)
-    else:
-        os.environ[_TRACE] = call.trace
+    for name, value in call.variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     told = call.invocation
     try:
         return _Reply(handler(call.payload, Context(told.location, told.name, told.deadline, told.memory_bytes, SystemClock())))
@@ -238,21 +265,27 @@ def _answer(handler: Handler, call: _Call) -> _Reply:
         return _Reply(reason=f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS])
 
 
-def _fate(status: int, memory_bytes: int) -> str:
+def _of_memory(memory_bytes: int) -> str:
+    return f"killed by signal 9: most likely out of memory (limit {memory_bytes >> 20} MB)"
+
+
+def _fate(status: int) -> str:
     """Return why a process ended, from its wait status."""
     code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"exited with code {code}"
-    if -code == signal.SIGKILL:
-        return f"killed by signal 9: most likely out of memory (limit {memory_bytes >> 20} MB)"
-    return f"killed by signal {-code} ({signal.Signals(-code).name})"
+    return f"exited with code {code}" if code >= 0 else f"killed by signal {-code} ({signal.Signals(-code).name})"
 
 
-def _send(connection: socket.socket, data: bytes) -> None:
+def send_frame(connection: socket.socket, data: bytes) -> None:
+    """Send bytes, with their length in front."""
     connection.sendall(_LENGTH.pack(len(data)) + data)
 
 
-def _receive(connection: socket.socket) -> bytes:
+def receive_frame(connection: socket.socket) -> bytes:
+    """Return what `send_frame` sent.
+
+    Raises:
+        EOFError: The other end is closed.
+    """
     (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
     return _exactly(connection, length)
 
