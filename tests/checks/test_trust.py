@@ -19,6 +19,7 @@ RUNNERS = frozenset({"eval", "exec", "compile", "__import__"})
 SAFE = {
     "call_outcomes.py:_error": "a row of a part whose digest `results` checked",
     "call_outcomes.py:_outcome": "a row of a part whose digest `results` checked",
+    "backends/dask/host.py:_begin": "what the worker that started this process sent by a socket that nobody else has",
     "control/failures.py:_pickled": "its own bytes, pickled on the line before",
     "dataflow/calls.py:_opened": "a value of the job's own groups, which come from blocks that `vouching` proved",
     "dataflow/calls.py:_outcome": "an item of a frame that `formats/stored.py:_proved` gave, which checks its signature",

@@ -15,8 +15,9 @@ import pytest
 from distributed import Client, LocalCluster
 
 from smr_notebook.backends.dask.functions import DaskFunctions
+from smr_notebook.backends.dask.keeper import KEEPER, Keeper
 from smr_notebook.backends.dask.platform import PROBE
-from smr_notebook.backends.dask.rows import KEEPER, ClusterTable, Keeper
+from smr_notebook.backends.dask.rows import ClusterTable
 from smr_notebook.backends.dask.survey import survey
 from smr_notebook.backends.dask.wire import GROUPS, Call
 from smr_notebook.backends.dask.work import run_call
@@ -101,10 +102,11 @@ def test_what_a_worker_had_that_dies_is_told_where_it_runs_next(client: Client, 
     wait_until(lambda: list(folder.glob("started-held-*")))
     [first] = folder.glob("started-held-*")
     os.kill(worker_of(client, json.loads(first.read_text())["pid"]), signal.SIGKILL)
-    wait_until(lambda: list(folder.glob("notice-*")))
-    (folder / "go").touch()
     if tenant == "somebody":
+        wait_until(lambda: len(list(folder.glob("started-held-*"))) == 2)
+        (folder / "go").touch()
         wait_until(lambda: list(folder.glob("ended-held-*")))
+    wait_until(lambda: list(folder.glob("notice-*")))
     [notice] = folder.glob("notice-*")
     told = json.loads(notice.read_text())
     assert json.loads(told["failed"]) == json.loads(order.payload())
@@ -168,3 +170,17 @@ def test_workers_that_do_not_see_the_folder_are_named(client: Client, tmp_path: 
         lender.objects.put("seen", b"theirs")
     with pytest.raises(ConfigError, match=rf"Workers tcp://.* cannot work here: .*{wrong}.*Name a folder that all machines share"):
         survey(client, PROBE, (lender.location, "seen", "ours"), ())
+
+
+def test_a_task_that_the_cluster_cannot_run_is_told_by_whoever_called(client: Client, folder: Path) -> None:
+    """Here the workers cannot import whom to ask whose call it is, but for the one who tells."""
+    service, order = service_of(client, folder, "somebody"), Order("never")
+    data = msgspec.msgpack.encode(Call("", "no_such_module:tenant", "", 60.0, environment(), (), b""))
+    broken = client.submit(run_call, data, key=(GROUPS[0], "broken"), pure=False)
+    wait_until(lambda: broken.status == "error")
+    service._ended(order.payload(), broken)
+    wait_until(lambda: list(folder.glob("notice-*")))
+    [notice] = folder.glob("notice-*")
+    told = json.loads(notice.read_text())
+    assert (json.loads(told["failed"])["name"], told["invocation"]) == ("never", "")
+    assert told["reason"].startswith("the Dask cluster could not run it: ModuleNotFoundError")

@@ -5,7 +5,9 @@ Rules of this module:
 * A task belongs to the scheduler (`fire_and_forget`): it runs whether or not whoever called still lives. It has a name of its own, is not
   tried again when it fails, and leaves nothing in the cluster's memory.
 * Calls that run nobody's functions come first: whole jobs wait for them.
-* A call is accepted when it is on its way to the scheduler. One that is lost there is lost, as the port allows.
+* Whoever calls from outside waits until the scheduler has the task: it may end a moment later. A process of the cluster does not; should it
+  end, whoever coordinates next makes the calls again.
+* A task that fails never ran its call, or its workers ended time after time: whoever called tells that, once, if it still lives.
 * What the cluster can take is asked for now and then, because clusters grow and shrink; its environment once, where somebody asks from
   outside.
 """
@@ -16,6 +18,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -23,8 +26,9 @@ import psutil
 from distributed import Client, Future, fire_and_forget
 
 from smr_notebook.backends.dask.bells import bell_of
+from smr_notebook.backends.dask.keeper import TAKEN
 from smr_notebook.backends.dask.survey import survey
-from smr_notebook.backends.dask.wire import GROUPS, Call, named
+from smr_notebook.backends.dask.wire import GROUPS, Call, Fate, name_of, named, notice_of
 from smr_notebook.backends.dask.work import run_call
 from smr_notebook.environment import environment
 from smr_notebook.errors import PayloadTooLargeError, ServiceError
@@ -53,7 +57,7 @@ class DaskFunctions:
         probe: `module:function` that a worker is asked with `probed` before anything runs there, and answers with what is wrong with it.
         probed: As above.
         extras: Names of packages whose versions the workers are asked for besides.
-        inside: Whether this process is one of the cluster's: its own environment is then the workers'.
+        inside: Whether this process is one of the cluster's: its own environment is then the workers', and nothing waits for a keeper.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class DaskFunctions:
         self._probed = probed
         self._extras = extras
         self._stamp = environment() if inside else None
+        self._inside = inside
         self._lock = threading.Lock()
         self._limits: tuple[float, ServiceLimits] | None = None
         self._pending: set[Future[None]] = set()
@@ -120,6 +125,9 @@ class DaskFunctions:
                 f"A payload of {len(payload):,} bytes exceeds the {_PAYLOAD_BYTES:,} that a task of the Dask cluster takes. "
                 "Store it, and send its key."
             )
+        self._send(payload, self._ended)
+
+    def _send(self, payload: bytes, ended: Callable[[bytes, Future[None]], None]) -> None:
         nobodys = not named(self._call.tenant)(payload)
         data = msgspec.msgpack.encode(msgspec.structs.replace(self._call, payload=payload))
         client = self._connect()
@@ -127,15 +135,33 @@ class DaskFunctions:
             key = (GROUPS[nobodys], secrets.token_hex(8))
             future = client.submit(run_call, data, key=key, pure=False, retries=0, priority=_FIRST if nobodys else 0)
             fire_and_forget(future)
+            arrived = self._inside or _taken(client, key)
         except (OSError, TimeoutError, RuntimeError) as error:
             raise ServiceError(f"The Dask cluster{_at(client)} took no call: {error}.") from error
+        if not arrived:
+            raise ServiceError(f"The Dask cluster{_at(client)} took no call: its scheduler does not answer for a task that was sent to it.")
         self._pending.add(future)
-        future.add_done_callback(self._ended)
+        future.add_done_callback(lambda future: ended(payload, future))
 
-    def _ended(self, future: Future[None]) -> None:
+    def _ended(self, payload: bytes, future: Future[None]) -> None:
+        if future.status == "error":
+            error = future.exception()
+            fate = Fate(f"the Dask cluster could not run it: {type(error).__name__}: {error}")
+            never = isinstance(error, ImportError | AttributeError)
+            with suppress(ServiceError):  # leases expire
+                self._send(notice_of(payload, "" if never else name_of(future.key), fate), self._let_go)
+        self._let_go(payload, future)
+
+    def _let_go(self, _: bytes, future: Future[None]) -> None:
         self._pending.discard(future)
         future.release()  # or the scheduler would run the task again whose worker leaves afterwards
         bell_of(self._call.location).ring()
+
+
+def _taken(client: Client, key: tuple[str, str]) -> bool:
+    """Wait until the scheduler has a task that this client sent, and return whether it came within a while."""
+    answer = client.sync(getattr(client.scheduler, TAKEN), key=key)
+    return isinstance(answer, dict) and answer.get(TAKEN) is True
 
 
 def _at(client: Client) -> str:

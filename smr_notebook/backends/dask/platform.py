@@ -22,7 +22,8 @@ from distributed import Client, default_client, get_client
 
 from smr_notebook.backends.dask.bells import bell_of
 from smr_notebook.backends.dask.functions import DaskFunctions
-from smr_notebook.backends.dask.rows import KEEPER, ClusterTable, Keeper
+from smr_notebook.backends.dask.keeper import KEEPER, Keeper
+from smr_notebook.backends.dask.rows import ClusterTable
 from smr_notebook.errors import ConfigError, EnvironmentMismatchError, ServiceError
 from smr_notebook.ports import Backend
 

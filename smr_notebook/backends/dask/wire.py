@@ -85,6 +85,25 @@ class Fate(msgspec.Struct, frozen=True, array_like=True):
     late: bool = False
 
 
+def name_of(key: object) -> str:
+    """Return how the names of the invocations begin that run a task, by its key."""
+    return "-".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def notice_of(payload: bytes, invocation: str, fate: Fate) -> bytes:
+    """Return the payload that tells of a call without an answer, as `ports.FunctionService.invoke` describes it.
+
+    Args:
+        payload: Of the call.
+        invocation: Its name, or the beginning of that; empty where it never ran.
+        fate: What became of it.
+    """
+    notice: dict[str, object] = {"failed": payload.decode("utf-8", "replace"), "invocation": invocation, "reason": fate.reason}
+    notice |= {"stack": fate.stack} if fate.stack else {}
+    notice |= {"late": True} if fate.late else {}
+    return msgspec.json.encode(notice)
+
+
 def named(name: str) -> Any:
     """Return what `module:function` names.
 

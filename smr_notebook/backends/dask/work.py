@@ -6,13 +6,13 @@ Rules of this module:
 * What runs nobody's (a coordinator) runs in the worker itself, in a thread that has left the slots (`secede`): it mostly sleeps, and were
   it to hold a slot, it would wait for tasks that wait for its slot.
 * A task never fails: what became of a call is told by the handler itself, called with a notice, once.
-* A task that runs again, because the worker that had it left the cluster, first tells that: the call that ran there is dead, as far as
-  anybody knows. A coordinator's is not run again then: the notice calls another one.
+* A task that runs again, because the worker that had it left the cluster, also tells that: the call that ran there is dead, as far as
+  anybody knows. One that runs somebody's functions tells it when it is through: where the call had not begun, it does what it was
+  called for, and where it had, it ends at once. A coordinator's is not run again: the notice calls another one.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import sys
@@ -27,14 +27,14 @@ from distributed import Worker
 
 from smr_notebook.backends.dask.bells import bell_of
 from smr_notebook.backends.dask.hosts import hosts_of
-from smr_notebook.backends.dask.wire import LOST, Call, Fate, named
+from smr_notebook.backends.dask.wire import LOST, Call, Fate, name_of, named, notice_of
 from smr_notebook.backends.tenants import Invocation
 from smr_notebook.environment import environment
 from smr_notebook.ports import Clock, Context
 
 _REASON_CHARACTERS: Final = 2_000
 _LOG: Final = logging.getLogger("distributed.worker")
-_GONE: Final = "its worker left the cluster"
+_GONE: Final = Fate("its worker left the cluster")
 
 
 def run_call(data: bytes) -> None:
@@ -46,18 +46,20 @@ def run_call(data: bytes) -> None:
     call = msgspec.msgpack.decode(data, type=Call)
     worker = distributed.get_worker()
     key = worker.get_current_task()
-    name = "-".join(map(str, key)) if isinstance(key, tuple) else str(key)
+    name = name_of(key)
     tenant = named(call.tenant)(call.payload)
     if not tenant:
         distributed.secede()
-    if (worker.state.tasks[key].annotations or {}).get(LOST):
-        _tell(worker, call, name, Fate(_GONE))
-        if not tenant:
-            return
+    lost = bool((worker.state.tasks[key].annotations or {}).get(LOST))
+    if lost and not tenant:
+        _tell(worker, call, name, _GONE)
+        return
     invocation = Invocation(call.location, f"{name}/{secrets.token_hex(4)}", time.time() + call.seconds, memory_of(worker))
     fate = _differs(worker, call) or _run(worker, call, invocation, tenant)
     if fate.reason is not None:
         _tell(worker, call, invocation.name, fate)
+    if lost:
+        _tell(worker, call, name, _GONE)
 
 
 def memory_of(worker: Worker) -> int:
@@ -87,12 +89,9 @@ def _run(worker: Worker, call: Call, invocation: Invocation, tenant: str) -> Fat
 
 def _tell(worker: Worker, call: Call, name: str, fate: Fate) -> None:
     """Call the handler with a notice."""
-    notice: dict[str, object] = {"failed": call.payload.decode("utf-8", "replace"), "invocation": name, "reason": fate.reason}
-    notice |= {"stack": fate.stack} if fate.stack else {}
-    notice |= {"late": True} if fate.late else {}
     invocation = Invocation(call.location, f"{name}/notice", time.time() + call.seconds, memory_of(worker))
     try:
-        named(call.handler)(json.dumps(notice).encode(), _context(invocation, bell_of(call.location)))
+        named(call.handler)(notice_of(call.payload, name, fate), _context(invocation, bell_of(call.location)))
     except BaseException:  # noqa: BLE001 - leases expire
         _LOG.warning("smr_notebook: nobody could be told that %s failed: %s", name, fate.reason, exc_info=True)
 
