@@ -294,6 +294,7 @@ def test_what_makes_no_sense_is_told_and_runs_nothing(shell: Smr, tmp_path: Path
         (["uploads", "remove", "data-0123456789abcdef"], "There is no upload 'data-0123456789abcdef' here"),
         (["uploads", "remove"], "say an identifier, or `remove` and one, or nothing for a list"),
         (["run", "-d", "nowhere", "-c", "code", "-o", "out"], "Nothing found under 'nowhere'"),
+        (["run", "-d", "books", "-c", "code", "-o", "out.json"], "output: out.json would be a folder."),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(shell: Smr, tmp_path: Path, words: list[str], told: str) -> None:
