@@ -12,7 +12,7 @@ import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from smr_notebook.cli_console import Console
@@ -28,8 +28,11 @@ from smr_notebook.ports import Backend
 from smr_notebook.session import Session
 from smr_notebook.showing.amounts import counted as amount
 from smr_notebook.standing import Progress
+from smr_notebook.toml_places import near
 
 _INTERRUPTED: Final = 130
+_OTHER_FILES: Final = frozenset({".json", ".ndjson", ".txt", ".tsv", ".xlsx", ".gz", ".zst", ".pq", ".feather", ".arrow"})
+"""How names of files end that nobody gives to a folder."""
 _MISUSED: Final = 2
 _PREVIEWED: Final = "100"
 _PAINT_SECONDS: Final = 1.0
@@ -103,6 +106,11 @@ def _answered(options: Namespace, console: Console, *, session: Session, asked: 
 
 def _check_output(output: Output, backend: Backend) -> None:
     suffixes = (*PARQUET, *TEXTS)
+    told = PurePosixPath(output.path).suffix.lower()
+    if told in _OTHER_FILES:
+        raise ConfigError(
+            f"output: {output.path} would be a folder. Name a file that ends in {' or '.join(suffixes)}; or a folder.{near(told, suffixes)}"
+        )
     target = target_of(
         output.path, overwrite=output.overwrite, targets=backend.targets, platform=backend.name, suffixes=suffixes, verb="output"
     )

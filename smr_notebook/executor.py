@@ -76,10 +76,7 @@ class Executor(StandardExecutor):
     """
 
     def __init__(self, session: Session | None = None, *, name: str = "", retries: int | None = None) -> None:
-        if not isinstance(session, Session | None):
-            told = f"Executor({session!r}): the first argument is a session, or nothing for the one in use."
-            raise ConfigError(f'{told} How many workers there are is its affair: smr.Session(settings={{"workers": 4}}).')
-        self._session = session or current_session()
+        self._session = _checked_session(session) or current_session()
         self._options = Options(name=name, retries=retries)
         check_options(self._options)
         self.name = name or f"calls-{self._session.backend.draw()}"
@@ -327,6 +324,14 @@ def _in_order(outcomes: Iterator[Outcome], calls: Zipped) -> Iterator[Any]:
         if outcome.error is not None:
             raise outcome.error
         yield outcome.value
+
+
+def _checked_session(session: object) -> Session | None:
+    """Return a session, or `None`; elsewhere, the number of workers stands there. Raises `ConfigError`."""
+    if session is None or isinstance(session, Session):
+        return session
+    told = f"Executor({session!r}): the first argument is a session, or nothing for the one in use."
+    raise ConfigError(f'{told} How many workers there are is its affair: smr.Session(settings={{"workers": 4}}).')
 
 
 def _checked_size(chunksize: object) -> int:

@@ -199,6 +199,21 @@ def test_a_job_whose_shell_has_gone_is_attached_to(shell: Smr, place: Path, tmp_
     assert "There is no job 'nobody'" in lost.stderr
 
 
+def test_what_no_stream_can_hold_is_told_and_who_reads_no_more_ends_it(shell: Smr, place: Path, tmp_path: Path) -> None:
+    write(tmp_path, {"words.py": "def map(line):\n    yield '\\ud800é', 1\n", **BOOKS})
+    write(tmp_path, {"job.toml": 'input = "books/one.txt"\nmap = "words.py:map"\n'})
+    command = [sys.executable, "-m", "smr_notebook", "run", "job.toml"]
+    environment = variables(place) | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["key", "value", r"\ud800\xe9", "1"])
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        unread = subprocess.run([*command[:3], "jobs"], env=environment, stdout=nobody, stderr=subprocess.PIPE, text=True, check=False)
+    assert (unread.returncode, unread.stderr) == (141, "")
+    assert shell("jobs", "-n", "-1").returncode == 2
+
+
 def test_a_function_that_fails_is_told_with_its_line_and_record(shell: Smr, tmp_path: Path) -> None:
     write(tmp_path, {"job.toml": 'input = "books"\nmap = "words.py:map"\nretries = 0\noutput = "out"', **BOOKS})
     write(tmp_path, {"words.py": "def map(line):\n    yield line, 1 / (line != 'is it?')\n"})
@@ -279,6 +294,7 @@ def test_what_makes_no_sense_is_told_and_runs_nothing(shell: Smr, tmp_path: Path
         (["uploads", "remove", "data-0123456789abcdef"], "There is no upload 'data-0123456789abcdef' here"),
         (["uploads", "remove"], "say an identifier, or `remove` and one, or nothing for a list"),
         (["run", "-d", "nowhere", "-c", "code", "-o", "out"], "Nothing found under 'nowhere'"),
+        (["run", "-d", "books", "-c", "code", "-o", "out.json"], "output: out.json would be a folder."),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(shell: Smr, tmp_path: Path, words: list[str], told: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +42,7 @@ from smr_notebook.errors import (
     SmrError,
     UntrustedObjectError,
 )
-from smr_notebook.model import JobState
+from smr_notebook.model import JobState, ObjectInfo
 from smr_notebook.ports import Backend, Buffer, InputSource
 from smr_notebook.session import Session
 from smr_notebook.standing import Outcome
@@ -225,6 +225,31 @@ def test_what_cannot_be_uploaded_is_told(session: Session, tmp_path: Path, monke
     with pytest.raises(InputError, match=told if path == "bad" else "There is no folder with code under"):
         session.upload_code(path)
     assert session.uploads() == []
+
+
+class RemovingStore(CountingStore):
+    """While the objects of an upload are looked at, somebody removes it, once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.removes: list[Callable[[], object]] = []
+
+    def list_prefix(self, prefix: str) -> Iterator[ObjectInfo]:
+        found = list(super().list_prefix(prefix))
+        while self.removes:
+            self.removes.pop()()
+        return iter(found)
+
+
+@pytest.mark.parametrize("again", [{"a": b"1"}, {"a": b"1", "b": LARGE}])
+def test_what_is_removed_while_it_is_uploaded_again_stands_in_the_end(tmp_path: Path, again: dict[str, bytes]) -> None:
+    store = RemovingStore()
+    backend = with_uploads(replace(open_memory(), objects=store))
+    first = stored(backend, tmp_path, again)
+    store.removes.append(lambda: remove_upload(backend, first.id))
+    assert stored(backend, tmp_path, again).id == first.id
+    assert [one.id for one in list_uploads(backend.table)] == [first.id]
+    assert source_of(backend).get(f"{first.id}/a") == b"1"
 
 
 def test_nothing_is_no_upload(backend: Backend, tmp_path: Path) -> None:
