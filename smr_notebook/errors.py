@@ -26,6 +26,7 @@
     │   ├── WorkerLostError                    attempts died or fell silent
     │   ├── ConservationError                  the sums differ: there is no answer
     │   ├── TooManyBadError                    more was left out than may be
+    │   ├── PriorJobError                      the job whose result it reads has none
     │   └── JobCancelled (KeyboardInterrupt)
     ├── JobNotFoundError (LookupError)
     ├── ResultTooLargeError (MemoryError)
@@ -173,6 +174,10 @@ class ConservationError(JobError):
 
 class TooManyBadError(JobError):
     """More records, or groups, failed than `max_bad` lets the job leave out."""
+
+
+class PriorJobError(JobError):
+    """The job whose result is the input failed, or was cancelled."""
 
 
 class JobCancelled(JobError, KeyboardInterrupt):  # noqa: N818 - an interrupt, not an error: it is what ■ asks for

@@ -20,6 +20,7 @@ from smr_notebook.control.coordinator import run_coordinator
 from smr_notebook.control.driving import run_driver
 from smr_notebook.control.messages import DeathNotice, Message, Role, decode
 from smr_notebook.control.metering import metered
+from smr_notebook.control.prior_results import with_results
 from smr_notebook.control.uploads import with_uploads
 from smr_notebook.control.warming import rehearse_on, warm_up
 from smr_notebook.control.worker import end_unless_alive, handle_death, run_attempt
@@ -83,4 +84,4 @@ def _backend(location: str) -> Backend:
         raise ConfigError(f"A worker was told to open {location!r}, and knows only: {', '.join(_OPENERS)}.")
     module, _, opener = _OPENERS[platform].partition(":")
     reopen = cast("Callable[[str], Backend]", getattr(importlib.import_module(module), opener))
-    return with_uploads(replace(metered(reopen(place)), carriers=carriers_of(lambda: from_machine({}))))
+    return with_results(with_uploads(replace(metered(reopen(place)), carriers=carriers_of(lambda: from_machine({})))))

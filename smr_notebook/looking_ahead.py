@@ -25,6 +25,7 @@ from smr_notebook.labels import cell_label
 from smr_notebook.options import Options, Reduce, request_of
 from smr_notebook.ports import Backend
 from smr_notebook.previews import Preview, preview_of
+from smr_notebook.stage_inputs import with_jobs_named
 
 Map = Callable[..., Any]
 
@@ -126,7 +127,8 @@ class LooksAhead:
         return preview_of(request, nowhere, records=records, limit_bytes=self.settings.result_limit)
 
     def _request(self, program: Program, input: object, *, options: Options) -> Request:
-        return request_of(program, input, options, settings=self.settings, policy=self.backend.policy)
+        named = with_jobs_named(input, self.backend)
+        return request_of(program, named, options, settings=self.settings, policy=self.backend.policy)
 
     def _plan(self, request: Request) -> PlannedJob:
         nowhere = replace(self.backend, table=MemoryTable())  # so that nothing is left of it, not even a key

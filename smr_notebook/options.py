@@ -9,7 +9,7 @@ from typing import Any
 
 from smr_notebook.carriers import place_of
 from smr_notebook.config import EXCHANGES, Settings, parse_size, read_dollars, read_exchange, read_tolerance
-from smr_notebook.control.naming import Files, classify
+from smr_notebook.control.naming import Files, JobRows, classify
 from smr_notebook.control.planning import Request
 from smr_notebook.dataflow.aggregates import Aggregation
 from smr_notebook.dataflow.functions import writable
@@ -57,7 +57,8 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
     _check_count("retries", options.retries, at_least=0)
     told, named = format_of(options.format), classify(input)
     if told is not None and not isinstance(named, Files):
-        raise PlanError(f"format={told.format} says how objects are read, and the input is in memory already. Leave it out.")
+        what = "is the result of a job" if isinstance(named, JobRows) else "is in memory already"
+        raise PlanError(f"format={told.format} says how objects are read, and the input {what}. Leave it out.")
     policy = policy if settings.speculate else replace(policy, speculation=None)
     longest = min(policy.longest, settings.job_timeout or policy.longest)
     policy = replace(policy, longest=longest, concurrency=settings.concurrency)

@@ -33,6 +33,8 @@ class Format(StrEnum):
     """The items of a Python iterable, stored by the session."""
     FRAME = "frame"
     """The rows of a DataFrame as dicts, stored by the session."""
+    RESULT = "result"
+    """The rows of the result of a job: a tuple of key and value, or a dict of columns where its functions give frames."""
 
 
 @dataclass(frozen=True, slots=True)

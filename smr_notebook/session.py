@@ -15,6 +15,7 @@ from smr_notebook.carriers import carriers_of
 from smr_notebook.config import Settings, Told, all_told, read_sorting, settings_of, told_on_machine
 from smr_notebook.control.ledger import list_jobs
 from smr_notebook.control.planning import Request
+from smr_notebook.control.prior_results import with_results
 from smr_notebook.control.registering import is_of
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.uploads import with_uploads
@@ -105,7 +106,7 @@ class Session(LooksAhead, KeepsUploads):
         draw = seeded_identifiers(self.settings.ci_seed) if self.settings.ci_seed else opened.draw
         carriers = {**carriers_of(lambda: self.settings), **opened.carriers}
         own = replace(opened, user=self.settings.user or opened.user, draw=draw, carriers=carriers)
-        self.backend = with_uploads(own)
+        self.backend = with_results(with_uploads(own))
         if required:
             check_requirements(self.backend, required)
 
@@ -191,8 +192,8 @@ class Session(LooksAhead, KeepsUploads):
             reduce: `reduce(key, values)` that returns one value or yields (key, value) rows; or a built-in aggregation: `smr.sum`,
                 `smr.top(3)`, …; or one of `sum`, `min`, `max`, `len`, `list`, `set` and their like, called with the values; or `None`:
                 the mapped pairs are the result.
-            input: A path, folder or glob, an upload (`data-…`), `smr.files(...)`, an iterable, a DataFrame of pandas or polars, or an
-                Arrow table.
+            input: A path, folder or glob, an upload (`data-…`), `smr.files(...)`, an iterable, a DataFrame of pandas or polars, an Arrow
+                table; or a job, whose rows are the records, each a tuple of key and value: it need not have ended.
             combine: Run on parts of a group before they travel: a function like `reduce`, or `True` for `reduce` itself.
             format: `text`, `jsonl`, `csv`, `parquet`, `arrow`, `binary`; one with options: `smr.formats.csv(...)`; or `auto`: by the names
                 of the objects.
@@ -423,8 +424,8 @@ class Session(LooksAhead, KeepsUploads):
         return self._submit(self._request(program, input, options=options or Options()))
 
     def _submit(self, request: Request) -> Job:
-        self._tidy_up()
         submitted = submit(request, self.backend)
+        self._tidy_up()  # behind it: what the new job reads is not old any more
         for warning in submitted.warnings:
             warn(warning, PlanWarning)
         return self._job(submitted.entry, warned=submitted.warnings if self.backend.plans else None)

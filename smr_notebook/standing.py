@@ -206,6 +206,7 @@ class Progress:
         cost: What the job has cost so far; `None` where nothing costs.
         estimate: What it was thought to cost, likewise.
         troubles: What befell its attempts, and did not show in its answer; empty for a job without any.
+        waits: The jobs that it waits for before it can be planned.
     """
 
     state: JobState
@@ -219,3 +220,4 @@ class Progress:
     cost: Cost | None = None
     estimate: Estimate | None = None
     troubles: tuple[Trouble, ...] = ()
+    waits: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
 """Submitting a job: from a request to rows, objects and one call, or to nothing at all.
 
 Where jobs are planned by whoever submits, the plan is stored and a coordinator called; else what a driver plans from is, and the driver is
-called. A submission that breaks off leaves no job behind that could run.
+called: so is that of a job that reads the result of another one, wherever it runs. A submission that breaks off leaves no job behind that
+could run.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from smr_notebook.control.expiry import remove_expired
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.messages import Message, coordinate, drive
-from smr_notebook.control.naming import Files
+from smr_notebook.control.naming import Files, JobRows
 from smr_notebook.control.planning import Request, plan_job, prepare, stored_input
 from smr_notebook.control.plans import StoredRequest, write_code, write_plan, write_request
+from smr_notebook.control.reading import StoredInput
 from smr_notebook.control.registering import new_job, register, told_of_name
 from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.stages import jobs_read, note_reading, tell_waiting
 from smr_notebook.control.uploads import note_use, remove_expired_uploads
 from smr_notebook.environment import environment
 from smr_notebook.errors import StoreError
@@ -58,9 +61,12 @@ def submit(request: Request, backend: Backend) -> Submitted:
     with new_job(backend) as job:
         if isinstance(request.input, Files):
             note_use(backend, job, request.input.patterns)
-        begin = _store_request if backend.plans else _store_plan
+        after = jobs_read(request.input)
+        note_reading(backend.table, job, after)
+        begin = _store_request if backend.plans or after else _store_plan
         begun = begin(backend, job, request)
-        entry = JobEntry(job, request.name, begun.created, Layout(job).plan, user=backend.user)
+        entry = JobEntry(job, request.name, begun.created, Layout(job).plan, user=backend.user, after=after)
+        tell_waiting(backend.table, entry)
         return Submitted(register(backend, entry, begun.message), begun.warnings)
 
 
@@ -80,7 +86,7 @@ def _store_request(backend: Backend, job: str, request: Request) -> _Begun:
     named = stored_input(request, backend, job=job, store=backend.objects)
     stored = StoredRequest(
         patterns=named.patterns if isinstance(named, Files) else (),
-        stored=None if isinstance(named, Files) else named,
+        stored=named if isinstance(named, StoredInput) else None,
         format=request.format,
         reducers=request.reducers,
         split_size=request.split_size,
@@ -94,6 +100,7 @@ def _store_request(backend: Backend, job: str, request: Request) -> _Begun:
         tolerance=request.tolerance,
         exchange=request.exchange,
         carrier=request.carrier,
+        rows_of=named.job if isinstance(named, JobRows) else "",
     )
     write_code(backend.objects, job, bundle.data, keys_of(backend.table))
     write_request(backend.objects, job, stored, keys_of(backend.table))

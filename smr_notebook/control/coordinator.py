@@ -26,6 +26,7 @@ from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import Message, coordinate, drive, encode
 from smr_notebook.control.plans import read_plan
+from smr_notebook.control.stages import revive_priors
 from smr_notebook.control.verdicts import broken_outcome
 from smr_notebook.control.watchdog import Watchdog
 from smr_notebook.errors import CorruptObjectError, JobNotFoundError, ObjectNotFoundError, PlatformError, StoreError
@@ -103,9 +104,9 @@ def revive(backend: Backend, job: str) -> bool:
     if lease is not None and not lease.expired(now):
         return False
     entry = ledger.job()
-    if entry is None or end_is_told(ledger):
+    if entry is None or end_is_told(ledger) or revive_priors(backend, entry, revive):
         return False
-    if lease is None and now < entry.created + backend.policy.coordinator_lease:
+    if lease is None and not entry.after and now < entry.created + backend.policy.coordinator_lease:
         return False
     backend.functions.invoke(encode(coordinate(job)))
     return True
@@ -138,16 +139,18 @@ def _open(backend: Backend, job: str, owner: str, *, until: float, watchdog: Wat
     try:
         plan = read_plan(backend.objects, job, keys_of(backend.table))
     except (ObjectNotFoundError, CorruptObjectError) as error:
-        now, awaited = backend.clock.now(), backend.plans and isinstance(error, ObjectNotFoundError)
+        now, awaited = backend.clock.now(), (backend.plans or entry.after) and isinstance(error, ObjectNotFoundError)
         outcome = ledger.outcome()
         if outcome is None and awaited:
-            outcome = end_without_plan(ledger, entry, longest=backend.policy.longest, now=now)
+            outcome = end_without_plan(backend, entry, now=now)
         elif outcome is None:
             outcome = broken_outcome(error, who="coordinator", now=now)
+        if outcome is None and revive_priors(backend, entry, revive):
+            return None
         if outcome is None:
             backend.functions.invoke(encode(drive(job)))
         else:
-            tell_end(ledger, entry, outcome, now=now)
+            tell_end(backend, entry, outcome, now=now)
             watchdog.call_off()
         return None
     return Coordinator(backend, plan, owner, until=until, watchdog=watchdog)

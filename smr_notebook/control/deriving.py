@@ -135,7 +135,7 @@ def derive(backend: Backend, base: str, wish: Wish) -> JobEntry:
     outcome = ledger.outcome()
     _check_outcome(base, outcome, again=wish.again)
     with new_job(backend) as job:
-        derived = JobEntry(job, entry.name, backend.clock.now(), Layout(job).plan, user=backend.user, base=base)
+        derived = JobEntry(job, entry.name, backend.clock.now(), Layout(job).plan, user=backend.user, base=base, after=entry.after)
         if is_planned(backend.objects, base):
             _store_plan(backend, derived, wish, outcome)
             message = coordinate(job)

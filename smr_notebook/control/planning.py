@@ -15,8 +15,9 @@ from itertools import chain
 from smr_notebook.control.costs import Sample, Shape, estimate, rates_of
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
-from smr_notebook.control.naming import Files, NamedInput, peek
+from smr_notebook.control.naming import Files, JobRows, NamedInput, peek
 from smr_notebook.control.planned import PlannedJob
+from smr_notebook.control.prior_results import plan_rows
 from smr_notebook.control.reading import PlannedInput, StoredInput, plan_input, store_input
 from smr_notebook.control.row_keys import MOST_TASKS
 from smr_notebook.control.sampling import sample_keys
@@ -179,7 +180,7 @@ def prepare(request: Request, backend: Backend, *, here: Environment, label_of: 
     return code
 
 
-def stored_input(request: Request, backend: Backend, *, job: str, store: ObjectStore) -> Files | StoredInput:
+def stored_input(request: Request, backend: Backend, *, job: str, store: ObjectStore) -> Files | StoredInput | JobRows:
     """Store items or rows of a request beside the job; locations, and what is stored already, are left as they are.
 
     Raises:
@@ -187,7 +188,7 @@ def stored_input(request: Request, backend: Backend, *, job: str, store: ObjectS
         PlanError: An item does not pickle, or a frame has no names for its columns.
         StoreError: It cannot be written.
     """
-    if isinstance(request.input, StoredInput):
+    if isinstance(request.input, StoredInput | JobRows):
         return request.input
     slots = slots_of(backend)
     return store_input(
@@ -270,16 +271,21 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
 
 def _planned_input(request: Request, backend: Backend, *, job: str, store: ObjectStore, slots: int) -> PlannedInput:
     """List what a job reads; items and rows are stored first. Raises as `stored_input` and `plan_input` do."""
+    named = stored_input(request, backend, job=job, store=store)
+    reading = replace(request.reading, tolerant=request.reading.tolerant or request.tolerance.tolerant)
+    size, per_slot = request.split_size, request.program.splits_per_worker
+    if isinstance(named, JobRows):
+        return plan_rows(named, backend, split_size=size, slots=slots, per_slot=per_slot, reading=reading)
     planned = plan_input(
-        stored_input(request, backend, job=job, store=store),
+        named,
         backend.sources,
         store=store,
         job=job,
         format=request.format,
-        split_size=request.split_size,
+        split_size=size,
         slots=slots,
-        per_slot=request.program.splits_per_worker,
-        reading=replace(request.reading, tolerant=request.reading.tolerant or request.tolerance.tolerant),
+        per_slot=per_slot,
+        reading=reading,
     )
     _refuse_beyond_memory(planned, budget_of(request, backend))
     return planned

@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout, split_page
+from smr_notebook.control.naming import Files, JobRows
 from smr_notebook.control.reading import StoredInput
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.dataflow.signing import SIGNATURE_BYTES, Keyring
@@ -54,6 +55,7 @@ class StoredRequest:
         tolerance: What may be left out.
         exchange: What pairs travel by.
         carrier: Where that is, if it is not the object store.
+        rows_of: The job whose result is the input; empty for none.
     """
 
     patterns: tuple[str, ...]
@@ -71,9 +73,15 @@ class StoredRequest:
     tolerance: Tolerance = STRICT
     exchange: str = OBJECTS
     carrier: str = ""
+    rows_of: str = ""
 
 
 _REQUEST: Final = msgspec.json.Decoder(StoredRequest)
+
+
+def input_of(request: StoredRequest) -> Files | StoredInput | JobRows:
+    """Return what a stored request names as input."""
+    return JobRows(request.rows_of) if request.rows_of else request.stored or Files(request.patterns)
 
 
 def write_code(objects: ObjectStore, job: str, code: bytes, keys: Keyring) -> None:

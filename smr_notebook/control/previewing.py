@@ -21,7 +21,7 @@ from typing import Any, Final
 from smr_notebook.control.costs import OVERHEAD_SECONDS, Shape, rates_of
 from smr_notebook.control.extrapolating import LOCAL_OVERHEAD, Looked, Whole, whole_of
 from smr_notebook.control.keys import keys_of
-from smr_notebook.control.naming import Files, Items, NamedInput, Rows
+from smr_notebook.control.naming import Files, Items, Rows
 from smr_notebook.control.planning import (
     CutInput,
     Request,
@@ -130,7 +130,7 @@ def _first(request: Request, backend: Backend, records: int) -> tuple[Request, i
     """Return a request for the first items or rows of what is in memory, which are stored, and how many there are, where that is known."""
     named, known = request.input, None
     if isinstance(named, Rows):
-        first: NamedInput = Rows(named.frame.iloc[:records])
+        first: Items | Rows = Rows(named.frame.iloc[:records])
         known = len(named.frame)
     elif isinstance(named, Items):
         values = named.values

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from smr_notebook.control.input_warnings import warnings_of
 from smr_notebook.control.layout import Layout
-from smr_notebook.control.naming import Files, FoundObject, Items, NamedInput, choose_format, find
+from smr_notebook.control.naming import Files, FoundObject, Items, Storable, choose_format, find
 from smr_notebook.dataflow.code import modules_by_value
 from smr_notebook.dataflow.formats.arrow_ipc import FILE_MAGIC, has_batches
 from smr_notebook.dataflow.formats.compression import HEAD_BYTES, cuttable, plain
@@ -93,7 +93,7 @@ class PlannedInput:
 
 
 def store_input(
-    named: NamedInput, store: ObjectStore, *, job: str, keys: Keyring, split_size: int, slots: int, parallel: int
+    named: Storable, store: ObjectStore, *, job: str, keys: Keyring, split_size: int, slots: int, parallel: int
 ) -> Files | StoredInput:
     """Store items or rows beside a job; locations are left as they are.
 

@@ -7,7 +7,7 @@
   (a large job is launched as a tree), and both may start a coordinator when the last one has fallen silent.
 * A worker with more memory does the same work, and starts no others: only the coordinator calls it, for a task that ran out of memory.
 * Each reads and writes what its work asks for of a job's objects: no worker can change the code or the plan of a job, be it another's,
-  and none can read results. Rows of jobs cannot be told apart like that: a policy knows the group of a row, and each job has its own.
+  and none but who plans and who maps can read results, because these may be the input of the next job. Rows of jobs cannot be told apart like that: a policy knows the group of a row, and each job has its own.
   Two groups are no job's, the list of jobs and the key that proves what holds pickles: functions read them, only notebooks write
   them. Still a function can read the key, and write rows of other jobs: whoever may submit jobs to a deployment trusts the others
   who may. Whoever may write to the bucket alone need not be trusted.
@@ -41,9 +41,9 @@ _CALLS: Final[Mapping[str, tuple[str, ...]]] = {
 """Whom each may call."""
 
 _READS: Final[Mapping[str, tuple[str, ...]]] = {
-    "driver": ("code", "request", "input/*", "plan"),
+    "driver": ("code", "request", "input/*", "plan", "manifest/*", "map/*", "reduce/*"),
     "coordinator": ("plan", "code", "map/*", "manifest/*"),
-    "mapper": ("plan", "code", "splits/*", "input/*"),
+    "mapper": ("plan", "code", "splits/*", "input/*", "map/*", "reduce/*"),
     "reducer": ("plan", "code", "manifest/*", "index", "map/*"),
     "user": ("plan", "code", "request", "splits/*", "input/*", "manifest/*", "index", "map/*", "reduce/*", "bad/*", "logs/*"),
 }
