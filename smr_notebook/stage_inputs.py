@@ -1,11 +1,23 @@
-"""Jobs as the input of jobs, as a session's verbs take them."""
+"""Jobs as the input of jobs, as a session's verbs take them; and which inputs have a format."""
 
 from __future__ import annotations
 
-from smr_notebook.control.naming import JobRows
-from smr_notebook.errors import ConfigError
+from smr_notebook.control.inlets import AnyInput, Inlets
+from smr_notebook.control.naming import Files, JobRows
+from smr_notebook.errors import ConfigError, PlanError
+from smr_notebook.formats import InputFormat
 from smr_notebook.job import Job
 from smr_notebook.ports import Backend
+
+
+def refuse_format(told: InputFormat | None, named: AnyInput) -> None:
+    """Refuse a format for an input that has one. Raises `PlanError`."""
+    if told is None or isinstance(named, Files):
+        return
+    if isinstance(named, Inlets):
+        raise PlanError(f"format={told.format} cannot be that of several inputs. Say it of each: smr.mapped(map, input, format=…).")
+    what = "is the result of a job" if isinstance(named, JobRows) else "is in memory already"
+    raise PlanError(f"format={told.format} says how objects are read, and the input {what}. Leave it out.")
 
 
 def with_jobs_named(input: object, backend: Backend) -> object:

@@ -23,7 +23,7 @@ from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
 from smr_notebook.ports import ObjectStore, Table
 
 
-def remove_expired(objects: ObjectStore, table: Table, *, now: float, keep_seconds: float) -> tuple[str, ...]:
+def remove_expired(objects: ObjectStore, table: Table, *, now: float, keep_seconds: float, wanted: Sequence[str] = ()) -> tuple[str, ...]:
     """Remove the jobs that nobody needs any more.
 
     Args:
@@ -31,13 +31,14 @@ def remove_expired(objects: ObjectStore, table: Table, *, now: float, keep_secon
         table: Where their rows are.
         now: The time.
         keep_seconds: Jobs that ended, or were left alone, less than so long ago stay.
+        wanted: Jobs that stay in any case, because one is about to be submitted that reads them.
 
     Returns:
         The identifiers of the jobs removed.
     """
     since = now - keep_seconds
     entries = list_jobs(table)
-    old = [entry for entry in entries if entry.created < since and _left_alone(table, entry) < since]
+    old = [entry for entry in entries if entry.job not in wanted and entry.created < since and _left_alone(table, entry) < since]
     return _remove(objects, table, entries, old)
 
 

@@ -27,7 +27,7 @@ from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError,
 from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource
 
-_STORED = (Format.ITEMS, Format.FRAME, Format.RESULT)
+_STORED = (Format.ITEMS, Format.FRAME, Format.RESULT, Format.SEVERAL)
 _CALLED = {Format.TEXT: "text", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet", Format.CSV: "CSV", Format.ARROW: "Arrow"}
 _SUFFIXES = {
     **dict.fromkeys((".jsonl", ".ndjson"), Format.JSONL),

@@ -32,11 +32,11 @@ from smr_notebook.dataflow.code import Sources, load_program, travelling_functio
 from smr_notebook.dataflow.draining import checked_pair, shape_error
 from smr_notebook.dataflow.emitting import PairEmitter
 from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
+from smr_notebook.dataflow.joined_programs import core_of, opened
 from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.mending import Mended, mended
 from smr_notebook.dataflow.merging import ORDERS
 from smr_notebook.dataflow.meter import Meter
-from smr_notebook.dataflow.parsed_programs import ParsedProgram
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.records import RecordBlock, Unreadable
 from smr_notebook.dataflow.reducing import Groups, Partition
@@ -163,8 +163,10 @@ class Replay:
     @property
     def _functions(self) -> Functions | None:
         """The functions of a program that calls them for one record, or one group, at a time."""
-        program = self._task.program
-        functions = getattr(program.inner if isinstance(program, ParsedProgram) else program, "functions", None)
+        task = self._task
+        mapped = task.attempt.task.phase is Phase.MAP
+        program = core_of(task.program, task.plan.reading if mapped else None, task.attempt.task.number)
+        functions = getattr(program, "functions", None)
         return functions if isinstance(functions, Functions) else None
 
     @property
@@ -200,8 +202,8 @@ class Replay:
     def _found(self) -> tuple[RecordBlock, int]:
         __tracebackhide__ = True
         number = self._failure.record_number
-        program, input = self._task.program, _there(self._task, input_of)
-        for block in (program.parsed(input) if isinstance(program, ParsedProgram) else input).blocks():
+        _, input = opened(self._task.program, _there(self._task, input_of))
+        for block in input.blocks():
             if number <= block.at.done + block.count:
                 return block, number - 1 - block.at.done
         raise InputMissingError(f"Split {self._task.attempt.task.number} has no record {number:,} any more. Submit the job again.")

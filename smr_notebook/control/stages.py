@@ -28,7 +28,6 @@ from typing import Final
 from smr_notebook.control.backoff import PASSING, Backoff
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import coordinate, encode
-from smr_notebook.control.naming import JobRows
 from smr_notebook.control.row_keys import followers_of
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.errors import InputMissingError, PlatformError, PriorJobError
@@ -45,11 +44,6 @@ def note_reading(table: Table, job: str, after: Iterable[str]) -> None:
     """Say that a job reads the results of others, before it stands. Raises `StoreError`."""
     for prior in dict.fromkeys(after):
         table.put(followers_of(prior), job, b"{}", expect=0)
-
-
-def jobs_read(named: object) -> tuple[str, ...]:
-    """Return the jobs whose results an input consists of."""
-    return (named.job,) if isinstance(named, JobRows) else ()
 
 
 def tell_waiting(table: Table, entry: JobEntry) -> None:

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
 import smr_notebook as smr
-from smr_notebook.errors import PriorJobError, TaskError
+from smr_notebook.errors import CombinerLawError, ConfigError, PlanError, PriorJobError, TaskError
 from smr_notebook.testing.waiting import wait_until
 
 NOTEBOOK = """
@@ -73,3 +74,36 @@ def test_an_error_is_that_of_the_stage_before_and_names_it(session: smr.Session)
         second.result()
     with pytest.raises(TaskError):
         first.result()
+
+
+def test_one_output_is_what_many_are(session: smr.Session, war_and_peace: Path) -> None:
+    """The cascade: one part, of a built-in aggregation and of a function that is its own combiner."""
+    many = session.map_reduce(words, sum, war_and_peace, reducers=5).result()
+    plain = session.map_reduce(words, lambda key, values: sum(values), war_and_peace, reducers="tree", split_size="256kB")
+    built = session.map_reduce(words, smr.sum, war_and_peace, reducers="tree")
+    assert len(plain.parts()) == len(built.parts()) == 1
+    assert plain.result().equals(many)
+    assert built.result().equals(many)
+    assert "combined" in plain.proof
+
+
+def rows(key: str, values: Iterator[int]) -> Iterator[tuple[str, int]]:
+    yield key, sum(values)
+
+
+@pytest.mark.parametrize(
+    ("reduce", "reducers", "error", "said"),
+    [
+        (lambda key, values: len(list(values)), "tree", CombinerLawError, "combine"),
+        (rows, "tree", PlanError, "a reduce that yields rows"),
+        (None, "tree", PlanError, "there is no reduce that may be run on parts"),
+        (sum, "trees", ConfigError, "Did you mean 'tree'"),
+        (sum, "3", ConfigError, "a whole number, 1 or more, or 'tree'"),
+    ],
+    ids=["breaks-the-law", "generator", "none", "mistyped", "number"],
+)
+def test_one_output_is_refused_where_rounds_would_change_it(
+    session: smr.Session, reduce: Any, reducers: str, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        session.map_reduce(words, reduce, smr.items(["a b a", "a b"] * 20), reducers=reducers)

@@ -257,3 +257,12 @@ def test_two_runs_of_a_notebook_are_equal_though_one_had_troubles() -> None:
 
 def test_attempts_that_finish_nothing_are_counted_live() -> None:
     assert "1 stalled" in html(view(replace(RUNNING, map=replace(MAP, stalled=1))))
+
+
+def test_a_job_that_waits_says_for_which() -> None:
+    """What differs between two runs stands where the rules for comparing take it out."""
+    waits = Progress(JobState.SUBMITTED, PhaseProgress(), PhaseProgress(), 100.0, 100.0, 0, 0.0, waits=("3f9a", "77b2"))
+    view = View("8c01", "", waits, 112.0)
+    assert text(view) == "MapReduce · waits · [smr-8c01, for jobs 3f9a, 77b2, 12.0 s]"
+    assert 'waits for <span class="smr-v">jobs 3f9a, 77b2</span>' in html(view)
+    assert "MapReduce 8c01: waits for jobs 3f9a, 77b2" in announcement(view)

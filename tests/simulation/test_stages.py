@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from tempfile import gettempdir
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import smr_notebook as smr
 from smr_notebook.backends.memory.alarms import MemoryAlarms
@@ -445,3 +448,20 @@ def test_the_parts_of_a_job_that_was_gone_on_from_are_read_where_they_lie(cloud:
     cloud.run()
     assert answer(two) == {mended.id: sum(range(20))}
     assert Ledger(cloud.backend.table, two.id).manifest(Phase.REDUCE) is not None
+
+
+ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(-3, 3)), min_size=1, max_size=30)
+
+
+@given(st.lists(ROWS, min_size=1, max_size=4), st.integers(0, 3), st.booleans())
+@settings(max_examples=15)
+def test_several_inputs_give_what_their_pairs_in_order_give(inputs: list[list[tuple[int, int]]], reducers: int, here: bool) -> None:
+    """Some lists, and the result of a job, each with its own function; the values of a group stand in the order of the inputs."""
+    cloud = Cloud(Path(gettempdir()), plans=not here)
+    one = first(cloud)
+    named = [smr.mapped(lambda row, at=at: [(row[0], (at, row[1]))], rows) for at, rows in enumerate(inputs)]
+    named.append(smr.mapped(lambda row: [(row[0], ("job", row[1]))], one))
+    two = cloud.session.map_reduce(None, list, named, reducers=reducers or None)
+    cloud.run()
+    pairs = [(key, (at, value)) for at, rows in enumerate(inputs) for key, value in rows] + [(key, ("job", FIRST[key])) for key in FIRST]
+    assert answer(two) == {key: [value for found, value in pairs if found == key] for key in {key for key, _ in pairs}}
