@@ -432,7 +432,7 @@ class Session(LooksAhead, KeepsUploads):
         submitted = submit(request, self.backend)
         for warning in submitted.warnings:
             warn(warning, PlanWarning)
-        return self._job(submitted.entry, warned=submitted.warnings if self.backend.plans else None)
+        return self._job(submitted.entry, warned=submitted.warnings if self.backend.plans or submitted.entry.after else None)
 
     def _tidy_up(self, wanted: Sequence[str]) -> None:
         """Remove old jobs but those that are wanted, now and then: it takes a look at each job of the workspace."""

@@ -26,7 +26,8 @@ from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import Message, coordinate, drive, encode
 from smr_notebook.control.plans import read_plan
-from smr_notebook.control.stages import revive_priors
+from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.stages import held_up_by
 from smr_notebook.control.verdicts import broken_outcome
 from smr_notebook.control.watchdog import Watchdog
 from smr_notebook.errors import CorruptObjectError, JobNotFoundError, ObjectNotFoundError, PlatformError, StoreError
@@ -104,12 +105,20 @@ def revive(backend: Backend, job: str) -> bool:
     if lease is not None and not lease.expired(now):
         return False
     entry = ledger.job()
-    if entry is None or end_is_told(ledger) or revive_priors(backend, entry, revive):
+    if entry is None or end_is_told(ledger) or _revive_priors(backend, entry):
         return False
     if lease is None and not entry.after and now < entry.created + backend.policy.coordinator_lease:
         return False
     backend.functions.invoke(encode(coordinate(job)))
     return True
+
+
+def _revive_priors(backend: Backend, entry: JobEntry) -> bool:
+    """Revive those that a job waits for in the end, and return whether it does. Raises as `revive` does."""
+    priors = held_up_by(backend.table, entry) if entry.after else ()
+    for prior in priors:
+        revive(backend, prior)
+    return bool(priors)
 
 
 def end_is_told(ledger: Ledger) -> bool:
@@ -145,7 +154,7 @@ def _open(backend: Backend, job: str, owner: str, *, until: float, watchdog: Wat
             outcome = end_without_plan(backend, entry, now=now)
         elif outcome is None:
             outcome = broken_outcome(error, who="coordinator", now=now)
-        if outcome is None and revive_priors(backend, entry, revive):
+        if outcome is None and _revive_priors(backend, entry):
             return None
         if outcome is None:
             backend.functions.invoke(encode(drive(job)))

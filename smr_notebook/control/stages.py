@@ -21,7 +21,7 @@ Rules of this module:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -108,25 +108,33 @@ def spoiled_outcome(table: Table, entry: JobEntry, *, now: float) -> Outcome | N
     return None
 
 
-def revive_priors(backend: Backend, entry: JobEntry, revive: Callable[[Backend, str], object]) -> bool:
-    """Look after the jobs that a job waits for, and return whether it does; one that is to be cancelled waits for none.
+def is_waiting(table: Table, entry: JobEntry) -> bool:
+    """Whether a job waits for others: not where it is to end, because it is to be cancelled, or one of them has no result."""
+    if not waits_for(table, entry) or Ledger(table, entry.job).cancelled() is not None:
+        return False
+    return spoiled_outcome(table, entry, now=0.0) is None
 
-    Args:
-        backend: The platform.
-        entry: Its entry.
-        revive: Looks after one job.
+
+def held_up_by(table: Table, entry: JobEntry) -> tuple[str, ...]:
+    """Return the jobs that a job waits for in the end: those behind the ones that wait themselves. None where it does not wait.
 
     Raises:
-        PlatformError: The table or the service cannot be reached, or refuses.
+        StoreError: The table cannot be reached.
     """
-    if not entry.after or spoiled_outcome(backend.table, entry, now=0.0) is not None:
-        return False
-    if Ledger(backend.table, entry.job).cancelled() is not None:
-        return False
-    waits = waits_for(backend.table, entry)
-    for prior in waits:
-        revive(backend, prior)
-    return bool(waits)
+    found = list(waits_for(table, entry)) if is_waiting(table, entry) else []
+    seen: set[str] = set()
+    at_work: list[str] = []
+    while found:
+        prior = found.pop()
+        if prior in seen:
+            continue
+        seen.add(prior)
+        standing = Ledger(table, prior).job()
+        if standing is not None and is_waiting(table, standing):
+            found += waits_for(table, standing)
+        else:
+            at_work.append(prior)
+    return tuple(at_work)
 
 
 def why_no_result(prior: str, outcome: Outcome) -> str:

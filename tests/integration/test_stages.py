@@ -17,15 +17,15 @@ from smr_notebook.errors import CombinerLawError, ConfigError, PlanError, PriorJ
 from smr_notebook.testing.waiting import wait_until
 
 NOTEBOOK = """
-    import pathlib, sys, time
+    import pathlib, sys
     import smr_notebook as smr
     from smr_notebook.config import Settings
+    from smr_notebook.testing.waiting import wait_until
 
     folder = pathlib.Path(sys.argv[1])
 
     def wait_for_go(word):
-        while not (folder / "go").exists():
-            time.sleep(0.05)
+        wait_until(lambda: (folder / "go").exists(), 120.0)
         yield word, 1
 
     session = smr.Session(settings=Settings(workspace=folder / "ws", workers=2, lease_seconds=2.0))
