@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from smr_notebook.face import aggregate, attach, jobs, map_frames, map_reduce, plan, preview, use
     from smr_notebook.job import Job, PlanWarning
     from smr_notebook.left_out import LeftOutWarning
+    from smr_notebook.mapped_inputs import mapped
     from smr_notebook.previews import Preview
     from smr_notebook.session import Session
 
@@ -62,6 +63,7 @@ __all__ = [
     "load_ipython_extension",
     "map_frames",
     "map_reduce",
+    "mapped",
     "max",
     "mean",
     "min",
@@ -99,6 +101,7 @@ _HOMES: Final = {
     "jobs": "face",
     "map_frames": "face",
     "map_reduce": "face",
+    "mapped": "mapped_inputs",
     "max": "dataflow.aggregates",
     "mean": "dataflow.aggregates",
     "min": "dataflow.aggregates",

@@ -20,6 +20,7 @@ from smr_notebook.control.coordinator import run_coordinator
 from smr_notebook.control.driving import run_driver
 from smr_notebook.control.messages import DeathNotice, Message, Role, decode
 from smr_notebook.control.metering import metered
+from smr_notebook.control.prior_results import with_results
 from smr_notebook.control.uploads import with_uploads
 from smr_notebook.control.warming import rehearse_on, warm_up
 from smr_notebook.control.worker import end_unless_alive, handle_death, run_attempt
@@ -99,7 +100,7 @@ def rehearse() -> None:
 
 @functools.lru_cache(maxsize=4)
 def _backend(location: str) -> Backend:
-    return with_uploads(replace(metered(_reopen(location)), carriers=carriers_of(_redis_url)))
+    return with_results(with_uploads(replace(metered(_reopen(location)), carriers=carriers_of(_redis_url))))
 
 
 def _reopen(location: str) -> Backend:

@@ -111,6 +111,10 @@ class Job(LoadedJob, AwaitedJob):
 
     # ------------------------------------------------------------ watching
 
+    def stands_in(self, backend: Backend) -> bool:
+        """Whether it is a job of this platform: of the same workspace, or deployment."""
+        return self._backend.location == backend.location and self._backend.name == backend.name
+
     def status(self) -> Progress:
         """Return how far the job is: one row read, and nothing else."""
         return self._ledger.progress() or Progress(
@@ -266,7 +270,10 @@ class Job(LoadedJob, AwaitedJob):
         now = self._backend.clock.now()
         who = f"{self._backend.user}, who did not submit it" if self.foreign else "the user"
         self._ledger.request_cancel(f"cancelled by {who}", now)
-        self._keep_alive(self.status(), now)
+        progress = self.status()
+        if progress.waits:
+            self._revived = -math.inf  # nobody is at work who would notice
+        self._keep_alive(progress, now)
         return True
 
     def resume(self, *, max_cost: float | None = None, record_timeout: float | None = None) -> Job:
@@ -516,7 +523,8 @@ class Job(LoadedJob, AwaitedJob):
         name = f" {self.name!r}" if self.name else ""
         counts = "".join(f" {label} {phase.done}/{phase.tasks}" for label, phase in progress.phases)
         seconds = int(progress.updated - progress.started)
-        word = "removed" if self._removed(progress) else progress.state.value if progress.state.ended else "running"
+        running = f"waits for {', '.join(progress.waits)}" if progress.waits else "running"
+        word = "removed" if self._removed(progress) else progress.state.value if progress.state.ended else running
         return f"<Job {self.id}{name}{counts} {word} {seconds // 60:02d}:{seconds % 60:02d}>"
 
 

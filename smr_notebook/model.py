@@ -38,6 +38,7 @@ class Phase(StrEnum):
 Format = readings.Format
 Dialect = readings.Dialect
 Reading = readings.Reading
+InletReading = readings.InletReading
 PLAINLY: Final = readings.PLAINLY
 
 

@@ -207,6 +207,7 @@ class Progress:
         estimate: What it was thought to cost, likewise.
         troubles: What befell its attempts, and did not show in its answer; empty for a job without any.
         merge: The merge phase (zero tasks when there is none).
+        waits: The jobs that it waits for before it can be planned.
     """
 
     state: JobState
@@ -221,6 +222,7 @@ class Progress:
     estimate: Estimate | None = None
     troubles: tuple[Trouble, ...] = ()
     merge: PhaseProgress = field(default_factory=PhaseProgress)
+    waits: tuple[str, ...] = ()
 
     @property
     def phases(self) -> tuple[tuple[str, PhaseProgress], ...]:

@@ -45,6 +45,7 @@ from smr_notebook.control.proof import proof_line
 from smr_notebook.control.row_keys import page_of
 from smr_notebook.control.scheduling import Action, Decision, End, Expire, Gather, Launch, Stop, decide
 from smr_notebook.control.snapshots import with_done
+from smr_notebook.control.stages import call_followers
 from smr_notebook.control.verdicts import broken_outcome
 from smr_notebook.control.watchdog import Watchdog
 from smr_notebook.errors import CorruptObjectError, StoreError
@@ -255,6 +256,7 @@ class Coordinator:
     def _conclude(self, snapshot: Snapshot, outcome: Outcome) -> bool:
         """Tell the end, drop what only a running job needs, and give the lease back; return whether the end is told."""
         told = self._progress(snapshot)
+        call_followers(self._backend, self._plan.job)
         standing = self._ledger.put_progress(told)
         if standing != told and standing.epoch <= told.epoch:
             return False

@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from smr_notebook.dataflow.arrow_kinds import mark_missing
 from smr_notebook.dataflow.frames.rows import library
@@ -27,7 +27,7 @@ from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError,
 from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource
 
-_STORED = (Format.ITEMS, Format.FRAME)
+_STORED = (Format.ITEMS, Format.FRAME, Format.RESULT, Format.SEVERAL)
 _CALLED = {Format.TEXT: "text", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet", Format.CSV: "CSV", Format.ARROW: "Arrow"}
 _SUFFIXES = {
     **dict.fromkeys((".jsonl", ".ndjson"), Format.JSONL),
@@ -36,7 +36,10 @@ _SUFFIXES = {
     **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), Format.ARROW),
 }
 _TABS = frozenset({".tsv", ".tab"})
-_INNER = frozenset({"job", SCHEME})
+RESULT: Final = "result"
+"""Of spans of the result of a job."""
+
+_INNER = frozenset({"job", SCHEME, RESULT})
 """Schemes that no URL names."""
 
 _COMPRESSED_SUFFIXES = {".gz", ".bz2", ".zst", ".zstd", ".xz"}
@@ -69,7 +72,15 @@ class Rows:
     frame: Any
 
 
-NamedInput = Files | Items | Rows
+@dataclass(frozen=True, slots=True)
+class JobRows:
+    """The rows of the result of a job, each of them one record. The job may not have ended."""
+
+    job: str
+
+
+Storable = Files | Items | Rows
+NamedInput = Storable | JobRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +113,7 @@ def classify(input: object) -> NamedInput:
     Raises:
         PlanError: It cannot be input, or it is a list of strings that could be meant either way.
     """
-    if isinstance(input, Files | Items | Rows):
+    if isinstance(input, Files | Items | Rows | JobRows):
         return input
     if isinstance(input, str | os.PathLike):
         return files(input)

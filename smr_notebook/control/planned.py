@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from smr_notebook.pictures.split_sizes import SplitSizes
 
 _COLUMNS: Final = ("split", "object", "offset", "bytes")
-_NOUNS: Final = {Format.ITEMS: "item", Format.FRAME: "row"}
+_NOUNS: Final = {Format.ITEMS: "item", Format.FRAME: "row", Format.RESULT: "row"}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -170,7 +170,7 @@ class PlannedJob:
 
     def _checks(self) -> Iterator[Fact]:
         yield Fact("Check", f"✓ Python {self.plan.environment.python} and packages match those of the workers")
-        stored = self.plan.format in _NOUNS
+        stored = self.plan.format in {Format.ITEMS, Format.FRAME}
         yield Fact("Check", "✓ items travel" if stored else "✓ input found and listed")
         yield Fact("Check", "✓ functions travel")
         if self.failed:

@@ -14,11 +14,13 @@ from itertools import chain
 
 from smr_notebook.control.carriage import carriage, carrier_rates
 from smr_notebook.control.costs import PRICES, Sample, Shape, elapsed, estimate, rates_of, task_seconds
+from smr_notebook.control.inlets import AnyInput, Inlet, Inlets, cut_parts, files_of, plan_inlets, told_of
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.merges import Shuffle, choose_merging, merging_usage
-from smr_notebook.control.naming import Files, NamedInput, peek
+from smr_notebook.control.naming import Files, JobRows, NamedInput, peek
 from smr_notebook.control.planned import PlannedJob
+from smr_notebook.control.prior_results import plan_rows
 from smr_notebook.control.reading import PlannedInput, StoredInput, plan_input, store_input
 from smr_notebook.control.row_keys import MOST_TASKS
 from smr_notebook.control.sampling import sample_keys
@@ -27,6 +29,7 @@ from smr_notebook.dataflow.code import Bundle, capture, load_program
 from smr_notebook.dataflow.functions import Pair, UserCodeError
 from smr_notebook.dataflow.grids import grid_of
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
+from smr_notebook.dataflow.joined_programs import JoinedProgram
 from smr_notebook.dataflow.opening import opened
 from smr_notebook.dataflow.partitioning import choose_bounds
 from smr_notebook.dataflow.programs import Program, Tried
@@ -90,7 +93,7 @@ class Request:
     """
 
     program: Program
-    input: NamedInput | StoredInput
+    input: AnyInput
     format: str
     reducers: int
     split_size: int
@@ -183,13 +186,12 @@ def prepare(request: Request, backend: Backend, *, here: Environment, label_of: 
     """
     check_environment(here, backend.functions.limits.environment, mend=backend.functions.limits.advice.environment)
     code = capture(request.program, label_of=label_of, include=request.include)
-    if isinstance(request.input, Files):
-        with suppress(AccessDeniedError):
-            peek(request.input, backend.sources)
+    with suppress(AccessDeniedError):
+        peek(files_of(request.input), backend.sources)
     return code
 
 
-def stored_input(request: Request, backend: Backend, *, job: str, store: ObjectStore) -> Files | StoredInput:
+def stored_input(request: Request, backend: Backend, *, job: str, store: ObjectStore) -> Files | StoredInput | JobRows | Inlets:
     """Store items or rows of a request beside the job; locations, and what is stored already, are left as they are.
 
     Raises:
@@ -197,12 +199,20 @@ def stored_input(request: Request, backend: Backend, *, job: str, store: ObjectS
         PlanError: An item does not pickle, or a frame has no names for its columns.
         StoreError: It cannot be written.
     """
-    if isinstance(request.input, StoredInput):
-        return request.input
-    slots = slots_of(backend)
-    return store_input(
-        request.input, store, job=job, keys=keys_of(backend.table), split_size=request.split_size, slots=slots, parallel=backend.parallel
-    )
+    keys, size, slots, parallel = keys_of(backend.table), request.split_size, slots_of(backend), backend.parallel
+
+    def put(named: NamedInput | StoredInput, folder: str = "") -> Files | StoredInput | JobRows:
+        if isinstance(named, StoredInput | JobRows):
+            return named
+        return store_input(named, store, job=job, keys=keys, split_size=size, slots=slots, parallel=parallel, folder=folder)
+
+    if not isinstance(request.input, Inlets):
+        return put(request.input)
+    stored = []
+    for number, inlet in enumerate(request.input.inlets, 1):
+        with told_of(number):
+            stored.append(replace(inlet, input=put(inlet.input, f"{number:03d}/")))
+    return Inlets(tuple(stored))
 
 
 def cut_input(request: Request, backend: Backend, *, job: str, store: ObjectStore) -> CutInput:
@@ -219,7 +229,7 @@ def cut_input(request: Request, backend: Backend, *, job: str, store: ObjectStor
         PlanError: The program cannot read it, there would be too many tasks, or an object is too large for a record.
     """
     source = _planned_input(request, backend, job=job, store=store, slots=slots_of(backend))
-    splits = _splits_of(source, reducers=request.reducers)
+    splits, source = _splits_of(source, reducers=request.reducers)
     sources = {**backend.sources, "job": JobInput(store, keys_of(backend.table))}
     return CutInput(source, splits, _checked_inputs(request.program, splits, source, sources))
 
@@ -281,19 +291,22 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
 
 def _planned_input(request: Request, backend: Backend, *, job: str, store: ObjectStore, slots: int) -> PlannedInput:
     """List what a job reads; items and rows are stored first. Raises as `stored_input` and `plan_input` do."""
-    planned = plan_input(
-        stored_input(request, backend, job=job, store=store),
-        backend.sources,
-        store=store,
-        job=job,
-        format=request.format,
-        split_size=request.split_size,
-        slots=slots,
-        per_slot=request.program.splits_per_worker,
-        reading=replace(request.reading, tolerant=request.reading.tolerant or request.tolerance.tolerant),
-    )
-    _refuse_beyond_memory(planned, budget_of(request, backend))
-    return planned
+    size, per_slot = request.split_size, request.program.splits_per_worker
+
+    def plan(inlet: Inlet) -> PlannedInput:
+        reading = replace(inlet.reading, tolerant=inlet.reading.tolerant or request.tolerance.tolerant)
+        named, format, sources = inlet.input, inlet.format, backend.sources
+        if isinstance(named, JobRows):
+            return plan_rows(named, backend, split_size=size, slots=slots, per_slot=per_slot, reading=reading)
+        assert isinstance(named, Files | StoredInput)  # noqa: S101 - all else was stored
+        planned = plan_input(
+            named, sources, store=store, job=job, format=format, split_size=size, slots=slots, per_slot=per_slot, reading=reading
+        )
+        _refuse_beyond_memory(planned, budget_of(request, backend))
+        return planned
+
+    named = stored_input(request, backend, job=job, store=store)
+    return plan_inlets(named, plan) if isinstance(named, Inlets) else plan(Inlet(named, request.format, request.reading))
 
 
 def _refuse_beyond_memory(source: PlannedInput, budget: int) -> None:
@@ -326,16 +339,19 @@ def _ranged(plan: Plan, code: bytes, source: PlannedInput, backend: Backend, *, 
         return plan
     program, _ = load_program(code)
     sources = {**backend.sources, "job": JobInput(store, keys_of(backend.table))}
-    keys = sample_keys(program, source, ranges=plan.reducers, sources=sources, clock=backend.clock)
+    several = program.inlets if isinstance(program, JoinedProgram) else (program,)
+    keys = []
+    for one, part in zip(several, source.parts or (source,), strict=True):
+        keys += sample_keys(one, part, ranges=plan.reducers, sources=sources, clock=backend.clock)
     bounds = choose_bounds(keys, plan.reducers)
     return replace(plan, reducers=len(bounds) + 1, bounds=bounds)
 
 
-def _splits_of(source: PlannedInput, *, reducers: int) -> tuple[Split, ...]:
-    """Cut what a job reads. Raises `PlanError` where there would be too many tasks."""
-    splits = plan_splits(source.objects, split_bytes=source.split_bytes)
+def _splits_of(source: PlannedInput, *, reducers: int) -> tuple[tuple[Split, ...], PlannedInput]:
+    """Cut what a job reads, and return it with how it is read then. Raises `PlanError` where there would be too many tasks."""
+    splits, read = cut_parts(source) if source.parts else (plan_splits(source.objects, split_bytes=source.split_bytes), source)
     _check_tasks(max(len(splits), reducers))
-    return splits
+    return tuple(splits), read
 
 
 def _checked_inputs(

@@ -18,7 +18,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from smr_notebook.control.inlets import AnyInput, Inlet, Inlets
 from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout, split_page
+from smr_notebook.control.naming import Files, JobRows
 from smr_notebook.control.reading import StoredInput
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.dataflow.signing import SIGNATURE_BYTES, Keyring
@@ -32,6 +34,17 @@ T = TypeVar("T")
 _CODE: Final = "code"
 _PLAN: Final = msgspec.json.Decoder(Plan)
 _SPLITS: Final = msgspec.json.Decoder(tuple[Split, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInlet:
+    """One of several inputs. Attributes as of `StoredRequest`."""
+
+    patterns: tuple[str, ...]
+    format: str
+    reading: Reading = PLAINLY
+    stored: StoredInput | None = None
+    rows_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,8 @@ class StoredRequest:
         exchange: What pairs travel by.
         carrier: Where that is, if it is not the object store.
         merge_above: Reads of the shuffle above which runs are merged; 0 for what prices say.
+        rows_of: The job whose result is the input; empty for none.
+        inlets: Of several inputs, each of them.
     """
 
     patterns: tuple[str, ...]
@@ -73,9 +88,36 @@ class StoredRequest:
     exchange: str = OBJECTS
     carrier: str = ""
     merge_above: int = 0
+    rows_of: str = ""
+    inlets: tuple[StoredInlet, ...] = ()
 
 
 _REQUEST: Final = msgspec.json.Decoder(StoredRequest)
+
+
+def input_of(request: StoredRequest) -> Files | StoredInput | JobRows | Inlets:
+    """Return what a stored request names as input."""
+    if request.inlets:
+        return Inlets(tuple(Inlet(_input_of(one), one.format, one.reading) for one in request.inlets))
+    return _input_of(request)
+
+
+def _input_of(told: StoredRequest | StoredInlet) -> Files | StoredInput | JobRows:
+    return JobRows(told.rows_of) if told.rows_of else told.stored or Files(told.patterns)
+
+
+def stored_inlets(named: AnyInput) -> tuple[StoredInlet, ...]:
+    """Return what a stored request says of several inputs, whose items and rows are stored; nothing of a single one."""
+    return tuple(
+        StoredInlet(
+            patterns=one.input.patterns if isinstance(one.input, Files) else (),
+            format=one.format,
+            reading=one.reading,
+            stored=one.input if isinstance(one.input, StoredInput) else None,
+            rows_of=one.input.job if isinstance(one.input, JobRows) else "",
+        )
+        for one in (named.inlets if isinstance(named, Inlets) else ())
+    )
 
 
 def write_code(objects: ObjectStore, job: str, code: bytes, keys: Keyring) -> None:

@@ -21,6 +21,7 @@ from smr_notebook.dataflow.bad_records import BadRecord, BadRecords, read_bad
 from smr_notebook.dataflow.code import Sources
 from smr_notebook.dataflow.first_records import FirstRecords
 from smr_notebook.dataflow.inputs import SplitInput
+from smr_notebook.dataflow.joined_programs import inlet_of_task
 from smr_notebook.dataflow.mapping import run_map, run_map_to_part
 from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.merging import ORDERS
@@ -31,7 +32,7 @@ from smr_notebook.dataflow.partitioning import partitioner_of
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.reducing import run_reduce
 from smr_notebook.dataflow.watched import RunInMemory, Watched
-from smr_notebook.model import AttemptId, Numbers, Part, Phase, TaskId
+from smr_notebook.model import PLAINLY, AttemptId, Numbers, Part, Phase, Reading, TaskId
 from smr_notebook.ports import Backend
 from smr_notebook.standing import FailedAttempt
 from smr_notebook.tolerance import OnError
@@ -86,7 +87,7 @@ class PreviewTasks:
     def map(self, input: SplitInput) -> None:
         """Map what is wanted of one split. Raises `PreviewFailed`."""
         attempt = AttemptId(TaskId(Phase.MAP, input.split.number), 1)
-        with self._attempt(attempt) as meter, self._watching(Phase.MAP, meter) as program:
+        with self._attempt(attempt) as meter, self._watching(attempt, meter, input.reading) as program:
             if program.reduces:
                 self._runs.append(run := RunInMemory(attempt))
                 run_map(
@@ -107,7 +108,7 @@ class PreviewTasks:
     def reduce(self) -> None:
         """Reduce what was mapped. Raises `PreviewFailed`."""
         attempt = AttemptId(TaskId(Phase.REDUCE, 0), 1)
-        with self._attempt(attempt) as meter, self._watching(Phase.REDUCE, meter):
+        with self._attempt(attempt) as meter, self._watching(attempt, meter):
             reduced = run_reduce(
                 self.watched,
                 (iter(run.blocks) for run in self._runs),
@@ -134,9 +135,10 @@ class PreviewTasks:
         )
 
     @contextmanager
-    def _watching(self, phase: Phase, meter: Meter) -> Iterator[Program]:
+    def _watching(self, attempt: AttemptId, meter: Meter, reading: Reading = PLAINLY) -> Iterator[Program]:
         """Give the program, set up for an attempt, and watch what it does; what its hooks take is not the functions' time."""
-        with counting(meter.counts), opened(self._program, NAMES[phase], meter=meter) as program, self.watched.watching(program):
+        names, inlet = NAMES[attempt.task.phase], inlet_of_task(reading, attempt.task)
+        with counting(meter.counts), opened(self._program, names, meter=meter, inlet=inlet) as program, self.watched.watching(program):
             yield program
 
     @contextmanager

@@ -32,12 +32,12 @@ from smr_notebook.dataflow.code import Sources, load_program, travelling_functio
 from smr_notebook.dataflow.draining import checked_pair, shape_error
 from smr_notebook.dataflow.emitting import PairEmitter
 from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
+from smr_notebook.dataflow.joined_programs import core_of, inlet_of_task, mapped_by
 from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.mending import Mended, mended
 from smr_notebook.dataflow.merging import ORDERS
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.opening import opened
-from smr_notebook.dataflow.parsed_programs import ParsedProgram
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.records import RecordBlock, Unreadable
 from smr_notebook.dataflow.reducing import Groups, Partition
@@ -143,8 +143,8 @@ class Replay:
 
         def run() -> None:
             __tracebackhide__ = True
-            with opened(self._task.program, (name,)) as program:
-                functions = _functions_of(program)
+            with opened(self._task.program, (name,), inlet=self._inlet) as program:
+                functions = _functions_of(program, self._inlet)
                 assert functions is not None  # noqa: S101 - the caller has looked
                 replayed.append(self._map(functions) if name == "map" else self._reduce(functions))
 
@@ -177,7 +177,11 @@ class Replay:
     @property
     def _functions(self) -> Functions | None:
         """The functions of a program that calls them for one record, or one group, at a time."""
-        return _functions_of(self._task.program)
+        return _functions_of(self._task.program, self._inlet)
+
+    @property
+    def _inlet(self) -> int:
+        return inlet_of_task(self._task.plan.reading, self._task.attempt.task)
 
     @property
     def _one(self) -> bool:
@@ -212,8 +216,8 @@ class Replay:
     def _found(self) -> tuple[RecordBlock, int]:
         __tracebackhide__ = True
         number = self._failure.record_number
-        program, input = self._task.program, _there(self._task, input_of)
-        for block in (program.parsed(input) if isinstance(program, ParsedProgram) else input).blocks():
+        _, input = mapped_by(self._task.program, _there(self._task, input_of))
+        for block in input.blocks():
             if number <= block.at.done + block.count:
                 return block, number - 1 - block.at.done
         raise InputMissingError(f"Split {self._task.attempt.task.number} has no record {number:,} any more. Submit the job again.")
@@ -255,8 +259,8 @@ class Replay:
         raise InputMissingError(f"Partition {task.attempt.task.number} has no group {self._failure.record_number:,}. Submit the job again.")
 
 
-def _functions_of(program: Program) -> Functions | None:
-    functions = getattr(program.inner if isinstance(program, ParsedProgram) else program, "functions", None)
+def _functions_of(program: Program, inlet: int) -> Functions | None:
+    functions = getattr(core_of(program, inlet), "functions", None)
     return functions if isinstance(functions, Functions) else None
 
 

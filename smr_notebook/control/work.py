@@ -29,6 +29,7 @@ from smr_notebook.dataflow.coalescing import Coalescer, SourceRun
 from smr_notebook.dataflow.code import Sources
 from smr_notebook.dataflow.grids import grid_of
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
+from smr_notebook.dataflow.joined_programs import inlet_of_task
 from smr_notebook.dataflow.mapping import run_map, run_map_to_part
 from smr_notebook.dataflow.memory import Room, keep_freed
 from smr_notebook.dataflow.merged_index import rows_to_merge
@@ -130,7 +131,8 @@ def work_on(task: Task) -> Output:
         return _merge(task)
     work = _reduce if phase is Phase.REDUCE else _map if task.plan.reducers else _map_to_part
     with counting(task.meter.counts):
-        with opened(task.program, NAMES[phase], meter=task.meter) as program:
+        inlet = inlet_of_task(task.plan.reading, task.attempt.task)
+        with opened(task.program, NAMES[phase], meter=task.meter, inlet=inlet) as program:
             task = replace(task, program=program)
             output = _leaving_out(task, work) if task.plan.tolerance.tolerant else work(task)
         task.meter.counts.check()

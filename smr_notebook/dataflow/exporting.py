@@ -24,11 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smr_notebook.dataflow.arrow_kinds import Rows, bring, exact_cast, unify
+from smr_notebook.dataflow.dict_columns import can_be_columns, label_of
 from smr_notebook.dataflow.export_targets import Target, file_name
 from smr_notebook.dataflow.export_texts import WRITERS
 from smr_notebook.dataflow.frames import arrow_rows
 from smr_notebook.dataflow.frames.rows import FrameLibrary
-from smr_notebook.dataflow.result_frames import build_columns, can_be_columns, label_of, names_of
+from smr_notebook.dataflow.result_frames import build_columns, names_of
 from smr_notebook.dataflow.results import iter_frames, iter_row_columns
 from smr_notebook.errors import ConfigError, PairShapeError, StoreError
 from smr_notebook.model import Part

@@ -16,6 +16,7 @@ from smr_notebook.dataflow.aggregations import as_reduce, makes_generators
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.frames.programs import FrameProgram
 from smr_notebook.dataflow.hooks import MAP, REDUCE, arranged
+from smr_notebook.dataflow.joined_programs import JoinedProgram
 from smr_notebook.dataflow.pair_programs import AggregatedPairs, PairProgram
 from smr_notebook.dataflow.parsed_programs import ParsedProgram
 from smr_notebook.dataflow.programs import Program
@@ -99,6 +100,12 @@ def _frames(program: FrameProgram, given: Mended) -> Program:
     return replace(program, functions=functions)
 
 
+def _joined(program: JoinedProgram, given: Mended) -> Program:
+    if given.map is not None:
+        raise PlanError("The job has several inputs, each with a map function of its own: submit it again with the one that is mended.")
+    return JoinedProgram(tuple(mended(inlet, given) for inlet in program.inlets))
+
+
 def _parsed(program: ParsedProgram, given: Mended) -> Program:
     return replace(program, inner=mended(program.inner, given))
 
@@ -108,4 +115,5 @@ _MENDERS: Final[dict[type, Callable[[Any, Mended], Program]]] = {
     AggregatedPairs: _aggregated,
     FrameProgram: _frames,
     ParsedProgram: _parsed,
+    JoinedProgram: _joined,
 }

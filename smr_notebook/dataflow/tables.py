@@ -29,6 +29,7 @@ from smr_notebook.dataflow.formats.csv_records import read_csv
 from smr_notebook.dataflow.formats.json_columns import read_json_columns
 from smr_notebook.dataflow.formats.jsonl import read_jsonl
 from smr_notebook.dataflow.formats.parquet import open_span
+from smr_notebook.dataflow.formats.result_rows import read_blocks
 from smr_notebook.dataflow.formats.stored import FRAME, read_items, read_slices
 from smr_notebook.dataflow.positions import walk
 from smr_notebook.dataflow.records import NOWHERE_YET, Reader, RecordBlock, SpanBytes
@@ -314,6 +315,12 @@ def _read_frame(span: Span, source: InputSource, want: _Want) -> Iterator[TableB
         yield TableBlock(FRAME, columns, len(frame), size, begin, len(frame), dtypes=dtypes)
 
 
+def _read_result(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
+    for block in read_blocks(span, source):
+        rows = block.table.num_rows
+        yield TableBlock(block.job, block.columns(want.columns), rows, block.size, block.begin, rows, dtypes=block.dtypes())
+
+
 def _of_series(series: pd.Series[Any]) -> TableColumn:
     """Return a column of a DataFrame as Arrow, where its dtype has a type there and holds no Python objects."""
     if series.dtype != object:
@@ -344,6 +351,7 @@ _READERS: Mapping[Format, Callable[..., Iterator[TableBlock]]] = MappingProxyTyp
         Format.CSV: _read_csv,
         Format.JSONL: _read_jsonl,
         Format.ITEMS: _read_items,
+        Format.RESULT: _read_result,
     }
 )
 

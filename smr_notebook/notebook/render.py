@@ -119,11 +119,13 @@ def text(view: View) -> str:
     """Return the view as plain text."""
     progress = view.progress
     title = f"MapReduce '{view.title}'" if view.name else "MapReduce"
-    stamp = f"[{', '.join([f'smr-{view.id.lower()}', *_cost(view), f'{view.seconds:.1f} s'])}]"
+    waits = [f"for {_waits(view)}"] if progress.waits else []
+    stamp = f"[{', '.join([f'smr-{view.id.lower()}', *waits, *_cost(view), f'{view.seconds:.1f} s'])}]"
     if not progress.state.ended:
         bars = [f" {name:<7} {bar(phase)} {phase.done:,}/{phase.tasks:,}" for name, phase in view.phases]
-        counts = [f" {line}" for line in [told_counters(progress)] if line]
-        return "\n".join([f"{title} · {progress.state} · {stamp}", *(f" ! {line}" for line in _troubles(view)), *bars, *counts])
+        bars += [f" {line}" for line in [told_counters(progress)] if line]
+        head = f"{title} · {'waits' if waits else progress.state} · {stamp}"
+        return "\n".join([head, *(f" ! {line}" for line in _troubles(view)), *bars])
     settled = progress.state is JobState.DONE
     rows = [f" {name:<7} {_flow(name, phase)}" for name, phase in view.phases if settled]
     rows += [f" {line}" for line in [told_counters(progress)] if line and settled]
@@ -135,7 +137,8 @@ def announcement(view: View) -> str:
     """Return what a screen reader says of a job, as HTML that nobody sees. It changes a few times in a job's life."""
     state = view.progress.state
     what = f"MapReduce {view.title or view.id}"
-    said = f"{what} {_ENDINGS[state]} {view.seconds:.0f} seconds" if state.ended else f"{what}: {state}"
+    doing = f"waits for {_waits(view)}" if view.progress.waits else str(state)
+    said = f"{what} {_ENDINGS[state]} {view.seconds:.0f} seconds" if state.ended else f"{what}: {doing}"
     return f'<span role="status" aria-live="polite" style="{_UNSEEN}">{escape(said)}</span>'
 
 
@@ -185,8 +188,15 @@ def _headline(view: View) -> str:
         ending = f'<span style="color:{_COLOURS[state]};font-weight:600">{_ENDINGS[state]}</span>'
         parts.append(f"{ending} {volatile(' · '.join([f'{view.seconds:.1f} s', *_cost(view)]))}")
     else:
-        parts += [str(state), volatile(" · ".join([duration(view.seconds), *_left(view), *_cost(view)]))]
+        doing = f"waits for {volatile(_waits(view))}" if view.progress.waits else str(state)
+        parts += [doing, volatile(" · ".join([duration(view.seconds), *_left(view), *_cost(view)]))]
     return f'<div class="smr-head">{" · ".join(parts)}</div>'
+
+
+def _waits(view: View) -> str:
+    """Return which jobs it waits for."""
+    waits = view.progress.waits
+    return f"{'job' if len(waits) == 1 else 'jobs'} {', '.join(waits)}"
 
 
 def _cost(view: View) -> list[str]:

@@ -294,6 +294,9 @@ def test_the_policies_suffice_for_jobs_of_every_kind(guarded: Guarded, opened: O
         assert session.map_reduce(lambda row: [(row["key"], row["value"])], max, frame, wait=True)["value"].tolist() == [20, 25]
         large = session.map_reduce(lambda number: [(number, bytes(5 << 20))], list, range(5), reducers=1)
         assert [len(value[0]) for value in large.result()["value"]] == [5 << 20] * 5
+        staged = session.map_reduce(lambda row: [(row[1], row[0])], lambda key, values: "".join(sorted(values)), counted)
+        again = session.map_reduce(lambda row: [row], None, staged)
+        assert again.result().to_dict("list") == {"key": [2000], "value": ["abc"]}
         assert {info.state for info in session.jobs()} == {JobState.DONE}
         assert session.attach(counted.id).head(1)["key"].tolist() == ["a"]
     assert guarded.guard.refused == set()

@@ -31,14 +31,14 @@ KEYS = {
     LAYOUT.plan: ("driver or user", {"driver", "coordinator", "mapper", "reducer", "user"}),
     split_page(LAYOUT.splits_of("000001"), 0): ("driver", {"mapper", "user"}),
     f"{LAYOUT.attempt(AttemptId(TaskId(Phase.MAP, 7), 2))}/run": ("mapper", {"coordinator", "reducer", "user"}),
-    f"{LAYOUT.attempt(AttemptId(TaskId(Phase.REDUCE, 7), 2))}/part-0.parquet": ("reducer", {"user"}),
+    f"{LAYOUT.attempt(AttemptId(TaskId(Phase.REDUCE, 7), 2))}/part-0.parquet": ("reducer", {"driver", "mapper", "user"}),
     LAYOUT.bad(AttemptId(TaskId(Phase.MAP, 7), 2)): ("mapper", {"user"}),
     LAYOUT.bad(AttemptId(TaskId(Phase.REDUCE, 7), 2)): ("reducer", {"user"}),
     LAYOUT.log_piece(AttemptId(TaskId(Phase.MAP, 7), 2), 1): ("mapper", {"user"}),
     LAYOUT.log_piece(AttemptId(TaskId(Phase.REDUCE, 7), 2), 1): ("reducer", {"user"}),
     LAYOUT.index: ("coordinator", {"reducer", "user"}),
-    LAYOUT.manifest(Phase.MAP): ("coordinator", {"coordinator", "reducer", "user"}),
-    LAYOUT.manifest(Phase.REDUCE): ("coordinator", {"coordinator", "reducer", "user"}),
+    LAYOUT.manifest(Phase.MAP): ("coordinator", {"coordinator", "driver", "reducer", "user"}),
+    LAYOUT.manifest(Phase.REDUCE): ("coordinator", {"coordinator", "driver", "reducer", "user"}),
 }
 """The objects of a job, who writes each, and who reads it. A notebook that goes on from a job reads it, and writes the next plan."""
 

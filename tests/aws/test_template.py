@@ -121,7 +121,7 @@ def test_a_message_stays_hidden_as_long_as_a_function_may_work_on_it(options: De
 
 
 def test_many_buckets_fit() -> None:
-    many = tuple(f"{'b' * 59}{number:04}" for number in range(50))
+    many = tuple(f"{'b' * 59}{number:04}" for number in range(49))
     made = template(replace(PLAIN, inputs=many, outputs=many[:20]))
     assert len(json.dumps(made, separators=(",", ":"))) < TEMPLATE_BYTES
     policies = [json.dumps(role["Properties"]["Policies"][0]["PolicyDocument"]) for role in of_type(made, "IAM::Role")]

@@ -277,3 +277,12 @@ def test_what_they_count_while_they_run_differs_from_run_to_run(state: JobState)
     assert "counted: bad <dates> 1,204 · cache hits 5 (so far)" in Words(page).words
     assert "bad" not in SPAN.sub("", page)
     assert ("(so far)" in text(view(running))) == (state is JobState.MAPPING)
+
+
+def test_a_job_that_waits_says_for_which() -> None:
+    """What differs between two runs stands where the rules for comparing take it out."""
+    waits = Progress(JobState.SUBMITTED, PhaseProgress(), PhaseProgress(), 100.0, 100.0, 0, 0.0, waits=("3f9a", "77b2"))
+    view = View("8c01", "", waits, 112.0)
+    assert text(view) == "MapReduce · waits · [smr-8c01, for jobs 3f9a, 77b2, 12.0 s]"
+    assert 'waits for <span class="smr-v">jobs 3f9a, 77b2</span>' in html(view)
+    assert "MapReduce 8c01: waits for jobs 3f9a, 77b2" in announcement(view)

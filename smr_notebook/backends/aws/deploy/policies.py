@@ -7,10 +7,10 @@
   (a large job is launched as a tree), and both may start a coordinator when the last one has fallen silent.
 * A worker with more memory does the same work, and starts no others: only the coordinator calls it, for a task that ran out of memory.
 * Each reads and writes what its work asks for of a job's objects: no worker can change the code or the plan of a job, be it another's,
-  and none can read results. Rows of jobs cannot be told apart like that: a policy knows the group of a row, and each job has its own.
-  Two groups are no job's, the list of jobs and the key that proves what holds pickles: functions read them, only notebooks write
-  them. Still a function can read the key, and write rows of other jobs: whoever may submit jobs to a deployment trusts the others
-  who may. Whoever may write to the bucket alone need not be trusted.
+  and only who plans and who maps can read results, which may be the input of the next job. Rows of jobs cannot be told apart like that: a
+  policy knows the group of a row, and each job has its own. Two groups are no job's, the list of jobs and the key that proves what holds
+  pickles: functions read them, only notebooks write them. Still a function can read the key, and write rows of other jobs: whoever may
+  submit jobs to a deployment trusts the others who may. Whoever may write to the bucket alone need not be trusted.
 * Somebody with a notebook writes what a job is planned from, and the plan of a job that goes on from another one.
 * A resource is always named. The one exception is an action that knows no resources.
 """
@@ -41,9 +41,9 @@ _CALLS: Final[Mapping[str, tuple[str, ...]]] = {
 """Whom each may call."""
 
 _READS: Final[Mapping[str, tuple[str, ...]]] = {
-    "driver": ("code", "request", "input/*", "plan"),
+    "driver": ("code", "request", "input/*", "plan", "manifest/*", "*/part-*"),
     "coordinator": ("plan", "code", "map/*", "merge/*", "manifest/*"),
-    "mapper": ("plan", "code", "splits/*", "input/*"),
+    "mapper": ("plan", "code", "splits/*", "input/*", "*/part-*"),
     "reducer": ("plan", "code", "manifest/*", "index", "map/*", "merge/*"),
     "user": ("plan", "code", "request", "splits/*", "input/*", "manifest/*", "index", "map/*", "reduce/*", "bad/*", "logs/*"),
 }
@@ -54,8 +54,9 @@ _WRITES: Final[Mapping[str, tuple[str, ...]]] = {
     "reducer": ("merge/*", "reduce/*", "bad/reduce-*", "logs/merge-*", "logs/reduce-*"),
     "user": ("code", "request", "input/*", "plan"),
 }
-"""Which objects of a job each may read, and write; what they are is told in `control.layout`. The coordinator reads of the code the lines
-that a crash is told with. A worker with more memory reads and writes as the others do. A reducer does merge tasks, too."""
+"""Which objects of a job each may read, and write; what they are is told in `control.layout`. Parts may be the input of other jobs. The
+coordinator reads of the code the lines that a crash is told with. A worker with more memory reads and writes as the others do. A reducer
+does merge tasks, too."""
 
 
 _CARRIES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
