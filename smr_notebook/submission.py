@@ -17,8 +17,10 @@ from smr_notebook.control.messages import Message, coordinate, drive
 from smr_notebook.control.naming import Files
 from smr_notebook.control.planning import Request, plan_job, prepare, stored_input
 from smr_notebook.control.plans import StoredRequest, write_code, write_plan, write_request
+from smr_notebook.control.reading import StoredInput
 from smr_notebook.control.registering import new_job, register, told_of_name
 from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.triggers import Template
 from smr_notebook.control.uploads import note_use, remove_expired_uploads
 from smr_notebook.environment import environment
 from smr_notebook.errors import StoreError
@@ -78,26 +80,37 @@ def _store_request(backend: Backend, job: str, request: Request) -> _Begun:
     """Store what a driver plans from, and what is in this process's memory. A mistyped name is told at once."""
     bundle = prepare(request, backend, here=environment(), label_of=cell_label)
     named = stored_input(request, backend, job=job, store=backend.objects)
-    stored = StoredRequest(
+    stored = _as_stored(request, named, created=backend.clock.now(), warnings=request.warnings + bundle.report.warnings)
+    write_code(backend.objects, job, bundle.data, keys_of(backend.table))
+    write_request(backend.objects, job, stored, keys_of(backend.table))
+    return _Begun(drive(job), stored.created, stored.warnings)
+
+
+def template_of(request: Request, backend: Backend) -> Template:
+    """Return what jobs are planned from again and again, from a request over locations. Raises as `submit` does; nothing is stored."""
+    bundle = prepare(request, backend, here=environment(), label_of=cell_label)
+    named = request.input if isinstance(request.input, Files) else Files(())
+    return Template(bundle.data, _as_stored(request, named, created=backend.clock.now(), warnings=bundle.report.warnings))
+
+
+def _as_stored(request: Request, named: Files | StoredInput, *, created: float, warnings: tuple[str, ...]) -> StoredRequest:
+    return StoredRequest(
         patterns=named.patterns if isinstance(named, Files) else (),
         stored=None if isinstance(named, Files) else named,
         format=request.format,
         reducers=request.reducers,
         split_size=request.split_size,
         name=request.name,
-        created=backend.clock.now(),
+        created=created,
         budget=request.budget,
         policy=request.policy,
         max_cost=request.max_cost,
-        warnings=request.warnings + bundle.report.warnings,
+        warnings=warnings,
         reading=request.reading,
         tolerance=request.tolerance,
         exchange=request.exchange,
         carrier=request.carrier,
     )
-    write_code(backend.objects, job, bundle.data, keys_of(backend.table))
-    write_request(backend.objects, job, stored, keys_of(backend.table))
-    return _Begun(drive(job), stored.created, stored.warnings)
 
 
 def tidy_up(backend: Backend, *, keep_days: float) -> None:

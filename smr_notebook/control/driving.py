@@ -162,7 +162,7 @@ def _request(stored: StoredRequest, code: bytes, *, planner: str, samples: bool)
     program, _ = load_program(code)
     return Request(
         program=program,
-        input=stored.stored or Files(stored.patterns),
+        input=stored.stored or Files(stored.patterns, stored.versions),
         format=stored.format,
         reducers=stored.reducers,
         split_size=stored.split_size,
