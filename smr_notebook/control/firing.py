@@ -160,7 +160,8 @@ def _make(backend: Backend, trigger: Trigger, firing: Firing, fired: Fired) -> N
     ledger = Ledger(backend.table, fired.job)
     entry = ledger.job()
     if entry is not None:
-        if ledger.outcome() is None and ledger.lease() is None:  # whoever made it may have been ended before this
+        ledger.create_job(entry)  # whoever did so may have been ended before it was in the list of jobs, or the driver was called
+        if ledger.outcome() is None and ledger.lease() is None:
             backend.functions.invoke(encode(drive(fired.job)))
         return
     keys = keys_of(backend.table)

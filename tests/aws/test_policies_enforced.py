@@ -90,7 +90,7 @@ def guarded(ministack_with_policies: str) -> Iterator[Guarded]:
             clients["s3"].put_object(Bucket=bucket, Key="a", Body=b"x")
         options = DeployOptions(names, "aws:{}", image="a.registry/image", inputs=("guarded-logs",), outputs=("guarded-results",))
         Stack(clients, names, PATIENCE, lambda _: None).set_up(checked(options))
-        for key in (*(f"jobs/1/{key}" for key in OBJECTS), "elsewhere"):
+        for key in (*(f"jobs/1/{key}" for key in OBJECTS), "elsewhere", "triggers/daily.0123abcd/code"):
             clients["s3"].put_object(Bucket=names.bucket, Key=key, Body=b"x")
         roles = {route: _taken(clients, names, route) for route in ROUTES}
         without_tls = [route for route, client in roles.items() if _may(client, names, get("own", "jobs/1/plan"))]
