@@ -93,9 +93,9 @@ def down(options: Namespace, console: Console) -> int:
 
 def _remove_triggers(clients: Clients, names: Names, console: Console) -> list[str]:
     """Take the stack's notifications out of the buckets that triggers watch: they belong to others, and stay. Return what is left."""
-    clock, left = SystemClock(), []
+    left = []
     try:
-        triggers = list_triggers(DynamoTable(clients, names.table, clock=clock))
+        triggers = list_triggers(DynamoTable(clients, names.table, clock=SystemClock()))
     except DeploymentError:  # there is no table
         return []
     for trigger in triggers:
@@ -103,7 +103,7 @@ def _remove_triggers(clients: Clients, names: Names, console: Console) -> list[s
             continue
         console.tell(f"removing the trigger {trigger.name} from {trigger.what}")
         try:
-            AwsTriggers(clients, names, clock=clock).remove(trigger.id, trigger.location)
+            AwsTriggers(clients, names).remove(trigger.id, trigger.location)
         except PlatformError as error:
             bucket = trigger.location.partition("/")[0]
             left.append(f"The notification {notification_id(names.stack, trigger.id)} of the bucket {bucket} is left. {error}")

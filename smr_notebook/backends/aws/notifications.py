@@ -9,7 +9,7 @@ Rules of this module:
 
 * What is written back is what was read, word for word, also what this module knows nothing of.
 * S3 refuses two entries for the same events and keys, in words that do not say which. That is looked for before.
-* S3 asks whether it may call, and may ask somebody who does not know yet: it is asked again for some seconds.
+* S3 is not asked to try whom it calls: it would try all others, too, send them messages, and refuse our change where one is gone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
 from smr_notebook.errors import ConfigError, ServiceError
 from smr_notebook.globs import WILD
-from smr_notebook.ports import Clock
 
 Entry = Mapping[str, Any]
 Document = dict[str, Any]
@@ -35,8 +34,6 @@ _LISTS: Final = {
 
 _OURS: Final = "LambdaFunctionConfigurations"
 _TRIES: Final = 10
-_WAITS: Final = (1.0, 2.0, 4.0, 8.0)
-"""Seconds before S3 is asked again to call a function that it may not call yet, as far as it knows."""
 
 
 class Notifications:
@@ -44,12 +41,10 @@ class Notifications:
 
     Args:
         clients: Who does.
-        clock: Waits.
     """
 
-    def __init__(self, clients: Clients, *, clock: Clock) -> None:
+    def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._clock = clock
 
     def ids(self, bucket: str) -> list[str]:
         """Return the names of the entries that call functions."""
@@ -101,18 +96,12 @@ class Notifications:
         return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
 
     def _write(self, bucket: str, document: Document) -> None:
-        waits = iter(_WAITS)
-        while True:
-            try:
-                self._clients["s3"].put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=document)
-            except BOTO_ERRORS as error:
-                wait = next(waits, None) if code_of(error) == "InvalidArgument" else None
-                if wait is None:
-                    failed = told(error, f"changing the notifications of {bucket}", unreachable=ServiceError)
-                    raise ConfigError(str(failed)) if code_of(error) == "InvalidArgument" else failed from None
-                self._clock.sleep(wait, least=wait)
-            else:
-                return
+        request = {"Bucket": bucket, "NotificationConfiguration": document, "SkipDestinationValidation": True}
+        try:
+            self._clients["s3"].put_bucket_notification_configuration(**request)
+        except BOTO_ERRORS as error:
+            failed = told(error, f"changing the notifications of {bucket}", unreachable=ServiceError)
+            raise ConfigError(str(failed)) if code_of(error) == "InvalidArgument" else failed from None
 
 
 def filter_of(path: str) -> list[dict[str, str]]:

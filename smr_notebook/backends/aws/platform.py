@@ -186,7 +186,7 @@ def _open(clients: Clients, options: AwsOptions, architecture: str, *, source: S
         policy=policy_of(options),
         poll=_POLL,
         alarms=SchedulerAlarms(clients, names, clock=clock),
-        triggers=AwsTriggers(clients, names, clock=clock),
+        triggers=AwsTriggers(clients, names),
         codec="zstd",
         parallel=_PARALLEL,
         branching=_BRANCHING,

@@ -17,7 +17,6 @@ from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
 from smr_notebook.backends.aws.names import TRIGGER, Names, notification_id
 from smr_notebook.backends.aws.notifications import Notifications, filter_of
 from smr_notebook.errors import ConfigError, ServiceError
-from smr_notebook.ports import Clock
 
 DUE: Final = "<aws.scheduler.scheduled-time>"
 """What the service replaces by the time that a call was due."""
@@ -34,13 +33,12 @@ class AwsTriggers:
     Args:
         clients: Where the deployment is, and who we are.
         names: What its parts are called.
-        clock: Waits for what AWS does not know yet.
     """
 
-    def __init__(self, clients: Clients, names: Names, *, clock: Clock) -> None:
+    def __init__(self, clients: Clients, names: Names) -> None:
         self._clients = clients
         self._names = names
-        self._notifications = Notifications(clients, clock=clock)
+        self._notifications = Notifications(clients)
 
     def at_times(self, name: str, times: str, timezone: str) -> None:
         """See `ports.Triggers.at_times`."""
