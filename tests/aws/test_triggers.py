@@ -276,6 +276,23 @@ def test_what_s3_lets_pass_is_all_that_a_location_means(pattern: str, key: str) 
         assert key.endswith(rules.get("suffix", ""))
 
 
+@pytest.mark.parametrize(
+    ("path", "prefix", "suffix"),
+    [
+        ("logs", "logs/", ""),
+        ("", "", ""),
+        ("logs/*.tar.gz", "logs/", ".tar.gz"),
+        ("year=2026/*/x y.csv", "year", "y.csv"),
+        ("my logs/", "my", ""),
+        ("**/part-*[0-9].parquet", "", ".parquet"),
+    ],
+    ids=["folder", "all", "glob", "signs", "space", "classes"],
+)
+def test_filters_have_no_signs_that_s3_wants_in_other_words(path: str, prefix: str, suffix: str) -> None:
+    found = {rule["Name"]: rule["Value"] for rule in filter_of(path)}
+    assert found == {name: value for name, value in (("prefix", prefix), ("suffix", suffix)) if value}
+
+
 def test_a_schedule_says_when_it_was_due(clients: Clients, names: Names, triggers: AwsTriggers) -> None:
     triggers.at_times("daily.0123abcd", "cron(0 3 * * ? *)", "Europe/Berlin")
     found = clients["scheduler"].get_schedule(GroupName=names.schedules, Name="trigger-daily.0123abcd")

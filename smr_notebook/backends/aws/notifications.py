@@ -9,11 +9,13 @@ Rules of this module:
 
 * What is written back is what was read, word for word, also what this module knows nothing of.
 * S3 refuses two entries for the same events and keys, in words that do not say which. That is looked for before.
+* A filter ends before, and begins behind, what S3 would want in other words: it lets more keys pass, and who is called looks again.
 * S3 is not asked to try whom it calls: it would try all others, too, send them messages, and refuse our change where one is gone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -31,6 +33,9 @@ _LISTS: Final = {
     "TopicConfigurations": "TopicArn",
 }
 """The lists of a document, and what an entry of each calls."""
+
+_PLAIN: Final = re.compile(r"[^A-Za-z0-9._/-]")
+"""What S3 wants in other words in a filter: spaces as `+`, some signs as `%…`, and which is not quite said."""
 
 _OURS: Final = "LambdaFunctionConfigurations"
 _TRIES: Final = 10
@@ -114,6 +119,7 @@ def filter_of(path: str) -> list[dict[str, str]]:
 
 
 def _rules(prefix: str, suffix: str) -> list[dict[str, str]]:
+    prefix, suffix = _PLAIN.split(prefix, maxsplit=1)[0], _PLAIN.split(suffix)[-1]
     return [{"Name": name, "Value": value} for name, value in (("prefix", prefix), ("suffix", suffix)) if value]
 
 
