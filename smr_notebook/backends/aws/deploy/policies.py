@@ -74,8 +74,8 @@ _CARRIES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 }
 """What each does with the queues and the streams of jobs."""
 
-_ALARMS: Final = ("job", "fire")
-"""What the alarms of functions begin with: of jobs, and of calls of triggers that failed."""
+_ALARMS: Final[Mapping[str, tuple[str, ...]]] = {"driver": ("job",), "coordinator": ("job", "fire")}
+"""What the alarms of each begin with: of jobs, and of calls of triggers that failed."""
 
 _READERS: Final = ("driver", "mapper")
 """Who reads the buckets of the input."""
@@ -98,12 +98,12 @@ def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs:
     read, write = [_bucket(names, bucket) for bucket in inputs], [_bucket(names, bucket) for bucket in outputs]
     limits = _limits(names, *WORKERS, *LARGE)
     own: dict[str, list[Statement]] = {
-        "driver": [allow(["s3:ListBucket"], [names.bucket_arn, *read]), *limits, *_alarms(names)],
+        "driver": [allow(["s3:ListBucket"], [names.bucket_arn, *read]), *limits, *_alarms("driver", names)],
         "coordinator": [
             allow(["s3:GetObject"], [f"{names.bucket_arn}/triggers/*"]),
             allow(["s3:ListBucket"], [names.bucket_arn]),
             *limits,
-            *_alarms(names),
+            *_alarms("coordinator", names),
             _failures(names),
         ],
     }
@@ -227,9 +227,9 @@ def _limits(names: Names, *routes: str) -> list[Statement]:
     return [reads, allow(["lambda:GetAccountSettings"], ["*"])]
 
 
-def _alarms(names: Names) -> list[Statement]:
+def _alarms(who: str, names: Names) -> list[Statement]:
     verbs = [f"scheduler:{verb}Schedule" for verb in ("Create", "Update", "Delete")]
-    alarms = [names.arn("scheduler", f"schedule/{names.schedules}/{kind}-*") for kind in _ALARMS]
+    alarms = [names.arn("scheduler", f"schedule/{names.schedules}/{kind}-*") for kind in _ALARMS[who]]
     return [allow(verbs, alarms), _passing(names)]
 
 
