@@ -12,11 +12,18 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from smr_notebook import cli_aws, cli_jobs, cli_run, cli_setup, cli_uploads
+from smr_notebook import cli_aws, cli_jobs, cli_run, cli_setup, cli_triggers, cli_uploads
 from smr_notebook.cli_console import Console, run
 from smr_notebook.errors import SmrError
 
-_ROOMS = (cli_run.add_commands, cli_jobs.add_commands, cli_uploads.add_commands, cli_aws.add_commands, cli_setup.add_commands)
+_ROOMS = (
+    cli_run.add_commands,
+    cli_triggers.add_commands,
+    cli_jobs.add_commands,
+    cli_uploads.add_commands,
+    cli_aws.add_commands,
+    cli_setup.add_commands,
+)
 _INTERRUPTED = 130
 _UNREAD = 141
 

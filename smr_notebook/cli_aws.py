@@ -59,6 +59,9 @@ def _add_choices(deploy: ArgumentParser) -> None:
     deploy.add_argument(
         "--print-user-policy", action="store_true", help="print the policy that users of the deployment need, and do nothing"
     )
+    deploy.add_argument(
+        "--print-trigger-policy", action="store_true", help="print the policy that who makes triggers needs besides, and do nothing"
+    )
 
 
 def _loaded(name: str) -> Command:

@@ -128,6 +128,16 @@ class LooksAhead:
         request = self._request(program, input, options=options)
         return preview_of(request, nowhere, records=records, limit_bytes=self.settings.result_limit)
 
+    def request(self, program: Program, input: object, *, options: Options | None = None) -> Request:
+        """Return what `run` would submit: what `schedule` and `on_upload` take. Nothing is stored. It raises as `request_of` does.
+
+        Args:
+            program: As of `run`.
+            input: As of `run`.
+            options: As of `run`.
+        """
+        return self._request(program, input, options=options or Options())
+
     def _request(self, program: Program, input: object, *, options: Options) -> Request:
         if isinstance(program, JoinedProgram):
             named: object = named_inlets(input, self.backend)

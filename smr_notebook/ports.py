@@ -230,6 +230,51 @@ class Alarms(Protocol):
         ...
 
 
+class Triggers(Protocol):
+    """Calls the handler again and again, whoever else is there: at times, or for each object that appears at a location.
+
+    It calls with `{"fire": <name>, "occurrence": <text>}`; for an object with `"object": <bucket/key>`, `"version"` and `"bytes"` besides.
+    Each time, and each object that appears, is an occurrence: called at least once, in any order, and each time with the same text. A call
+    may come some time after `remove`.
+
+    A name is 1 to 50 letters, digits, `.`, `-` and `_`, and no name is used a second time. All verbs raise `PlatformError` where the
+    service refuses or cannot be reached; what was done by then is done, and each may be repeated.
+    """
+
+    def at_times(self, name: str, times: str, timezone: str) -> None:
+        """Call at times.
+
+        Args:
+            name: Of the trigger.
+            times: `rate(1 day)`, `cron(0 3 * * ? *)` or `at(2026-12-31T23:00:00)`.
+            timezone: In which `cron` and `at` are meant: `Europe/Berlin`.
+
+        Raises:
+            ConfigError: The service does not understand the times.
+        """
+        ...
+
+    def on_objects(self, name: str, location: str) -> None:
+        """Call for each object that appears. Whatever else is told of objects there stays as it is.
+
+        Args:
+            name: Of the trigger.
+            location: `bucket/folder/` or a glob. More than it means may be called for, never less.
+
+        Raises:
+            ConfigError: Nobody can be told of objects there: there is no such place, or somebody else is told of the same objects.
+        """
+        ...
+
+    def stands(self, name: str, location: str = "") -> bool:
+        """Return whether calls can be expected: at times, or for objects at a location."""
+        ...
+
+    def remove(self, name: str, location: str = "") -> None:
+        """Call no more. Harmless when there is nothing to be removed."""
+        ...
+
+
 class Clock(Protocol):
     """The only source of time, so that tests can simulate it."""
 
@@ -404,6 +449,7 @@ class Backend:
         tally: Counts what this process uses of it; `None` where nothing costs.
         targets: Opens what a result may be written to, by URL scheme: for the name behind it (of a bucket), an object store whose keys
             are the paths in it. Empty where files of this machine are all.
+        triggers: Calls again and again; `None` where nothing outlives all processes.
         carriers: Opens what carries slices beside the objects, by the name of the exchange, at the place that the plan names.
         evict: Drops the calls of a tenant that wait, and ends those that still run after so many seconds; `None` where the platform can
             end nothing. Best effort: it never fails.
@@ -433,4 +479,5 @@ class Backend:
     draw: Callable[[], str] = random_identifier
     evict: Callable[[str, float], None] | None = None
     targets: Mapping[str, Callable[[str], ObjectStore]] = field(default_factory=dict)
+    triggers: Triggers | None = None
     carriers: Mapping[str, Callable[[str], Carrier]] = field(default_factory=dict)

@@ -35,6 +35,7 @@ from smr_notebook.platforms import OPENERS, check_requirements, read_requirement
 from smr_notebook.ports import Backend
 from smr_notebook.rounds import combining
 from smr_notebook.submission import submit, tidy_up
+from smr_notebook.triggering import KeepsTriggers
 from smr_notebook.uploading import KeepsUploads
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Wishes:
     brought: bool = False
 
 
-class Session(LooksAhead, KeepsUploads):
+class Session(LooksAhead, KeepsUploads, KeepsTriggers):
     """Where jobs go. Without arguments: this machine, unless the settings of the project file and the environment say otherwise.
 
     Args:

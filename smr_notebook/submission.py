@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from smr_notebook.control.carrying import carrier_of
 from smr_notebook.control.expiry import remove_expired
-from smr_notebook.control.inlets import anchored, files_of, jobs_read
+from smr_notebook.control.inlets import AnyInput, anchored, files_of, jobs_read
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.messages import Message, coordinate, drive
@@ -24,6 +24,7 @@ from smr_notebook.control.reading import StoredInput
 from smr_notebook.control.registering import new_job, register, told_of_name
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.stages import note_reading, tell_waiting
+from smr_notebook.control.triggers import Template
 from smr_notebook.control.uploads import note_use, remove_expired_uploads
 from smr_notebook.environment import environment
 from smr_notebook.errors import StoreError
@@ -86,18 +87,32 @@ def _store_request(backend: Backend, job: str, request: Request) -> _Begun:
     bundle = prepare(request, backend, here=environment(), label_of=cell_label)
     request = request if backend.plans else replace(request, input=anchored(request.input))
     named = stored_input(request, backend, job=job, store=backend.objects)
-    stored = StoredRequest(
+    stored = _as_stored(request, named, created=backend.clock.now(), warnings=request.warnings + bundle.report.warnings)
+    write_code(backend.objects, job, bundle.data, keys_of(backend.table))
+    write_request(backend.objects, job, stored, keys_of(backend.table))
+    return _Begun(drive(job), stored.created, stored.warnings)
+
+
+def template_of(request: Request, backend: Backend) -> Template:
+    """Return what jobs are planned from again and again, from a request over locations. Raises as `submit` does; nothing is stored."""
+    bundle = prepare(request, backend, here=environment(), label_of=cell_label)
+    named = request.input if isinstance(request.input, Files) else Files(())
+    return Template(bundle.data, _as_stored(request, named, created=backend.clock.now(), warnings=bundle.report.warnings))
+
+
+def _as_stored(request: Request, named: AnyInput, *, created: float, warnings: tuple[str, ...]) -> StoredRequest:
+    return StoredRequest(
         patterns=named.patterns if isinstance(named, Files) else (),
         stored=named if isinstance(named, StoredInput) else None,
         format=request.format,
         reducers=request.reducers,
         split_size=request.split_size,
         name=request.name,
-        created=backend.clock.now(),
+        created=created,
         budget=request.budget,
         policy=request.policy,
         max_cost=request.max_cost,
-        warnings=request.warnings + bundle.report.warnings,
+        warnings=warnings,
         reading=request.reading,
         tolerance=request.tolerance,
         exchange=request.exchange,
@@ -106,9 +121,6 @@ def _store_request(backend: Backend, job: str, request: Request) -> _Begun:
         rows_of=named.job if isinstance(named, JobRows) else "",
         inlets=stored_inlets(named),
     )
-    write_code(backend.objects, job, bundle.data, keys_of(backend.table))
-    write_request(backend.objects, job, stored, keys_of(backend.table))
-    return _Begun(drive(job), stored.created, stored.warnings)
 
 
 def tidy_up(backend: Backend, *, keep_days: float, wanted: Sequence[str] = ()) -> None:

@@ -17,13 +17,23 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
 from smr_notebook.dataflow.arrow_kinds import mark_missing
 from smr_notebook.dataflow.frames.rows import library
 from smr_notebook.dataflow.uploaded import SCHEME, upload_named
-from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, InputMixedError, InputReadError, PairShapeError, PlanError
+from smr_notebook.errors import (
+    ConfigError,
+    InputChangedError,
+    InputEmptyError,
+    InputMissingError,
+    InputMixedError,
+    InputReadError,
+    PairShapeError,
+    PlanError,
+)
 from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource
 
@@ -47,9 +57,15 @@ _COMPRESSED_SUFFIXES = {".gz", ".bz2", ".zst", ".zstd", ".xz"}
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Locations: paths, folders, globs or URLs."""
+    """Locations: paths, folders, globs or URLs.
+
+    Attributes:
+        patterns: They.
+        versions: For each, the version that the object of that very name must have; none where anything is read that stands there.
+    """
 
     patterns: tuple[str, ...]
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +157,20 @@ def find(named: Files, sources: Mapping[str, InputSource]) -> list[FoundObject]:
         InputMissingError: Nothing stands under a location.
         InputEmptyError: Everything found is empty.
         InputMixedError: An object was named twice.
+        InputChangedError: Another version of an object stands there than the one that is meant.
         InputReadError: The name of an object is not UTF-8.
         ConfigError: No source reads this kind of URL.
     """
     found: list[FoundObject] = []
-    for pattern in named.patterns:
+    for pattern, version in zip_longest(named.patterns, named.versions):
         scheme, location = _scheme(pattern, sources)
         before = len(found)
         found.extend(FoundObject(scheme, info) for info in sources[scheme].find(location))
+        if version is not None and [(item.info.key, item.info.version) for item in found[before:]] != [(location, version)]:
+            raise InputChangedError(
+                f"{pattern} has been replaced or removed since the upload that this job is about (version {version}). What was uploaded "
+                "there later is the input of another job."
+            )
         if len(found) == before:
             raise _nothing(pattern, scheme, location, sources[scheme])
     _refuse_repeated(found)

@@ -70,6 +70,7 @@ class StoredRequest:
         merge_above: Reads of the shuffle above which runs are merged; 0 for what prices say.
         rows_of: The job whose result is the input; empty for none.
         inlets: Of several inputs, each of them.
+        versions: For each location the version of the object that is meant; none for whatever stands there.
     """
 
     patterns: tuple[str, ...]
@@ -90,6 +91,7 @@ class StoredRequest:
     merge_above: int = 0
     rows_of: str = ""
     inlets: tuple[StoredInlet, ...] = ()
+    versions: tuple[str, ...] = ()
 
 
 _REQUEST: Final = msgspec.json.Decoder(StoredRequest)
@@ -103,7 +105,8 @@ def input_of(request: StoredRequest) -> Files | StoredInput | JobRows | Inlets:
 
 
 def _input_of(told: StoredRequest | StoredInlet) -> Files | StoredInput | JobRows:
-    return JobRows(told.rows_of) if told.rows_of else told.stored or Files(told.patterns)
+    versions = told.versions if isinstance(told, StoredRequest) else ()
+    return JobRows(told.rows_of) if told.rows_of else told.stored or Files(told.patterns, versions)
 
 
 def stored_inlets(named: AnyInput) -> tuple[StoredInlet, ...]:
@@ -122,7 +125,11 @@ def stored_inlets(named: AnyInput) -> tuple[StoredInlet, ...]:
 
 def write_code(objects: ObjectStore, job: str, code: bytes, keys: Keyring) -> None:
     """Store the sealed bundle of the functions, signed. Raises as `write_plan` does."""
-    key = Layout(job).code
+    write_code_under(objects, Layout(job).code, code, keys)
+
+
+def write_code_under(objects: ObjectStore, key: str, code: bytes, keys: Keyring) -> None:
+    """Store the same under a key: of a job, or of a trigger."""
     objects.put(key, code + keys.of_object(key).sign(_CODE, key, code))
 
 
@@ -151,13 +158,21 @@ def write_plan(objects: ObjectStore, plan: Plan, splits: Sequence[Split], keys: 
 
 def write_request(objects: ObjectStore, job: str, request: StoredRequest, keys: Keyring) -> None:
     """Store what a driver plans from. Raises as `write_plan` does."""
-    key = Layout(job).request
+    write_request_under(objects, Layout(job).request, request, keys)
+
+
+def write_request_under(objects: ObjectStore, key: str, request: StoredRequest, keys: Keyring) -> None:
+    """Store the same under a key: of a job, or of a trigger."""
     objects.put(key, _signed("request", msgspec.json.encode(request), key, keys))
 
 
 def read_request(objects: ObjectStore, job: str, keys: Keyring) -> StoredRequest:
     """Return what a driver plans from. Raises as `read_plan` does."""
-    key = Layout(job).request
+    return read_request_under(objects, Layout(job).request, keys)
+
+
+def read_request_under(objects: ObjectStore, key: str, keys: Keyring) -> StoredRequest:
+    """Return the same from under a key. Raises as `read_plan` does."""
     return decoded(_REQUEST, _opened("request", objects, key, keys), name=key)
 
 
@@ -202,7 +217,11 @@ def read_code(objects: ObjectStore, job: str, keys: Keyring) -> bytes:
         UntrustedObjectError: It is not what a process of this workspace stored for this job.
         StoreError: The store cannot be read, or there is none.
     """
-    key = Layout(job).code
+    return read_code_under(objects, Layout(job).code, keys)
+
+
+def read_code_under(objects: ObjectStore, key: str, keys: Keyring) -> bytes:
+    """Return the same from under a key: of a job, or of a trigger. Raises as `read_code` does."""
     data = objects.get(key)
     code = data[:-SIGNATURE_BYTES]
     unseal(_CODE, code, name=key)  # so that damage is told from an attack

@@ -24,6 +24,7 @@ from smr_notebook.backends.aws.names import Names, check_stack_name
 from smr_notebook.backends.aws.objects import S3Store
 from smr_notebook.backends.aws.source import S3Source
 from smr_notebook.backends.aws.table import DynamoTable
+from smr_notebook.backends.aws.triggers import AwsTriggers
 from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.errors import ConfigError, DeploymentError, ServiceError
 from smr_notebook.model import Policy
@@ -185,6 +186,7 @@ def _open(clients: Clients, options: AwsOptions, architecture: str, *, source: S
         policy=policy_of(options),
         poll=_POLL,
         alarms=SchedulerAlarms(clients, names, clock=clock),
+        triggers=AwsTriggers(clients, names),
         codec="zstd",
         parallel=_PARALLEL,
         branching=_BRANCHING,
