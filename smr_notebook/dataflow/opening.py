@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
+from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.dataflow.hooks import Hooked
 from smr_notebook.dataflow.mending import Mended, mended
 from smr_notebook.dataflow.meter import Meter
@@ -36,3 +37,14 @@ def opened(program: Program, names: Collection[str], *, meter: Meter | None = No
         if meter is not None:
             meter.counts.keep()
         yield mended(program, Mended(**given))
+
+
+@contextmanager
+def passing_over() -> Iterator[None]:
+    """Pass over what a hook raises where functions are only tried: the job tells of it. An interrupt is nothing of that kind."""
+    try:
+        yield
+    except UserCodeError as error:
+        cause = error.__cause__ or error
+        if not isinstance(cause, Exception | SystemExit):
+            raise cause from None
