@@ -52,9 +52,10 @@ def sample_keys(program: Program, source: PlannedInput, *, ranges: int, sources:
         sources: Input sources by scheme.
         clock: Tells when to end.
     """
+    found: list[bytes] = []
     with passing_over(), uncounted(), opened(program, ("map",)) as ready:
-        return _sampled(ready, source, ranges=ranges, sources=sources, clock=clock)
-    return []
+        found = _sampled(ready, source, ranges=ranges, sources=sources, clock=clock)
+    return found
 
 
 def _sampled(program: Program, source: PlannedInput, *, ranges: int, sources: Mapping[str, InputSource], clock: Clock) -> list[bytes]:
