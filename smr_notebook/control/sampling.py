@@ -54,7 +54,7 @@ def sample_keys(program: Program, source: PlannedInput, *, ranges: int, sources:
     """
     found: list[bytes] = []
     with passing_over(), uncounted(), opened(program, ("map",)) as ready:
-        found = _sampled(ready, source, ranges=ranges, sources=sources, clock=clock)
+        found += _sampled(ready, source, ranges=ranges, sources=sources, clock=clock)
     return found
 
 
