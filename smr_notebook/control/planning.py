@@ -30,7 +30,7 @@ from smr_notebook.dataflow.functions import Pair, UserCodeError
 from smr_notebook.dataflow.grids import grid_of
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.joined_programs import JoinedProgram
-from smr_notebook.dataflow.opening import opened
+from smr_notebook.dataflow.opening import opened, passing_over
 from smr_notebook.dataflow.partitioning import choose_bounds
 from smr_notebook.dataflow.programs import Program, Tried
 from smr_notebook.dataflow.splits import plan_splits
@@ -398,7 +398,7 @@ def check_law(program: Program, pairs: Sequence[Pair]) -> None:
 
     A hook that fails here is passed over, as what fails without the combiner is: the job tells of it.
     """
-    with suppress(UserCodeError), uncounted(), opened(program, ("reduce", "combine")) as ready:
+    with passing_over(), uncounted(), opened(program, ("reduce", "combine")) as ready:
         ready.check(pairs)
 
 
@@ -482,8 +482,10 @@ def take_sample(program: Program, inputs: Iterable[SplitInput], *, clock: Clock)
                     break
             took = clock.now() - began
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it is found again, and told with its place, by the map task
-        failed = type(error.__cause__ or error if isinstance(error, UserCodeError) else error).__name__
-        took = clock.now() - began
+        cause = error.__cause__ if isinstance(error, UserCodeError) and error.__cause__ is not None else error
+        if not isinstance(cause, Exception | SystemExit):
+            raise cause from None
+        failed, took = type(cause).__name__, clock.now() - began
     return Sample(records, int(size), len(pairs), took, failed=failed), pairs
 
 

@@ -22,10 +22,9 @@ from typing import Final
 from smr_notebook.control.reading import PlannedInput
 from smr_notebook.counting import uncounted
 from smr_notebook.dataflow.formats.compression import HEAD_BYTES, cuttable
-from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.keys import encode_key
-from smr_notebook.dataflow.opening import opened
+from smr_notebook.dataflow.opening import opened, passing_over
 from smr_notebook.dataflow.programs import Program, Tried
 from smr_notebook.model import Span, Split
 from smr_notebook.ports import Clock, InputSource
@@ -53,9 +52,10 @@ def sample_keys(program: Program, source: PlannedInput, *, ranges: int, sources:
         sources: Input sources by scheme.
         clock: Tells when to end.
     """
-    with suppress(UserCodeError), uncounted(), opened(program, ("map",)) as ready:
-        return _sampled(ready, source, ranges=ranges, sources=sources, clock=clock)
-    return []
+    found: list[bytes] = []
+    with passing_over(), uncounted(), opened(program, ("map",)) as ready:
+        found += _sampled(ready, source, ranges=ranges, sources=sources, clock=clock)
+    return found
 
 
 def _sampled(program: Program, source: PlannedInput, *, ranges: int, sources: Mapping[str, InputSource], clock: Clock) -> list[bytes]:

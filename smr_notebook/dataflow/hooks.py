@@ -71,7 +71,7 @@ def hooked(function: Callable[..., Any], *, setup: Callable[[], Any] | None = No
     return Hooked(function, setup, teardown)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Hooked:
     """A function with its hooks. Made by `hooked`, or by `arranged` of an object that is a context manager.
 

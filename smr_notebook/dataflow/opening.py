@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.dataflow.hooks import Hooked
 from smr_notebook.dataflow.joined_programs import JoinedProgram
 from smr_notebook.dataflow.mending import Mended, mended
@@ -51,3 +52,14 @@ def opened(program: Program, names: Collection[str], *, meter: Meter | None = No
 def _called(names: Collection[str], place: int, inlet: int | None) -> list[str]:
     """Return which of the functions of one of several inputs are called."""
     return [name for name in names if (inlet in {None, place} if name == "map" else place == 0)]
+
+
+@contextmanager
+def passing_over() -> Iterator[None]:
+    """Pass over what a hook raises where functions are only tried: the job tells of it. An interrupt is nothing of that kind."""
+    try:
+        yield
+    except UserCodeError as error:
+        cause = error.__cause__ or error
+        if not isinstance(cause, Exception | SystemExit):
+            raise cause from None

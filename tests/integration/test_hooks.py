@@ -253,6 +253,26 @@ def test_functions_are_set_up_wherever_they_run(session: smr.Session, words: Pat
     assert given == [("bad", 3)]
 
 
+@pytest.mark.parametrize("sort", [None, "keys"])
+def test_what_fails_where_a_job_is_planned_is_left_to_the_job_but_for_an_interrupt(
+    session: smr.Session, words: Path, sort: str | None
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    def broken() -> None:
+        raise ConnectionError
+
+    for hooked in (smr.hooked(weighed, setup=broken), smr.hooked(weighed, setup=load)):
+        plan = session.plan(hooked, smr.hooked(total, setup=broken), words, combine=True, sort=sort, reducers=2)
+        assert plan.plan.maps
+    with pytest.raises(KeyboardInterrupt):
+        session.plan(smr.hooked(weighed, setup=interrupted), total, words, combine=sort is None, sort=sort, reducers=2)
+    if sort is None:
+        with pytest.raises(KeyboardInterrupt):
+            session.plan(smr.hooked(weighed, setup=load), smr.hooked(total, setup=interrupted), words, combine=True)
+
+
 def test_an_answer_so_far_is_set_up_in_this_process(own_session: OpenSession, tmp_path: Path) -> None:
     here = os.getpid()
 
