@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from smr_notebook.cli_console import Console
 from smr_notebook.cli_jobs import add_platform, session_of
-from smr_notebook.dataflow.export_targets import PARQUET, TEXTS, target_of
+from smr_notebook.dataflow.export_shapes import PARQUET, TEXTS
+from smr_notebook.dataflow.export_targets import target_of
 from smr_notebook.errors import ConfigError, JobError, SmrError
 from smr_notebook.job import Job, cancel_and_tell
 from smr_notebook.job_errors import counted, sample_lines

@@ -7,6 +7,7 @@ The rules, none of them silent:
 * A DataFrame, of pandas or polars, or an Arrow table gives its rows. Any other iterable gives its items.
 * A list of strings could be either. When one of them names something that exists, or a URL, it is refused, and
   `smr.files(...)` or `smr.items(...)` says which is meant.
+* What is called `_SUCCESS` says of its folder that it holds all, and is input only where it is named itself.
 * What is named twice, is missing or holds nothing is an error.
 """
 
@@ -17,10 +18,12 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from smr_notebook.dataflow.arrow_kinds import mark_missing
+from smr_notebook.dataflow.export_marks import without_marks
 from smr_notebook.dataflow.frames.rows import library
 from smr_notebook.dataflow.uploaded import SCHEME, upload_named
 from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, InputMixedError, InputReadError, PairShapeError, PlanError
@@ -137,7 +140,9 @@ def find(named: Files, sources: Mapping[str, InputSource]) -> list[FoundObject]:
     for pattern in named.patterns:
         scheme, location = _scheme(pattern, sources)
         before = len(found)
-        found.extend(FoundObject(scheme, info) for info in sources[scheme].find(location))
+        listed = list(sources[scheme].find(location))
+        data = without_marks([(info.key, info.size) for info in listed], location)
+        found.extend(FoundObject(scheme, info) for info in compress(listed, data))
         if len(found) == before:
             raise _nothing(pattern, scheme, location, sources[scheme])
     _refuse_repeated(found)
