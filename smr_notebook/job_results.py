@@ -11,7 +11,7 @@ Rules of this module:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
     from smr_notebook.backends.sql.sink import WrittenTable
+    from smr_notebook.dataflow.export_items import WrittenItems
     from smr_notebook.dataflow.export_targets import Target
     from smr_notebook.dataflow.exporting import WrittenFiles
 
@@ -203,6 +204,34 @@ class LoadedJob(ABC):
             sink.check()  # before anybody waits
             with staged_result(self._backend.objects, self._finished()) as staged:
                 return sink.write(staged.schema, staged.tables(_SQL_ROWS))
+
+    def to_dynamodb(self, table: str, *, names: Mapping[str, str] | None = None) -> WrittenItems:
+        """Wait, and write the result to a table of DynamoDB, an item for each row: from a session on AWS, with your own credentials.
+
+        All rows are looked at before the first is written. Items replace what has their key, so that to write twice is to write once; they
+        appear one after the other, and what fails in between is completed by writing again. A missing value is an attribute less. A float
+        is the shortest decimal that gives it again, and dates and times are text in ISO 8601.
+
+        Args:
+            table: Its name, or `dynamodb://name`. The attributes of its key must be columns of the result.
+            names: What columns are called in the table, where that is something else: `{"key": "user"}`.
+
+        Returns:
+            What was written.
+
+        Raises:
+            ConfigError: There is no such table; a column is not there; two rows have one key, or one has none; or the table does not hold
+                a row: NaN, more than 38 digits, more than 400 KB. Nothing was written.
+            StoreError: The table failed; items that were written stay.
+            CorruptObjectError: A part is not what was written.
+        """
+        from smr_notebook.dataflow.export_items import open_items, write_items  # noqa: PLC0415 - see above
+        from smr_notebook.dataflow.exporting import staged_result  # noqa: PLC0415 - see above
+
+        backend = self._backend
+        place = open_items(table, sinks=backend.item_sinks, platform=backend.name, names=names or {})  # before anybody waits
+        with staged_result(backend.objects, self._finished()) as staged:
+            return write_items(staged, place)
 
     def _export(self, target: Target) -> WrittenFiles:
         from smr_notebook.dataflow.exporting import export  # noqa: PLC0415 - see above

@@ -30,7 +30,10 @@ from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError,
 from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource
 
-_STORED = (Format.ITEMS, Format.FRAME)
+_STORED = (Format.ITEMS, Format.FRAME, Format.TABLE)
+_TABLES = frozenset({"dynamodb"})
+"""Schemes of what has items and no bytes."""
+
 _CALLED = {Format.TEXT: "text", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet", Format.CSV: "CSV", Format.ARROW: "Arrow"}
 _SUFFIXES = {
     **dict.fromkeys((".jsonl", ".ndjson"), Format.JSONL),
@@ -167,12 +170,18 @@ def choose_format(requested: str, found: Iterable[FoundObject]) -> Format:
         ConfigError: There is no such format.
         InputMixedError: The names tell different formats.
     """
+    objects = list(found)
+    if tables := [item.info.key for item in objects if item.scheme in _TABLES]:
+        if requested != "auto":
+            raise ConfigError(f"{tables[0]} is a segment of a table, whose items have no format, and format={requested!r}. Leave it out.")
+        if len(tables) < len(objects):
+            raise InputMixedError(f"The input mixes objects and tables ({tables[0]}). Name them in two jobs.")
+        return Format.TABLE
     if requested != "auto":
         known = {str(item): item for item in Format if item not in _STORED}
         if requested not in known:
             raise ConfigError(f"format {requested!r} is not known. Use auto, {', '.join(known)}.")
         return known[requested]
-    objects = list(found)
     full = [item for item in objects if item.info.size] or objects  # a mark without bytes, such as _SUCCESS, says nothing of the others
     told = {_told(item.info.key): item.info.key for item in full}
     formats = {_SUFFIXES.get(suffix, Format.TEXT): key for suffix, key in told.items()}
@@ -227,7 +236,7 @@ def _refuse_ambiguous(values: list[Any] | tuple[Any, ...]) -> None:
                 f"input is a list of strings, and {value!r} names an upload. Say smr.files(*names) to read the uploads, or "
                 "smr.items(strings) to map over the strings themselves."
             )
-        if "://" in value[:10] or (("/" in value or "." in value) and _exists(value)):
+        if "://" in value[:16] or (("/" in value or "." in value) and _exists(value)):
             raise PlanError(
                 f"input is a list of strings, and {value!r} names a file or a URL. "
                 f"Say smr.files(*paths) to read the files, or smr.items(strings) to map over the strings themselves."

@@ -90,7 +90,7 @@ def shape_of(path: str, *, format: object, files: object, suffixes: tuple[str, .
             f"{verb}: {path} is called as {told} is, and format={format!r}. Leave the format out, or give a name that ends in "
             f"{FORMATS[str(format)]}, or that of a folder."
         )
-    chosen = "one" if files == "one" else "partitions" if files == "partitions" else None
+    chosen: FileCount | None = "one" if files == "one" else "partitions" if files == "partitions" else None
     return Shape(told or (str(format) if format else "parquet"), told is not None and chosen != "partitions", chosen)
 
 

@@ -236,7 +236,7 @@ def target_of(
         known = ", ".join(f"{name}://" for name in targets) or "no URL"
         raise ConfigError(
             f"{verb}: a session on the platform {platform!r} cannot write to {scheme}:// (it can to: {known}). Give a path of this "
-            "machine, or attach to the job from a session that can."
+            "machine, call job.to_dynamodb(…) or job.to_sql(…) for a table, or attach to the job from a session that can."
         )
     if not bucket or not key:
         raise ConfigError(f"{verb}: {text} must name a bucket and what is to stand in it: {scheme}://bucket/folder.")

@@ -245,7 +245,7 @@ def test_names_that_a_database_would_cut_are_refused(url: str) -> None:
         pass
 
 
-EVERYTHING = pa.schema(
+EVERYTHING: pa.Schema = pa.schema(
     {
         "integer": pa.int64(),
         "float": pa.float64(),

@@ -76,10 +76,10 @@ _MSSQL: Final = {
     **_PLAIN,
     "float": mssql.FLOAT(53),
     "text": mssql.NVARCHAR(),
-    "binary": mssql.VARBINARY("max"),
+    "binary": mssql.VARBINARY("max"),  # type: ignore[no-untyped-call]
     "date": sa.DATE(),
-    "time": mssql.TIME(6),
-    "timestamp": mssql.DATETIME2(6),
+    "time": mssql.TIME(6),  # type: ignore[no-untyped-call]
+    "timestamp": mssql.DATETIME2(6),  # type: ignore[no-untyped-call]
     "nothing": mssql.NVARCHAR(),
 }
 
@@ -139,7 +139,7 @@ def columns_of(schema: pa.Schema, dialect: str) -> list[SqlColumn]:
     return [_column(field.name, field.type, dialect) for field in schema]
 
 
-def _column(name: str, type: pa.DataType, dialect: str) -> SqlColumn:
+def _column(name: str, type: Any, dialect: str) -> SqlColumn:
     rules = DIALECTS[dialect]
     if pa.types.is_dictionary(type):
         type = type.value_type
@@ -152,7 +152,7 @@ def _column(name: str, type: pa.DataType, dialect: str) -> SqlColumn:
     return SqlColumn(name, sort, rules.types[sort], arrow, finite=sort == "float" and rules.finite)
 
 
-def _decimal(name: str, type: pa.DataType, dialect: str) -> SqlColumn:
+def _decimal(name: str, type: Any, dialect: str) -> SqlColumn:
     most, behind = DIALECTS[dialect].digits
     if type.precision > most or not 0 <= type.scale <= behind:
         told = f"decimals of {type.precision} digits, {type.scale} behind the point"
@@ -166,7 +166,7 @@ _Known = Callable[[pa.DataType], bool]
 _Sorted = Callable[[pa.DataType], tuple[str, pa.DataType]]
 
 
-def _timestamp(type: pa.DataType) -> tuple[str, pa.DataType]:
+def _timestamp(type: Any) -> tuple[str, pa.DataType]:
     return ("zoned" if type.tz else "timestamp"), pa.timestamp("us", type.tz)
 
 
