@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -25,13 +26,26 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import URL, Engine
 
-    from smr_notebook.backends.sql.sink import WrittenTable
+    from smr_notebook.backends.sql.sink import SqlSink, WrittenTable
     from smr_notebook.dataflow.export_items import WrittenItems
     from smr_notebook.dataflow.export_targets import Target
     from smr_notebook.dataflow.exporting import WrittenFiles
 
 _SQL_ROWS = 1_000
 """Rows that a database is sent at a time."""
+
+
+def sql_place(database: object, table: object, *, if_exists: object, schema: str | None) -> AbstractContextManager[SqlSink]:
+    """Return what writes to a table of a database, as a context. Arguments as of `LoadedJob.to_sql`.
+
+    Raises:
+        ConfigError: SQLAlchemy is not installed; in the context, one of the arguments makes no sense.
+    """
+    try:
+        from smr_notebook.backends.sql.sink import sql_sink  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"to_sql needs {error.name}, which is not installed: `pip install 'smr_notebook[sql]'` brings it.") from None
+    return sql_sink(database, table, if_exists=if_exists, schema=schema)
 
 
 class LoadedJob(ABC):
@@ -196,11 +210,7 @@ class LoadedJob(ABC):
         """
         from smr_notebook.dataflow.exporting import staged_result  # noqa: PLC0415 - see above
 
-        try:
-            from smr_notebook.backends.sql.sink import sql_sink  # noqa: PLC0415 - an extra
-        except ModuleNotFoundError as error:
-            raise ConfigError(f"to_sql needs {error.name}, which is not installed: `pip install 'smr_notebook[sql]'` brings it.") from None
-        with sql_sink(database, table, if_exists=if_exists, schema=schema) as sink:
+        with sql_place(database, table, if_exists=if_exists, schema=schema) as sink:
             sink.check()  # before anybody waits
             with staged_result(self._backend.objects, self._finished()) as staged:
                 return sink.write(staged.schema, staged.tables(_SQL_ROWS))

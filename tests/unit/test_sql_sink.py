@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy.dialects import mssql, mysql, postgresql
+from sqlalchemy.dialects import registry
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.schema import CreateTable
 
@@ -245,30 +245,29 @@ def test_names_that_a_database_would_cut_are_refused(url: str) -> None:
         pass
 
 
-EVERYTHING: pa.Schema = pa.schema(
-    {
-        "integer": pa.int64(),
-        "float": pa.float64(),
-        "text": pa.string(),
-        "binary": pa.binary(),
-        "boolean": pa.bool_(),
-        "date": pa.date32(),
-        "time": pa.time64("us"),
-        "timestamp": pa.timestamp("us"),
-        "decimal": pa.decimal128(20, 5),
-    }
-)
+FIELDS: dict[str, pa.DataType] = {
+    "integer": pa.int64(),
+    "float": pa.float64(),
+    "text": pa.string(),
+    "binary": pa.binary(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "time": pa.time64("us"),
+    "timestamp": pa.timestamp("us"),
+    "decimal": pa.decimal128(20, 5),
+}
+EVERYTHING = pa.schema(FIELDS)
 
 
 @pytest.mark.parametrize(
     ("dialect", "types"),
     [
         (
-            postgresql.dialect(),
+            registry.load("postgresql")(),
             "BIGINT DOUBLE PRECISION TEXT BYTEA BOOLEAN DATE TIME WITHOUT TIME ZONE TIMESTAMP WITHOUT TIME ZONE NUMERIC(20, 5)",
         ),
-        (mysql.dialect(), "BIGINT DOUBLE LONGTEXT CHARACTER SET utf8mb4 LONGBLOB BOOL DATE TIME(6) DATETIME(6) NUMERIC(20, 5)"),
-        (mssql.dialect(), "BIGINT FLOAT(53) NVARCHAR(max) VARBINARY(max) BIT DATE TIME(6) DATETIME2(6) NUMERIC(20, 5)"),
+        (registry.load("mysql")(), "BIGINT DOUBLE LONGTEXT CHARACTER SET utf8mb4 LONGBLOB BOOL DATE TIME(6) DATETIME(6) NUMERIC(20, 5)"),
+        (registry.load("mssql")(), "BIGINT FLOAT(53) NVARCHAR(max) VARBINARY(max) BIT DATE TIME(6) DATETIME2(6) NUMERIC(20, 5)"),
     ],
     ids=["postgresql", "mysql", "mssql"],
 )
@@ -284,13 +283,13 @@ def test_each_database_has_the_types_that_hold_all(dialect: Any, types: str) -> 
 
 
 def test_postgresql_keeps_moments_and_floats_that_are_not_finite() -> None:
-    (zoned, number) = columns_of(pa.schema({"at": pa.timestamp("us", "UTC"), "x": pa.float64()}), "postgresql")
-    assert zoned.type.compile(dialect=postgresql.dialect()) == "TIMESTAMP WITH TIME ZONE"
+    (zoned, number) = columns_of(pa.schema([("at", pa.timestamp("us", "UTC")), ("x", pa.float64())]), "postgresql")
+    assert zoned.type.compile(dialect=registry.load("postgresql")()) == "TIMESTAMP WITH TIME ZONE"
     assert repr(number.values(pa.array([math.nan, -math.inf]))) == "[nan, -inf]"
 
 
 def test_mysql_gives_a_table_its_name_in_one_step() -> None:
-    dialect = mysql.dialect()
+    dialect = registry.load("mysql")()
     assert renaming(dialect, None, "smr_1", "t", None) == "RENAME TABLE smr_1 TO t"
     expected = "RENAME TABLE `my schema`.`select` TO `my schema`.smr_2, `my schema`.smr_1 TO `my schema`.`select`"
     assert renaming(dialect, "my schema", "smr_1", "select", "smr_2") == expected

@@ -89,6 +89,8 @@ def checked(options: DeployOptions) -> DeployOptions:
     for table in (name.removeprefix(TABLES) for name in options.inputs if name.startswith(TABLES)):
         if not _TABLE.fullmatch(table):
             raise ConfigError(f"{table!r} is not the name of a table of DynamoDB. Write --input dynamodb://table, without options.")
+        if table == options.names.table:
+            raise ConfigError(f"{table!r} is the stack's own table, which no job reads. Name one of yours.")
     for bucket in (*(name for name in options.inputs if not name.startswith(TABLES)), *options.outputs):
         if not _BUCKET.fullmatch(bucket):
             raise ConfigError(f"{bucket!r} is not the name of a bucket. Say the name alone, without s3:// and without a folder.")
