@@ -18,13 +18,15 @@ from smr_notebook.control.metering import MeteredItemSource, MeteredSource
 from smr_notebook.control.naming import Files, classify, find
 from smr_notebook.control.reading import plan_input
 from smr_notebook.dataflow.formats.scanned import read_scanned
+from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.inputs import open_blocks
-from smr_notebook.dataflow.positions import reached
+from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.dataflow.tables import open_tables
 from smr_notebook.errors import ConfigError, InputMixedError, InputReadError, PlanError
-from smr_notebook.model import Format, ObjectInfo, Position, Span, Split
+from smr_notebook.model import Format, ObjectInfo, Part, Position, Span, Split
 from smr_notebook.ports import InputSource, ItemSource, ScannedPage
+from smr_notebook.testing.pair_tasks import run_map_to_part
 from smr_notebook.usage import Tally
 
 
@@ -74,18 +76,41 @@ SPLIT = Split(0, tuple(Span("dynamodb", f"t/{segment}", 0, 100, 100, "") for seg
 numbers = st.sets(st.integers(0, 30), max_size=20)
 
 
+class Rows:
+    """Keeps keys, as a map attempt without `reduce` gives them."""
+
+    def __init__(self) -> None:
+        self.keys: list[int] = []
+
+    def add(self, keys: list[Any], values: list[Any], groups: list[Any] | None = None) -> None:
+        assert len(values) == len(keys)
+        assert groups is None
+        self.keys += keys
+
+    def close(self) -> Part:
+        return Part(0, ())
+
+    def abort(self) -> None:
+        raise AssertionError
+
+
 def leg(shelf: Shelf, after: Position | None, most: int) -> tuple[Position | None, list[int], int]:
-    """Read so many items, as a map attempt does that is due then; return the position, the items and the bytes that it counts."""
-    found: list[int] = []
-    counted = 0
-    for block in open_blocks(SPLIT, Format.TABLE, {"dynamodb": shelf}, after=after):
-        for index, record in enumerate(block.records):
-            if len(found) == most:
-                return reached(block, index), found, counted
-            assert isinstance(record, dict)
-            found.append(record["n"])
-        counted += block.size
-    return None, found, counted
+    """Map items as an attempt does that is due after so many, and one at least; return the position, the items and the bytes that count."""
+    meter, seen, rows = Meter(), [0], Rows()
+
+    def map(item: dict[str, int]) -> list[tuple[int, int]]:
+        seen[0] += 1
+        if seen[0] == most:
+            meter.wind_up()
+        return [(item["n"], 1)]
+
+    if not most:
+        meter.wind_up()
+    functions = Functions(map, map_takes_source=False, reduce=None, reduce_yields=False, combine=None, combine_yields=False)
+    blocks = open_blocks(SPLIT, Format.TABLE, {"dynamodb": shelf}, after=after)
+    position = run_map_to_part(functions, blocks, rows, meter=meter).position
+    assert len(rows.keys) == meter.records_mapped == seen[0]
+    return position, rows.keys, meter.bytes_read
 
 
 @settings(max_examples=150)

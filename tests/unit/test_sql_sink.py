@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import pickle
+import signal
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -199,6 +202,38 @@ def test_an_engine_stays_open_and_its_transactions_are_its_own() -> None:
         assert connection.execute(sa.text("SELECT a FROM t")).scalar() == 1
 
 
+def test_an_engine_that_commits_each_statement_is_refused_where_nothing_could_be_taken_back(url: str) -> None:
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with pytest.raises(ConfigError, match="not finite"):  # SQLite is told where a transaction begins
+        write(engine, pa.table({"x": [1.0, 2.0, math.nan]}), rows=1)
+    assert tables(url) == []
+
+    class Autocommits(type(engine.dialect)):  # type: ignore[misc]
+        name = "postgresql"
+
+    engine.dialect.__class__ = Autocommits
+    with pytest.raises(ConfigError, match="commits each statement by itself"):
+        write(engine, pa.table({"x": [1.0]}))
+
+
+def test_a_process_that_is_killed_on_its_way_leaves_nothing(url: str) -> None:
+    write(url, pa.table({"n": [7]}))
+    script = f"""
+import os, signal
+import pyarrow as pa
+from smr_notebook.backends.sql.sink import sql_sink
+
+def rows():
+    yield pa.table({{"n": list(range(100_000))}})
+    os.kill(os.getpid(), signal.SIGKILL)
+
+with sql_sink({url!r}, "t", if_exists="replace", schema=None) as sink:
+    sink.write(pa.schema([("n", pa.int64())]), rows())
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    assert (tables(url), read(url)) == (["t"], [{"n": 7}])
+
+
 @pytest.mark.parametrize(
     ("database", "told"),
     [
@@ -283,7 +318,8 @@ def test_each_database_has_the_types_that_hold_all(dialect: Any, types: str) -> 
 
 
 def test_postgresql_keeps_moments_and_floats_that_are_not_finite() -> None:
-    (zoned, number) = columns_of(pa.schema([("at", pa.timestamp("us", "UTC")), ("x", pa.float64())]), "postgresql")
+    types: dict[str, pa.DataType] = {"at": pa.timestamp("us", "UTC"), "x": pa.float64()}
+    (zoned, number) = columns_of(pa.schema(types), "postgresql")
     assert zoned.type.compile(dialect=registry.load("postgresql")()) == "TIMESTAMP WITH TIME ZONE"
     assert repr(number.values(pa.array([math.nan, -math.inf]))) == "[nan, -inf]"
 

@@ -96,6 +96,7 @@ class DynamoSource:
         self._clock = clock
         self._mend = mend
         self._after = after
+        self._names: dict[str, tuple[str, ...]] = {}
 
     def find(self, pattern: str) -> Iterator[ObjectInfo]:
         """See `ports.InputSource.find`: the segments of a table."""
@@ -118,12 +119,14 @@ class DynamoSource:
 
     def behind(self, token: str) -> DynamoSource:
         """See `ports.ItemSource.behind`."""
-        return DynamoSource(self._clients, clock=self._clock, mend=self._mend, after=token)
+        behind = DynamoSource(self._clients, clock=self._clock, mend=self._mend, after=token)
+        behind._names = self._names
+        return behind
 
     def scan(self, key: str) -> Iterator[ScannedPage]:
         """See `ports.ItemSource.scan`."""
         scan = _read_key(key)
-        names = [part["AttributeName"] for part in self._described(scan.table)["KeySchema"]]
+        names = self._keys_of(scan.table)
         request: dict[str, Any] = {
             "TableName": scan.table,
             "TotalSegments": scan.segments,
@@ -135,7 +138,7 @@ class DynamoSource:
         after = self._after
         while True:
             start = {"ExclusiveStartKey": unpacked(after)} if after else {}
-            answer = self._asked(scan.table, {**request, **start, **pace.limit})
+            answer = self._asked("scan", scan.table, {**request, **start, **pace.limit})
             items: Sequence[Item] = answer["Items"]
             units = float(answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0))
             size = int(units * _UNIT_BYTES * (1 if scan.consistent else 2))
@@ -145,21 +148,24 @@ class DynamoSource:
             after = packed(answer["LastEvaluatedKey"])
             pace.rest(units, len(items))
 
+    def _keys_of(self, table: str) -> tuple[str, ...]:
+        """Return the names of the attributes that are the key: looked up once a process, which scans segment after segment."""
+        if table not in self._names:
+            self._names[table] = tuple(part["AttributeName"] for part in self._described(table)["KeySchema"])
+        return self._names[table]
+
     def _described(self, table: str) -> Mapping[str, Any]:
-        try:
-            found: Mapping[str, Any] = self._clients["dynamodb"].describe_table(TableName=table)["Table"]
-        except BOTO_ERRORS as error:
-            raise self._told(error, f"looking at the table {table!r}", table) from None
+        found: Mapping[str, Any] = self._asked("describe_table", table, {"TableName": table})["Table"]
         return found
 
-    def _asked(self, table: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a page, asked for as often as DynamoDB wants fewer calls."""
+    def _asked(self, operation: str, table: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return an answer, asked for as often as DynamoDB wants fewer calls."""
         for number in range(_TRIES):
             try:
-                answer: Mapping[str, Any] = self._clients["dynamodb"].scan(**request)
+                answer: Mapping[str, Any] = getattr(self._clients["dynamodb"], operation)(**request)
             except BOTO_ERRORS as error:
                 if not throttled(error) or number == _TRIES - 1:
-                    raise self._told(error, f"scanning the table {table!r}", table) from None
+                    raise self._told(error, f"reading the table {table!r}", table) from None
                 pause(self._clock, number)
             else:
                 return answer
@@ -180,7 +186,7 @@ class _Behind:
 
     after: str
     items: Sequence[Item]
-    names: Sequence[str]
+    names: tuple[str, ...]
 
     def __call__(self, count: int) -> str:
         return packed({name: self.items[count - 1][name] for name in self.names}) if count else self.after

@@ -186,6 +186,7 @@ def renaming(dialect: sa.Dialect, schema: str | None, staging: str, table: str, 
 
 
 def _begin(connection: sa.Connection) -> None:
+    _check_transactions(connection)
     connection.begin()  # in which an engine may have told SQLite so already
     name = connection.dialect.name
     if name == "sqlite":
@@ -193,6 +194,22 @@ def _begin(connection: sa.Connection) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
     elif name in {"mysql", "mariadb"}:  # else it cuts what is too long, and says nothing
         connection.exec_driver_sql("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
+
+
+def _check_transactions(connection: sa.Connection) -> None:
+    """Raise `ConfigError` where an engine commits each statement. SQLite is told where a transaction begins, whatever the engine does."""
+    if connection.dialect.name == "sqlite":
+        return
+    try:
+        held: Any = connection.connection.dbapi_connection
+        commits = connection.dialect.detect_autocommit_setting(held)
+    except (NotImplementedError, AttributeError):  # it does not know, or SQLAlchemy is older
+        commits = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+    if commits:
+        raise ConfigError(
+            "to_sql: the engine commits each statement by itself, so that nothing could be taken back. Give one without "
+            'isolation_level="AUTOCOMMIT".'
+        )
 
 
 def _check_name(name: str, engine: sa.Engine) -> None:
