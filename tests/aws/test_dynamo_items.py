@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
 from decimal import Decimal
@@ -26,7 +26,8 @@ from smr_notebook.backends.aws.scans import DynamoSource
 from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.dataflow.export_items import WrittenItems, open_items, write_items
 from smr_notebook.dataflow.exporting import Staged
-from smr_notebook.errors import ConfigError, InputMissingError, InputReadError, SmrError, StoreError
+from smr_notebook.errors import AccessDeniedError, ConfigError, InputMissingError, InputReadError, SmrError, StoreError
+from smr_notebook.testing.items import ItemSourceTests, Place, Remove, items_of
 from smr_notebook.testing.lambdas.service import Service
 
 Deploy = Callable[..., AbstractContextManager[tuple[smr.Session, Service]]]
@@ -132,15 +133,36 @@ def test_each_item_is_in_one_segment_with_exact_types(clients: Clients, clock: S
     assert keys == [f"{table}/00000-00002?consistent=true", f"{table}/00001-00002?consistent=true"]
 
 
-def test_a_scan_goes_on_behind_any_item(clients: Clients, clock: SimulatedClock) -> None:
+class TestDynamoSource(ItemSourceTests):
+    @pytest.fixture
+    def source(self, clients: Clients, clock: SimulatedClock) -> DynamoSource:
+        return DynamoSource(clients, clock=clock)
+
+    @pytest.fixture
+    def place(self, clients: Clients) -> Place:
+        def place(items: Sequence[dict[str, Any]]) -> str:
+            table = made(clients, "n:N")
+            fill(clients, table, list(items))
+            return f"{table}?segments=3"
+
+        return place
+
+    @pytest.fixture
+    def remove(self, clients: Clients) -> Remove:
+        def remove(pattern: str, number: int) -> None:
+            clients["dynamodb"].delete_item(TableName=pattern.partition("?")[0], Key={"n": {"N": str(number)}})
+
+        return remove
+
+
+def test_a_scan_goes_on_behind_keys_of_bytes(clients: Clients, clock: SimulatedClock) -> None:
     table = made(clients, "user:B", "n:N")
     fill(clients, table, [{"user": bytes([number % 3]), "n": number} for number in range(12)])
     source = DynamoSource(clients, clock=clock)
     (info,) = source.find(f"{table}?segments=1")
     (page,) = source.scan(info.key)
-    for count in range(13):
-        rest = [item for found in source.behind(page.behind(count)).scan(info.key) for item in found.items]
-        assert rest == page.items[count:]
+    for count in (1, 5, 12):
+        assert items_of(source.behind(page.behind(count)).scan(info.key)) == page.items[count:]
 
 
 def test_pages_keep_to_the_read_units_that_are_allowed(clients: Clients, clock: SimulatedClock) -> None:
@@ -164,16 +186,16 @@ def test_pages_keep_to_the_read_units_that_are_allowed(clients: Clients, clock: 
     assert [len(list(free.find(f"{empty}{options}"))) for options in ("", "?read_units=17", "?read_units=17&segments=5")] == [8, 2, 5]
 
 
-def refuse(client: Any, operation: str, times: int) -> list[str]:
-    """Refuse so many calls for their rate, without sending them."""
+def refuse(client: Any, operation: str, times: int, code: str = "ProvisionedThroughputExceededException") -> list[str]:
+    """Refuse so many calls, for their rate if nothing else is said, without sending them."""
     met: list[str] = []
 
     def hook(request: Any, **_: object) -> object:
         if len(met) == times:
             return None
         met.append(operation)
-        body = b'{"__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException", "message": "slow down"}'
-        return AWSResponse(request.url, 400, {"Content-Type": "application/x-amz-json-1.0"}, _Raw(body))
+        body = f'{{"__type": "com.amazonaws.dynamodb.v20120810#{code}", "message": "no"}}'
+        return AWSResponse(request.url, 400, {"Content-Type": "application/x-amz-json-1.0"}, _Raw(body.encode()))
 
     client.meta.events.register(f"before-send.dynamodb.{operation}", hook)
     return met
@@ -206,6 +228,16 @@ def test_what_is_refused_for_its_rate_is_asked_again(aws: str, clock: SimulatedC
     refuse(clients["dynamodb"], "BatchWriteItem", 1 << 20)
     with pytest.raises(StoreError, match="put off 1 items again and again"):
         sink.put([{"n": 1}])
+
+
+def test_what_a_worker_may_not_read_is_told_with_what_lets_it(aws: str, clock: SimulatedClock) -> None:
+    clients = Clients(retries=1)
+    refuse(clients["dynamodb"], "DescribeTable", 2, "AccessDeniedException")
+    source = DynamoSource(clients, clock=clock, mend="Let the workers read it: `smr deploy --input dynamodb://{table}`.")
+    with pytest.raises(AccessDeniedError, match="Let the workers read it: `smr deploy --input dynamodb://orders`"):
+        list(source.find("orders"))
+    with pytest.raises(AccessDeniedError, match="your credentials do not allow it"):
+        _ = DynamoSink(clients, "orders", clock=clock).keys
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,7 @@ def test_columns_go_on_behind_a_leg_as_records_do(first: set[int], page: int, le
             if number == most:
                 at, ended = block.at, True
                 break
+            assert block.source == "t"
             found += list(block.columns["n"])
             counted += block.size
         if not ended:

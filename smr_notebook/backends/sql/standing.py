@@ -63,7 +63,10 @@ def check_lengths(standing: Mapping[str, TypeEngine[Any]], columns: Sequence[Sql
 
 
 _LENGTHS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
-    {"text": lambda values: pc.utf8_length(values.cast(pa.large_string())), "binary": pc.binary_length}
+    {
+        "text": lambda values: pc.utf8_length(values.cast(pa.large_string())),
+        "binary": lambda values: pc.binary_length(values.cast(pa.large_binary())),
+    }
 )
 
 
