@@ -203,7 +203,7 @@ def _check_transactions(connection: sa.Connection) -> None:
     try:
         held: Any = connection.connection.dbapi_connection
         commits = connection.dialect.detect_autocommit_setting(held)
-    except (NotImplementedError, AttributeError):  # it does not know, or SQLAlchemy is older
+    except (RuntimeError, AttributeError):  # it does not know, or SQLAlchemy is older
         commits = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
     if commits:
         raise ConfigError(
