@@ -333,6 +333,69 @@ def test_mysql_gives_a_table_its_name_in_one_step() -> None:
     assert renaming(dialect, "my schema", "smr_1", "select", "smr_2") == expected
 
 
+def like_mysql(url: str) -> sa.Engine:
+    """SQLite in the manner of MySQL: it commits each change of tables at once, renames in one statement, and has a mode of SQL to set."""
+    engine = sa.create_engine(url)
+
+    class CommitsTables(type(engine.dialect)):  # type: ignore[misc]
+        name = "mysql"
+        supports_statement_cache = True
+
+    engine.dialect.__class__ = CommitsTables
+
+    @sa.event.listens_for(engine, "before_cursor_execute", retval=True)
+    def translate(_: object, cursor: Any, statement: str, parameters: Any, *_others: object) -> tuple[str, Any]:
+        if statement.startswith("SET SESSION"):
+            return "SELECT 1", ()
+        if not statement.startswith("RENAME TABLE "):
+            return statement, parameters
+        *first, last = (f"ALTER TABLE {pair.replace(' TO ', ' RENAME TO ')}" for pair in statement[13:].split(", "))
+        for one in first:
+            cursor.execute(one)
+        return last, ()
+
+    return engine
+
+
+def test_where_changes_of_tables_are_committed_at_once_the_name_is_given_at_the_end(url: str) -> None:
+    engine = like_mysql(url)
+    assert write(engine, pa.table({"n": [1, 2, 3]})).rows == 3
+    write(engine, pa.table({"n": [4]}), if_exists="append")
+    assert [row["n"] for row in read(url)] == [1, 2, 3, 4]
+    write(engine, pa.table({"m": [5]}), if_exists="replace")
+    assert (tables(url), read(url)) == (["t"], [{"m": 5}])
+    with pytest.raises(ConfigError, match="has a table 't' already"):
+        write(engine, pa.table({"n": [1]}))
+
+
+@pytest.mark.parametrize("if_exists", ["fail", "append", "replace"])
+def test_and_what_fails_on_its_way_leaves_what_was_there_too(url: str, if_exists: str) -> None:
+    engine = like_mysql(url)
+    if if_exists != "fail":
+        write(engine, pa.table({"n": [7]}))
+
+    def rows() -> Iterator[pa.Table]:
+        yield pa.table({"n": [1] * 50})
+        raise StoreError("the disk is gone")
+
+    with sql_sink(engine, "t", if_exists=if_exists, schema=None) as sink, pytest.raises(StoreError, match="the disk is gone"):
+        sink.write(pa.schema({"n": pa.int64()}), rows())
+    assert (tables(url) == []) if if_exists == "fail" else ((tables(url), read(url)) == (["t"], [{"n": 7}]))
+
+
+def test_a_name_that_was_taken_meanwhile_stays_somebody_elses(url: str) -> None:
+    engine = like_mysql(url)
+
+    def rows() -> Iterator[pa.Table]:
+        with sqlite3.connect(url[10:]) as connection:
+            connection.execute("CREATE TABLE t (other TEXT)")
+        yield pa.table({"n": [1]})
+
+    with sql_sink(engine, "t", if_exists="fail", schema=None) as sink, pytest.raises(StoreError, match="already another table"):
+        sink.write(pa.schema({"n": pa.int64()}), rows())
+    assert (tables(url), read(url)) == (["t"], [])
+
+
 def test_times_are_exact_to_the_microsecond(url: str) -> None:
     row = {"d": date(1, 1, 1), "t": time(23, 59, 59, 999_999), "at": datetime(9999, 12, 31, 23, 59, 59, 999_999)}  # noqa: DTZ001
     write(url, pa.Table.from_pylist([row]))
