@@ -93,7 +93,7 @@ def _refuse_output(job_file: JobFile, watched: str) -> None:
     """Refuse an output: it would start the job anew, or nobody would wait to write it. Raises `ConfigError`."""
     if job_file.output is None:
         return
-    path = job_file.output.path
+    path = job_file.output.place
     if watched and _would_start(path, watched):
         raise ConfigError(f"{job_file.file}: the output {path} lies under {watched}: the job would start itself. Write it somewhere else.")
     raise ConfigError(

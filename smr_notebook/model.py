@@ -133,6 +133,7 @@ class Position:
         offset: For a map task, byte of that span's object at which reading begins.
         skip: Records from there on that are done.
         counted: Input bytes from there on that are counted.
+        token: For a table, which has no bytes, what reading goes on behind; empty where the segment begins, and for anything else.
     """
 
     done: int
@@ -140,6 +141,7 @@ class Position:
     offset: int = 0
     skip: int = 0
     counted: int = 0
+    token: str = ""
 
 
 # ---------------------------------------------------------------- plan

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from smr_notebook.capacity import Capacity
 from smr_notebook.identifiers import random_identifier
@@ -322,6 +322,74 @@ class InputSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ScannedPage:
+    """Some items of a segment of a table, in the order of the scan.
+
+    Attributes:
+        items: By the names of their attributes.
+        size: About how many bytes they take in the table.
+        units: Units of reading that they cost.
+        behind: Returns the token that a scan goes on behind which has given so many of them.
+    """
+
+    items: Sequence[dict[str, object]]
+    size: int
+    units: float
+    behind: Callable[[int], str]
+
+
+@runtime_checkable
+class ItemSource(Protocol):
+    """What an `InputSource` of tables has besides: its objects are segments, which have items instead of bytes.
+
+    Segments part a table by the keys of its items. Nothing else is promised of what changes while it is read.
+    """
+
+    def scan(self, key: str) -> Iterator[ScannedPage]:
+        """Yield the items of a segment: each that stands as long as this runs, once.
+
+        Raises:
+            InputMissingError: The table is gone.
+            InputReadError: It cannot be read.
+        """
+        ...
+
+    def behind(self, token: str) -> InputSource:
+        """Return the same source, whose scans give only what follows the item that a token is of, also if that item is gone."""
+        ...
+
+
+class ItemSink(Protocol):
+    """Takes rows as the items of one table of the user's."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the attributes that are the key of an item.
+
+        Raises:
+            ConfigError: There is no such table.
+            StoreError: It cannot be looked at.
+        """
+        ...
+
+    def check(self, row: Mapping[str, object]) -> bytes:
+        """Return the key of a row, which has all its attributes: two rows that have the same are one item.
+
+        Raises:
+            ValueError: The table does not hold it as it is; the message says why, as it follows a colon.
+        """
+        ...
+
+    def put(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Write rows, each in place of what has its key. When it returns, all of them stand.
+
+        Raises:
+            StoreError: Some of them may not.
+        """
+        ...
+
+
 class ExchangeWriter(Protocol):
     """Takes the pairs of one map attempt, partition after partition in ascending order."""
 
@@ -450,6 +518,7 @@ class Backend:
         targets: Opens what a result may be written to, by URL scheme: for the name behind it (of a bucket), an object store whose keys
             are the paths in it. Empty where files of this machine are all.
         triggers: Calls again and again; `None` where nothing outlives all processes.
+        item_sinks: Opens a table of the user's that a result may be written to, by URL scheme; empty where there is none.
         carriers: Opens what carries slices beside the objects, by the name of the exchange, at the place that the plan names.
         evict: Drops the calls of a tenant that wait, and ends those that still run after so many seconds; `None` where the platform can
             end nothing. Best effort: it never fails.
@@ -480,4 +549,5 @@ class Backend:
     evict: Callable[[str, float], None] | None = None
     targets: Mapping[str, Callable[[str], ObjectStore]] = field(default_factory=dict)
     triggers: Triggers | None = None
+    item_sinks: Mapping[str, Callable[[str], ItemSink]] = field(default_factory=dict)
     carriers: Mapping[str, Callable[[str], Carrier]] = field(default_factory=dict)

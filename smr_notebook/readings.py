@@ -29,6 +29,8 @@ class Format(StrEnum):
     """A dict for each row, by the names in the header (see `Dialect`); a list where there are none."""
     ARROW = "arrow"
     """A dict for each row of Arrow IPC (Feather), by the names of its columns."""
+    TABLE = "table"
+    """A dict for each item of a table, by the names of its attributes: of DynamoDB, scanned in segments."""
     ITEMS = "items"
     """The items of a Python iterable, stored by the session."""
     FRAME = "frame"

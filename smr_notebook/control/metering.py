@@ -6,13 +6,28 @@ What an adapter repeats by itself is not seen here; a large object that is sent 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 from smr_notebook.control.carriage import Tariff
 from smr_notebook.model import ObjectInfo
-from smr_notebook.ports import PIECE_BYTES, Backend, Buffer, Carrier, Fetched, InputSource, ObjectStore, Piece, Row, Table, Wanted
+from smr_notebook.ports import (
+    PIECE_BYTES,
+    Backend,
+    Buffer,
+    Carrier,
+    Fetched,
+    InputSource,
+    ItemSource,
+    ObjectStore,
+    Piece,
+    Row,
+    ScannedPage,
+    Table,
+    Wanted,
+)
 from smr_notebook.usage import Tally, Usage, read_units, write_units
 
 _PIECE: Final = 8 << 20
@@ -28,7 +43,7 @@ def metered(backend: Backend) -> Backend:
         backend,
         objects=MeteredStore(backend.objects, tally),
         table=MeteredTable(backend.table, tally),
-        sources={scheme: MeteredSource(source, tally) for scheme, source in backend.sources.items()},
+        sources={scheme: _metered_source(source, tally) for scheme, source in backend.sources.items()},
         tally=tally,
     )
 
@@ -165,6 +180,28 @@ class MeteredSource:
         """See `ports.InputSource.stat`."""
         self._tally.add(Usage(gets=1))
         return self._source.stat(key)
+
+
+class MeteredItemSource(MeteredSource):
+    """Implements `ports.ItemSource` by another one, too."""
+
+    def __init__(self, source: InputSource, items: ItemSource, tally: Tally) -> None:
+        super().__init__(source, tally)
+        self._items = items
+
+    def scan(self, key: str) -> Iterator[ScannedPage]:
+        """See `ports.ItemSource.scan`."""
+        for page in self._items.scan(key):
+            self._tally.add(Usage(row_reads=math.ceil(page.units)))
+            yield page
+
+    def behind(self, token: str) -> InputSource:
+        """See `ports.ItemSource.behind`."""
+        return _metered_source(self._items.behind(token), self._tally)
+
+
+def _metered_source(source: InputSource, tally: Tally) -> MeteredSource:
+    return MeteredItemSource(source, source, tally) if isinstance(source, ItemSource) else MeteredSource(source, tally)
 
 
 class _Counted:

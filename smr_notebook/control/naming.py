@@ -7,6 +7,7 @@ The rules, none of them silent:
 * A DataFrame, of pandas or polars, or an Arrow table gives its rows. Any other iterable gives its items.
 * A list of strings could be either. When one of them names something that exists, or a URL, it is refused, and
   `smr.files(...)` or `smr.items(...)` says which is meant.
+* What is called `_SUCCESS` says of its folder that it holds all, and is input only where it is named itself.
 * What is named twice, is missing or holds nothing is an error.
 """
 
@@ -17,11 +18,12 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import compress, zip_longest
 from pathlib import Path
 from typing import Any, Final
 
 from smr_notebook.dataflow.arrow_kinds import mark_missing
+from smr_notebook.dataflow.export_marks import without_marks
 from smr_notebook.dataflow.frames.rows import library
 from smr_notebook.dataflow.uploaded import SCHEME, upload_named
 from smr_notebook.errors import (
@@ -37,7 +39,10 @@ from smr_notebook.errors import (
 from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource
 
-_STORED = (Format.ITEMS, Format.FRAME, Format.RESULT, Format.SEVERAL)
+_STORED = (Format.ITEMS, Format.FRAME, Format.RESULT, Format.SEVERAL, Format.TABLE)
+_TABLES = frozenset({"dynamodb"})
+"""Schemes of what has items and no bytes."""
+
 _CALLED = {Format.TEXT: "text", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet", Format.CSV: "CSV", Format.ARROW: "Arrow"}
 _SUFFIXES = {
     **dict.fromkeys((".jsonl", ".ndjson"), Format.JSONL),
@@ -165,12 +170,14 @@ def find(named: Files, sources: Mapping[str, InputSource]) -> list[FoundObject]:
     for pattern, version in zip_longest(named.patterns, named.versions):
         scheme, location = _scheme(pattern, sources)
         before = len(found)
-        found.extend(FoundObject(scheme, info) for info in sources[scheme].find(location))
-        if version is not None and [(item.info.key, item.info.version) for item in found[before:]] != [(location, version)]:
+        listed = list(sources[scheme].find(location))
+        if version is not None and [(info.key, info.version) for info in listed] != [(location, version)]:
             raise InputChangedError(
                 f"{pattern} has been replaced or removed since the upload that this job is about (version {version}). What was uploaded "
                 "there later is the input of another job."
             )
+        data = without_marks([(info.key, info.size) for info in listed], location)
+        found.extend(FoundObject(scheme, info) for info in compress(listed, data))
         if len(found) == before:
             raise _nothing(pattern, scheme, location, sources[scheme])
     _refuse_repeated(found)
@@ -195,12 +202,18 @@ def choose_format(requested: str, found: Iterable[FoundObject]) -> Format:
         ConfigError: There is no such format.
         InputMixedError: The names tell different formats.
     """
+    objects = list(found)
+    if tables := [item.info.key for item in objects if item.scheme in _TABLES]:
+        if requested != "auto":
+            raise ConfigError(f"{tables[0]} is a segment of a table, whose items have no format, and format={requested!r}. Leave it out.")
+        if len(tables) < len(objects):
+            raise InputMixedError(f"The input mixes objects and tables ({tables[0]}). Name them in two jobs.")
+        return Format.TABLE
     if requested != "auto":
         known = {str(item): item for item in Format if item not in _STORED}
         if requested not in known:
             raise ConfigError(f"format {requested!r} is not known. Use auto, {', '.join(known)}.")
         return known[requested]
-    objects = list(found)
     full = [item for item in objects if item.info.size] or objects  # a mark without bytes, such as _SUCCESS, says nothing of the others
     told = {_told(item.info.key): item.info.key for item in full}
     formats = {_SUFFIXES.get(suffix, Format.TEXT): key for suffix, key in told.items()}
@@ -255,7 +268,7 @@ def _refuse_ambiguous(values: list[Any] | tuple[Any, ...]) -> None:
                 f"input is a list of strings, and {value!r} names an upload. Say smr.files(*names) to read the uploads, or "
                 "smr.items(strings) to map over the strings themselves."
             )
-        if "://" in value[:10] or (("/" in value or "." in value) and _exists(value)):
+        if "://" in value[:16] or (("/" in value or "." in value) and _exists(value)):
             raise PlanError(
                 f"input is a list of strings, and {value!r} names a file or a URL. "
                 f"Say smr.files(*paths) to read the files, or smr.items(strings) to map over the strings themselves."

@@ -278,6 +278,8 @@ def _first(found: Sequence[FoundObject]) -> FoundObject:
 def _planned_object(item: FoundObject, format: Format, source: InputSource, split_bytes: int, reading: Reading) -> PlannedObject:
     if item.info.size <= split_bytes:  # nobody needs to know: it is not cut, and its reader looks at its head anyway
         return PlannedObject(item.scheme, item.info, cuttable=False)
+    if format is Format.TABLE:
+        return PlannedObject(item.scheme, item.info, cuttable=False)
     whole = _whole(item)
     if format in _HAS_PARTS:
         return PlannedObject(item.scheme, item.info, cuttable=_HAS_PARTS[format](whole, source))

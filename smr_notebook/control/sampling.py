@@ -26,7 +26,7 @@ from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.keys import encode_key
 from smr_notebook.dataflow.opening import opened, passing_over
 from smr_notebook.dataflow.programs import Program, Tried
-from smr_notebook.model import Span, Split
+from smr_notebook.model import Format, Span, Split
 from smr_notebook.ports import Clock, InputSource
 
 SECONDS: Final = 2.0
@@ -71,7 +71,7 @@ def _sampled(program: Program, source: PlannedInput, *, ranges: int, sources: Ma
             continue
         with suppress(Exception, SystemExit):
             if planned.info.key not in readable:
-                readable[planned.info.key] = cuttable(
+                readable[planned.info.key] = source.format is not Format.TABLE and cuttable(
                     sources[planned.scheme].get(planned.info.key, 0, HEAD_BYTES), source.format, source.reading
                 )
             if readable[planned.info.key]:

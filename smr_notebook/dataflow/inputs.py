@@ -23,6 +23,7 @@ from smr_notebook.dataflow.formats.fixed import read_fixed
 from smr_notebook.dataflow.formats.jsonl import read_jsonl
 from smr_notebook.dataflow.formats.parquet import read_parquet
 from smr_notebook.dataflow.formats.result_rows import read_result
+from smr_notebook.dataflow.formats.scanned import read_scanned
 from smr_notebook.dataflow.formats.stored import read_frame, read_items
 from smr_notebook.dataflow.formats.text import read_text
 from smr_notebook.dataflow.positions import walk
@@ -50,6 +51,7 @@ _READERS: Mapping[Format, Reader] = MappingProxyType(
         Format.ITEMS: read_items,
         Format.FRAME: read_frame,
         Format.RESULT: read_result,
+        Format.TABLE: read_scanned,
     }
 )
 

@@ -216,6 +216,15 @@ def test_who_makes_triggers_may_do_so_for_this_stack_and_change_no_bucket(names:
 
 
 @pytest.mark.parametrize("role", ROLES)
+def test_a_table_of_the_input_is_scanned_by_who_reads_the_input_and_changed_by_nobody(role: str) -> None:
+    names = Names("smr", "1", "eu-west-1")
+    plain, named = (role_policy(role, names, inputs=inputs)["Statement"] for inputs in (["logs"], ["dynamodb://orders", "logs"]))
+    table = {"Effect": "Allow", "Action": ["dynamodb:DescribeTable", "dynamodb:Scan"]}
+    table |= {"Resource": ["arn:aws:dynamodb:eu-west-1:1:table/orders"]}
+    assert [statement for statement in named if statement not in plain] == ([table] if role in {"driver", "mapper", "mapper-large"} else [])
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_a_role_may_be_passed_on_to_the_scheduler_alone(role: str) -> None:
     passing = [each for each in role_policy(role, Names("smr", "1", "r"))["Statement"] if "iam:PassRole" in each["Action"]]
     assert all(each["Condition"] == {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}} for each in passing)

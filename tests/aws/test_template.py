@@ -139,6 +139,9 @@ def test_many_buckets_fit() -> None:
         (replace(PLAIN, architecture="sparc"), "x86_64, arm64"),
         (replace(PLAIN, inputs=("s3://logs/2026",)), "without s3://"),
         (replace(PLAIN, outputs=("*",)), "not the name of a bucket"),
+        (replace(PLAIN, outputs=("dynamodb://orders",)), "not the name of a bucket"),
+        (replace(PLAIN, inputs=("dynamodb://a/b",)), "not the name of a table"),
+        (replace(PLAIN, inputs=(f"dynamodb://{PLAIN.names.table}",)), "the stack's own table, which no job reads"),
         (replace(PLAIN, names=Names("Smr", "1", "x")), "no name for a deployment"),
     ],
 )

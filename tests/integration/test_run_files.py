@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -232,6 +233,23 @@ def test_what_is_left_out_is_told_as_a_line(shell: Smr, tmp_path: Path) -> None:
     done = shell("run", "job.toml")
     assert (done.returncode, done.stdout.split()) == (0, ["key", "value", "A", "rose", "is", "a", "rose", "1.0"])
     assert re.search(r"^warning: .*'is it\?'", done.stderr, re.MULTILINE)
+
+
+def test_a_result_is_files_of_a_shape_or_a_table_of_a_database(shell: Smr, tmp_path: Path) -> None:
+    job = 'input = "books"\nmap = "words.py:map"\nreduce = "count"\nreducers = 2\n'
+    write(tmp_path, {"words.py": of_the_paper("words.py"), **BOOKS})
+    write(tmp_path, {"text.toml": job + 'output = { path = "out", format = "text", files = "one" }\n'})
+    assert shell("run", "text.toml").stdout == f"{tmp_path}/out: 4 rows\n"
+    lines = [line.split("\t") for line in (tmp_path / "out" / "part-00000.txt").read_text().splitlines()]
+    assert (len(lines), json.loads((tmp_path / "out" / "_SUCCESS").read_text())["rows"]) == (4, 4)
+    write(tmp_path, {"sql.toml": job + '[output]\nsql = "sqlite:///words.db"\ntable = "words"\n'})
+    assert shell("run", "sql.toml").stdout == f"sqlite:///{tmp_path}/words.db, table words: 4 rows\n"
+    with sqlite3.connect(tmp_path / "words.db") as connection:
+        assert [[key, str(value)] for key, value in connection.execute("SELECT key, value FROM words")] == lines
+    before = shell("jobs").stdout
+    refused = shell("run", "sql.toml")
+    assert (refused.returncode, shell("jobs").stdout) == (1, before)  # before anything was run
+    assert "has a table 'words' already" in refused.stderr
 
 
 def test_plan_and_preview_run_nothing(shell: Smr, tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smr_notebook import formats
+from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.dataflow import aggregates
 from smr_notebook.errors import ConfigError
 from smr_notebook.function_files import Reference
-from smr_notebook.job_files import Groups, JobFile, Output, Pairs, Parse, Shared, read_job_file
+from smr_notebook.job_files import Groups, JobFile, Pairs, Parse, Shared, read_job_file
+from smr_notebook.job_outputs import AnyOutput, ItemsOutput, Output, SqlOutput
 from smr_notebook.model import Format
 from smr_notebook.toml_places import read_document
 
@@ -71,6 +73,30 @@ def test_what_is_sorted_may_be_said_by_yes(tmp_path: Path, said: str, sorts: str
     work = read(f'input = "logs"\nmap = "words.py:map"\nsort = {said}\n', tmp_path).work
     assert isinstance(work, Pairs)
     assert work.sort == sorts
+
+
+@pytest.mark.parametrize(
+    ("line", "output"),
+    [
+        ('output = "s3://b/out.csv"', Output("s3://b/out.csv")),
+        ('output = { path = "/out", format = "text", files = "partitions" }', Output("/out", format="text", files="partitions")),
+        ('output = "dynamodb://totals"', ItemsOutput("dynamodb://totals")),
+        ('output = { path = "dynamodb://t", names = { key = "user" } }', ItemsOutput("dynamodb://t", {"key": "user"})),
+        ('output = { sql = "$DATABASE", table = "t", if_exists = "append" }', SqlOutput("$DATABASE", "t", "append")),
+        ('output = { sql = "sqlite:////a.db", table = "t", schema = "s" }', SqlOutput("sqlite:////a.db", "t", schema="s")),
+    ],
+    ids=["url", "shape", "items", "names", "sql", "schema"],
+)
+def test_where_the_result_goes(tmp_path: Path, line: str, output: AnyOutput) -> None:
+    assert read(f'input = "a"\nmap = "w.py:map"\n{line}\n', tmp_path).output == output
+
+
+def test_a_database_of_a_file_is_relative_to_the_job_file_and_its_password_is_not_shown(tmp_path: Path) -> None:
+    job = read('input = "a"\nmap = "w.py:map"\noutput = { sql = "sqlite:///a.db", table = "t" }\n', tmp_path)
+    assert job.output == SqlOutput(f"sqlite:///{tmp_path}/a.db", "t")
+    assert "hush" not in repr(SqlOutput("postgresql://me:hush@host/d", "t"))
+    with pytest.raises(ConfigError, match="the variable NOBODY_SET_THIS of the environment"):
+        SqlOutput("$NOBODY_SET_THIS", "t").check(open_memory())
 
 
 def test_a_whole_file(tmp_path: Path) -> None:
@@ -179,6 +205,12 @@ def test_a_key_that_is_nearly_one_is_asked_for(key: str) -> None:
         ('[format]\nname = "parse"', "line 3, in [format]: None names no function."),
         ("output = 3", "line 3: text is wanted; got 3."),
         ('[output]\npath = "a"\noverwrite = 1', "line 5, in [output]: true or false is wanted; got 1."),
+        ('[output]\npath = "a"\noverwrit = true', "line 5, in [output]: "),
+        ('[output]\nsql = "sqlite:///a.db"\ntable = 3', "line 5, in [output]: text is wanted; got 3."),
+        ('[output]\nsql = "sqlite:///a.db"\npath = "a"', "line 5, in [output]: "),
+        ('output = { sql = "sqlite:///a.db" }', "line 3: there is no table: say which one of the database"),
+        ("output = { overwrite = true }", "line 3: there is no path, and no sql"),
+        ('output = { path = "dynamodb://t", names = 3 }', "line 3, in [output]: a table is wanted; got 3."),
         ("[settings]\nworkers = -1", "line 4, in [settings]: workers must be a whole number"),
         ("[settings]\nworker = 1", "line 4, in [settings]: there is no setting 'worker'. Did you mean 'workers'?"),
         ("settings = 1", "line 3: a table is wanted; got 1."),

@@ -12,6 +12,9 @@ from typing import Final
 from smr_notebook.errors import ConfigError
 
 WORKERS: Final = ("mapper", "reducer")
+TABLES: Final = "dynamodb://"
+"""What the name of a table begins with where it stands beside names of buckets."""
+
 LARGE: Final = tuple(f"{route}-large" for route in WORKERS)
 """The same work in more memory, for tasks that ran out of it."""
 

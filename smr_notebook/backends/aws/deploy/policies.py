@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from smr_notebook.backends.aws.names import LARGE, ROUTES, TRIGGER, WORKERS, Names
+from smr_notebook.backends.aws.names import LARGE, ROUTES, TABLES, TRIGGER, WORKERS, Names
 from smr_notebook.backends.aws.table import stored_as
 from smr_notebook.ports import LASTING
 
@@ -91,12 +91,16 @@ def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs:
     Args:
         role: Whose.
         names: The deployment.
-        inputs: Buckets that jobs may read.
+        inputs: Buckets that jobs may read, and tables, as `dynamodb://table`.
         outputs: Buckets that jobs may write to.
     """
     if role == "scheduler":
         return document([_calls(role, names)])
-    read, write = [_bucket(names, bucket) for bucket in inputs], [_bucket(names, bucket) for bucket in outputs]
+    tables = [names.arn("dynamodb", f"table/{name.removeprefix(TABLES)}") for name in inputs if name.startswith(TABLES)]
+    read, write = (
+        [_bucket(names, bucket) for bucket in inputs if not bucket.startswith(TABLES)],
+        [_bucket(names, bucket) for bucket in outputs],
+    )
     limits = _limits(names, *WORKERS, *LARGE)
     own: dict[str, list[Statement]] = {
         "driver": [allow(["s3:ListBucket"], [names.bucket_arn, *read]), *limits, *_alarms("driver", names)],
@@ -110,12 +114,13 @@ def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs:
     }
     does = _work_of(role)
     objects = _jobs(role, names, inputs=read if does in _READERS else (), outputs=write if does == "reducer" else ())
+    scans = [allow(["dynamodb:DescribeTable", "dynamodb:Scan"], tables)] if tables and does in _READERS else []
     log = names.arn("logs", f"log-group:{log_group(names, role)}")  # AWS speaks of a log group in two forms
     telling = [
         allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log, f"{log}:*"]),
         allow(["sqs:SendMessage"], [names.arn("sqs", names.queue)]),
     ]
-    return document([*objects, _calls(role, names), *own.get(does, ()), *_carries(does, names), *telling])
+    return document([*objects, _calls(role, names), *own.get(does, ()), *_carries(does, names), *scans, *telling])
 
 
 def user_policy(names: Names) -> dict[str, Any]:
