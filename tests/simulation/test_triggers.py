@@ -52,6 +52,7 @@ from smr_notebook.session import Session
 from smr_notebook.standing import Outcome
 from smr_notebook.testing.fates import Fates, Odds
 from smr_notebook.testing.faults import Died, FaultyStore, FaultyTable, Mischief
+from smr_notebook.testing.races import in_threads
 
 
 def count_words(line: str) -> Iterator[tuple[str, int]]:
@@ -274,6 +275,17 @@ def test_each_occurrence_is_one_job_whatever_is_doubled_lost_or_dies(story: Stor
     assert {message.job for message in cloud.service.of(Role.DRIVER)} == jobs.keys()
 
 
+@pytest.mark.parametrize("skips", [False, True], ids=["side-by-side", "skipping"])
+def test_all_who_are_called_at_once_make_one_job(cloud: Cloud, *, skips: bool) -> None:
+    """Eight for each of two occurrences; of these one is skipped, if one asks for that, whichever comes second."""
+    cloud.session.schedule("rate(1 hour)", cloud.submit(), name="hourly", skip_running=skips)
+    firings = [cloud.due(f"2026-11-26T0{hour}:00:00Z") for hour in range(2)]
+    in_threads(16, lambda thread: fire(cloud.backend, firings[thread % 2]))
+    jobs = [fire(cloud.backend, firing) for firing in firings]
+    assert sorted(entry.job for entry in cloud.made()) == sorted(filter(None, jobs))
+    assert len(cloud.made()) == (1 if skips else 2)
+
+
 def test_an_identifier_that_is_another_jobs_is_passed_over_and_again_when_we_are_called_again(cloud: Cloud) -> None:
     cloud.session.schedule("rate(1 day)", cloud.submit(), name="daily")
     firing = cloud.due("2026-11-26T00:00:00Z")
@@ -467,13 +479,11 @@ def test_a_job_over_other_jobs_or_several_inputs_starts_by_none(cloud: Cloud) ->
 def test_a_platform_on_which_nothing_lives_on_says_what_does() -> None:
     session = Session(settings=Settings(workspace=Path("nowhere")), backend=open_memory())
     job = session.request(PROGRAM, "s3://logs")
-    makes: tuple[Callable[[], object], ...] = (
-        lambda: session.schedule("rate(1 day)", job, name="a"),
-        lambda: session.on_upload("s3://in/", job, name="a"),
-    )
-    for make in makes:
-        with pytest.raises(ConfigError, match=r"0 3 \* \* \* smr run job\.toml.*--platform aws"):
-            make()
+    told = r"0 3 \* \* \* smr run job\.toml.*--platform aws"
+    with pytest.raises(ConfigError, match=told):
+        session.schedule("rate(1 day)", job, name="a")
+    with pytest.raises(ConfigError, match=told):
+        session.on_upload("s3://in/", job, name="a")
     assert session.triggers() == []
 
 
