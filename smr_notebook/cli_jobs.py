@@ -113,7 +113,7 @@ def _number(text: str) -> int:
 
 def add_platform(command: ArgumentParser) -> None:
     """Add the options that `session_of` reads."""
-    command.add_argument("--platform", metavar="P", help="local (the default) or aws")
+    command.add_argument("--platform", metavar="P", help="local (the default), aws or dask")
     add_place(command)
 
 

@@ -497,7 +497,7 @@ class Backend:
     """One of each: a platform.
 
     Attributes:
-        name: For people: `local`, `memory`, `aws`.
+        name: For people: `local`, `memory`, `aws`, `dask`.
         location: What a worker needs to open the same backend, without credentials: `local:/path`.
         objects: Where jobs keep their data.
         table: Where jobs keep their state.

@@ -128,7 +128,7 @@ class Session(LooksAhead, KeepsUploads, KeepsTriggers):
     @property
     def _place(self) -> str:
         """Where the jobs are, for people."""
-        places = {"aws": f"stack {self.settings.stack}", "dask": f"{self.settings.address} {self.settings.stores}".strip()}
+        places = {"aws": f"stack {self.settings.stack}", "dask": f"{self.settings.address} stores={self.settings.stores}".strip()}
         return places.get(self.backend.name, str(self.settings.workspace))
 
     # ------------------------------------------------------------ submitting

@@ -74,9 +74,6 @@ JOBS: dict[str, Callable[[smr.Session, Path], Job]] = {
     "frames": lambda session, folder: session.map_frames(
         doubled, added, folder / "sales.parquet", by="user", reducers=2, split_size="10kB"
     ),
-    "columns": lambda session, folder: session.aggregate(
-        folder / "sales.parquet", by="user", total=smr.sum("amount"), best=smr.top("amount", 2), reducers=2, split_size="10kB"
-    ),
 }
 
 
@@ -120,8 +117,8 @@ def test_the_same_answers_byte_by_byte_as_on_this_machine_and_as_plain_python(ow
         plain, other = submit(here, folder), submit(there, folder)
         pd.testing.assert_frame_equal(plain.result(), other.result(), obj=name)
         assert parts(here, plain) == parts(there, other), name
-    counted = rows(there.map_reduce(words, sum, folder / "lines.txt", reducers=3, split_size="20kB"))
-    assert dict(counted) == Counter(word for line in LINES for word in line.split())
+        if name == "combined":
+            assert dict(rows(other)) == Counter(word for line in LINES for word in line.split())
 
 
 @pytest.mark.parametrize("seed", range(2))

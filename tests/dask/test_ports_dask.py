@@ -24,6 +24,7 @@ from smr_notebook.backends.dask.work import run_call
 from smr_notebook.backends.local.platform import LocalOptions, open_local
 from smr_notebook.environment import environment
 from smr_notebook.errors import ConfigError, EnvironmentMismatchError, StoreError
+from smr_notebook.model import Environment
 from smr_notebook.ports import FunctionService, Row
 from smr_notebook.testing.functions import FunctionServiceTests
 from smr_notebook.testing.handlers import Order
@@ -146,11 +147,24 @@ def test_a_folder_that_the_scheduler_cannot_write_is_told(client: Client, tmp_pa
         table_of(client, tmp_path / "file" / "table.sqlite").get("g", "k")
 
 
+def call_of(order: Order, folder: Path, *, seconds: float = 60.0, there: Environment | None = None) -> bytes:
+    handlers = "smr_notebook.testing.handlers"
+    call = Call(f"{handlers}:record", f"{handlers}:somebody", str(folder), seconds, there or environment(), (), order.payload())
+    return msgspec.msgpack.encode(call)
+
+
+def test_a_call_whose_time_is_up_is_ended_and_told(client: Client, folder: Path) -> None:
+    client.submit(run_call, call_of(Order("long", waits="go"), folder, seconds=0.1), key=(GROUPS[0], "long"), pure=False).result()
+    [notice] = folder.glob("notice-*")
+    told = json.loads(notice.read_text())
+    assert (told["late"], told["reason"]) == (True, "its time was up")
+    for started in folder.glob("started-long-*"):
+        wait_until(lambda: not psutil.pid_exists(json.loads(started.read_text())["pid"]))  # noqa: B023 - called before the next turn
+
+
 def test_a_worker_that_joined_with_another_environment_runs_nothing(client: Client, folder: Path) -> None:
     other = replace(environment(), python="2.7")
-    handlers = "smr_notebook.testing.handlers"
-    call = Call(f"{handlers}:record", f"{handlers}:somebody", str(folder), 60.0, other, (), Order("never").payload())
-    client.submit(run_call, msgspec.msgpack.encode(call), key=(GROUPS[0], "other"), pure=False).result()
+    client.submit(run_call, call_of(Order("never"), folder, there=other), key=(GROUPS[0], "other"), pure=False).result()
     [notice] = folder.glob("notice-*")
     assert "has another Python or other packages than the notebook" in json.loads(notice.read_text())["reason"]
     assert not list(folder.glob("started-*"))

@@ -39,7 +39,6 @@ _DAY: Final = 86_400.0
 _FRESH_SECONDS: Final = 5.0
 _FIRST: Final = 10
 _ADVICE: Final = Advice(
-    concurrency="More workers, or more threads in each, run more of them at once.",
     environment="Install the same Python and packages on the workers of the cluster, and start them again.",
     requirements="pip install {options}",
 )

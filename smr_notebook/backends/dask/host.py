@@ -64,8 +64,8 @@ class _Host:
         self._deadline = order.invocation.deadline
         try:
             self._tenants.run(order.payload, order.invocation)
-        except UnwantedError as error:
-            return Fate(f"{error}: its time was up", late=True)
+        except UnwantedError:
+            return Fate("its time was up", late=True)
         except ProcessEndedError as error:
             reason, _, stack = str(error).partition("\n")
             return Fate(reason, stack)
