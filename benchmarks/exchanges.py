@@ -1,7 +1,7 @@
 """What carries pairs how fast on this machine: `python benchmarks/exchanges.py`. Needs redis-server and redis-py.
 
-Two tables: the exchange alone, for runs of few large slices and of many small ones, written by one process and read by another call of it;
-and a whole job on the local backend whose pairs nothing makes fewer. Each number is the best of three.
+Two tables: the exchange alone, for runs of few large slices and of many small ones, written by one process and read by another call of it,
+and merged in between; and a whole job on the local backend whose pairs nothing makes fewer. Each number is the best of three.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from smr_notebook import Session
 from smr_notebook.backends.local.objects import DirectoryStore
 from smr_notebook.backends.redis.carrier import open_redis
 from smr_notebook.dataflow.carrying import CarriedExchange
+from smr_notebook.dataflow.coalescing import Coalescer, SourceRun
 from smr_notebook.dataflow.exchange import ObjectExchange, gather_index
+from smr_notebook.dataflow.grids import Grid
+from smr_notebook.dataflow.merged_index import gather_for_merging, gather_merged, rows_to_merge
+from smr_notebook.dataflow.meter import Meter
 from smr_notebook.model import AttemptId, Phase, Receipt, TaskId
 from smr_notebook.ports import Exchange
 from smr_notebook.testing.redis_server import redis_server
@@ -63,6 +67,38 @@ def alone(folder: Path, open_exchange: Open, objects: DirectoryStore, shape: tup
     return wrote, time.perf_counter() - began
 
 
+def merged(folder: Path, objects: DirectoryStore, shape: tuple[int, int, int]) -> tuple[float, float]:
+    """Return seconds of processor time of merging runs of a shape, in a grid of four tasks, and of reading them then."""
+    runs, partitions, size = shape
+    block, prefix, grid = random.Random(1).randbytes(size), f"jobs/{folder.name}", Grid(runs, partitions, 2, 2)
+    receipts: list[list[Receipt]] = []
+    for run in range(runs):
+        writer = ObjectExchange(objects, prefix, scratch=folder.parent).writer(AttemptId(TaskId(Phase.MAP, run), 1), partitions)
+        for partition in range(partitions):
+            writer.write(partition, block, groups=1, pairs=1, checksum=1)
+        receipts.append([writer.close()])
+    mapped = gather_for_merging(objects, receipts, grid)
+    objects.put(f"{prefix}/index", mapped.pieces())
+    began, wrote = time.process_time(), []
+    for task in range(grid.tasks):
+        attempt, mine = AttemptId(TaskId(Phase.MERGE, task), 1), grid.maps_of(task)
+        rows = rows_to_merge(objects, f"{prefix}/index", receipts, grid, task=task, crc=mapped.crcs[task])
+        sources = [SourceRun(receipts[run][0], rows[:, at]) for at, run in enumerate(mine)]
+        partition = grid.partitions_of(task)
+        merge = Coalescer(objects, sources, partition, attempt=attempt, key=None, meter=Meter(), most_bytes=1 << 28)
+        wrote.append(merge.write(f"{prefix}/{attempt}/run"))
+    took = time.process_time() - began
+    index = gather_merged(objects, wrote, grid)
+    objects.put(f"{prefix}/merged", index.pieces())
+    began = time.process_time()
+    for number in range(partitions):
+        exchange = ObjectExchange(objects, prefix, scratch=folder.parent, index=f"{prefix}/merged", index_crcs=index.crcs)
+        mine = grid.merges_of(number)
+        if sum(len(each) for blocks in exchange.read(number, wrote[mine.start : mine.stop]) for each in blocks) != runs * size:
+            raise AssertionError(f"partition {number} is not what was written")
+    return took, time.process_time() - began
+
+
 def main() -> None:
     """Measure, and print."""
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name) / "redis") as server:
@@ -87,6 +123,9 @@ def main() -> None:
                     carrier.remove(f"jobs/{folder.name}", shape[1])
                 wrote, read = (min(times) for times in zip(*found, strict=True))
                 sys.stdout.write(f"{told:32} {exchange:8} write {size / wrote:7.0f} MB/s   read {size / read:7.0f} MB/s\n")
+            found = [merged(root / f"merged{number}", objects, shape) for number in range(_TIMES)]
+            took, read = (min(times) for times in zip(*found, strict=True))
+            sys.stdout.write(f"{told:32} merged   merge {size / took:7.0f} MB/s   read {size / read:7.0f} MB/s (processor time)\n")
         session = Session(settings={"workspace": root / "ws", "redis_url": server.url, "workers": 2})
         try:
             for exchange in ("objects", "redis"):

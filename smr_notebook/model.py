@@ -21,6 +21,7 @@ from typing import Final
 
 from smr_notebook import readings
 from smr_notebook.counting import Counted, added
+from smr_notebook.shuffles import CarriageCost, Merging
 from smr_notebook.stragglers import USUAL, Speculation
 from smr_notebook.tolerance import STRICT, BadFile, Tolerance
 from smr_notebook.usage import Cost, Rates, Usage
@@ -234,36 +235,6 @@ class Estimate:
 
 OBJECTS: Final = "objects"
 """The exchange that needs nothing but the object store."""
-
-
-@dataclass(frozen=True, slots=True)
-class Merging:
-    """How the runs of map tasks become fewer before they are reduced: a merge task for each pair of a group of tasks and one of partitions.
-
-    Attributes:
-        task_groups: Into how many groups of neighbours the map tasks are cut.
-        partition_groups: Into how many groups of neighbours the partitions are.
-        direct_cost: Dollars that reading the pairs was thought to cost without; 0 where nothing costs.
-        cost: The same with the merge tasks and their reads.
-    """
-
-    task_groups: int
-    partition_groups: int
-    direct_cost: float = 0.0
-    cost: float = 0.0
-
-    @property
-    def tasks(self) -> int:
-        """Number of merge tasks."""
-        return self.task_groups * self.partition_groups
-
-
-@dataclass(frozen=True, slots=True)
-class CarriageCost:
-    """Dollars that it is thought to cost that pairs travel by a carrier which somebody bills, and what they would cost by objects."""
-
-    cost: float
-    objects: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from typing import Final
 
 from smr_notebook.control.costs import priced
 from smr_notebook.control.merges import Shuffle, reading_usage
-from smr_notebook.model import CarriageCost, Plan
+from smr_notebook.model import Plan
 from smr_notebook.ports import PIECE_BYTES
+from smr_notebook.shuffles import CarriageCost
 from smr_notebook.usage import Rates, Usage
 
 MOST_SHARDS: Final = 16

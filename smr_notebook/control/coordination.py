@@ -267,6 +267,7 @@ class Coordinator:
         if outcome.state is JobState.DONE and complete and not self._backend.expires:
             layout = Layout(self._plan.job)
             runs = [*map(layout.phase, self._plan.phases[:-1]), layout.index] if self._plan.reducers else []
+            runs += [layout.merged_index] if self._plan.merging else []
             for prefix in [layout.input, layout.splits, *runs]:
                 with suppress(StoreError):  # what is left goes when the job expires
                     persist(self._backend.clock, partial(self._backend.objects.delete_prefix, prefix))

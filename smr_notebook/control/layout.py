@@ -49,8 +49,8 @@ class Layout:
 
     @property
     def merged_index(self) -> str:
-        """The gathered index of all committed runs of merge tasks. It goes with them."""
-        return f"{self.phase(Phase.MERGE)}index"
+        """The gathered index of all committed runs of merge tasks."""
+        return f"{self.root}merged-index"
 
     @property
     def input(self) -> str:

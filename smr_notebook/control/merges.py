@@ -17,7 +17,7 @@ from typing import Final
 
 from smr_notebook.control.costs import OVERHEAD_SECONDS, PRICES, priced
 from smr_notebook.dataflow.grids import Grid
-from smr_notebook.model import Merging
+from smr_notebook.shuffles import Merging
 from smr_notebook.usage import Rates, Usage
 
 MOST_READS: Final = 300_000

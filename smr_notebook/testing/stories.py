@@ -10,8 +10,9 @@ from random import Random
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.verdicts import lost_launch
 from smr_notebook.environment import environment
-from smr_notebook.model import OBJECTS, Attempt, Format, JobState, Merging, Plan, Policy
+from smr_notebook.model import OBJECTS, Attempt, Format, JobState, Plan, Policy
 from smr_notebook.ports import ServiceLimits
+from smr_notebook.shuffles import Merging
 from smr_notebook.testing.fates import Fates, Odds
 from smr_notebook.testing.simulation import Simulation, Story
 from smr_notebook.testing.tinyplane import Pairs, expected, split_bytes

@@ -33,9 +33,9 @@ WORKERS = ("mapper", "reducer", "mapper-large", "reducer-large")
 
 WRITES = {
     "driver": ("plan", "splits/000001/000000"),
-    "coordinator": ("index", "manifest/map", "code", "request"),
+    "coordinator": ("index", "merged-index", "manifest/map", "code", "request"),
     "mapper": ("map/000007/002/run", "logs/map-000007-002/000001"),
-    "reducer": ("reduce/000007/002/part-0.parquet", "logs/reduce-000007-002/000001"),
+    "reducer": ("merge/000007/002/run", "reduce/000007/002/part-0.parquet", "logs/reduce-000007-002/000001"),
     "user": ("code", "request", "input/000000"),
 }
 WRITES |= {f"{role}-large": WRITES[role] for role in ("mapper", "reducer")}
@@ -157,9 +157,9 @@ READ_ROWS = rows(
 )
 READS = {
     "driver": ("plan", "code", "request", "input/000000"),
-    "coordinator": ("plan", "code", "map/000007/002/run", "manifest/map"),
+    "coordinator": ("plan", "code", "map/000007/002/run", "merge/000007/002/run", "manifest/map"),
     "mapper": ("plan", "code", "splits/000001/000000", "input/000000"),
-    "reducer": ("plan", "code", "map/000007/002/run", "manifest/map", "index"),
+    "reducer": ("plan", "code", "map/000007/002/run", "merge/000007/002/run", "manifest/map", "index", "merged-index"),
 }
 READS |= {f"{role}-large": READS[role] for role in ("mapper", "reducer")}
 EVERYBODY: dict[str, Call] = {

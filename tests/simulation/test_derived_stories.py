@@ -17,8 +17,9 @@ from smr_notebook.dataflow.mending import Mended
 from smr_notebook.dataflow.sealing import seal
 from smr_notebook.environment import environment
 from smr_notebook.errors import PlanError
-from smr_notebook.model import Commit, Format, JobState, Leg, Merging, Phase, Plan, Policy
+from smr_notebook.model import Commit, Format, JobState, Leg, Phase, Plan, Policy
 from smr_notebook.ports import Backend, ServiceLimits
+from smr_notebook.shuffles import Merging
 from smr_notebook.testing.fates import CALM, ROUGH, STORM, Fates, Odds
 from smr_notebook.testing.simulation import Simulation, Story
 from smr_notebook.testing.tinyplane import BITTER, POISON, Pairs, expected, split_bytes

@@ -247,7 +247,7 @@ def merged(request: pytest.FixtureRequest) -> Merged:
         ("mapped", "map/000001/001/run"),
         ("mapped", "index"),
         ("merged", "merge/000000/001/run"),
-        ("merged", "merge/index"),
+        ("merged", "merged-index"),
         ("merged", "manifest/merge"),
     ],
 )

@@ -13,7 +13,8 @@ from smr_notebook.control.manifests import gather, read_manifest
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.environment import environment
 from smr_notebook.errors import ConservationError, CorruptObjectError
-from smr_notebook.model import AttemptId, Commit, Format, Merging, Phase, Plan, Policy, Receipt, TaskId
+from smr_notebook.model import AttemptId, Commit, Format, Phase, Plan, Policy, TaskId
+from smr_notebook.shuffles import Merging
 from smr_notebook.testing.fleet_work import RECORD_BYTES, SameRuns, work_of
 from smr_notebook.usage import Cost
 
@@ -76,12 +77,12 @@ def counted(**more: int) -> Callable[[Commit], Commit]:
     )
 
 
-def other_run(commit: Commit) -> Receipt:
-    """Return the receipt of the merge task before, which has the same partitions of other map tasks."""
+def other_run(commit: Commit) -> Commit:
+    """Return a commit that says that its task did the work of the one before, which has the same partitions of other map tasks."""
     before = AttemptId(TaskId(Phase.MERGE, commit.id.task.number - 1), 1)
-    receipt = work_of(Phases(3, MERGED).plan, before)[0].receipt
-    assert receipt is not None
-    return receipt
+    output, numbers = work_of(Phases(3, MERGED).plan, before)
+    assert output.receipt is not None
+    return replace(commit, receipts=(output.receipt,), numbers=numbers)
 
 
 WRONG: dict[str, tuple[int, Phase, Callable[[Commit], Commit]]] = {
@@ -98,7 +99,7 @@ WRONG: dict[str, tuple[int, Phase, Callable[[Commit], Commit]]] = {
     "pairs of a merged run": (3, Phase.MERGE, counted(pairs_in=1, pairs_out=1)),
     "a run that was not merged": (3, Phase.MERGE, counted(records_mapped=-1)),
     "no merged run": (3, Phase.MERGE, lambda commit: replace(commit, receipts=())),
-    "the merged run of another group of tasks": (3, Phase.MERGE, lambda commit: replace(commit, receipts=(other_run(commit),))),
+    "the merged run of another group of tasks": (3, Phase.MERGE, other_run),
     "pairs of a partition": (3, Phase.REDUCE, counted(pairs_in=1)),
     "checksum of a partition": (3, Phase.REDUCE, lambda commit: replace(commit, checksum=commit.checksum + 1)),
     "a group that was not reduced": (3, Phase.REDUCE, counted(records_mapped=-1)),

@@ -47,12 +47,15 @@ _READS: Final[Mapping[str, tuple[str, ...]]] = {
     "driver": ("code", "request", "input/*", "plan", "manifest/*", "*/part-*"),
     "coordinator": ("plan", "code", "map/*", "merge/*", "manifest/*"),
     "mapper": ("plan", "code", "splits/*", "input/*", "*/part-*"),
-    "reducer": ("plan", "code", "manifest/*", "index", "map/*", "merge/*"),
-    "user": ("plan", "code", "request", "splits/*", "input/*", "manifest/*", "index", "map/*", "reduce/*", "bad/*", "logs/*"),
+    "reducer": ("plan", "code", "manifest/*", "index", "merged-index", "map/*", "merge/*"),
+    "user": (
+        *("plan", "code", "request", "splits/*", "input/*", "manifest/*", "index", "merged-index"),
+        *("map/*", "merge/*", "reduce/*", "bad/*", "logs/*"),
+    ),
 }
 _WRITES: Final[Mapping[str, tuple[str, ...]]] = {
     "driver": ("plan", "splits/*"),
-    "coordinator": ("index", "merge/index", "manifest/*", "code", "request"),
+    "coordinator": ("index", "merged-index", "manifest/*", "code", "request"),
     "mapper": ("map/*", "bad/map-*", "logs/map-*"),
     "reducer": ("merge/*", "reduce/*", "bad/reduce-*", "logs/merge-*", "logs/reduce-*"),
     "user": ("code", "request", "input/*", "plan"),
