@@ -17,7 +17,7 @@ VERBS = frozenset({"load", "loads", "Unpickler", "open", "read_pickle"})
 RUNNERS = frozenset({"eval", "exec", "compile", "__import__"})
 
 SAFE = {
-    "call_outcomes.py:_error": "a row of a part whose digest `results` checked",
+    "call_outcomes.py:_loaded": "a row of a part whose digest `results` checked",
     "call_outcomes.py:_outcome": "a row of a part whose digest `results` checked",
     "control/failures.py:_pickled": "its own bytes, pickled on the line before",
     "dataflow/calls.py:_opened": "a value of the job's own groups, which come from blocks that `vouching` proved",
