@@ -93,7 +93,11 @@ def _answered(options: Namespace, console: Console, *, session: Session, asked: 
         return 0
     if output is not None:  # before anything is paid for
         output.check(session.backend)
-    job = asked.submit()
+    try:
+        job = asked.submit()
+    except ConfigError as error:
+        console.note(f"smr run: {error}")
+        return _MISUSED
     if options.detach:
         console.tell(job.id)
         return 0

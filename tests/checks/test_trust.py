@@ -17,7 +17,7 @@ VERBS = frozenset({"load", "loads", "Unpickler", "open", "read_pickle"})
 RUNNERS = frozenset({"eval", "exec", "compile", "__import__"})
 
 SAFE = {
-    "call_outcomes.py:_error": "a row of a part whose digest `results` checked",
+    "call_outcomes.py:_loaded": "a row of a part whose digest `results` checked",
     "call_outcomes.py:_outcome": "a row of a part whose digest `results` checked",
     "backends/dask/host.py:_begin": "what the worker that started this process sent by a socket that nobody else has",
     "control/failures.py:_pickled": "its own bytes, pickled on the line before",

@@ -287,6 +287,7 @@ def test_parquet_as_a_folder_or_a_file_is_not_replaced_by_accident(shell: Smr, t
         (["run", "-d", "books", "-c", "nowhere", "-o", "out"], "There is no folder 'nowhere' with code"),
         (["run", "-d", "books", "-c", "books", "-o", "out"], "there is no task.py in it"),
         (["run", "-d", "books", "-c", "code", "-o", "out", "--passage", "big"], "'big' is not a size"),
+        (["run", "-d", "books", "-c", "code", "-o", "out", "--reducers", "0"], "reducers must be a whole number, 1 or more; got 0."),
         (["run", "nowhere.toml"], "nowhere.toml cannot be read: No such file"),
         (["run", "job.toml", "--reducers", "3"], "--reducers goes without a job file: say it in job.toml."),
         (["run", "job.toml", "--preview", "0"], "--preview 0: say how many records, 1 or more."),
