@@ -2,7 +2,8 @@
 
 A job is removed when its last coordinator let go of it longer ago than the workspace keeps jobs, and no job that is kept stands on it:
 what a job took over of another one (`control.deriving`), or reads as its input (`control.stages`), lies where that one wrote it. A lease
-that has just expired is no reason: between two coordinators each job has one. Objects go first and rows last, so that an interrupted
+that has just expired is no reason: between two coordinators each job has one. A job that waits for others is left alone when they are.
+Objects go first and rows last, so that an interrupted
 removal is found and finished by the next one, and no identifier is given anew as long as something of the old job is there.
 
 So for a moment a job stands without what it stored, and who reads it then finds objects missing. Of these the code goes first, which each
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, forget_job, forget_rows, list_jobs
 from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.stages import waits_for
 from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
 from smr_notebook.ports import ObjectStore, Table
 
@@ -39,6 +41,7 @@ def remove_expired(objects: ObjectStore, table: Table, *, now: float, keep_secon
     since = now - keep_seconds
     entries = list_jobs(table)
     old = [entry for entry in entries if entry.job not in wanted and entry.created < since and _left_alone(table, entry) < since]
+    old = _without_waiting(table, old)
     return _remove(objects, table, entries, old)
 
 
@@ -87,6 +90,15 @@ def _needed(entries: Sequence[JobEntry], old: AbstractSet[str]) -> set[str]:
             needed.add(base)
             found += bases.get(base, ())
     return needed
+
+
+def _without_waiting(table: Table, old: Sequence[JobEntry]) -> list[JobEntry]:
+    """Return jobs but those that wait for one that is not among them: they were not left alone."""
+    left, before = list(old), len(old) + 1
+    while len(left) < before:
+        before, names = len(left), {entry.job for entry in left}
+        left = [entry for entry in left if names.issuperset(waits_for(table, entry))]
+    return left
 
 
 def _left_alone(table: Table, entry: JobEntry) -> float:

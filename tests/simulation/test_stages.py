@@ -42,6 +42,7 @@ from smr_notebook.job import Job
 from smr_notebook.model import JobState, Phase, Policy
 from smr_notebook.ports import Backend, Context, ServiceLimits
 from smr_notebook.session import Session
+from smr_notebook.standing import Outcome
 
 
 @dataclass
@@ -299,6 +300,41 @@ def test_a_job_is_kept_as_long_as_one_that_reads_it(cloud: Cloud) -> None:
     assert table.query(f"after/{one.id}") == []
 
 
+def test_a_job_that_waits_for_longer_than_jobs_are_kept_stays(cloud: Cloud) -> None:
+    one = first(cloud)
+    two = second(cloud, one)
+    objects, table, week = cloud.backend.objects, cloud.backend.table, 7 * 86_400.0
+    cloud.run(two)
+    cloud.clock.sleep(3 * week)
+    Ledger(table, one.id).take_lease("slow", now=cloud.clock.now(), seconds=10)
+    assert remove_expired(objects, table, now=cloud.clock.now(), keep_seconds=week) == ()
+    cloud.clock.sleep(20)
+    cloud.run()
+    assert answer(two) == SECOND
+
+
+def test_jobs_that_nobody_looks_after_any_more_go_together(cloud: Cloud) -> None:
+    one = first(cloud)
+    two = second(cloud, one)
+    cloud.clock.sleep(8 * 86_400.0)
+    gone = remove_expired(cloud.backend.objects, cloud.backend.table, now=cloud.clock.now(), keep_seconds=7 * 86_400.0)
+    assert set(gone) == {one.id, two.id}
+
+
+def test_an_end_that_its_coordinator_did_not_live_to_tell_calls_those_that_wait(cloud: Cloud) -> None:
+    """The next one tells it, and calls them before: of two deaths in a row none lets them wait for ever."""
+    one = first(cloud)
+    two = second(cloud, one)
+    cloud.run(two)
+    cloud.service.calls.clear()
+    Ledger(cloud.backend.table, one.id).put_outcome(Outcome(JobState.CANCELLED, cloud.clock.now(), message="enough"))
+    cloud.clock.sleep(60)
+    assert revive(cloud.backend, one.id)
+    cloud.run()
+    with pytest.raises(PriorJobError, match="was cancelled"):
+        two.result()
+
+
 def test_to_wait_takes_none_of_the_time_that_a_job_may(cloud: Cloud) -> None:
     one = first(cloud)
     two = second(cloud, one)
@@ -406,8 +442,8 @@ def test_a_job_that_failed_goes_on_over_the_same_result(cloud: Cloud) -> None:
     assert {entry.job: entry.after for entry in list_jobs(cloud.backend.table)} == {one.id: (), two.id: (one.id,), three.id: (one.id,)}
     cloud.clock.sleep(10 * 86_400.0)
     four = cloud.session.map_reduce(lambda row: [("all", row[1])], sum, three)
-    removed = remove_expired(cloud.backend.objects, cloud.backend.table, now=cloud.clock.now() + 1, keep_seconds=86_400.0)
-    assert removed == (), "each stands on the one before"
+    gone = remove_expired(cloud.backend.objects, cloud.backend.table, now=cloud.clock.now() + 1, keep_seconds=86_400.0)
+    assert gone == (), "each stands on the one before"
     cloud.run()
     assert answer(four) == {"all": sum(range(20))}
 
