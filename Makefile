@@ -14,6 +14,7 @@
 #   make bench          beside its peers too, in more than an hour
 #   make bench-profile  where the time of a workload goes: W=W1
 #   make aws-smoke      a small job on a real account; needs credentials and a deployment
+#   make docs           the documentation as a site in build/site; a link that leads nowhere is an error. Part of `make test`
 #   make lint format wheel constraints clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -48,13 +49,13 @@ IN_WORKSPACE = export SMR_WORKSPACE=$$(mktemp -d); \
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test test-fast fuzz stories mutants chaos test-aws test-browser test-kernels test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench bench-quick bench-peers bench-profile pytest lint format wheel install constraints clean
+.PHONY: demo test test-fast fuzz stories mutants chaos test-aws test-browser test-kernels test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench bench-quick bench-peers bench-profile pytest docs lint format wheel install constraints clean
 
 demo: install
 	@$(IN_WORKSPACE); $(BIN)/python notebooks/show.py notebooks/quickstart.ipynb
 
 # pytest comes last: its closing line is the summary.
-test: lint test-wheel test-negative test-notebooks test-aws-notebook test-browser pytest
+test: lint docs test-wheel test-negative test-notebooks test-aws-notebook test-browser pytest
 
 pytest: install $(MINISTACK)
 	@SMR_TEST_INSTALLED=1 $(AWS) $(BIN)/pytest -q --ignore=tests/browser tests
@@ -202,17 +203,20 @@ build/.wheel: $(SOURCES) | $(VENV)/.tools
 	@touch $@
 
 $(VENV)/.dependencies: setup.cfg pyproject.toml constraints.txt $(VENV)/.tools | build/.wheel
-	@wheel=$$(ls dist/*.whl) && $(PIP) install -c constraints.txt "$$wheel[aws,notebook,test,dev]"
+	@wheel=$$(ls dist/*.whl) && $(PIP) install -c constraints.txt "$$wheel[aws,notebook,test,dev,docs]"
 	@touch $@
 
 $(VENV)/.installed: build/.wheel $(VENV)/.dependencies
 	@$(PIP) install --no-deps --force-reinstall dist/*.whl
 	@touch $@
 
+docs: install
+	@$(BIN)/sphinx-build -q -W --keep-going -b html -c docs . build/site
+
 # Renew every pinned version: what a fresh environment gets today, if it passes `make test`.
 constraints: build/.wheel
 	@rm -rf build/fresh && $(PYTHON) -m venv build/fresh
-	@build/fresh/bin/python -m pip --quiet install "$$(ls dist/*.whl)[aws,notebook,test,dev]"
+	@build/fresh/bin/python -m pip --quiet install "$$(ls dist/*.whl)[aws,notebook,test,dev,docs]"
 	@echo '# The exact versions that `make` installs and CI tests with. Renewed by `make constraints`.' >constraints.txt
 	@build/fresh/bin/python -m pip freeze --all --exclude smr_notebook --exclude pip >>constraints.txt
 	@build/fresh/bin/python -m pip --quiet install -c constraints.txt $(BROWSER_TOOLS)

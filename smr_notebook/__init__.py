@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from smr_notebook.call_sets import CallSet, calls
     from smr_notebook.control.naming import files, items
     from smr_notebook.control.planned import PlannedJob
+    from smr_notebook.counting import count_up, counter
     from smr_notebook.dataflow.aggregates import col, collect, count, distinct, first, max, mean, min, quantiles, sum, top
+    from smr_notebook.dataflow.hooks import hooked
     from smr_notebook.errors import SmrError
     from smr_notebook.executor import Executor
     from smr_notebook.face import aggregate, attach, jobs, map_frames, map_reduce, plan, preview, use
     from smr_notebook.job import Job, PlanWarning
     from smr_notebook.left_out import LeftOutWarning
+    from smr_notebook.mapped_inputs import mapped
     from smr_notebook.previews import Preview
     from smr_notebook.session import Session
 
@@ -47,16 +50,20 @@ __all__ = [
     "col",
     "collect",
     "count",
+    "count_up",
+    "counter",
     "distinct",
     "errors",
     "files",
     "first",
     "formats",
+    "hooked",
     "items",
     "jobs",
     "load_ipython_extension",
     "map_frames",
     "map_reduce",
+    "mapped",
     "max",
     "mean",
     "min",
@@ -84,13 +91,17 @@ _HOMES: Final = {
     "col": "dataflow.aggregates",
     "collect": "dataflow.aggregates",
     "count": "dataflow.aggregates",
+    "count_up": "counting",
+    "counter": "counting",
     "distinct": "dataflow.aggregates",
     "files": "control.naming",
     "first": "dataflow.aggregates",
+    "hooked": "dataflow.hooks",
     "items": "control.naming",
     "jobs": "face",
     "map_frames": "face",
     "map_reduce": "face",
+    "mapped": "mapped_inputs",
     "max": "dataflow.aggregates",
     "mean": "dataflow.aggregates",
     "min": "dataflow.aggregates",

@@ -125,7 +125,7 @@ class Following:
             self._error = error
             for future in self._futures:
                 if not future.done():
-                    _settle(future, Outcome(error=self._missing()))
+                    settle(future, Outcome(error=self._missing()))
         with self._changed:
             self._error, self._ended = error, True
             self._changed.notify_all()
@@ -167,7 +167,7 @@ class Following:
         if futures is not None:
             for part in new.values():
                 for number, outcome in self._outcomes.of_part(part):
-                    _settle(futures[self._checked(number)], outcome)
+                    settle(futures[self._checked(number)], outcome)
         with self._changed:
             self._parts |= new
             self._changed.notify_all()
@@ -192,7 +192,7 @@ class Following:
         return error or CorruptObjectError(f"The job {self.job.id} is done, and a call of it has no outcome. Submit it again.")
 
 
-def _settle(future: Future[Any], outcome: Outcome) -> None:
+def settle(future: Future[Any], outcome: Outcome) -> None:
     """Complete a future, unless it is; what its callbacks do is nobody else's affair."""
     with suppress(InvalidStateError):
         try:
@@ -200,5 +200,5 @@ def _settle(future: Future[Any], outcome: Outcome) -> None:
                 future.set_result(outcome.value)
             else:
                 future.set_exception(outcome.error)
-        except (KeyboardInterrupt, SystemExit):  # of a callback: the future is complete, and others wait for theirs
+        except BaseException:  # noqa: BLE001 - of a callback: the future is complete, and others wait for theirs
             return

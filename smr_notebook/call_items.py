@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
+from itertools import chain, islice
 from typing import Any
 
 from smr_notebook.dataflow.calls import Item, are_plain, name_of, pack_arguments
@@ -16,6 +17,7 @@ class Zipped:
     Args:
         function: What is called.
         iterables: Its arguments; the shortest ends them.
+        whole: Whether nothing is to be called where one call cannot travel: going through them then raises why.
 
     Attributes:
         function: See above.
@@ -23,21 +25,25 @@ class Zipped:
         refused: Those whose arguments cannot travel, by their place among all, with the error of each.
     """
 
-    def __init__(self, function: Callable[..., Any], iterables: tuple[Iterable[Any], ...]) -> None:
+    def __init__(self, function: Callable[..., Any], iterables: tuple[Iterable[Any], ...], *, whole: bool = False) -> None:
         self.function = function
         self.total = 0
         self.refused: dict[int, UnpicklableError] = {}
         self._iterables = iterables
+        self._whole = whole
+        self._rows: Iterator[tuple[Any, ...]] | None = None
 
     @property
     def sent(self) -> int:
         """How many calls were given away."""
         return self.total - len(self.refused)
 
-    @property
     def is_empty(self) -> bool:
-        """Whether it is known beforehand that there are no calls."""
-        return not self._iterables or 0 in self._sizes()
+        """Whether there are no calls: looks for the first one, for a length may count other things than what is gone through."""
+        rows = zip(*self._iterables, strict=False)
+        first = list(islice(rows, 1))
+        self._rows = chain(first, rows)
+        return not first
 
     def items(self) -> Iterable[Item]:
         """Return the calls as they are stored, numbered as they are given away; to be gone through within `code.modules_by_value`."""
@@ -48,13 +54,15 @@ class Zipped:
         return [len(iterable) for iterable in self._iterables if isinstance(iterable, Sized)]
 
     def _items(self) -> Iterator[Item]:
-        for place, row in enumerate(zip(*self._iterables, strict=False)):
+        for place, row in enumerate(self._rows or zip(*self._iterables, strict=False)):
             number = self.sent
             self.total += 1
             try:
                 arguments = pack_arguments(row, {})
-            except Exception as error:  # noqa: BLE001 - the user's __reduce__ may raise anything
+            except Exception as error:
                 self.refused[place] = refusal(f"The arguments of call {place:,} of {name_of(self.function)}", error)
+                if self._whole:
+                    raise self.refused[place] from error
             else:
                 yield number, 0, arguments
 

@@ -11,6 +11,7 @@ Rules of this module:
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -74,7 +75,9 @@ class Outcomes:
             return Outcome(found)
         try:
             return Outcome(pickle.loads(found.pickled))
-        except Exception as error:  # noqa: BLE001 - the user's classes may raise anything
+        except BaseException as error:
+            if _interrupts(error):
+                raise
             told = f"What call {number:,} of job {self._job} returned cannot be loaded here: {type(error).__name__}: {error}."
             return Outcome(error=_caused(UnpicklableError(f"{told} Import here what it is made of, and take the result again."), error))
 
@@ -83,11 +86,8 @@ class Outcomes:
             told = f"What call {number:,} of job {self._job} returned cannot travel back: {raised.unsent}"
             return UnpicklableError(told)
         cause = RemoteTraceback(self._text(raised.links))
-        with suppress(Exception):  # what the workers have installed may be missing here
-            if raised.pickled:
-                error = pickle.loads(raised.pickled)
-                if isinstance(error, BaseException):
-                    return _caused(error, cause)
+        if (error := _loaded(raised.pickled)) is not None:
+            return _caused(error, cause)
         told = f"Call {number:,} of job {self._job} raised {raised.name}: {raised.message}"
         return _caused(TaskError(f"{told} (the exception itself cannot be pickled and loaded here).", job=self._job), cause)
 
@@ -113,6 +113,22 @@ def _lines(links: tuple[Link, ...], sources: Sources) -> Iterator[str]:
             if frame.text:
                 yield f"    {frame.text}"
         yield link.text
+
+
+def _loaded(pickled: bytes) -> BaseException | None:
+    """Return the exception that a call raised, or `None` where it cannot be made again: what workers have may be missing here."""
+    try:
+        error = pickle.loads(pickled) if pickled else None
+    except BaseException as raised:
+        if _interrupts(raised):
+            raise
+        return None
+    return error if isinstance(error, BaseException) else None
+
+
+def _interrupts(error: BaseException) -> bool:
+    """Whether it is the user who interrupts, of which Python tells the main thread alone, and not what the user's classes raise."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
 def _caused(error: BaseException, cause: BaseException) -> BaseException:

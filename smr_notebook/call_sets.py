@@ -17,6 +17,7 @@ from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import list_jobs
 from smr_notebook.control.plans import read_code, read_plan
 from smr_notebook.control.registering import is_of
+from smr_notebook.control.rows import JobEntry
 from smr_notebook.dataflow.calls import CallProgram
 from smr_notebook.dataflow.code import load_program
 from smr_notebook.errors import ConfigError, ObjectNotFoundError, SmrError
@@ -146,10 +147,23 @@ def calls(which: str, *, session: Session | None = None) -> CallSet:
 
 def next_number(session: Session, name: str) -> int:
     """Return the number of the next job of an executor of this name."""
-    return 1 + len(_jobs_of(session, name))
+    return 1 + max((_number(entry, name) for entry in _entries_of(session, name)), default=0)
 
 
 def _jobs_of(session: Session, name: str) -> list[str]:
-    """Return the jobs that are named after an executor, oldest first."""
+    """Return the jobs that are named after an executor, in the order of their numbers: the one that goes on from another in its place."""
+    entries = _entries_of(session, name)
+    gone_on_from = {entry.base for entry in entries}
+    standing = [entry for entry in entries if entry.job not in gone_on_from]
+    return [entry.job for entry in sorted(standing, key=lambda entry: _number(entry, name))]
+
+
+def _entries_of(session: Session, name: str) -> list[JobEntry]:
     own = [entry for entry in list_jobs(session.backend.table) if is_of(entry, session.backend.user)]
-    return [entry.job for entry in own if entry.name.removeprefix(f"{name}/").isdigit() and entry.name.startswith(f"{name}/")]
+    return [entry for entry in own if _number(entry, name)]
+
+
+def _number(entry: JobEntry, name: str) -> int:
+    """Return the number of a job of an executor, counted from 1; 0 where it is none."""
+    before, _, number = entry.name.rpartition("/")
+    return int(number) if before == name and number.isascii() and number.isdecimal() else 0

@@ -6,6 +6,7 @@ Rules of this module:
 
 * A carrier's client is imported when it is opened: whoever uses objects needs none.
 * An opened one is kept by its process, which carries task after task.
+* Settings are known by their types alone: a worker's image holds nothing that reads them from files.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from smr_notebook.addresses import address_of, plain
-from smr_notebook.config import Settings
 from smr_notebook.errors import ConfigError
 from smr_notebook.ports import Carrier
+
+if TYPE_CHECKING:
+    from smr_notebook.config import Settings
 
 _OPENERS: Final[Mapping[str, tuple[str, str]]] = {
     "redis": ("smr_notebook.backends.redis.carrier:open_redis", "redis"),
@@ -53,15 +56,15 @@ def place_of(exchange: str, settings: Settings) -> str:
     return _PLACES[exchange](settings) if exchange in _PLACES else ""
 
 
-def carriers_of(settings: Callable[[], Settings]) -> dict[str, Callable[[str], Carrier]]:
+def carriers_of(redis_url: Callable[[], str]) -> dict[str, Callable[[str], Carrier]]:
     """Return what opens each carrier at a place.
 
     Args:
-        settings: Gives those of this process, when one is opened.
+        redis_url: Gives the setting of this process, with its credentials or empty, when one is opened.
     """
 
     def opener(name: str) -> Callable[[str], Carrier]:
-        return lambda place: _opened(name, place, plain(settings().redis_url))
+        return lambda place: _opened(name, place, plain(redis_url()))
 
     return {name: opener(name) for name in _OPENERS}
 

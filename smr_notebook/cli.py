@@ -7,21 +7,34 @@ is exit code 2, as everywhere.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
-from smr_notebook import cli_aws, cli_jobs, cli_run, cli_setup, cli_uploads
+from smr_notebook import cli_aws, cli_jobs, cli_run, cli_setup, cli_triggers, cli_uploads
 from smr_notebook.cli_console import Console, run
 from smr_notebook.errors import SmrError
 
-_ROOMS = (cli_run.add_commands, cli_jobs.add_commands, cli_uploads.add_commands, cli_aws.add_commands, cli_setup.add_commands)
+_ROOMS = (
+    cli_run.add_commands,
+    cli_triggers.add_commands,
+    cli_jobs.add_commands,
+    cli_uploads.add_commands,
+    cli_aws.add_commands,
+    cli_setup.add_commands,
+)
 _INTERRUPTED = 130
+_UNREAD = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command in a shell, and return the exit code of the process."""
     parser = argparse.ArgumentParser(prog="smr", description="Map/reduce from a notebook cell: jobs, deployments on AWS, Jupyter.")
     words = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal or a file cannot hold is told, and not the end of a job
     try:
         return run(words, Console(_print, _ask, _note), rooms=_ROOMS, parser=parser)
     except SmrError as error:
@@ -29,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except BrokenPipeError:  # nobody reads on: `smr jobs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where the rest goes when Python ends
+        return _UNREAD
 
 
 def _print(line: str) -> None:

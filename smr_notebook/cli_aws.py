@@ -46,7 +46,14 @@ def _add_content(command: ArgumentParser) -> None:
 
 
 def _add_choices(deploy: ArgumentParser) -> None:
-    deploy.add_argument("--input", dest="inputs", nargs="+", action="extend", metavar="BUCKET", help="further buckets that jobs may read")
+    deploy.add_argument(
+        "--input",
+        dest="inputs",
+        nargs="+",
+        action="extend",
+        metavar="BUCKET",
+        help="further buckets, or dynamodb://table, that jobs may read",
+    )
     deploy.add_argument("--output", dest="outputs", nargs="+", action="extend", metavar="BUCKET", help="further buckets to write to")
     deploy.add_argument("--without", nargs="+", action="extend", default=[], metavar="BUCKET", help="buckets that jobs may use no more")
     deploy.add_argument("--memory", type=int, metavar="MB", help="of each function; 1,769 MB come with one core (default: 1769)")
@@ -58,6 +65,9 @@ def _add_choices(deploy: ArgumentParser) -> None:
     deploy.add_argument("--print-template", action="store_true", help="print the CloudFormation template, and do nothing")
     deploy.add_argument(
         "--print-user-policy", action="store_true", help="print the policy that users of the deployment need, and do nothing"
+    )
+    deploy.add_argument(
+        "--print-trigger-policy", action="store_true", help="print the policy that who makes triggers needs besides, and do nothing"
     )
 
 

@@ -18,29 +18,33 @@ from smr_notebook.backends.aws.deploy.doctor import diagnose
 from smr_notebook.backends.aws.deploy.down import take_down
 from smr_notebook.backends.aws.deploy.options import DeployOptions, checked
 from smr_notebook.backends.aws.deploy.patience import Patience
-from smr_notebook.backends.aws.deploy.policies import user_policy
+from smr_notebook.backends.aws.deploy.policies import trigger_policy, user_policy
 from smr_notebook.backends.aws.deploy.stack import Stack, read_options
 from smr_notebook.backends.aws.deploy.template import template
 from smr_notebook.backends.aws.functions import LambdaFunctions
 from smr_notebook.backends.aws.image.builders import build_image, find_builder
 from smr_notebook.backends.aws.image.content import plan_image
 from smr_notebook.backends.aws.image.registry import push_image, repository_address
-from smr_notebook.backends.aws.names import Names
+from smr_notebook.backends.aws.names import Names, notification_id
 from smr_notebook.backends.aws.platform import AwsOptions
+from smr_notebook.backends.aws.table import DynamoTable
+from smr_notebook.backends.aws.triggers import AwsTriggers
 from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.cli_console import Console
 from smr_notebook.cli_image import find_place, pushed_uri, read_place
 from smr_notebook.control.planning import check_environment
+from smr_notebook.control.triggers import list_triggers
 from smr_notebook.environment import environment
-from smr_notebook.errors import ConfigError, DeploymentError
+from smr_notebook.errors import ConfigError, DeploymentError, PlatformError
 
 
 def deploy(options: Namespace, console: Console) -> int:
     """Make or change a deployment, and check it."""
     clients, names = find_place(options)
-    if options.print_user_policy:
-        console.tell(json.dumps(user_policy(names), indent=2))
-        return 0
+    for wanted, policy in ((options.print_user_policy, user_policy), (options.print_trigger_policy, trigger_policy)):
+        if wanted:
+            console.tell(json.dumps(policy(names), indent=2))
+            return 0
     standing = read_options(clients, names)
     wanted = _wanted(options, names, standing)
     if options.print_template:
@@ -80,10 +84,30 @@ def down(options: Namespace, console: Console) -> int:
         question = f"This deletes the stack {names.stack} in {names.region} with all jobs and results. Type its name to go on: "
         if console.ask(question).strip() != names.stack:
             raise ConfigError(f"Nothing was deleted. Type {names.stack} when asked, or say --yes.")
-    left = take_down(Stack(clients, names, Patience(SystemClock()), console.tell), console.tell)
+    left = _remove_triggers(clients, names, console)
+    left += take_down(Stack(clients, names, Patience(SystemClock()), console.tell), console.tell)
     for line in left or [f"nothing is left of {names.stack} in {names.region}"]:
         console.tell(line)
     return 1 if left else 0
+
+
+def _remove_triggers(clients: Clients, names: Names, console: Console) -> list[str]:
+    """Take the stack's notifications out of the buckets that triggers watch: they belong to others, and stay. Return what is left."""
+    left = []
+    try:
+        triggers = list_triggers(DynamoTable(clients, names.table, clock=SystemClock()))
+    except DeploymentError:  # there is no table
+        return []
+    for trigger in triggers:
+        if not trigger.location:  # its schedule goes with the group
+            continue
+        console.tell(f"removing the trigger {trigger.name} from {trigger.what}")
+        try:
+            AwsTriggers(clients, names).remove(trigger.id, trigger.location)
+        except PlatformError as error:
+            bucket = trigger.location.partition("/")[0]
+            left.append(f"The notification {notification_id(names.stack, trigger.id)} of the bucket {bucket} is left. {error}")
+    return left
 
 
 def _wanted(options: Namespace, names: Names, standing: DeployOptions | None) -> DeployOptions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def add_commands(commands: Any) -> None:
     """Add the commands to the subparsers of a parser."""
     jobs = commands.add_parser("jobs", help="list the jobs, the latest first")
-    jobs.add_argument("-n", "--number", type=int, metavar="N", help="so many of them (default: all)")
+    jobs.add_argument("-n", "--number", type=_number, metavar="N", help="so many of them (default: all)")
     jobs.add_argument("--everyone", action="store_true", help="those of all users")
     jobs.set_defaults(run=_jobs)
     status = commands.add_parser("status", help="show how far a job is")
@@ -103,6 +103,12 @@ def _logs(options: Namespace, console: Console) -> int:
     if none and not options.follow:
         console.tell(repr(logs))
     return 0
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"a whole number is wanted; got {text!r}")
+    return int(text)
 
 
 def add_platform(command: ArgumentParser) -> None:

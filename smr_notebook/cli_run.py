@@ -1,4 +1,4 @@
-"""`smr run`: a job from a job file, or from a folder with a task, from its submission to its result.
+"""`smr run`: a job from a job file, or from a folder with a task, from its submission to its result; `smr attach`: from where it is.
 
 What it says on standard output is the answer: rows, where they were written, an identifier, a plan, a preview. How far the job is, and
 what should be known of it, goes to standard error. The exit code is 0 when that answer is there, 1 when the job failed or could not be run,
@@ -12,21 +12,20 @@ import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from smr_notebook.cli_console import Console
 from smr_notebook.cli_jobs import add_platform, session_of
-from smr_notebook.dataflow.export_targets import PARQUET, TEXTS, target_of
 from smr_notebook.errors import ConfigError, JobError, SmrError
 from smr_notebook.job import Job, cancel_and_tell
 from smr_notebook.job_errors import counted, sample_lines
-from smr_notebook.job_files import Output, read_job_file
+from smr_notebook.job_files import read_job_file
+from smr_notebook.job_outputs import AnyOutput, Output, output_named
 from smr_notebook.job_runs import Asked, Folder, asked_by_file, asked_by_folder
 from smr_notebook.notebook.render import View, text
-from smr_notebook.ports import Backend
 from smr_notebook.session import Session
-from smr_notebook.showing.amounts import counted as amount
 from smr_notebook.standing import Progress
 
 _INTERRUPTED: Final = 130
@@ -34,7 +33,7 @@ _MISUSED: Final = 2
 _PREVIEWED: Final = "100"
 _PAINT_SECONDS: Final = 1.0
 
-Opened = tuple[Session, AbstractContextManager[Asked], Output | None]
+Opened = tuple[Session, AbstractContextManager[Asked], AnyOutput | None]
 
 
 def add_commands(commands: Any) -> None:
@@ -55,6 +54,22 @@ def add_commands(commands: Any) -> None:
     add("--preview", nargs="?", const=_PREVIEWED, metavar="N", help=told)
     add_platform(run)
     run.set_defaults(run=_run)
+    attach = commands.add_parser("attach", help="watch a job that was submitted before, and write or show its result, as run does")
+    attach.add_argument("id", nargs="?", metavar="ID", help="identifier of the job, its beginning, or its name (default: the latest)")
+    attach.add_argument("-o", "--output", metavar="OUTPUT", help="where the result goes, as of run; shown if not given")
+    attach.add_argument("--overwrite", action="store_true", help="let it replace what an earlier run wrote there")
+    add_platform(attach)
+    attach.set_defaults(run=_attach)
+
+
+def _attach(options: Namespace, console: Console) -> int:
+    session = session_of(options)
+    job = session.attach(options.id)
+    output = output_named(options.output, overwrite=options.overwrite) if options.output else None
+    if output is not None:  # before the wait: a wrong name should not cost an hour
+        output.check(session.backend)
+    with _noting(console):
+        return _waited(job, output, console=console, goes_on=True)
 
 
 def _run(options: Namespace, console: Console) -> int:
@@ -69,7 +84,7 @@ def _run(options: Namespace, console: Console) -> int:
         return _answered(options, console, session=session, asked=asked, output=output)
 
 
-def _answered(options: Namespace, console: Console, *, session: Session, asked: Asked, output: Output | None) -> int:
+def _answered(options: Namespace, console: Console, *, session: Session, asked: Asked, output: AnyOutput | None) -> int:
     if options.dry_run:
         console.tell(str(asked.plan()))
         return 0
@@ -77,20 +92,12 @@ def _answered(options: Namespace, console: Console, *, session: Session, asked: 
         console.tell(repr(asked.preview(int(options.preview))))
         return 0
     if output is not None:  # before anything is paid for
-        _check_output(output, session.backend)
+        output.check(session.backend)
     job = asked.submit()
     if options.detach:
         console.tell(job.id)
         return 0
-    return _waited(job, output, session=session, console=console)
-
-
-def _check_output(output: Output, backend: Backend) -> None:
-    suffixes = (*PARQUET, *TEXTS)
-    target = target_of(
-        output.path, overwrite=output.overwrite, targets=backend.targets, platform=backend.name, suffixes=suffixes, verb="output"
-    )
-    target.check()
+    return _waited(job, output, console=console, goes_on=session.settings.on_interrupt == "detach")
 
 
 def _opened(options: Namespace) -> Opened:
@@ -113,17 +120,20 @@ def _opened(options: Namespace) -> Opened:
     _check_detached(options, options.output)
     session = session_of(options)
     folder = Folder(options.data, options.code, options.passage or "8MB", options.reducers, options.name or "")
-    return session, asked_by_folder(folder, session), Output(options.output, options.overwrite) if options.output else None
+    return session, asked_by_folder(folder, session), output_named(options.output, overwrite=options.overwrite) if options.output else None
 
 
 def _opened_file(options: Namespace) -> Opened:
     job_file = read_job_file(Path(options.file))
     told = job_file.output
-    path = options.output or (told.path if told else None)
-    _check_detached(options, path)
+    overwrite = options.overwrite or (isinstance(told, Output) and told.overwrite)
+    if options.output:
+        told = output_named(options.output, overwrite=overwrite)
+    elif isinstance(told, Output):
+        told = replace(told, overwrite=overwrite)
+    _check_detached(options, told.place if told else None)
     session = session_of(options, job_file.settings)
-    overwrite = options.overwrite or (told is not None and told.overwrite)
-    return session, asked_by_file(job_file, session), Output(path, overwrite) if path else None
+    return session, asked_by_file(job_file, session), told
 
 
 def _check_detached(options: Namespace, output: str | None) -> None:
@@ -133,12 +143,11 @@ def _check_detached(options: Namespace, output: str | None) -> None:
         )
 
 
-def _waited(job: Job, output: Output | None, *, session: Session, console: Console) -> int:
-    """Show how far a job is until it has ended; then write, or show, its result."""
+def _waited(job: Job, output: AnyOutput | None, *, console: Console, goes_on: bool) -> int:
+    """Show how far a job is until it has ended; then write, or show, its result. An interrupt cancels it, unless it goes on."""
     try:
         progress = job.watch(_painter(console.note), interval=_PAINT_SECONDS)
     except KeyboardInterrupt:
-        goes_on = session.settings.on_interrupt == "detach"
         console.note(f"{job.id} goes on: `smr status {job.id}`" if goes_on else cancel_and_tell(job))
         return _INTERRUPTED
     error = job.exception()
@@ -150,8 +159,7 @@ def _waited(job: Job, output: Output | None, *, session: Session, console: Conso
     if output is None:
         console.tell(job.result().to_string(index=False))
     else:
-        written = job.export(output.path, overwrite=output.overwrite)
-        console.tell(f"{written.path}: {amount(written.rows, 'row')}")
+        console.tell(output.write(job))
     return 0
 
 
@@ -161,8 +169,7 @@ def _painter(note: Callable[[str], None]) -> Callable[[Progress], None]:
 
     def paint(progress: Progress) -> None:
         nonlocal told
-        phases = [("map", progress.map), ("reduce", progress.reduce)]
-        line = " · ".join([str(progress.state), *(f"{name} {phase.done:,}/{phase.tasks:,}" for name, phase in phases if phase.tasks)])
+        line = " · ".join([str(progress.state), *(f"{name} {phase.done:,}/{phase.tasks:,}" for name, phase in progress.phases)])
         if line != told and not progress.state.ended:
             note(line)
         told = line

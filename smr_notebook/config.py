@@ -87,6 +87,7 @@ class Settings:
         include: Names of installed modules that travel with the functions, for workers that do not have them.
         exchange: What carries pairs from map to reduce: `objects`, `redis`, `sqs` or `kinesis`.
         redis_url: Where the Redis of `exchange=redis` is: `redis://user:password@host:6379/0`.
+        merge_above: Runs are merged before they are reduced if reducers would read more ranges than this; 0 means if that is cheaper.
     """
 
     workspace: Path
@@ -116,6 +117,7 @@ class Settings:
     include: tuple[str, ...] = ()
     exchange: str = OBJECTS
     redis_url: str = Secret()
+    merge_above: int = 0
     address: str = ""
     stores: str = "local"
 
@@ -238,12 +240,14 @@ def _stores(value: object) -> str:
 def read_sorting(value: object) -> Sorting:
     """Return what `sort` means: `keys`, `values`, both with a comma between them or as a list, or `None` for neither.
 
+    `True` is `keys`, a total order over all parts, and `False` is `None`.
+
     Raises:
         ConfigError: It is anything else.
     """
     given = value.split(",") if isinstance(value, str) else value
-    if given is None:
-        return Sorting()
+    if given is None or isinstance(given, bool):
+        return Sorting(keys=given is True)
     words = [word.strip() if isinstance(word, str) else word for word in given] if isinstance(given, list | tuple | set) else []
     if not words or any(word not in {"keys", "values"} for word in words):
         raise ConfigError(f"sort must be 'keys', 'values', or 'keys,values'; got {value!r}.")
@@ -330,6 +334,7 @@ _READERS: dict[str, tuple[Callable[[object], Any], str]] = {
     "include": (_modules, "names of modules, as a list or with commas between them"),
     "exchange": (read_exchange, "one of " + ", ".join(EXCHANGES)),
     "redis_url": (read_secret, "a URL such as redis://host:6379/0, rediss://… with TLS, or unix:///path"),
+    "merge_above": (_count, "a whole number, 0 for automatic"),
     "display": (_display, "one of " + ", ".join(DISPLAYS)),
     "user": (_user, "a name on one line, of 100 characters at most"),
     "speculate": (_switch, "true or false"),

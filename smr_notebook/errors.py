@@ -26,6 +26,8 @@
     │   ├── WorkerLostError                    attempts died or fell silent
     │   ├── ConservationError                  the sums differ: there is no answer
     │   ├── TooManyBadError                    more was left out than may be
+    │   ├── CounterError (ValueError)          a counter of the user's own has no name or amount that can be counted
+    │   ├── PriorJobError                      the job whose result it reads has none
     │   └── JobCancelled (KeyboardInterrupt)
     ├── JobNotFoundError (LookupError)
     ├── ResultTooLargeError (MemoryError)
@@ -173,6 +175,14 @@ class ConservationError(JobError):
 
 class TooManyBadError(JobError):
     """More records, or groups, failed than `max_bad` lets the job leave out."""
+
+
+class CounterError(JobError, ValueError):
+    """A counter's name or amount is none, there are too many counters, or one counts too far."""
+
+
+class PriorJobError(JobError):
+    """The job whose result is the input failed, or was cancelled."""
 
 
 class JobCancelled(JobError, KeyboardInterrupt):  # noqa: N818 - an interrupt, not an error: it is what ■ asks for

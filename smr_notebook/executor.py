@@ -31,7 +31,7 @@ from types import MethodType, TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from smr_notebook.call_batching import Batches
-from smr_notebook.call_following import Following
+from smr_notebook.call_following import Following, settle
 from smr_notebook.call_items import Zipped, packed
 from smr_notebook.call_outcomes import Outcome
 from smr_notebook.call_sets import next_number
@@ -43,7 +43,7 @@ from smr_notebook.face import current_session
 from smr_notebook.held_warnings import Warned, holding_back
 from smr_notebook.job import Job, warn
 from smr_notebook.labels import cell_label
-from smr_notebook.options import Options
+from smr_notebook.options import Options, check_options
 from smr_notebook.session import Session
 
 P = ParamSpec("P")
@@ -70,11 +70,15 @@ class Executor(StandardExecutor):
 
     Attributes:
         name: See above.
+
+    Raises:
+        ConfigError: An argument is of no use: a number of workers, for example, where the session stands.
     """
 
     def __init__(self, session: Session | None = None, *, name: str = "", retries: int | None = None) -> None:
-        self._session = session or current_session()
+        self._session = _checked_session(session) or current_session()
         self._options = Options(name=name, retries=retries)
+        check_options(self._options)
         self.name = name or f"calls-{self._session.backend.draw()}"
         self._given = bool(name)
         self._lock = threading.Lock()
@@ -157,18 +161,24 @@ class Executor(StandardExecutor):
             chunksize: As of `map`.
 
         Returns:
-            A future of what `reduce` returns. Where a call raised, it has the exception of the first one.
+            A future of what `reduce` returns. Where a call raised, it has the exception of the first one. Where arguments of a call
+            cannot travel, it has the `UnpicklableError` of the first ones, and nothing is called.
 
         Raises:
             RuntimeError, ConfigError, PlanError, EnvironmentMismatchError, PlatformError: As of `map`.
             InputEmptyError: There is nothing to call it for.
         """
-        calls, future = Zipped(fn, iterables), Future[R]()
+        calls, future = Zipped(fn, iterables, whole=True), Future[R]()
         future.set_running_or_notify_cancel()
-        if self._run(calls, chunksize, reduce=reduce, futures=[future]) is None:
-            if not calls.refused:
-                raise InputEmptyError("The iterables have no items: there is nothing to reduce.")
-            future.set_exception(calls.refused[min(calls.refused)])
+        try:
+            followed = self._run(calls, chunksize, reduce=reduce, futures=[future])
+        except UnpicklableError as error:
+            if error not in calls.refused.values():
+                raise
+            future.set_exception(error)
+            return future
+        if followed is None:
+            raise InputEmptyError("The iterables have no items: there is nothing to reduce.")
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the standard library's own
@@ -200,7 +210,11 @@ class Executor(StandardExecutor):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> Literal[False]:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
-        self.shutdown(wait=not interrupted, cancel_futures=interrupted)
+        try:
+            self.shutdown(wait=not interrupted, cancel_futures=interrupted)
+        except KeyboardInterrupt:  # while it waited for what the block has called
+            self.shutdown(wait=False, cancel_futures=True)
+            raise
         return False
 
     # ------------------------------------------------------------ jobs
@@ -227,12 +241,15 @@ class Executor(StandardExecutor):
             raise ConfigError(f"reduce must be a function of the iterator of all results: sum, max, list, …; got {reduce!r}.")
         with self._lock:
             self._check_open()
-        if calls.is_empty:
+        if calls.is_empty():
             return None
-        with suppress(InputEmptyError):
+        try:
             job = self._submit(self._session, [calls.function], Items(calls.items(), each=each), reduce=reduce)
-            return self._follow(job, calls.sent, reduces=reduce is not None, futures=futures)
-        return None
+        except InputEmptyError:
+            if calls.sent or not calls.refused:
+                raise
+            return None  # none of them could travel
+        return self._follow(job, calls.sent, reduces=reduce is not None, futures=futures)
 
     def _submit(
         self, session: Session, functions: Sequence[Callable[..., Any]], items: Items, reduce: Callable[..., Any] | None = None
@@ -284,7 +301,7 @@ class Executor(StandardExecutor):
                 refused[key] = why
         for call in calls:
             if _key(call.function) in refused:
-                call.future.set_exception(refused[_key(call.function)])
+                settle(call.future, Outcome(error=refused[_key(call.function)]))
         rest = [call for call in calls if _key(call.function) not in refused]
         try:
             self._send_all(rest, session)
@@ -307,6 +324,14 @@ def _in_order(outcomes: Iterator[Outcome], calls: Zipped) -> Iterator[Any]:
         if outcome.error is not None:
             raise outcome.error
         yield outcome.value
+
+
+def _checked_session(session: object) -> Session | None:
+    """Return a session, or `None`; elsewhere, the number of workers stands there. Raises `ConfigError`."""
+    if session is None or isinstance(session, Session):
+        return session
+    told = f"Executor({session!r}): the first argument is a session, or nothing for the one in use."
+    raise ConfigError(f'{told} How many workers there are is its affair: smr.Session(settings={{"workers": 4}}).')
 
 
 def _checked_size(chunksize: object) -> int:
@@ -336,7 +361,7 @@ def _refused(function: Callable[..., Any], session: Session) -> UnpicklableError
 
 def _fail(calls: Sequence[_Waiting], error: BaseException) -> None:
     for call in calls:
-        call.future.set_exception(error)
+        settle(call.future, Outcome(error=error))
 
 
 def _cancel(followed: Following) -> None:

@@ -6,12 +6,15 @@ Rules of this module:
   the functions by value; what is imported out of it is forgotten with it, so that two folders may use the same names.
 * A module of the folder that is imported inside a function is imported here, too: else nobody would notice before a worker that it could
   not be found there (`dataflow.code`).
+* What a module of the folder imports by the name of a file beside it is that file, or nothing is run: a module of that name that this
+  process has loaded already, one of Python's own for example, would be taken in its place without a word.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,9 +24,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from smr_notebook.errors import ConfigError
+
+_RELATIVE: Final = "relative import with no known parent package"
 
 Find = Callable[["Reference"], Any]
 """Gives what a reference means."""
@@ -96,7 +101,7 @@ def _found(folder: Path, reference: Reference, before: AbstractSet[str]) -> Any:
 
 
 def _module_of_file(folder: Path, reference: Reference) -> ModuleType:
-    path = (folder / Path(reference.where).expanduser()).resolve()
+    path = (folder / os.path.expanduser(reference.where)).resolve()  # noqa: PTH111 - which leaves a folder of nobody's as it is
     if not path.is_file():
         near = get_close_matches(path.name, [one.name for one in path.parent.glob("*.py")], n=1)
         raise ConfigError(f"There is no file {path}.{f' Did you mean {near[0]!r}?' if near else ''}")
@@ -105,24 +110,23 @@ def _module_of_file(folder: Path, reference: Reference) -> ModuleType:
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
     module = _imported(path.stem, str(path))
-    if Path(getattr(module, "__file__", None) or "").resolve() != path:
-        taken = getattr(module, "__file__", None) or "a module of Python's own"
-        raise ConfigError(f"{path} cannot be imported as {path.stem!r}: that is {taken} already. Rename it.")
+    _check_place(module, path, str(path))
     return module
 
 
 def _imported(name: str, told: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [step for step in traceback.extract_tb(error.__traceback__) if not step.filename.startswith("<")]
         own = [step for step in lines if step.filename != importlib.__file__ and Path(step.filename) != Path(__file__)]
         where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
-        raise ConfigError(f"{told} cannot be imported: {type(error).__name__}: {error}{where}.") from error
+        hint = " What lies beside it is imported by its name alone: `import name`." if _RELATIVE in str(error) else ""
+        raise ConfigError(f"{told} cannot be imported: {type(error).__name__}: {error}{where}.{hint}") from error
 
 
 def _import_late_ones(folder: Path, before: AbstractSet[str]) -> None:
-    """Import the modules of the folder that functions of its modules import, and those that these do."""
+    """Import the modules of the folder that functions of its modules import, and those that these do; refuse what would be another one."""
     looked: set[str] = set()
     while True:
         modules = _own_modules(folder, before | looked)
@@ -130,22 +134,45 @@ def _import_late_ones(folder: Path, before: AbstractSet[str]) -> None:
             return
         for name, module in modules.items():
             looked.add(name)
-            for late in _late_imports(Path(str(module.__file__))):
-                if (folder / f"{late}.py").is_file() or (folder / late / "__init__.py").is_file():
-                    _imported(late, f"{late!r}, which {module.__file__} imports inside a function,")
+            file = Path(str(module.__file__))
+            for imported, late in _imports(file).items():
+                beside = _beside(imported, {str(folder), str(file.parent)})
+                if beside is not None and late:
+                    _imported(imported, f"{imported!r}, which {file} imports inside a function,")
+                if beside is not None and imported in sys.modules:
+                    _check_place(sys.modules[imported], beside, f"{beside}, which {file} imports,")
 
 
-def _late_imports(file: Path) -> Iterator[str]:
-    """Yield the first names of the modules that functions of a file import."""
+def _beside(name: str, folders: AbstractSet[str]) -> Path | None:
+    """Return the file that Python would take for the module of a name, where that lies in one of some folders; never this package."""
+    places = [Path(place) for place in sys.path if place in folders and name != __package__]
+    return next((file for place in places for file in (place / name / "__init__.py", place / f"{name}.py") if file.is_file()), None)
+
+
+def _check_place(module: ModuleType, path: Path, told: str) -> None:
+    """Refuse a module that does not come from a file. Raises `ConfigError`."""
+    file = getattr(module, "__file__", None)
+    if Path(file or "").resolve() != path.resolve():
+        taken = file or "a module of Python's own"
+        raise ConfigError(f"{told} cannot be imported as {module.__name__!r}: that is {taken} already. Rename it.")
+
+
+def _imports(file: Path) -> dict[str, bool]:
+    """Return the first names of the modules that a file imports, and whether a function does."""
     if file.suffix != ".py":
-        return
-    for function in ast.walk(ast.parse(file.read_bytes())):
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            for node in ast.walk(function):
-                if isinstance(node, ast.Import):
-                    yield from (alias.name.partition(".")[0] for alias in node.names)
-                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                    yield node.module.partition(".")[0]
+        return {}
+    tree = ast.parse(file.read_bytes())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    late = {name for function in functions for name in _imported_in(function)}
+    return {name: name in late for name in sorted({*_imported_in(tree)})}
+
+
+def _imported_in(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
 
 
 def _own_modules(folder: Path, but: AbstractSet[str]) -> dict[str, ModuleType]:

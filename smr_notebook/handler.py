@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,11 +16,12 @@ from typing import Final, cast
 
 from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.carriers import carriers_of
-from smr_notebook.config import from_machine
 from smr_notebook.control.coordinator import run_coordinator
 from smr_notebook.control.driving import run_driver
-from smr_notebook.control.messages import DeathNotice, Message, Role, decode
+from smr_notebook.control.firing import fire, fire_again
+from smr_notebook.control.messages import DeathNotice, FailedFiring, Firing, Message, Role, decode
 from smr_notebook.control.metering import metered
+from smr_notebook.control.prior_results import with_results
 from smr_notebook.control.uploads import with_uploads
 from smr_notebook.control.warming import rehearse_on, warm_up
 from smr_notebook.control.worker import end_unless_alive, handle_death, run_attempt
@@ -41,6 +43,7 @@ _ROLES: Final[Mapping[Role, Callable[[Backend, Message, Context], None]]] = {
     Role.DRIVER: functools.partial(run_driver, watch=end_unless_alive),
     Role.COORDINATOR: run_coordinator,
     Role.MAP: _ATTEMPT,
+    Role.MERGE: _ATTEMPT,
     Role.REDUCE: _ATTEMPT,
 }
 
@@ -59,6 +62,10 @@ def handle(payload: bytes, context: Context) -> bytes:
     match decode(payload):
         case DeathNotice() as notice:
             handle_death(backend, notice)
+        case Firing() as firing:
+            fire(backend, firing)
+        case FailedFiring() as failed:
+            fire_again(backend, failed)
         case Message() as message:
             _ROLES[message.role](backend, message, context)
     return b"{}"
@@ -98,7 +105,7 @@ def rehearse() -> None:
 
 @functools.lru_cache(maxsize=4)
 def _backend(location: str) -> Backend:
-    return with_uploads(replace(metered(_reopen(location)), carriers=carriers_of(lambda: from_machine({}))))
+    return with_results(with_uploads(replace(metered(_reopen(location)), carriers=carriers_of(_redis_url))))
 
 
 def _reopen(location: str) -> Backend:
@@ -109,3 +116,13 @@ def _reopen(location: str) -> Backend:
     module, _, opener = known[platform].partition(":")
     reopen = cast("Callable[..., Backend]", getattr(importlib.import_module(module), opener))
     return reopen(place, _reopen) if platform in _BORROWERS else reopen(place)
+
+
+def _redis_url() -> str:
+    """Return this process's own setting: an image has an environment alone, a machine the user's files, too."""
+    told = os.environ.get("SMR_REDIS_URL", "")
+    if told or importlib.util.find_spec("platformdirs") is None:
+        return told
+    from smr_notebook.config import from_machine  # noqa: PLC0415 - a cold start does not pay for what reads files
+
+    return from_machine({}).redis_url

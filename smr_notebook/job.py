@@ -40,6 +40,7 @@ from smr_notebook.errors import (
     ThrottledError,
 )
 from smr_notebook.held_warnings import Place, Warned, caller, hold_back
+from smr_notebook.job_counters import Counters, counters_of
 from smr_notebook.job_errors import JobErrors
 from smr_notebook.job_futures import AwaitedJob
 from smr_notebook.job_logs import JobLogs
@@ -109,6 +110,10 @@ class Job(LoadedJob, AwaitedJob):
         self._warned = warned
 
     # ------------------------------------------------------------ watching
+
+    def stands_in(self, backend: Backend) -> bool:
+        """Whether it is a job of this platform: of the same workspace, or deployment."""
+        return self._backend.location == backend.location and self._backend.name == backend.name
 
     def status(self) -> Progress:
         """Return how far the job is: one row read, and nothing else."""
@@ -222,6 +227,11 @@ class Job(LoadedJob, AwaitedJob):
         return self.status().proof
 
     @property
+    def counters(self) -> Counters:
+        """What the job's functions counted by `smr.count_up`, a number for each name; also while it runs, and then `final` is false."""
+        return counters_of(self.status())
+
+    @property
     def troubles(self) -> tuple[str, ...]:
         """What befell the job on its way and does not show in its result, a sentence each: workers that died, memory that ran out.
 
@@ -260,7 +270,10 @@ class Job(LoadedJob, AwaitedJob):
         now = self._backend.clock.now()
         who = f"{self._backend.user}, who did not submit it" if self.foreign else "the user"
         self._ledger.request_cancel(f"cancelled by {who}", now)
-        self._keep_alive(self.status(), now)
+        progress = self.status()
+        if progress.waits:
+            self._revived = -math.inf  # nobody is at work who would notice
+        self._keep_alive(progress, now)
         return True
 
     def resume(self, *, max_cost: float | None = None, record_timeout: float | None = None) -> Job:
@@ -508,10 +521,10 @@ class Job(LoadedJob, AwaitedJob):
     def __repr__(self) -> str:
         progress = self.status()
         name = f" {self.name!r}" if self.name else ""
-        phases = [("map", progress.map), ("reduce", progress.reduce)]
-        counts = "".join(f" {label} {phase.done}/{phase.tasks}" for label, phase in phases if phase.tasks)
+        counts = "".join(f" {label} {phase.done}/{phase.tasks}" for label, phase in progress.phases)
         seconds = int(progress.updated - progress.started)
-        word = "removed" if self._removed(progress) else progress.state.value if progress.state.ended else "running"
+        running = f"waits for {', '.join(progress.waits)}" if progress.waits else "running"
+        word = "removed" if self._removed(progress) else progress.state.value if progress.state.ended else running
         return f"<Job {self.id}{name}{counts} {word} {seconds // 60:02d}:{seconds % 60:02d}>"
 
 

@@ -29,6 +29,7 @@ from smr_notebook.dataflow.uploaded import upload_named
 from smr_notebook.errors import ConfigError, PlanError
 from smr_notebook.formats import AUTO, InputFormat
 from smr_notebook.function_files import Reference, read_reference
+from smr_notebook.job_outputs import AnyOutput, checked_value, keys_of, made_output, output_named
 from smr_notebook.toml_places import Document, near, read_document
 
 _PAIRS: Final = ("map", "reduce", "combine", "sort")
@@ -94,14 +95,6 @@ class Parse:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
-    """Where the result goes."""
-
-    path: str
-    overwrite: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class JobFile:
     """A job, as a file says it.
 
@@ -122,7 +115,7 @@ class JobFile:
     work: Pairs | Groups
     format: str | InputFormat | Parse = AUTO
     shared: Shared = Shared()
-    output: Output | None = None
+    output: AnyOutput | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -252,15 +245,28 @@ class _Reader:
             self._document.refuse(("format", "types", column), f"there is no type {told!r}. Use {', '.join(_TYPES)}.")
         return _TYPES[told]
 
-    def _output(self) -> Output | None:
+    def _output(self) -> AnyOutput | None:
         value = self._values.get("output")
-        if isinstance(value, dict):
-            self._document.check_keys(("output",), ("path", "overwrite"))
-        given = value if isinstance(value, dict) else {"path": value}
         if value is None:
             return None
-        path = self._tell(("output", "path") if isinstance(value, dict) else ("output",), lambda: _text(given.get("path")))
-        return Output(self._place(path), self._tell(("output", "overwrite"), lambda: _flag(given.get("overwrite", False))))
+        if not isinstance(value, dict):
+            return output_named(self._place(self._read("output", _text)), overwrite=False)
+        self._document.check_keys(("output",), keys_of(value))
+        for name in value:
+            self._tell(("output", name), partial(checked_value, name, value[name]))
+        given = dict(value)
+        if "path" in given:
+            given["path"] = self._place(given["path"])
+        if "sql" in given:
+            given["sql"] = self._database(given["sql"])
+        made: AnyOutput = self._tell(("output",), lambda: made_output(given))
+        return made
+
+    def _database(self, url: str) -> str:
+        """Return a URL in which a file of SQLite is relative to this one."""
+        scheme, separator, path = url.partition(":///")
+        relative = separator and scheme.partition("+")[0] == "sqlite" and path and not path.startswith(("/", ":"))
+        return f"{scheme}:///{self._folder / path}" if relative else url
 
     def _settings(self) -> dict[str, object]:
         given = dict(self._read("settings", _table, default={}))
@@ -277,12 +283,6 @@ class _Reader:
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ConfigError(f"text is wanted; got {value!r}.")
-    return value
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError(f"true or false is wanted; got {value!r}.")
     return value
 
 
@@ -306,8 +306,10 @@ def _bad(value: object) -> float:
     return share or number
 
 
-def _sorting(value: object) -> str:
+def _sorting(value: object) -> str | None:
     read_sorting(value)
+    if isinstance(value, bool):
+        return "keys" if value else None
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
@@ -329,11 +331,15 @@ def _reduce(value: object) -> Reference | Callable[..., Any]:
 
 def _columns(value: object) -> tuple[str, ...] | Mapping[str, str | Reference]:
     if isinstance(value, dict):
-        return {name: read_reference(column) if ".py:" in column else column for name, column in value.items()}
+        return {name: read_reference(column) if ".py:" in column else column for name, column in _texts(value).items()}
     given = value if isinstance(value, list) else [value]
     if not given or not all(isinstance(one, str) for one in given):
         raise ConfigError('by must be a column, a list of columns, or a table: by = { day = "time.py:day" }.')
     return tuple(given)
+
+
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
+    return {name: _text(value) for name, value in values.items()}
 
 
 def _aggregation(value: object) -> Aggregation | Reference:

@@ -11,7 +11,8 @@ Rules of this module:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -23,8 +24,28 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+    from sqlalchemy import URL, Engine
 
+    from smr_notebook.backends.sql.sink import SqlSink, WrittenTable
+    from smr_notebook.dataflow.export_items import WrittenItems
+    from smr_notebook.dataflow.export_targets import Target
     from smr_notebook.dataflow.exporting import WrittenFiles
+
+_SQL_ROWS = 1_000
+"""Rows that a database is sent at a time."""
+
+
+def sql_place(database: object, table: object, *, if_exists: object, schema: str | None) -> AbstractContextManager[SqlSink]:
+    """Return what writes to a table of a database, as a context. Arguments as of `LoadedJob.to_sql`.
+
+    Raises:
+        ConfigError: SQLAlchemy is not installed; in the context, one of the arguments makes no sense.
+    """
+    try:
+        from smr_notebook.backends.sql.sink import sql_sink  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"to_sql needs {error.name}, which is not installed: `pip install 'smr_notebook[sql]'` brings it.") from None
+    return sql_sink(database, table, if_exists=if_exists, schema=schema)
 
 
 class LoadedJob(ABC):
@@ -113,31 +134,117 @@ class LoadedJob(ABC):
             StoreError: The files cannot be written.
             CorruptObjectError: A part is not what was written.
         """
-        from smr_notebook.dataflow.export_targets import PARQUET  # noqa: PLC0415 - see above
+        from smr_notebook.dataflow.export_targets import target_of  # noqa: PLC0415 - see above
 
-        return self._export(path, overwrite=overwrite, suffixes=PARQUET, verb="to_parquet")
+        backend = self._backend
+        return self._export(target_of(path, overwrite=overwrite, targets=backend.targets, platform=backend.name))
 
-    def export(self, path: str | PathLike[str], *, overwrite: bool = False) -> WrittenFiles:
-        """Wait, and write the result as its name says: CSV (`.csv`) or JSON lines (`.jsonl`), one file each; else as `to_parquet` does.
+    def export(
+        self,
+        path: str | PathLike[str],
+        *,
+        format: Literal["parquet", "csv", "jsonl", "text"] | None = None,
+        files: Literal["one", "partitions"] | None = None,
+        overwrite: bool = False,
+    ) -> WrittenFiles:
+        """Wait, and write the result to files of any format, all of it or nothing: else as `to_parquet` does.
 
         In CSV a missing value is an empty field, and text stands in quotes. In JSON lines, times are in ISO 8601, and decimals are text.
+        Lines of text are key and value with a tab between them. Beside the files of a folder stands its mark `_SUCCESS`, which names them.
 
         Args:
-            path: As of `to_parquet`.
+            path: As of `to_parquet`; the name of one file may also end in `.csv`, `.jsonl` or `.txt`.
+            format: Of the files; what the name says if not given, and Parquet where that says nothing.
+            files: `one` for one file of all rows, `partitions` for one of each partition that has rows. If not given, a name that ends as
+                one of a file does is one file, and a folder has one for each piece.
             overwrite: As of `to_parquet`.
 
         Raises:
-            ConfigError, StoreError, CorruptObjectError: As `to_parquet` does; also where CSV or JSON has no way to write a value.
+            ConfigError, StoreError, CorruptObjectError: As `to_parquet` does; also where the format has no way to write a value.
         """
-        from smr_notebook.dataflow.export_targets import PARQUET, TEXTS  # noqa: PLC0415 - see above
-
-        return self._export(path, overwrite=overwrite, suffixes=(*PARQUET, *TEXTS), verb="export")
-
-    def _export(self, path: str | PathLike[str], *, overwrite: bool, suffixes: tuple[str, ...], verb: str) -> WrittenFiles:
+        from smr_notebook.dataflow.export_shapes import PARQUET, TEXTS  # noqa: PLC0415 - see above
         from smr_notebook.dataflow.export_targets import target_of  # noqa: PLC0415 - see above
-        from smr_notebook.dataflow.exporting import export  # noqa: PLC0415 - see above
 
         backend = self._backend
-        target = target_of(path, overwrite=overwrite, targets=backend.targets, platform=backend.name, suffixes=suffixes, verb=verb)
+        target = target_of(
+            path,
+            overwrite=overwrite,
+            targets=backend.targets,
+            platform=backend.name,
+            suffixes=(*PARQUET, *TEXTS),
+            format=format,
+            files=files,
+            verb="export",
+        )
+        return self._export(target)
+
+    def to_sql(
+        self,
+        database: str | URL | Engine,
+        table: str,
+        *,
+        if_exists: Literal["fail", "append", "replace"] = "fail",
+        schema: str | None = None,
+    ) -> WrittenTable:
+        """Wait, and write the result to a table of a database, through SQLAlchemy: all of it or nothing.
+
+        What the columns are is what `to_parquet` writes, each of the type that holds its values exactly. Needs the extra `sql`, and the
+        driver of the database. No message names user or password.
+
+        Args:
+            database: A URL of SQLAlchemy (`postgresql+psycopg://…`, `sqlite:///file.db`), or an engine: SQLite, PostgreSQL, MySQL, MariaDB,
+                SQL Server.
+            table: Name of the table.
+            if_exists: What becomes of a table that stands: `fail` (it stays, and nothing is written), `append` (rows are added to it), or
+                `replace` (it goes, with all that it has, in the same step).
+            schema: Where the table stands in the database; where the database puts it if not given.
+
+        Returns:
+            What was written.
+
+        Raises:
+            ConfigError: A table stands that must not, or one that lacks a column or has another type for it; a row breaks a rule of
+                the table; the database does not hold a value exactly; or it is no database.
+            StoreError: The database failed, or something could not be kept on the disk on its way.
+            CorruptObjectError: A part is not what was written.
+        """
+        from smr_notebook.dataflow.exporting import staged_result  # noqa: PLC0415 - see above
+
+        with sql_place(database, table, if_exists=if_exists, schema=schema) as sink:
+            sink.check()  # before anybody waits
+            with staged_result(self._backend.objects, self._finished()) as staged:
+                return sink.write(staged.schema, staged.tables(_SQL_ROWS))
+
+    def to_dynamodb(self, table: str, *, names: Mapping[str, str] | None = None) -> WrittenItems:
+        """Wait, and write the result to a table of DynamoDB, an item for each row: from a session on AWS, with your own credentials.
+
+        All rows are looked at before the first is written. Items replace what has their key, so that to write twice is to write once; they
+        appear one after the other, and what fails in between is completed by writing again. A missing value is an attribute less. A float
+        is the shortest decimal that gives it again, and dates and times are text in ISO 8601.
+
+        Args:
+            table: Its name, or `dynamodb://name`. The attributes of its key must be columns of the result.
+            names: What columns are called in the table, where that is something else: `{"key": "user"}`.
+
+        Returns:
+            What was written.
+
+        Raises:
+            ConfigError: There is no such table; a column is not there; two rows have one key, or one has none; or the table does not hold
+                a row: NaN, more than 38 digits, more than 400 KB. Nothing was written.
+            StoreError: The table failed; items that were written stay.
+            CorruptObjectError: A part is not what was written.
+        """
+        from smr_notebook.dataflow.export_items import open_items, write_items  # noqa: PLC0415 - see above
+        from smr_notebook.dataflow.exporting import staged_result  # noqa: PLC0415 - see above
+
+        backend = self._backend
+        place = open_items(table, sinks=backend.item_sinks, platform=backend.name, names=names or {})  # before anybody waits
+        with staged_result(backend.objects, self._finished()) as staged:
+            return write_items(staged, place)
+
+    def _export(self, target: Target) -> WrittenFiles:
+        from smr_notebook.dataflow.exporting import export  # noqa: PLC0415 - see above
+
         target.check()  # before anybody waits
         return export(self._backend.objects, self._finished(), target)

@@ -16,15 +16,22 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from smr_notebook import formats
+from smr_notebook.backends.local.source import absolute
+from smr_notebook.config import read_sorting
 from smr_notebook.control.naming import files
 from smr_notebook.control.planned import PlannedJob
+from smr_notebook.control.planning import Request
 from smr_notebook.control.uploads import read_code
+from smr_notebook.dataflow.pair_programs import program_of_pairs
+from smr_notebook.dataflow.programs import Program
+from smr_notebook.dataflow.table_programs import program_of_aggregations
 from smr_notebook.dataflow.uploaded import upload_named
 from smr_notebook.errors import ConfigError
 from smr_notebook.formats import InputFormat
 from smr_notebook.function_files import Find, Reference, functions_below
 from smr_notebook.job import Job
 from smr_notebook.job_files import Groups, JobFile, Parse, Shared
+from smr_notebook.options import Options
 from smr_notebook.previews import Preview
 from smr_notebook.session import Session
 from smr_notebook.task_folders import load_task
@@ -38,11 +45,13 @@ class Asked:
         submit: Does so.
         plan: Says what it would do.
         preview: Runs it here over so many records.
+        request: The same as a request, for whoever submits it another way.
     """
 
     submit: Callable[[], Job]
     plan: Callable[[], PlannedJob]
     preview: Callable[[int], Preview]
+    request: Callable[[], Request]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,10 @@ class _Functions:
     combine: Callable[..., Any] | bool | None = None
     sort: str | None = None
 
+    def program(self) -> Program:
+        """Return what the job runs."""
+        return program_of_pairs(self.map, self.reduce, self.combine, read_sorting(self.sort))
+
 
 def _asked_pairs(session: Session, call: Call, functions: _Functions) -> Asked:
     arguments = {**asdict(call.shared), "format": call.format, "combine": functions.combine, "sort": functions.sort}
@@ -120,6 +133,7 @@ def _asked_pairs(session: Session, call: Call, functions: _Functions) -> Asked:
         submit=lambda: session.map_reduce(*what, **arguments),
         plan=lambda: session.plan(*what, **arguments),
         preview=lambda records: session.preview(*what, records=records, **arguments),
+        request=lambda: session.request(functions.program(), files(*call.input), options=_options(call, functions.combine)),
     )
 
 
@@ -131,7 +145,15 @@ def _asked_groups(session: Session, call: Call, groups: Groups, find: Find) -> A
     def refuse(*_: object) -> NoReturn:
         raise ConfigError("An aggregate can be neither planned nor previewed. Leave --dry-run and --preview out.")
 
-    return Asked(lambda: session.aggregate(files(*call.input), by=by, **arguments, **aggregations), refuse, refuse)
+    def request() -> Request:
+        program = program_of_aggregations(by, arguments["where"], aggregations)
+        return session.request(program, files(*call.input), options=_options(call))
+
+    return Asked(lambda: session.aggregate(files(*call.input), by=by, **arguments, **aggregations), refuse, refuse, request)
+
+
+def _options(call: Call, combine: Any = None) -> Options:
+    return Options(combine, call.format, **asdict(call.shared))
 
 
 def _format(job_file: JobFile, find: Find) -> str | InputFormat:
@@ -148,7 +170,7 @@ def _found(find: Find, told: Any) -> Any:
 def _code_below(code: str, session: Session) -> Iterator[Path]:
     """Give the folder of the functions: one of this machine, or what was uploaded."""
     if not upload_named(code):
-        folder = Path(code).expanduser()
+        folder = Path(absolute(code))
         if not folder.is_dir():
             raise ConfigError(f"There is no folder {code!r} with code (in {Path.cwd()}).")
         yield folder

@@ -16,15 +16,18 @@ from smr_notebook.config import Settings, read_sorting
 from smr_notebook.control.naming import Items
 from smr_notebook.control.planned import PlannedJob
 from smr_notebook.control.planning import Request, plan_job
-from smr_notebook.dataflow.pair_programs import program_of_pairs
+from smr_notebook.dataflow.joined_programs import JoinedProgram
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.environment import environment
 from smr_notebook.errors import ConfigError, PlanError
 from smr_notebook.formats import InputFormat
 from smr_notebook.labels import cell_label
+from smr_notebook.mapped_inputs import named_inlets, program_over, several
 from smr_notebook.options import Options, Reduce, request_of
 from smr_notebook.ports import Backend
 from smr_notebook.previews import Preview, preview_of
+from smr_notebook.rounds import combining
+from smr_notebook.stage_inputs import with_jobs_named
 
 Map = Callable[..., Any]
 
@@ -42,18 +45,18 @@ class LooksAhead:
 
     def plan(
         self,
-        map: Map,
+        map: Map | None,
         reduce: Reduce | None,
         input: object,
         *,
         combine: Reduce | bool | None = None,
         format: str | InputFormat = "auto",
-        reducers: int | None = None,
+        reducers: int | str | None = None,
         split_size: int | str | None = None,
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
-        sort: str | Sequence[str] | None = None,
+        sort: str | Sequence[str] | bool | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
         exchange: str | None = None,
@@ -67,24 +70,24 @@ class LooksAhead:
         """
         _refuse_iterator(input, "Planning")
         options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad, exchange)
-        program = program_of_pairs(map, reduce, combine, read_sorting(sort))
+        program = program_over(map, reduce, combining(combine, reducers, reduce=reduce), read_sorting(sort), input=input)
         return self._plan(self._request(program, input, options=options))
 
     def preview(
         self,
-        map: Map,
+        map: Map | None,
         reduce: Reduce | None,
         input: object,
         *,
         records: int = 100,
         combine: Reduce | bool | None = None,
         format: str | InputFormat = "auto",
-        reducers: int | None = None,
+        reducers: int | str | None = None,
         split_size: int | str | None = None,
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
-        sort: str | Sequence[str] | None = None,
+        sort: str | Sequence[str] | bool | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
         exchange: str | None = None,
@@ -120,13 +123,29 @@ class LooksAhead:
         _refuse_iterator(input, "A preview")
         _refuse_count(records)
         options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad, exchange)
-        program = program_of_pairs(map, reduce, combine, read_sorting(sort))
+        program = program_over(map, reduce, combining(combine, reducers, reduce=reduce), read_sorting(sort), input=input)
         nowhere = replace(self.backend, objects=MemoryStore(), table=MemoryTable())
         request = self._request(program, input, options=options)
         return preview_of(request, nowhere, records=records, limit_bytes=self.settings.result_limit)
 
+    def request(self, program: Program, input: object, *, options: Options | None = None) -> Request:
+        """Return what `run` would submit: what `schedule` and `on_upload` take. Nothing is stored. It raises as `request_of` does.
+
+        Args:
+            program: As of `run`.
+            input: As of `run`.
+            options: As of `run`.
+        """
+        return self._request(program, input, options=options or Options())
+
     def _request(self, program: Program, input: object, *, options: Options) -> Request:
-        return request_of(program, input, options, settings=self.settings, policy=self.backend.policy)
+        if isinstance(program, JoinedProgram):
+            named: object = named_inlets(input, self.backend)
+        elif several(input):
+            raise PlanError("Inputs with map functions of their own, smr.mapped(…), go with map_reduce(None, reduce, […]).")
+        else:
+            named = with_jobs_named(input, self.backend)
+        return request_of(program, named, options, settings=self.settings, policy=self.backend.policy)
 
     def _plan(self, request: Request) -> PlannedJob:
         nowhere = replace(self.backend, table=MemoryTable())  # so that nothing is left of it, not even a key

@@ -20,21 +20,25 @@ from enum import StrEnum
 from typing import Final
 
 from smr_notebook import readings
+from smr_notebook.counting import Counted, added
 from smr_notebook.stragglers import USUAL, Speculation
 from smr_notebook.tolerance import STRICT, BadFile, Tolerance
 from smr_notebook.usage import Cost, Rates, Usage
 
 
 class Phase(StrEnum):
-    """One of the two halves of a job. `MAP` ends before `REDUCE` begins."""
+    """One of the stages of a job, each of which ends before the next one begins."""
 
     MAP = "map"
+    MERGE = "merge"
+    """Runs of neighbouring map tasks become one, where that saves reads; see `Merging`."""
     REDUCE = "reduce"
 
 
 Format = readings.Format
 Dialect = readings.Dialect
 Reading = readings.Reading
+InletReading = readings.InletReading
 PLAINLY: Final = readings.PLAINLY
 
 
@@ -56,6 +60,7 @@ class JobState(StrEnum):
 
     SUBMITTED = "submitted"
     MAPPING = "map"
+    MERGING = "merge"
     REDUCING = "reduce"
     DONE = "done"
     FAILED = "failed"
@@ -128,6 +133,7 @@ class Position:
         offset: For a map task, byte of that span's object at which reading begins.
         skip: Records from there on that are done.
         counted: Input bytes from there on that are counted.
+        token: For a table, which has no bytes, what reading goes on behind; empty where the segment begins, and for anything else.
     """
 
     done: int
@@ -135,6 +141,7 @@ class Position:
     offset: int = 0
     skip: int = 0
     counted: int = 0
+    token: str = ""
 
 
 # ---------------------------------------------------------------- plan
@@ -230,6 +237,36 @@ OBJECTS: Final = "objects"
 
 
 @dataclass(frozen=True, slots=True)
+class Merging:
+    """How the runs of map tasks become fewer before they are reduced: a merge task for each pair of a group of tasks and one of partitions.
+
+    Attributes:
+        task_groups: Into how many groups of neighbours the map tasks are cut.
+        partition_groups: Into how many groups of neighbours the partitions are.
+        direct_cost: Dollars that reading the pairs was thought to cost without; 0 where nothing costs.
+        cost: The same with the merge tasks and their reads.
+    """
+
+    task_groups: int
+    partition_groups: int
+    direct_cost: float = 0.0
+    cost: float = 0.0
+
+    @property
+    def tasks(self) -> int:
+        """Number of merge tasks."""
+        return self.task_groups * self.partition_groups
+
+
+@dataclass(frozen=True, slots=True)
+class CarriageCost:
+    """Dollars that it is thought to cost that pairs travel by a carrier which somebody bills, and what they would cost by objects."""
+
+    cost: float
+    objects: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All that is fixed when a job is submitted.
 
@@ -261,6 +298,8 @@ class Plan:
         memory_sizes: Bytes of memory of one invocation, for each size that the platform has, in ascending order; empty where it has one.
         exchange: What carries pairs from map to reduce: `objects`, or the name of a carrier.
         carrier: Where that carrier is, without credentials; empty for `objects`.
+        merging: How runs are merged between map and reduce; `None` where each reduce task reads those of all map tasks.
+        carriage: What the carrier is thought to cost; `None` where that is nothing.
     """
 
     job: str
@@ -290,10 +329,13 @@ class Plan:
     memory_sizes: tuple[int, ...] = ()
     exchange: str = OBJECTS
     carrier: str = ""
+    merging: Merging | None = None
+    carriage: CarriageCost | None = None
 
     def tasks(self, phase: Phase) -> int:
         """Number of tasks of a phase."""
-        return self.maps if phase is Phase.MAP else self.reducers
+        merges = self.merging.tasks if self.merging else 0
+        return {Phase.MAP: self.maps, Phase.MERGE: merges, Phase.REDUCE: self.reducers}[phase]
 
     @property
     def carried(self) -> bool:
@@ -303,7 +345,9 @@ class Plan:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """The phases that this job has, in order."""
-        return (Phase.MAP, Phase.REDUCE) if self.reducers else (Phase.MAP,)
+        if not self.reducers:
+            return (Phase.MAP,)
+        return (Phase.MAP, Phase.MERGE, Phase.REDUCE) if self.merging else (Phase.MAP, Phase.REDUCE)
 
 
 # ---------------------------------------------------------------- tasks and attempts
@@ -311,7 +355,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, order=True)
 class TaskId:
-    """One task of a job. `number` is the split's for `MAP`, the partition's for `REDUCE`."""
+    """One task of a job. `number` is the split's for `MAP`, the partition's for `REDUCE`, as of `dataflow.grids` for `MERGE`."""
 
     phase: Phase
     number: int
@@ -346,6 +390,7 @@ class Numbers:
         pairs_bad: For a reduce task, pairs of the groups left out.
         bad_sample: What is said of the first record or group left out, at most 300 characters; empty if none was.
         lines_written: Lines that the user's functions wrote to standard output and error.
+        counters: What the user's functions counted under names of their own (`counting`), by name.
     """
 
     bytes_read: int = 0
@@ -358,6 +403,7 @@ class Numbers:
     pairs_bad: int = 0
     bad_sample: str = ""
     lines_written: int = 0
+    counters: Counted = ()
 
     def __add__(self, other: Numbers) -> Numbers:
         return Numbers(
@@ -371,6 +417,7 @@ class Numbers:
             self.pairs_bad + other.pairs_bad,
             self.bad_sample or other.bad_sample,
             self.lines_written + other.lines_written,
+            added(self.counters, other.counters),
         )
 
 
@@ -421,7 +468,7 @@ class Failure:
         type: Class name of the exception (`ZeroDivisionError`), or of the error that names the cause.
         message: Its text, at most 2,000 characters.
         frames: The user's own frames, outermost first; empty when none was involved.
-        function: `map`, `reduce` or `combine`, or an empty string.
+        function: `map`, `reduce` or `combine`, a hook of one (`the setup of map`), or an empty string.
         record: `repr` of the record or key that was being worked on, at most 200 characters; empty if none.
         source: Object that the record came from; empty if none.
         offset: Byte offset of the record in it, -1 if unknown.
@@ -593,7 +640,7 @@ class Commit:
         at: Time of the commit.
         seconds: How long the attempts of all legs ran.
         numbers: The final counts, over all legs.
-        receipts: For a map task with reducers, one for each leg, in order.
+        receipts: For a map task with reducers, one for each leg, in order; for a merge task, one.
         part: Set for a reduce task, and for a map task without reducers: the files of all legs, in order.
         checksum: For a reduce task, the sum over the pairs that `reduce` was given of the hash of their key.
         groups: For a reduce task, distinct keys.
@@ -625,7 +672,7 @@ class Manifest:
         totals: Sum of the tasks' numbers.
         groups: Distinct keys over all partitions (reduce phase).
         index: Key of the gathered index of all runs (map phase with reducers), else empty.
-        index_crcs: CRC-32 of each partition's rows in the gathered index.
+        index_crcs: CRC-32 of what each task of the next phase reads of the gathered index.
         partition_pairs: Pairs of each partition over all runs (map phase with reducers).
         partition_checksums: Sum over the pairs of each partition of the hash of their key, modulo 2**64.
         cost: What the job had cost when the phase ended.

@@ -9,7 +9,8 @@ from typing import Any
 
 from smr_notebook.carriers import place_of
 from smr_notebook.config import EXCHANGES, Settings, parse_size, read_dollars, read_exchange, read_tolerance
-from smr_notebook.control.naming import Files, classify
+from smr_notebook.control.inlets import Inlets
+from smr_notebook.control.naming import classify
 from smr_notebook.control.planning import Request
 from smr_notebook.dataflow.aggregates import Aggregation
 from smr_notebook.dataflow.functions import writable
@@ -18,6 +19,8 @@ from smr_notebook.dataflow.programs import Program
 from smr_notebook.errors import ConfigError, PlanError
 from smr_notebook.formats import AUTO, InputFormat, format_of
 from smr_notebook.model import OBJECTS, PLAINLY, Policy
+from smr_notebook.rounds import one_output
+from smr_notebook.stage_inputs import refuse_format
 
 Reduce = Callable[..., Any] | Aggregation
 
@@ -28,7 +31,7 @@ class Options:
 
     combine: Reduce | bool | None = None
     format: str | InputFormat = AUTO
-    reducers: int | None = None
+    reducers: int | str | None = None
     split_size: int | str | None = None
     name: str = ""
     retries: int | None = None
@@ -53,11 +56,10 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
         InputError: The input is of no kind that is read.
         PlanError: A format is named for what has one.
     """
-    _check_count("reducers", options.reducers, at_least=1)
-    _check_count("retries", options.retries, at_least=0)
-    told, named = format_of(options.format), classify(input)
-    if told is not None and not isinstance(named, Files):
-        raise PlanError(f"format={told.format} says how objects are read, and the input is in memory already. Leave it out.")
+    reducers = one_output(options.reducers, program)
+    check_options(replace(options, reducers=reducers))
+    told, named = format_of(options.format), input if isinstance(input, Inlets) else classify(input)
+    refuse_format(told, named)
     policy = policy if settings.speculate else replace(policy, speculation=None)
     longest = min(policy.longest, settings.job_timeout or policy.longest)
     policy = replace(policy, longest=longest, concurrency=settings.concurrency)
@@ -66,7 +68,7 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
         program=ParsedProgram(program, told.parser) if told and told.parser else program,
         input=named,
         format=told.format if told else AUTO,
-        reducers=options.reducers or settings.reducers,
+        reducers=reducers or settings.reducers,
         split_size=settings.split_size if options.split_size is None else parse_size(options.split_size),
         name=_name(options.name),
         budget=settings.worker_memory,
@@ -77,7 +79,15 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
         include=settings.include,
         exchange=exchange,
         carrier=place_of(exchange, settings),
+        merge_above=settings.merge_above,
     )
+
+
+def check_options(options: Options) -> None:
+    """Refuse counts and a name that no job can have. Raises `ConfigError`."""
+    _check_count("reducers", options.reducers, at_least=1)
+    _check_count("retries", options.retries, at_least=0)
+    _name(options.name)
 
 
 def refuse_columns(options: Options, *, wait: object) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from smr_notebook.capacity import Capacity
 from smr_notebook.identifiers import random_identifier
@@ -230,6 +230,51 @@ class Alarms(Protocol):
         ...
 
 
+class Triggers(Protocol):
+    """Calls the handler again and again, whoever else is there: at times, or for each object that appears at a location.
+
+    It calls with `{"fire": <name>, "occurrence": <text>}`; for an object with `"object": <bucket/key>`, `"version"` and `"bytes"` besides.
+    Each time, and each object that appears, is an occurrence: called at least once, in any order, and each time with the same text. A call
+    may come some time after `remove`.
+
+    A name is 1 to 50 letters, digits, `.`, `-` and `_`, and no name is used a second time. All verbs raise `PlatformError` where the
+    service refuses or cannot be reached; what was done by then is done, and each may be repeated.
+    """
+
+    def at_times(self, name: str, times: str, timezone: str) -> None:
+        """Call at times.
+
+        Args:
+            name: Of the trigger.
+            times: `rate(1 day)`, `cron(0 3 * * ? *)` or `at(2026-12-31T23:00:00)`.
+            timezone: In which `cron` and `at` are meant: `Europe/Berlin`.
+
+        Raises:
+            ConfigError: The service does not understand the times.
+        """
+        ...
+
+    def on_objects(self, name: str, location: str) -> None:
+        """Call for each object that appears. Whatever else is told of objects there stays as it is.
+
+        Args:
+            name: Of the trigger.
+            location: `bucket/folder/` or a glob. More than it means may be called for, never less.
+
+        Raises:
+            ConfigError: Nobody can be told of objects there: there is no such place, or somebody else is told of the same objects.
+        """
+        ...
+
+    def stands(self, name: str, location: str = "") -> bool:
+        """Return whether calls can be expected: at times, or for objects at a location."""
+        ...
+
+    def remove(self, name: str, location: str = "") -> None:
+        """Call no more. Harmless when there is nothing to be removed."""
+        ...
+
+
 class Clock(Protocol):
     """The only source of time, so that tests can simulate it."""
 
@@ -274,6 +319,74 @@ class InputSource(Protocol):
 
     def stat(self, key: str) -> ObjectInfo:
         """Return size and version of one object as they are now. Raises as `get` does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedPage:
+    """Some items of a segment of a table, in the order of the scan.
+
+    Attributes:
+        items: By the names of their attributes.
+        size: About how many bytes they take in the table.
+        units: Units of reading that they cost.
+        behind: Returns the token that a scan goes on behind which has given so many of them.
+    """
+
+    items: Sequence[dict[str, object]]
+    size: int
+    units: float
+    behind: Callable[[int], str]
+
+
+@runtime_checkable
+class ItemSource(Protocol):
+    """What an `InputSource` of tables has besides: its objects are segments, which have items instead of bytes.
+
+    Segments part a table by the keys of its items. Nothing else is promised of what changes while it is read.
+    """
+
+    def scan(self, key: str) -> Iterator[ScannedPage]:
+        """Yield the items of a segment: each that stands as long as this runs, once.
+
+        Raises:
+            InputMissingError: The table is gone.
+            InputReadError: It cannot be read.
+        """
+        ...
+
+    def behind(self, token: str) -> InputSource:
+        """Return the same source, whose scans give only what follows the item that a token is of, also if that item is gone."""
+        ...
+
+
+class ItemSink(Protocol):
+    """Takes rows as the items of one table of the user's."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the attributes that are the key of an item.
+
+        Raises:
+            ConfigError: There is no such table.
+            StoreError: It cannot be looked at.
+        """
+        ...
+
+    def check(self, row: Mapping[str, object]) -> bytes:
+        """Return the key of a row, which has all its attributes: two rows that have the same are one item.
+
+        Raises:
+            ValueError: The table does not hold it as it is; the message says why, as it follows a colon.
+        """
+        ...
+
+    def put(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Write rows, each in place of what has its key. When it returns, all of them stand.
+
+        Raises:
+            StoreError: Some of them may not.
+        """
         ...
 
 
@@ -404,6 +517,8 @@ class Backend:
         tally: Counts what this process uses of it; `None` where nothing costs.
         targets: Opens what a result may be written to, by URL scheme: for the name behind it (of a bucket), an object store whose keys
             are the paths in it. Empty where files of this machine are all.
+        triggers: Calls again and again; `None` where nothing outlives all processes.
+        item_sinks: Opens a table of the user's that a result may be written to, by URL scheme; empty where there is none.
         carriers: Opens what carries slices beside the objects, by the name of the exchange, at the place that the plan names.
         evict: Drops the calls of a tenant that wait, and ends those that still run after so many seconds; `None` where the platform can
             end nothing. Best effort: it never fails.
@@ -433,4 +548,6 @@ class Backend:
     draw: Callable[[], str] = random_identifier
     evict: Callable[[str, float], None] | None = None
     targets: Mapping[str, Callable[[str], ObjectStore]] = field(default_factory=dict)
+    triggers: Triggers | None = None
+    item_sinks: Mapping[str, Callable[[str], ItemSink]] = field(default_factory=dict)
     carriers: Mapping[str, Callable[[str], Carrier]] = field(default_factory=dict)

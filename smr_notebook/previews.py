@@ -115,6 +115,8 @@ class Preview:
         yield Fact("Map", f"{self._counted(self.mapped, 'record')} → {counted(self.pairs, 'pair')}")
         if self.groups:
             yield Fact("Reduce", f"{self._counted(self.reduced, 'group')} → {counted(len(self.result), 'row')}")
+        if counters := (self.mapped + self.reduced).counters:
+            yield Fact("Counted", " · ".join(f"{name} {number:,}" for name, number in counters))
         if self.heaviest:
             told = (f"{bounded_repr(heavy.key, _KEY_CHARACTERS)} {percent(heavy.share)}" for heavy in self.heaviest)
             yield Fact("Keys", f"{' · '.join(told)} of the pairs")

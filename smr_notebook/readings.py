@@ -29,10 +29,16 @@ class Format(StrEnum):
     """A dict for each row, by the names in the header (see `Dialect`); a list where there are none."""
     ARROW = "arrow"
     """A dict for each row of Arrow IPC (Feather), by the names of its columns."""
+    TABLE = "table"
+    """A dict for each item of a table, by the names of its attributes: of DynamoDB, scanned in segments."""
     ITEMS = "items"
     """The items of a Python iterable, stored by the session."""
     FRAME = "frame"
     """The rows of a DataFrame as dicts, stored by the session."""
+    RESULT = "result"
+    """The rows of the result of a job: a tuple of key and value, or a dict of columns where its functions give frames."""
+    SEVERAL = "several"
+    """Several inputs, each of a format of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class Reading:
         decompress: Whether what looks compressed is, where that is not plain from the format.
         columns: Names of the columns that records have, where they have some; empty for all.
         dialect: How CSV is written.
+        inlets: Of several inputs, the format and reading of each.
     """
 
     tolerant: bool = False
@@ -87,6 +94,16 @@ class Reading:
     decompress: bool = True
     columns: tuple[str, ...] = ()
     dialect: Dialect = Dialect()
+    inlets: tuple[InletReading, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InletReading:
+    """How one of several inputs is read: from the split `first` on, until the next one begins."""
+
+    first: int
+    format: Format
+    reading: Reading
 
 
 PLAINLY: Final = Reading()

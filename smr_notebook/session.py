@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from smr_notebook.carriers import carriers_of
 from smr_notebook.config import Settings, Told, all_told, read_sorting, settings_of, told_on_machine
+from smr_notebook.control.inlets import jobs_read
 from smr_notebook.control.ledger import list_jobs
 from smr_notebook.control.planning import Request
+from smr_notebook.control.prior_results import with_results
 from smr_notebook.control.registering import is_of
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.uploads import with_uploads
 from smr_notebook.dataflow.aggregates import Aggregation
 from smr_notebook.dataflow.frames.programs import program_of_frames
-from smr_notebook.dataflow.pair_programs import program_of_pairs
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.table_programs import Named, program_of_aggregations
 from smr_notebook.finding import find_entry
@@ -28,10 +29,13 @@ from smr_notebook.formats import InputFormat
 from smr_notebook.identifiers import seeded_identifiers
 from smr_notebook.job import Job, JobInfo, PlanWarning, warn
 from smr_notebook.looking_ahead import LooksAhead
+from smr_notebook.mapped_inputs import program_over
 from smr_notebook.options import Options, Reduce, refuse_columns
 from smr_notebook.platforms import OPENERS, check_requirements, read_requirements
 from smr_notebook.ports import Backend
+from smr_notebook.rounds import combining
 from smr_notebook.submission import submit, tidy_up
+from smr_notebook.triggering import KeepsTriggers
 from smr_notebook.uploading import KeepsUploads
 
 if TYPE_CHECKING:
@@ -61,7 +65,7 @@ class Wishes:
     brought: bool = False
 
 
-class Session(LooksAhead, KeepsUploads):
+class Session(LooksAhead, KeepsUploads, KeepsTriggers):
     """Where jobs go. Without arguments: this machine, unless the settings of the project file and the environment say otherwise.
 
     Args:
@@ -105,9 +109,9 @@ class Session(LooksAhead, KeepsUploads):
         opened = backend or OPENERS[self.settings.platform](self.settings, tuple(required))
         self.wishes = Wishes(sources, opened, tuple(requirements), brought=backend is not None)
         draw = seeded_identifiers(self.settings.ci_seed) if self.settings.ci_seed else opened.draw
-        carriers = {**carriers_of(lambda: self.settings), **opened.carriers}
+        carriers = {**carriers_of(lambda: self.settings.redis_url), **opened.carriers}
         own = replace(opened, user=self.settings.user or opened.user, draw=draw, carriers=carriers)
-        self.backend = with_uploads(own)
+        self.backend = with_results(with_uploads(own))
         if required:
             check_requirements(self.backend, required)
 
@@ -132,18 +136,18 @@ class Session(LooksAhead, KeepsUploads):
     @overload
     def map_reduce(
         self,
-        map: Map,
+        map: Map | None,
         reduce: Reduce | None,
         input: object,
         *,
         combine: Reduce | bool | None = None,
         format: str | InputFormat = "auto",
-        reducers: int | None = None,
+        reducers: int | str | None = None,
         split_size: int | str | None = None,
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
-        sort: str | Sequence[str] | None = None,
+        sort: str | Sequence[str] | bool | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
         exchange: str | None = None,
@@ -153,18 +157,18 @@ class Session(LooksAhead, KeepsUploads):
     @overload
     def map_reduce(
         self,
-        map: Map,
+        map: Map | None,
         reduce: Reduce | None,
         input: object,
         *,
         combine: Reduce | bool | None = None,
         format: str | InputFormat = "auto",
-        reducers: int | None = None,
+        reducers: int | str | None = None,
         split_size: int | str | None = None,
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
-        sort: str | Sequence[str] | None = None,
+        sort: str | Sequence[str] | bool | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
         exchange: str | None = None,
@@ -173,18 +177,18 @@ class Session(LooksAhead, KeepsUploads):
 
     def map_reduce(
         self,
-        map: Map,
+        map: Map | None,
         reduce: Reduce | None,
         input: object,
         *,
         combine: Reduce | bool | None = None,
         format: str | InputFormat = "auto",
-        reducers: int | None = None,
+        reducers: int | str | None = None,
         split_size: int | str | None = None,
         name: str = "",
         retries: int | None = None,
         max_cost: float | None = None,
-        sort: str | Sequence[str] | None = None,
+        sort: str | Sequence[str] | bool | None = None,
         on_error: str = "fail",
         max_bad: float | None = None,
         exchange: str | None = None,
@@ -193,21 +197,24 @@ class Session(LooksAhead, KeepsUploads):
         """Submit a job, and return at once.
 
         Args:
-            map: `map(record)` or `map(source, record)`; yields, or returns an iterable of, (key, value) pairs, or returns `None`.
+            map: `map(record)` or `map(source, record)`; yields, or returns an iterable of, (key, value) pairs, or returns `None`. `None`
+                where each input has its own.
             reduce: `reduce(key, values)` that returns one value or yields (key, value) rows; or a built-in aggregation: `smr.sum`,
                 `smr.top(3)`, …; or one of `sum`, `min`, `max`, `len`, `list`, `set` and their like, called with the values; or `None`:
                 the mapped pairs are the result.
-            input: A path, folder or glob, an upload (`data-…`), `smr.files(...)`, an iterable, a DataFrame of pandas or polars, or an
-                Arrow table.
+            input: A path, folder or glob, an upload (`data-…`), `smr.files(...)`, an iterable, a DataFrame of pandas or polars, an Arrow
+                table; or a job, whose rows are the records, each a tuple of key and value: it need not have ended. Several
+                inputs: a list of `smr.mapped(map, input)`.
             combine: Run on parts of a group before they travel: a function like `reduce`, or `True` for `reduce` itself.
             format: `text`, `jsonl`, `csv`, `parquet`, `arrow`, `binary`; one with options: `smr.formats.csv(...)`; or `auto`: by the names
                 of the objects.
-            reducers: Number of partitions; by the size of the input if not given.
+            reducers: Number of partitions; by the size of the input if not given. `tree`: one, of a `reduce` that may be run on parts.
             split_size: Bytes of input for each map task, as a number or as text (`64MB`).
             name: Label, shown wherever the job is.
             retries: Further attempts of a task after its first one failed.
             max_cost: US dollars that the job may cost where it costs anything: above that it does not start, and launches nothing more.
-            sort: `keys`: the partitions are ranges of keys, and the parts, one after another, are in key order; also without `reduce`.
+            sort: `keys`, or `True`: the partitions are ranges of keys, and the parts, one after another, are in key order; also without
+                `reduce`.
                 `values`: `reduce` gets the values of a group in ascending order. Both: `keys,values`, or a list of the two.
             on_error: What becomes of a record that cannot be read or mapped, and of a group that cannot be reduced: `fail`: the job fails.
                 `skip`: it is left out and counted, and `Job.bad` shows some. `collect`: the same, and `Job.bad` shows all.
@@ -226,7 +233,7 @@ class Session(LooksAhead, KeepsUploads):
             JobError: With `wait=True`: the job failed.
         """
         options = Options(combine, format, reducers, split_size, name, retries, max_cost, on_error, max_bad, exchange)
-        program = program_of_pairs(map, reduce, combine, read_sorting(sort))
+        program = program_over(map, reduce, combining(combine, reducers, reduce=reduce), read_sorting(sort), input=input)
         job = self._submit(self._request(program, input, options=options))
         return job.result() if wait else job
 
@@ -429,18 +436,18 @@ class Session(LooksAhead, KeepsUploads):
         return self._submit(self._request(program, input, options=options or Options()))
 
     def _submit(self, request: Request) -> Job:
-        self._tidy_up()
+        self._tidy_up(jobs_read(request.input))
         submitted = submit(request, self.backend)
         for warning in submitted.warnings:
             warn(warning, PlanWarning)
-        return self._job(submitted.entry, warned=submitted.warnings if self.backend.plans else None)
+        return self._job(submitted.entry, warned=submitted.warnings if self.backend.plans or submitted.entry.after else None)
 
-    def _tidy_up(self) -> None:
-        """Remove old jobs, now and then: it takes a look at each job of the workspace."""
+    def _tidy_up(self, wanted: Sequence[str]) -> None:
+        """Remove old jobs but those that are wanted, now and then: it takes a look at each job of the workspace."""
         now = self.backend.clock.now()
         if now >= self._tidied + _TIDY_SECONDS:
             self._tidied = now
-            tidy_up(self.backend, keep_days=self.settings.keep_days)
+            tidy_up(self.backend, keep_days=self.settings.keep_days, wanted=wanted)
 
     # ------------------------------------------------------------ finding again
 

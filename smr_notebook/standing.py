@@ -206,6 +206,8 @@ class Progress:
         cost: What the job has cost so far; `None` where nothing costs.
         estimate: What it was thought to cost, likewise.
         troubles: What befell its attempts, and did not show in its answer; empty for a job without any.
+        merge: The merge phase (zero tasks when there is none).
+        waits: The jobs that it waits for before it can be planned.
     """
 
     state: JobState
@@ -219,3 +221,11 @@ class Progress:
     cost: Cost | None = None
     estimate: Estimate | None = None
     troubles: tuple[Trouble, ...] = ()
+    merge: PhaseProgress = field(default_factory=PhaseProgress)
+    waits: tuple[str, ...] = ()
+
+    @property
+    def phases(self) -> tuple[tuple[str, PhaseProgress], ...]:
+        """The phases that have tasks, by name, in order; none before the job was planned."""
+        phases = (("map", self.map), ("merge", self.merge), ("reduce", self.reduce))
+        return tuple((name, phase) for name, phase in phases if phase.tasks)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from smr_notebook.dataflow.code import refuse_local_imports
 from smr_notebook.dataflow.uploaded import upload_named
 from smr_notebook.errors import ConfigError
 from smr_notebook.function_files import Find, Reference
@@ -51,13 +52,16 @@ def load_task(find: Find, folder: Path, *, data: str) -> Task:
 
     Raises:
         ConfigError: There is no `task.py`, it cannot be imported, or lacks a function.
+        UnpicklableError: A function imports what lies beside it inside its body.
     """
     if not (folder / TASK).is_file():
         raise ConfigError(f"{folder} is no folder with code: there is no {TASK} in it, which defines {_MAPPER}(doc_id, chunk).")
     mapper, reducer = find(Reference(TASK, _MAPPER)), find(Reference(TASK, _REDUCER))
     _check(mapper, _MAPPER, "doc_id", "chunk")
+    refuse_local_imports(_MAPPER, mapper)
     if reducer is not None:
         _check(reducer, _REDUCER, "key_values")
+        refuse_local_imports(_REDUCER, reducer)
     return Task(_as_map(mapper, names_below(data)), None if reducer is None else _as_reduce(reducer))
 
 

@@ -83,7 +83,7 @@ def read_document(file: Path) -> Document:
         ConfigError: It cannot be read, or is no TOML.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
         return Document(file, text, tomllib.loads(text))
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error

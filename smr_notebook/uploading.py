@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from smr_notebook.backends.local.source import FileSource
+from smr_notebook.backends.local.source import FileSource, absolute
 from smr_notebook.control.uploads import LocalFile, Upload, list_uploads, remove_upload, upload
+from smr_notebook.dataflow.functions import writable
 from smr_notebook.dataflow.uploaded import UploadKind
-from smr_notebook.errors import InputMissingError
+from smr_notebook.errors import InputMissingError, InputReadError
 from smr_notebook.ports import Backend
 
 _LEFT_BEHIND: Final = "__pycache__"
@@ -50,7 +51,7 @@ class KeepsUploads:
             InputError, StoreError: As `upload_data` does.
         """
         text = os.fspath(folder)
-        files = [LocalFile(name, place) for name, place in _named(text) if _is_code(name)] if Path(text).expanduser().is_dir() else []
+        files = [LocalFile(name, place) for name, place in _named(text) if _is_code(name)] if text and Path(absolute(text)).is_dir() else []
         if not files:
             raise InputMissingError(f"There is no folder with code under {text!r} (in {Path.cwd()}).")
         return upload(self.backend, UploadKind.CODE, text, files=files)
@@ -74,15 +75,20 @@ class KeepsUploads:
 
 def root_of(pattern: str) -> Path:
     """Return the folder that the names of files are told from: the one that a pattern names, or the one that what it names lies in."""
-    path = Path(os.path.abspath(Path(pattern).expanduser()))  # noqa: PTH100 - as the source reads it
+    path = Path(absolute(pattern))
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
 def _named(pattern: str) -> Iterator[tuple[str, Path]]:
     """Yield the files of this machine that a pattern names, with their names below its root."""
     root = root_of(pattern)
-    for info in FileSource().find(os.path.abspath(Path(pattern).expanduser())):  # noqa: PTH100 - as above
-        yield Path(info.key).relative_to(root).as_posix(), Path(info.key)
+    for info in FileSource().find(pattern):
+        name = Path(info.key).relative_to(root).as_posix()
+        if name != writable(name):
+            raise InputReadError(
+                f"Cannot upload {info.key!r}: its name is no UTF-8 text. Rename it, or leave it out by a narrower pattern."
+            )
+        yield name, Path(info.key)
 
 
 def _is_code(name: str) -> bool:

@@ -29,6 +29,7 @@ class Usage:
         gets: Requests that read objects.
         row_writes: Units of 1 KB written to the table.
         row_reads: Units of 4 KB read from it.
+        carried: Units that a carrier bills: requests to SQS, 25 KiB put to Kinesis.
     """
 
     seconds: float = 0.0
@@ -37,6 +38,7 @@ class Usage:
     gets: int = 0
     row_writes: int = 0
     row_reads: int = 0
+    carried: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -46,6 +48,7 @@ class Usage:
             self.gets + other.gets,
             self.row_writes + other.row_writes,
             self.row_reads + other.row_reads,
+            self.carried + other.carried,
         )
 
     def __sub__(self, other: Usage) -> Usage:
@@ -66,6 +69,8 @@ class Rates:
         get: Of a request that reads an object.
         row_write: Of writing a unit of 1 KB to the table.
         row_read: Of a strongly consistent read of a unit of 4 KB.
+        carried: Of a unit that the carrier of the job bills.
+        carrier_hour: Of the carrier, for each begun hour of the job.
     """
 
     region: str
@@ -77,6 +82,8 @@ class Rates:
     get: float
     row_write: float
     row_read: float
+    carried: float = 0.0
+    carrier_hour: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +93,12 @@ class Cost:
     compute: float = 0.0
     objects: float = 0.0
     table: float = 0.0
+    carrier: float = 0.0
 
     @property
     def total(self) -> float:
         """All of it."""
-        return self.compute + self.objects + self.table
+        return self.compute + self.objects + self.table + self.carrier
 
 
 class Tally:

@@ -73,6 +73,10 @@ class Collector:
         """Whether all is here."""
         return self._missing == 0
 
+    def take(self, data: bytes) -> bool:
+        """Take what a queue or a stream gave, as `add` does. What does not even begin like ours is somebody else's, and is dropped."""
+        return data.startswith(_MAGIC) and self.add(*unpacked(data))
+
     def add(self, name: str, piece: Piece) -> bool:
         """Take a piece, and return whether it is one that was wanted and had not come.
 

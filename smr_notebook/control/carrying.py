@@ -3,6 +3,8 @@
 Rules of this module:
 
 * Who coordinates makes the box ready before anything is launched, and holds it as long as the job has not ended. Attempts only use it.
+* Whoever made it ready looks whether the job has ended meanwhile, and removes it then: the end stands before a box is removed, so that
+  of two coordinators the one that is behind removes it.
 * When the job has ended, however it did, the box goes: memory and streams cost something each hour, and nobody but its reducers reads it.
   So a job whose pairs were carried leaves nothing that another one could go on from, and no group that could be debugged.
 * What a zombie sends after that lies in nobody's way, and expires, or finds nothing to send it to.
@@ -10,13 +12,15 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from smr_notebook.control.attempts import persist
+from smr_notebook.control.carriage import TARIFFS
 from smr_notebook.control.layout import Layout
+from smr_notebook.control.metering import MeteredCarrier
 from smr_notebook.dataflow.carrying import CarriedExchange
 from smr_notebook.dataflow.exchange import ObjectExchange
 from smr_notebook.dataflow.spooling import IN_MEMORY
@@ -59,7 +63,8 @@ def carrier_of(backend: Backend, plan: Plan) -> Carrier:
     if plan.exchange not in backend.carriers:
         known = ", ".join([OBJECTS, *sorted(backend.carriers)])
         raise ConfigError(f"exchange={plan.exchange!r} is not known here. Known: {known}.")
-    return backend.carriers[plan.exchange](plan.carrier)
+    carrier, tariff = backend.carriers[plan.exchange](plan.carrier), TARIFFS.get(plan.exchange)
+    return MeteredCarrier(carrier, tariff, backend.tally) if tariff and backend.tally else carrier
 
 
 class Box:
@@ -75,12 +80,25 @@ class Box:
         self._plan = plan
         self._until = 0.0
 
-    def hold(self) -> None:
-        """See to it that the box stands, now and then; nothing where pairs travel by objects. Raises as `exchange_of` does."""
+    @property
+    def due(self) -> bool:
+        """Whether it is time to see to the box; never where pairs travel by objects."""
+        return self._plan.carried and self._backend.clock.now() >= self._until
+
+    def hold(self, ended: Callable[[], bool]) -> None:
+        """See to it that the box stands.
+
+        Args:
+            ended: Says, when asked, whether the job has ended. Who stood still before may have made a box anew that was removed.
+
+        Raises:
+            ConfigError, StoreError: As of `exchange_of`.
+        """
         now = self._backend.clock.now()
-        if self._plan.carried and now >= self._until:
-            carrier_of(self._backend, self._plan).hold(Layout(self._plan.job).folder, self._plan.reducers)
-            self._until = now + HELD_SECONDS
+        carrier_of(self._backend, self._plan).hold(Layout(self._plan.job).folder, self._plan.reducers)
+        if ended():
+            self.remove()
+        self._until = now + HELD_SECONDS
 
     def remove(self) -> None:
         """Remove the box, as far as the carrier can."""

@@ -45,10 +45,11 @@ from smr_notebook.control.proof import proof_line
 from smr_notebook.control.row_keys import page_of
 from smr_notebook.control.scheduling import Action, Decision, End, Expire, Gather, Launch, Stop, decide
 from smr_notebook.control.snapshots import with_done
+from smr_notebook.control.stages import call_followers
 from smr_notebook.control.verdicts import broken_outcome
 from smr_notebook.control.watchdog import Watchdog
 from smr_notebook.errors import CorruptObjectError, StoreError
-from smr_notebook.model import AttemptId, AttemptState, JobState, Phase, Plan
+from smr_notebook.model import AttemptId, AttemptState, JobState, Plan
 from smr_notebook.ports import Backend
 from smr_notebook.standing import Lease, Outcome, Progress, Snapshot
 from smr_notebook.usage import Usage
@@ -111,7 +112,9 @@ class Coordinator:
         decision = self._decide(snapshot)
         if snapshot.outcome is not None:
             return None if self._conclude(snapshot, snapshot.outcome) else self._now()
-        self._box.hold()
+        if self._box.due:
+            with self._keeper():  # a stream takes longer to be made than a lease lasts
+                self._box.hold(lambda: self._ledger.outcome() is not None)
         if not self._act([*self._calls_again(snapshot, decision), *decision.actions], snapshot):
             return self._now() if self._holds_lease() else None
         changed = self._publish(snapshot)
@@ -235,8 +238,10 @@ class Coordinator:
             self._throttle.reset()
 
     def _proof(self) -> str:
-        mapped, *reduced = (read_manifest(self._backend.objects, self._ledger, phase, job=self._plan.job) for phase in self._plan.phases)
-        return proof_line(self._plan, mapped, reduced[0] if reduced else None)
+        first, last = self._plan.phases[0], self._plan.phases[-1]
+        mapped = read_manifest(self._backend.objects, self._ledger, first, job=self._plan.job)
+        reduced = read_manifest(self._backend.objects, self._ledger, last, job=self._plan.job) if last is not first else None
+        return proof_line(self._plan, mapped, reduced)
 
     # ------------------------------------------------------------ tell
 
@@ -251,6 +256,7 @@ class Coordinator:
     def _conclude(self, snapshot: Snapshot, outcome: Outcome) -> bool:
         """Tell the end, drop what only a running job needs, and give the lease back; return whether the end is told."""
         told = self._progress(snapshot)
+        call_followers(self._backend, self._plan.job)
         standing = self._ledger.put_progress(told)
         if standing != told and standing.epoch <= told.epoch:
             return False
@@ -260,7 +266,7 @@ class Coordinator:
         complete = not (told.map.numbers.records_bad or told.reduce.numbers.records_bad)
         if outcome.state is JobState.DONE and complete and not self._backend.expires:
             layout = Layout(self._plan.job)
-            runs = [layout.phase(Phase.MAP), layout.index] if self._plan.reducers else []
+            runs = [*map(layout.phase, self._plan.phases[:-1]), layout.index] if self._plan.reducers else []
             for prefix in [layout.input, layout.splits, *runs]:
                 with suppress(StoreError):  # what is left goes when the job expires
                     persist(self._backend.clock, partial(self._backend.objects.delete_prefix, prefix))
@@ -282,4 +288,7 @@ class Coordinator:
 
 
 def _stage(told: Progress) -> tuple[object, ...]:
-    return (told.state, *((phase.done, phase.running, phase.launched, phase.retried, phase.failed) for phase in (told.map, told.reduce)))
+    return (
+        told.state,
+        *((phase.done, phase.running, phase.launched, phase.retried, phase.failed) for phase in (told.map, told.merge, told.reduce)),
+    )

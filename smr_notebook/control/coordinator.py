@@ -26,6 +26,8 @@ from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import Message, coordinate, drive, encode
 from smr_notebook.control.plans import read_plan
+from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.stages import held_up_by
 from smr_notebook.control.verdicts import broken_outcome
 from smr_notebook.control.watchdog import Watchdog
 from smr_notebook.errors import CorruptObjectError, JobNotFoundError, ObjectNotFoundError, PlatformError, StoreError
@@ -103,12 +105,20 @@ def revive(backend: Backend, job: str) -> bool:
     if lease is not None and not lease.expired(now):
         return False
     entry = ledger.job()
-    if entry is None or end_is_told(ledger):
+    if entry is None or end_is_told(ledger) or _revive_priors(backend, entry):
         return False
-    if lease is None and now < entry.created + backend.policy.coordinator_lease:
+    if lease is None and not entry.after and now < entry.created + backend.policy.coordinator_lease:
         return False
     backend.functions.invoke(encode(coordinate(job)))
     return True
+
+
+def _revive_priors(backend: Backend, entry: JobEntry) -> bool:
+    """Revive those that a job waits for in the end, and return whether it does. Raises as `revive` does."""
+    priors = held_up_by(backend.table, entry) if entry.after else ()
+    for prior in priors:
+        revive(backend, prior)
+    return bool(priors)
 
 
 def end_is_told(ledger: Ledger) -> bool:
@@ -138,16 +148,18 @@ def _open(backend: Backend, job: str, owner: str, *, until: float, watchdog: Wat
     try:
         plan = read_plan(backend.objects, job, keys_of(backend.table))
     except (ObjectNotFoundError, CorruptObjectError) as error:
-        now, awaited = backend.clock.now(), backend.plans and isinstance(error, ObjectNotFoundError)
+        now, awaited = backend.clock.now(), (backend.plans or entry.after) and isinstance(error, ObjectNotFoundError)
         outcome = ledger.outcome()
         if outcome is None and awaited:
-            outcome = end_without_plan(ledger, entry, longest=backend.policy.longest, now=now)
+            outcome = end_without_plan(backend, entry, now=now)
         elif outcome is None:
             outcome = broken_outcome(error, who="coordinator", now=now)
+        if outcome is None and _revive_priors(backend, entry):
+            return None
         if outcome is None:
             backend.functions.invoke(encode(drive(job)))
         else:
-            tell_end(ledger, entry, outcome, now=now)
+            tell_end(backend, entry, outcome, now=now)
             watchdog.call_off()
         return None
     return Coordinator(backend, plan, owner, until=until, watchdog=watchdog)

@@ -12,8 +12,9 @@ Prices are those of `PRICES`, with their date and source. A region that is not l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -52,6 +53,9 @@ OVERHEAD_SECONDS: Final = 1.5
 _SHUFFLE_SECONDS_PER_PAIR: Final = 2e-6
 """Seconds that reading, merging and handing out a pair takes on the reduce side."""
 
+_MERGE_SECONDS: Final = 5.0
+"""Seconds of an attempt that merges, where none has ended yet."""
+
 _SPREAD: Final = (0.5, 2.0)
 """How far off an estimate may be: what is likely, times these."""
 
@@ -79,6 +83,7 @@ def priced(usage: Usage, rates: Rates, *, memory_bytes: int) -> Cost:
         compute=usage.seconds * rates.gb_second * memory_bytes / _GIB + usage.invocations * rates.invocation,
         objects=usage.puts * rates.put + usage.gets * rates.get,
         table=usage.row_writes * rates.row_write + usage.row_reads * rates.row_read,
+        carrier=usage.carried * rates.carried,
     )
 
 
@@ -93,7 +98,19 @@ def used_by(snapshot: Snapshot, sizes: Sequence[int] = ()) -> Usage:
 
 def spent(plan: Plan, snapshot: Snapshot) -> Cost:
     """Return what a job has cost so far; nothing where nothing costs."""
-    return priced(used_by(snapshot, plan.memory_sizes), plan.rates, memory_bytes=plan.memory_bytes) if plan.rates else Cost()
+    if not plan.rates:
+        return Cost()
+    cost = priced(used_by(snapshot, plan.memory_sizes), plan.rates, memory_bytes=plan.memory_bytes)
+    hours = _hours(plan, snapshot) if plan.rates.carrier_hour else 0
+    return replace(cost, carrier=cost.carrier + hours * plan.rates.carrier_hour)
+
+
+def _hours(plan: Plan, snapshot: Snapshot) -> int:
+    """Return how many hours of a job have begun since somebody coordinates it, as far as rows tell."""
+    if snapshot.lease is None:
+        return 0
+    seen = snapshot.outcome.at if snapshot.outcome else snapshot.lease.expires - plan.policy.coordinator_lease
+    return max(1, math.ceil((seen - plan.created) / 3600.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +145,9 @@ class Shape:
         concurrency: How many run at once.
         heartbeat: Seconds between two heartbeats.
         overhead: Seconds of an attempt besides the user's code: start, claim, plan and code, commit.
+        merges: Merge tasks.
+        moved: What merge tasks use, with the reads of the reduce tasks behind them.
+        carried: Dollars that the carrier takes.
     """
 
     maps: int
@@ -136,6 +156,9 @@ class Shape:
     concurrency: int
     heartbeat: float
     overhead: float = OVERHEAD_SECONDS
+    merges: int = 0
+    moved: Usage = field(default_factory=Usage)
+    carried: float = 0.0
 
 
 def task_seconds(shape: Shape, sample: Sample) -> tuple[float, float]:
@@ -168,15 +191,17 @@ def estimate(shape: Shape, sample: Sample, rates: Rates, *, memory_bytes: int) -
     """
     map_seconds, reduce_seconds = task_seconds(shape, sample)
     waves = elapsed(shape, map_seconds, reduce_seconds)
-    usage = Usage(
+    waves += -(-shape.merges // shape.concurrency) * shape.moved.seconds / shape.merges if shape.merges else 0.0
+    direct = 0 if shape.merges or shape.carried else shape.maps * shape.reducers
+    usage = shape.moved + Usage(
         seconds=shape.maps * map_seconds + shape.reducers * reduce_seconds + waves,
         invocations=shape.maps + shape.reducers + 2,
         puts=shape.maps + shape.reducers + 10,
-        gets=shape.maps * (6 + shape.input_bytes // shape.maps // (8 << 20)) + shape.maps * shape.reducers + 5 * shape.reducers,
+        gets=shape.maps * (6 + shape.input_bytes // shape.maps // (8 << 20)) + direct + 5 * shape.reducers,
         row_writes=int(4 * (shape.maps + shape.reducers) + (shape.maps * map_seconds + shape.reducers * reduce_seconds) / shape.heartbeat),
         row_reads=int(10 * (shape.maps + shape.reducers) + 5 * waves),
     )
-    likely = priced(usage, rates, memory_bytes=memory_bytes).total
+    likely = priced(usage, rates, memory_bytes=memory_bytes).total + shape.carried
     return Estimate(map_seconds, reduce_seconds, likely * _SPREAD[0], likely * _SPREAD[1], sample.records)
 
 
@@ -191,7 +216,8 @@ def price_of_attempt(plan: Plan, snapshot: Snapshot, phase: Phase) -> float:
         seconds = (settled.seconds + sum(commit.seconds for commit in commits)) / count
     else:
         thought = plan.estimate or Estimate(OVERHEAD_SECONDS, OVERHEAD_SECONDS, 0.0, 0.0)
-        seconds = thought.map_seconds if phase is Phase.MAP else thought.reduce_seconds
-    gets = 6 if phase is Phase.MAP else plan.maps + 5
+        seconds = {Phase.MAP: thought.map_seconds, Phase.MERGE: _MERGE_SECONDS, Phase.REDUCE: thought.reduce_seconds}[phase]
+    runs = plan.merging.task_groups if plan.merging else plan.maps
+    gets = {Phase.MAP: 6, Phase.MERGE: plan.maps // runs + 5, Phase.REDUCE: runs + 5}[phase]
     usage = Usage(seconds=seconds, invocations=1, puts=1, gets=gets, row_writes=5, row_reads=6)
     return priced(usage, plan.rates, memory_bytes=plan.memory_bytes).total

@@ -30,7 +30,7 @@ from smr_notebook.ports import Backend
 _STEP: Final = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 """A line of a stack, as `faulthandler` writes it, innermost first."""
 
-_UNITS: Final = {Phase.MAP: "records", Phase.REDUCE: "groups"}
+_UNITS: Final = {Phase.MAP: "records", Phase.MERGE: "runs", Phase.REDUCE: "groups"}
 
 
 def bury_attempt(backend: Backend, notice: DeathNotice) -> Commit | None:

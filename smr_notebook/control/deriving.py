@@ -43,6 +43,7 @@ from smr_notebook.control.plans import (
     write_request,
 )
 from smr_notebook.control.progress import progress
+from smr_notebook.control.reading import StoredInput
 from smr_notebook.control.registering import new_job, register
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.soundness import Sound, doubted, irreplaceable, sound_outputs
@@ -135,7 +136,7 @@ def derive(backend: Backend, base: str, wish: Wish) -> JobEntry:
     outcome = ledger.outcome()
     _check_outcome(base, outcome, again=wish.again)
     with new_job(backend) as job:
-        derived = JobEntry(job, entry.name, backend.clock.now(), Layout(job).plan, user=backend.user, base=base)
+        derived = JobEntry(job, entry.name, backend.clock.now(), Layout(job).plan, user=backend.user, base=base, after=entry.after)
         if is_planned(backend.objects, base):
             _store_plan(backend, derived, wish, outcome)
             message = coordinate(job)
@@ -246,7 +247,7 @@ def _look(backend: Backend, plan: Plan, wish: Wish, outcome: Outcome | None) -> 
         StoreError: The store cannot be listed or read.
     """
     ledger = Ledger(backend.table, plan.job)
-    found = ledger.outputs()
+    found = [output for output in ledger.outputs() if output.id.task.phase is not Phase.MERGE]  # what was merged is merged again
     again = {output.id.task for output in found if wish.does_again(output)}
     if outcome is not None and outcome.state is JobState.DONE and not again:
         raise PlanError(f"The job {plan.job} is done, and left out nothing that would be done again: its result is job.result().")
@@ -378,7 +379,8 @@ def _store_request(backend: Backend, derived: JobEntry, wish: Wish) -> None:
     request = read_request(backend.objects, derived.base, keys)
     code = _code(backend, derived.base, wish)
     write_code(backend.objects, derived.job, code.data, keys)
-    stored = replace(request.stored, job=request.stored.job or derived.base) if request.stored else None
+    stored = _stored_beside(request.stored, derived.base)
+    inlets = tuple(replace(one, stored=_stored_beside(one.stored, derived.base)) for one in request.inlets)
     warnings = request.warnings + code.warnings
     wanted = replace(
         request,
@@ -387,5 +389,11 @@ def _store_request(backend: Backend, derived: JobEntry, wish: Wish) -> None:
         policy=wish.tries(request.policy),
         warnings=warnings,
         stored=stored,
+        inlets=inlets,
     )
     write_request(backend.objects, derived.job, wanted, keys)
+
+
+def _stored_beside(stored: StoredInput | None, job: str) -> StoredInput | None:
+    """Return what was stored as input, with the job beside which it stands."""
+    return replace(stored, job=stored.job or job) if stored is not None else None

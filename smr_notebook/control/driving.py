@@ -9,6 +9,7 @@ Rules of this module:
 * The plan that is written first stands, and names its own splits: a driver that was replaced, or called late, changes nothing, and
   what it could not plan is no reason to end a job that has a plan.
 * Whoever cancels a job while it is planned need not wait for that: the driver tells the end, and its process ends in the middle of it.
+* A job whose input is the result of another one is planned when that has ended: before, a driver leaves it as it is (see `stages`).
 * A driver that follows another one maps no records for an estimate: they may be what the one before died of.
 """
 
@@ -25,11 +26,11 @@ from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import Message, coordinate, encode
 from smr_notebook.control.metering import Spending
-from smr_notebook.control.naming import Files
 from smr_notebook.control.planning import Request, plan_captured
-from smr_notebook.control.plans import StoredRequest, is_planned, read_code, read_request, write_plan
+from smr_notebook.control.plans import StoredRequest, input_of, is_planned, read_code, read_request, write_plan
 from smr_notebook.control.pulse import Watch
 from smr_notebook.control.rows import JobEntry
+from smr_notebook.control.stages import call_followers, may_begin, spoiled_outcome, waits_for
 from smr_notebook.control.verdicts import broken_outcome, cancelled_outcome
 from smr_notebook.control.watchdog import Watchdog
 from smr_notebook.dataflow.code import load_program
@@ -74,10 +75,13 @@ def run_driver(backend: Backend, message: Message, context: Context, *, abandon:
     watchdog = Watchdog(backend, message.job, seconds=backend.policy.watchdog)
     watchdog.arm_until(context.deadline + backend.policy.coordinator_lease)  # should it vanish, and nobody watch
 
+    if waits_for(backend.table, entry) and end_without_plan(backend, entry, now=clock.now()) is None:
+        return  # whoever ends what it waits for calls again: see `stages`
+
     def give_up() -> None:
-        outcome = end_without_plan(ledger, entry, longest=backend.policy.longest, now=clock.now())
+        outcome = end_without_plan(backend, entry, now=clock.now())
         if outcome is not None and not is_planned(backend.objects, entry.job):  # else the coordinator sees to it
-            tell_end(ledger, entry, outcome, now=clock.now())
+            tell_end(backend, entry, outcome, now=clock.now())
             watchdog.call_off()
             abandon(GIVEN_UP)
 
@@ -86,52 +90,66 @@ def run_driver(backend: Backend, message: Message, context: Context, *, abandon:
     keeper.watch, keeper.patience = watch, _PATIENCE * seconds
     if not keeper.take():
         return
-    outcome = _end_or_plan(backend, ledger, entry, keeper)
+    _tell_begin(ledger, keeper.lease, now=clock.now())
+    outcome = _end_or_plan(backend, entry, keeper)
     if outcome is not None:
-        tell_end(ledger, entry, outcome, now=clock.now())
+        tell_end(backend, entry, outcome, now=clock.now())
         watchdog.call_off()
         return
     ledger.expire_lease(context.invocation, clock.now(), usage=spending.usage(clock.now()))
     backend.functions.invoke(encode(coordinate(message.job)))
 
 
-def end_without_plan(ledger: Ledger, entry: JobEntry, *, longest: float, now: float) -> Outcome | None:
-    """Return how a job that has no plan ends, if there shall be none any more: it was cancelled, or has waited for longer than it may.
+def end_without_plan(backend: Backend, entry: JobEntry, *, now: float) -> Outcome | None:
+    """Return how a job that has no plan ends, if there shall be none any more.
+
+    It was cancelled, or what it should read will never be there, or nobody has planned it for longer than it may take.
 
     Args:
-        ledger: Its rows.
+        backend: Where its rows are, and how long a job may take.
         entry: Its entry.
-        longest: Seconds that a job may take.
         now: The time.
     """
-    cancel = ledger.cancelled()
+    cancel, longest = Ledger(backend.table, entry.job).cancelled(), backend.policy.longest
     if cancel is not None:
         return cancelled_outcome(cancel.reason, now=now)
-    if now > entry.created + longest:
+    spoiled = spoiled_outcome(backend.table, entry, now=now)
+    if spoiled is not None:
+        return spoiled
+    if now > may_begin(backend.table, entry) + longest:
         text = f"The job was not planned within {brief(longest)}: no driver came to its end. Submit it again."
         return Outcome(JobState.FAILED, now, error=JobTimeoutError.__name__, message=text)
     return None
 
 
-def tell_end(ledger: Ledger, entry: JobEntry, outcome: Outcome, *, now: float) -> None:
-    """End a job that nobody coordinates, unless it has ended, and tell its watchers how.
+def tell_end(backend: Backend, entry: JobEntry, outcome: Outcome, *, now: float) -> None:
+    """End a job that nobody coordinates, unless it has ended, and tell its watchers how, and the jobs that wait for it.
 
     Args:
-        ledger: Its rows.
+        backend: Where its rows are.
         entry: Its entry.
         outcome: How it ends.
         now: The time.
     """
+    ledger = Ledger(backend.table, entry.job)
     standing = ledger.put_outcome(outcome)
+    call_followers(backend, entry.job)
     seen = ledger.progress() or Progress(standing.state, PhaseProgress(), PhaseProgress(), entry.created, now, epoch=0, lease_expires=now)
-    ledger.put_progress(replace(seen, state=standing.state, updated=now, proof=standing.proof))
+    ledger.put_progress(replace(seen, state=standing.state, updated=now, proof=standing.proof, waits=()))
 
 
-def _end_or_plan(backend: Backend, ledger: Ledger, entry: JobEntry, keeper: Keeper) -> Outcome | None:
+def _tell_begin(ledger: Ledger, lease: Lease, *, now: float) -> None:
+    """Tell the watchers of a job that waited that it does not any more."""
+    seen = ledger.progress()
+    if seen is not None and seen.waits and not seen.state.ended:
+        ledger.put_progress(replace(seen, started=now, updated=now, epoch=lease.epoch, lease_expires=lease.expires, waits=()))
+
+
+def _end_or_plan(backend: Backend, entry: JobEntry, keeper: Keeper) -> Outcome | None:
     """Plan a job unless a plan stands; return how it ends where there is none after that."""
     if is_planned(backend.objects, entry.job):
         return None
-    outcome = end_without_plan(ledger, entry, longest=backend.policy.longest, now=backend.clock.now())
+    outcome = end_without_plan(backend, entry, now=backend.clock.now())
     if outcome is not None:
         return outcome
     try:
@@ -155,14 +173,15 @@ def _plan(backend: Backend, entry: JobEntry, lease: Lease) -> None:
     stored = read_request(backend.objects, entry.job, keys_of(backend.table))
     request = _request(stored, code, planner=f"{lease.epoch:06d}", samples=lease.epoch == 1)
     planned = plan_captured(request, backend, job=entry.job, code=code, store=backend.objects)
-    write_plan(backend.objects, replace(planned.plan, created=stored.created), planned.splits, keys_of(backend.table))
+    plan = planned.plan if entry.after else replace(planned.plan, created=stored.created)  # it takes no time to wait for others
+    write_plan(backend.objects, plan, planned.splits, keys_of(backend.table))
 
 
 def _request(stored: StoredRequest, code: bytes, *, planner: str, samples: bool) -> Request:
     program, _ = load_program(code)
     return Request(
         program=program,
-        input=stored.stored or Files(stored.patterns),
+        input=input_of(stored),
         format=stored.format,
         reducers=stored.reducers,
         split_size=stored.split_size,
@@ -177,4 +196,5 @@ def _request(stored: StoredRequest, code: bytes, *, planner: str, samples: bool)
         tolerance=stored.tolerance,
         exchange=stored.exchange,
         carrier=stored.carrier,
+        merge_above=stored.merge_above,
     )

@@ -29,10 +29,10 @@ from smr_notebook.dataflow.code import load_program
 from smr_notebook.dataflow.exchange import gather_index
 from smr_notebook.dataflow.frames.programs import FrameProgram
 from smr_notebook.dataflow.functions import UserCodeError
+from smr_notebook.dataflow.joined_programs import core_of
 from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.pair_programs import PairProgram
-from smr_notebook.dataflow.parsed_programs import ParsedProgram
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.table_programs import TableProgram
 from smr_notebook.errors import ConfigError, ResultTooLargeError, TaskError
@@ -103,7 +103,7 @@ def _reduce(task: Task) -> Commit:
         output = work_on(task)
     except UserCodeError as error:
         cause = error.__cause__ or error
-        raise TaskError(f"reduce fails on what there is so far: {type(cause).__name__}: {cause}", job=task.plan.job) from cause
+        raise TaskError(f"{error.function} fails on what there is so far: {type(cause).__name__}: {cause}", job=task.plan.job) from cause
     bad = () if output.bad is None else (output.bad,)
     numbers = task.meter.numbers()
     return Commit(task.attempt, "", 0.0, 0.0, numbers, part=output.part, checksum=output.checksum, groups=output.groups, bad=bad)
@@ -123,7 +123,7 @@ def _columns(program: Program) -> tuple[str, ...]:
 
 def _check_merges(program: Program, plan: Plan) -> tuple[str, ...]:
     """Refuse a program that could not be run on parts of groups, and return the names of its columns."""
-    inner = program.inner if isinstance(program, ParsedProgram) else program
+    inner = core_of(program)
     if plan.reducers and (inner.combines or (isinstance(inner, PairProgram) and is_known(inner.functions.reduce))):
         return _columns(inner)
     why = (

@@ -1,9 +1,9 @@
 """Temporary data expires: jobs that ended, or were left alone, long ago are removed with all that they stored.
 
 A job is removed when its last coordinator let go of it longer ago than the workspace keeps jobs, and no job that is kept stands on it:
-what a job took over of another one (`control.deriving`) lies where that one wrote it. A lease that has just expired is no reason: between
-two coordinators each job has one. Objects go first and rows last, so that an interrupted removal is found and finished by the next one,
-and no identifier is given anew as long as something of the old job is there.
+what a job took over of another one (`control.deriving`), or reads as its input (`control.stages`), lies where that one wrote it. A lease
+that has just expired is no reason: between two coordinators each job has one. Objects go first and rows last, so that an interrupted
+removal is found and finished by the next one, and no identifier is given anew as long as something of the old job is there.
 
 So for a moment a job stands without what it stored, and who reads it then finds objects missing. Of these the code goes first, which each
 job has from its submission on. Hence the rule: a job whose code is gone is removed, whatever its rows still say.
@@ -23,7 +23,7 @@ from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
 from smr_notebook.ports import ObjectStore, Table
 
 
-def remove_expired(objects: ObjectStore, table: Table, *, now: float, keep_seconds: float) -> tuple[str, ...]:
+def remove_expired(objects: ObjectStore, table: Table, *, now: float, keep_seconds: float, wanted: Sequence[str] = ()) -> tuple[str, ...]:
     """Remove the jobs that nobody needs any more.
 
     Args:
@@ -31,13 +31,14 @@ def remove_expired(objects: ObjectStore, table: Table, *, now: float, keep_secon
         table: Where their rows are.
         now: The time.
         keep_seconds: Jobs that ended, or were left alone, less than so long ago stay.
+        wanted: Jobs that stay in any case, because one is about to be submitted that reads them.
 
     Returns:
         The identifiers of the jobs removed.
     """
     since = now - keep_seconds
     entries = list_jobs(table)
-    old = [entry for entry in entries if entry.created < since and _left_alone(table, entry) < since]
+    old = [entry for entry in entries if entry.job not in wanted and entry.created < since and _left_alone(table, entry) < since]
     return _remove(objects, table, entries, old)
 
 
@@ -77,13 +78,14 @@ def _ended(table: Table, entry: JobEntry) -> float:
 
 def _needed(entries: Sequence[JobEntry], old: AbstractSet[str]) -> set[str]:
     """Return the jobs that others stand on which are not old, and those that these stand on."""
-    bases = {entry.job: entry.base for entry in entries}
+    bases = {entry.job: (*([entry.base] if entry.base else ()), *entry.after) for entry in entries}
     needed: set[str] = set()
-    for job in bases.keys() - old:
-        base = bases[job]
-        while base and base not in needed:
+    found = [base for job in bases.keys() - old for base in bases[job]]
+    while found:
+        base = found.pop()
+        if base not in needed:
             needed.add(base)
-            base = bases.get(base, "")
+            found += bases.get(base, ())
     return needed
 
 

@@ -44,8 +44,13 @@ class Layout:
 
     @property
     def index(self) -> str:
-        """The gathered index of all committed runs."""
+        """The gathered index of all committed runs of map tasks."""
         return f"{self.root}index"
+
+    @property
+    def merged_index(self) -> str:
+        """The gathered index of all committed runs of merge tasks. It goes with them."""
+        return f"{self.phase(Phase.MERGE)}index"
 
     @property
     def input(self) -> str:
@@ -73,6 +78,10 @@ class Layout:
     def attempt(self, attempt: AttemptId) -> str:
         """What all keys of one attempt begin with, without the slash that follows."""
         return f"{self.root}{attempt}"
+
+    def run(self, attempt: AttemptId) -> str:
+        """The run that one attempt of a map task, or of a merge task, wrote."""
+        return f"{self.attempt(attempt)}/run"
 
     def bad(self, attempt: AttemptId) -> str:
         """What one attempt left out. It stands beside the phases, because it outlives the data of the map phase."""

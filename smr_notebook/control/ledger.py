@@ -27,6 +27,7 @@ from smr_notebook.control.row_keys import (
     TASK,
     attempt_row,
     commit_row,
+    followers_of,
     group_of,
     groups_of,
     job_row,
@@ -110,7 +111,7 @@ def list_jobs(table: Table) -> list[JobEntry]:
 
 def forget_rows(table: Table, job: str) -> None:
     """Delete the rows of a job but its line in the list of jobs."""
-    for group in groups_of(job):
+    for group in (*groups_of(job), followers_of(job)):
         table.delete_group(group)
 
 

@@ -23,9 +23,11 @@ import msgspec
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.plans import decoded
-from smr_notebook.control.proof import check_map, check_reduce
+from smr_notebook.control.proof import check_complete, check_map, check_merge, check_merge_tasks, check_reduce
 from smr_notebook.control.rows import ManifestEntry
 from smr_notebook.dataflow.exchange import GatheredIndex, gather_index
+from smr_notebook.dataflow.grids import grid_of
+from smr_notebook.dataflow.merged_index import gather_for_merging, gather_merged
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.errors import CorruptObjectError, UntrustedObjectError
 from smr_notebook.model import Commit, Manifest, Numbers, Phase, Plan
@@ -58,6 +60,8 @@ def gather(
     """
     if phase is Phase.MAP:
         manifest = _mapped(plan, commits, objects)
+    elif phase is Phase.MERGE:
+        manifest = _merged(plan, commits, objects, read_manifest(objects, ledger, Phase.MAP, job=plan.job))
     else:
         manifest = manifest_of(plan, phase, commits)
         check_reduce(plan, read_manifest(objects, ledger, Phase.MAP, job=plan.job), manifest)
@@ -99,7 +103,7 @@ def manifest_of(plan: Plan, phase: Phase, commits: Sequence[Commit], index: Gath
         commits=tuple(commits),
         totals=sum((commit.numbers for commit in commits), start=Numbers()),
         groups=sum(commit.groups for commit in commits),
-        index=Layout(plan.job).index if index else "",
+        index=_index_key(plan, phase) if index else "",
         index_crcs=index.crcs if index else (),
         partition_pairs=index.pairs if index else (),
         partition_checksums=index.checksums if index else (),
@@ -115,9 +119,27 @@ def _mapped(plan: Plan, commits: Sequence[Commit], objects: ObjectStore) -> Mani
         manifest = manifest_of(plan, Phase.MAP, commits)
         check_map(plan, manifest)
         return manifest
-    receipts = [receipt for commit in commits for receipt in commit.receipts]
-    index = gather_index(objects, receipts, plan.reducers)
+    runs = [commit.receipts for commit in commits]
+    if plan.merging:
+        check_complete(plan, Phase.MAP, commits)  # before they are laid out by their numbers
+        index = gather_for_merging(objects, runs, grid_of(plan))
+    else:
+        index = gather_index(objects, [receipt for its in runs for receipt in its], plan.reducers)
     manifest = manifest_of(plan, Phase.MAP, commits, index)
     check_map(plan, manifest)
     objects.put(manifest.index, index.pieces())
     return manifest
+
+
+def _merged(plan: Plan, commits: Sequence[Commit], objects: ObjectStore, mapped: Manifest) -> Manifest:
+    check_merge_tasks(plan, commits)
+    receipts = [receipt for commit in commits for receipt in commit.receipts]
+    index = gather_merged(objects, receipts, grid_of(plan))
+    manifest = manifest_of(plan, Phase.MERGE, commits, index)
+    check_merge(plan, mapped, manifest)
+    objects.put(manifest.index, index.pieces())
+    return manifest
+
+
+def _index_key(plan: Plan, phase: Phase) -> str:
+    return Layout(plan.job).merged_index if phase is Phase.MERGE else Layout(plan.job).index

@@ -6,6 +6,7 @@ Rules of this module:
 * A message names a job and, for a worker, one attempt, and the attempts that it launches before its own work (`then`). Everything
   else stands in the table and the object store.
 * A service tells of a dead invocation with `{"failed": <its payload>, "invocation": <its name>, "reason": <text>}`.
+* Triggers call with `{"fire": <trigger>, "occurrence": <text>}` and, for an object that appeared, `"object"`, `"version"` and `"bytes"`.
 """
 
 from __future__ import annotations
@@ -28,10 +29,17 @@ class Role(StrEnum):
     DRIVER = "driver"
     COORDINATOR = "coordinator"
     MAP = "map"
+    MERGE = "merge"
     REDUCE = "reduce"
 
 
-_ROUTES: Final = {Role.DRIVER: "driver", Role.COORDINATOR: "coordinator", Role.MAP: "mapper", Role.REDUCE: "reducer"}
+_ROUTES: Final = {
+    Role.DRIVER: "driver",
+    Role.COORDINATOR: "coordinator",
+    Role.MAP: "mapper",
+    Role.MERGE: "reducer",
+    Role.REDUCE: "reducer",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ class Message:
     @property
     def works(self) -> bool:
         """Whether it is a worker's."""
-        return self.role in {Role.MAP, Role.REDUCE}
+        return self.role in {Role.MAP, Role.MERGE, Role.REDUCE}
 
     @property
     def phase(self) -> Phase:
@@ -104,6 +112,35 @@ class DeathNotice:
     late: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """A trigger fires.
+
+    Attributes:
+        trigger: Its name and token.
+        occurrence: What tells this time, or this object, from all others. Who is called twice for one of them is told the same.
+        object: The object that appeared, as `bucket/key`; empty for a time.
+        version: The version of it that appeared.
+        bytes: How large it is.
+        restarts: How many invocations for this occurrence failed before.
+    """
+
+    trigger: str
+    occurrence: str
+    object: str = ""
+    version: str = ""
+    bytes: int = 0
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FailedFiring:
+    """A service saw the invocation of a firing die."""
+
+    firing: Firing
+    reason: str
+
+
 class _Payload(msgspec.Struct, omit_defaults=True):
     v: int | None = None
     role: str = ""
@@ -120,6 +157,11 @@ class _Payload(msgspec.Struct, omit_defaults=True):
     resident: int = 0
     stack: str = ""
     late: bool = False
+    fire: str = ""
+    occurrence: str = ""
+    object: str = ""
+    version: str = ""
+    bytes: int = 0
 
 
 def coordinate(job: str, *, restarts: int = 0) -> Message:
@@ -144,7 +186,14 @@ def encode(message: Message) -> bytes:
     return msgspec.json.encode(payload)
 
 
-def decode(payload: bytes) -> Message | DeathNotice:
+def encode_firing(firing: Firing) -> bytes:
+    """Return the payload of a firing."""
+    payload = _Payload(restarts=firing.restarts, fire=firing.trigger, occurrence=firing.occurrence, object=firing.object)
+    payload.version, payload.bytes = firing.version, firing.bytes
+    return msgspec.json.encode(payload)
+
+
+def decode(payload: bytes) -> Message | DeathNotice | Firing | FailedFiring:
     """Return what a payload says.
 
     Raises:
@@ -155,6 +204,8 @@ def decode(payload: bytes) -> Message | DeathNotice:
         read = msgspec.json.decode(payload, type=_Payload)
         if read.failed:
             return _notice(read)
+        if read.fire:
+            return Firing(read.fire, read.occurrence, read.object, read.version, read.bytes, read.restarts)
         if read.v != VERSION:
             raise FormatVersionError(
                 f"An invocation got a message of version {read.v}, and this worker reads version {VERSION}: "
@@ -197,8 +248,10 @@ def size_of(payload: bytes) -> int:
     return message.size if isinstance(message, Message) else 0
 
 
-def _notice(read: _Payload) -> DeathNotice:
+def _notice(read: _Payload) -> DeathNotice | FailedFiring:
     inner = decode(read.failed.encode())
-    if isinstance(inner, DeathNotice):
+    if isinstance(inner, Firing):
+        return FailedFiring(inner, read.reason)
+    if not isinstance(inner, Message):
         return inner
     return DeathNotice(inner, read.invocation, read.reason, read.memory, read.resident, read.stack, read.late)

@@ -6,12 +6,28 @@ What an adapter repeats by itself is not seen here; a large object that is sent 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from smr_notebook.control.carriage import Tariff
 from smr_notebook.model import ObjectInfo
-from smr_notebook.ports import Backend, Buffer, InputSource, ObjectStore, Row, Table
+from smr_notebook.ports import (
+    PIECE_BYTES,
+    Backend,
+    Buffer,
+    Carrier,
+    Fetched,
+    InputSource,
+    ItemSource,
+    ObjectStore,
+    Piece,
+    Row,
+    ScannedPage,
+    Table,
+    Wanted,
+)
 from smr_notebook.usage import Tally, Usage, read_units, write_units
 
 _PIECE: Final = 8 << 20
@@ -27,7 +43,7 @@ def metered(backend: Backend) -> Backend:
         backend,
         objects=MeteredStore(backend.objects, tally),
         table=MeteredTable(backend.table, tally),
-        sources={scheme: MeteredSource(source, tally) for scheme, source in backend.sources.items()},
+        sources={scheme: _metered_source(source, tally) for scheme, source in backend.sources.items()},
         tally=tally,
     )
 
@@ -110,6 +126,40 @@ class MeteredTable:
         self._table.delete_group(group)
 
 
+class MeteredCarrier:
+    """Implements `ports.Carrier` by another one."""
+
+    def __init__(self, carrier: Carrier, tariff: Tariff, tally: Tally) -> None:
+        self._carrier = carrier
+        self._tariff = tariff
+        self._tally = tally
+
+    def hold(self, box: str, partitions: int) -> None:
+        """See `ports.Carrier.hold`."""
+        self._tally.add(Usage(carried=partitions * self._tariff.partition))
+        self._carrier.hold(box, partitions)
+
+    def send(self, box: str, name: str, pieces: Iterable[Piece]) -> None:
+        """See `ports.Carrier.send`."""
+        self._carrier.send(box, name, self._counted(pieces))
+
+    def fetch(self, box: str, partition: int, wanted: Sequence[Wanted]) -> Iterator[Fetched]:
+        """See `ports.Carrier.fetch`."""
+        sizes = (min(PIECE_BYTES, each.length - offset) for each in wanted for offset in range(0, each.length, PIECE_BYTES))
+        self._tally.add(Usage(carried=sum(map(self._tariff.fetched, sizes))))
+        return self._carrier.fetch(box, partition, wanted)
+
+    def remove(self, box: str, partitions: int, name: str = "") -> None:
+        """See `ports.Carrier.remove`."""
+        self._tally.add(Usage(carried=0 if name else partitions * self._tariff.partition))
+        self._carrier.remove(box, partitions, name)
+
+    def _counted(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        for piece in pieces:
+            self._tally.add(Usage(carried=self._tariff.sent(len(piece.data))))
+            yield piece
+
+
 class MeteredSource:
     """Implements `ports.InputSource` by another one."""
 
@@ -130,6 +180,28 @@ class MeteredSource:
         """See `ports.InputSource.stat`."""
         self._tally.add(Usage(gets=1))
         return self._source.stat(key)
+
+
+class MeteredItemSource(MeteredSource):
+    """Implements `ports.ItemSource` by another one, too."""
+
+    def __init__(self, source: InputSource, items: ItemSource, tally: Tally) -> None:
+        super().__init__(source, tally)
+        self._items = items
+
+    def scan(self, key: str) -> Iterator[ScannedPage]:
+        """See `ports.ItemSource.scan`."""
+        for page in self._items.scan(key):
+            self._tally.add(Usage(row_reads=math.ceil(page.units)))
+            yield page
+
+    def behind(self, token: str) -> InputSource:
+        """See `ports.ItemSource.behind`."""
+        return _metered_source(self._items.behind(token), self._tally)
+
+
+def _metered_source(source: InputSource, tally: Tally) -> MeteredSource:
+    return MeteredItemSource(source, source, tally) if isinstance(source, ItemSource) else MeteredSource(source, tally)
 
 
 class _Counted:

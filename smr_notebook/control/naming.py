@@ -7,6 +7,7 @@ The rules, none of them silent:
 * A DataFrame, of pandas or polars, or an Arrow table gives its rows. Any other iterable gives its items.
 * A list of strings could be either. When one of them names something that exists, or a URL, it is refused, and
   `smr.files(...)` or `smr.items(...)` says which is meant.
+* What is called `_SUCCESS` says of its folder that it holds all, and is input only where it is named itself.
 * What is named twice, is missing or holds nothing is an error.
 """
 
@@ -17,17 +18,31 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import compress, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from smr_notebook.dataflow.arrow_kinds import mark_missing
+from smr_notebook.dataflow.export_marks import without_marks
 from smr_notebook.dataflow.frames.rows import library
 from smr_notebook.dataflow.uploaded import SCHEME, upload_named
-from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, InputMixedError, InputReadError, PairShapeError, PlanError
+from smr_notebook.errors import (
+    ConfigError,
+    InputChangedError,
+    InputEmptyError,
+    InputMissingError,
+    InputMixedError,
+    InputReadError,
+    PairShapeError,
+    PlanError,
+)
 from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource
 
-_STORED = (Format.ITEMS, Format.FRAME)
+_STORED = (Format.ITEMS, Format.FRAME, Format.RESULT, Format.SEVERAL, Format.TABLE)
+_TABLES = frozenset({"dynamodb"})
+"""Schemes of what has items and no bytes."""
+
 _CALLED = {Format.TEXT: "text", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet", Format.CSV: "CSV", Format.ARROW: "Arrow"}
 _SUFFIXES = {
     **dict.fromkeys((".jsonl", ".ndjson"), Format.JSONL),
@@ -36,7 +51,10 @@ _SUFFIXES = {
     **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), Format.ARROW),
 }
 _TABS = frozenset({".tsv", ".tab"})
-_INNER = frozenset({"job", SCHEME})
+RESULT: Final = "result"
+"""Of spans of the result of a job."""
+
+_INNER = frozenset({"job", SCHEME, RESULT})
 """Schemes that no URL names."""
 
 _COMPRESSED_SUFFIXES = {".gz", ".bz2", ".zst", ".zstd", ".xz"}
@@ -44,9 +62,15 @@ _COMPRESSED_SUFFIXES = {".gz", ".bz2", ".zst", ".zstd", ".xz"}
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Locations: paths, folders, globs or URLs."""
+    """Locations: paths, folders, globs or URLs.
+
+    Attributes:
+        patterns: They.
+        versions: For each, the version that the object of that very name must have; none where anything is read that stands there.
+    """
 
     patterns: tuple[str, ...]
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +93,15 @@ class Rows:
     frame: Any
 
 
-NamedInput = Files | Items | Rows
+@dataclass(frozen=True, slots=True)
+class JobRows:
+    """The rows of the result of a job, each of them one record. The job may not have ended."""
+
+    job: str
+
+
+Storable = Files | Items | Rows
+NamedInput = Storable | JobRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +134,7 @@ def classify(input: object) -> NamedInput:
     Raises:
         PlanError: It cannot be input, or it is a list of strings that could be meant either way.
     """
-    if isinstance(input, Files | Items | Rows):
+    if isinstance(input, Files | Items | Rows | JobRows):
         return input
     if isinstance(input, str | os.PathLike):
         return files(input)
@@ -130,14 +162,22 @@ def find(named: Files, sources: Mapping[str, InputSource]) -> list[FoundObject]:
         InputMissingError: Nothing stands under a location.
         InputEmptyError: Everything found is empty.
         InputMixedError: An object was named twice.
+        InputChangedError: Another version of an object stands there than the one that is meant.
         InputReadError: The name of an object is not UTF-8.
         ConfigError: No source reads this kind of URL.
     """
     found: list[FoundObject] = []
-    for pattern in named.patterns:
+    for pattern, version in zip_longest(named.patterns, named.versions):
         scheme, location = _scheme(pattern, sources)
         before = len(found)
-        found.extend(FoundObject(scheme, info) for info in sources[scheme].find(location))
+        listed = list(sources[scheme].find(location))
+        if version is not None and [(info.key, info.version) for info in listed] != [(location, version)]:
+            raise InputChangedError(
+                f"{pattern} has been replaced or removed since the upload that this job is about (version {version}). What was uploaded "
+                "there later is the input of another job."
+            )
+        data = without_marks([(info.key, info.size) for info in listed], location)
+        found.extend(FoundObject(scheme, info) for info in compress(listed, data))
         if len(found) == before:
             raise _nothing(pattern, scheme, location, sources[scheme])
     _refuse_repeated(found)
@@ -162,12 +202,18 @@ def choose_format(requested: str, found: Iterable[FoundObject]) -> Format:
         ConfigError: There is no such format.
         InputMixedError: The names tell different formats.
     """
+    objects = list(found)
+    if tables := [item.info.key for item in objects if item.scheme in _TABLES]:
+        if requested != "auto":
+            raise ConfigError(f"{tables[0]} is a segment of a table, whose items have no format, and format={requested!r}. Leave it out.")
+        if len(tables) < len(objects):
+            raise InputMixedError(f"The input mixes objects and tables ({tables[0]}). Name them in two jobs.")
+        return Format.TABLE
     if requested != "auto":
         known = {str(item): item for item in Format if item not in _STORED}
         if requested not in known:
             raise ConfigError(f"format {requested!r} is not known. Use auto, {', '.join(known)}.")
         return known[requested]
-    objects = list(found)
     full = [item for item in objects if item.info.size] or objects  # a mark without bytes, such as _SUCCESS, says nothing of the others
     told = {_told(item.info.key): item.info.key for item in full}
     formats = {_SUFFIXES.get(suffix, Format.TEXT): key for suffix, key in told.items()}
@@ -222,7 +268,7 @@ def _refuse_ambiguous(values: list[Any] | tuple[Any, ...]) -> None:
                 f"input is a list of strings, and {value!r} names an upload. Say smr.files(*names) to read the uploads, or "
                 "smr.items(strings) to map over the strings themselves."
             )
-        if "://" in value[:10] or (("/" in value or "." in value) and _exists(value)):
+        if "://" in value[:16] or (("/" in value or "." in value) and _exists(value)):
             raise PlanError(
                 f"input is a list of strings, and {value!r} names a file or a URL. "
                 f"Say smr.files(*paths) to read the files, or smr.items(strings) to map over the strings themselves."

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from smr_notebook.dataflow.code import Bundle, CodeReport
 from smr_notebook.dataflow.formats.csv_sniffing import described
+from smr_notebook.dataflow.grids import grid_of
 from smr_notebook.model import PLAINLY, UNSORTED, Format, Plan, Reading, Split
 from smr_notebook.showing.amounts import brief, counted, dollars, quantity
 from smr_notebook.showing.distributions import bars, distribution, median
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from smr_notebook.pictures.split_sizes import SplitSizes
 
 _COLUMNS: Final = ("split", "object", "offset", "bytes")
-_NOUNS: Final = {Format.ITEMS: "item", Format.FRAME: "row"}
+_NOUNS: Final = {Format.ITEMS: "item", Format.FRAME: "row", Format.RESULT: "row"}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -98,6 +99,7 @@ class PlannedJob:
         if plan.format is Format.CSV:
             yield Fact("Read", described(plan.reading))
         yield Fact("Tasks", f"{plan.maps:,} map{self._each()} · {self._reduces()}", varies=True)
+        yield from self._merges()
         yield Fact("Splits", self._distribution(), varies=True)
         captured = ", ".join(f"{name} ({size:,} bytes)" for name, size in code.captured)
         yield Fact("Code", f"{code.size:,} bytes · captured: {captured or 'nothing'}", varies=True)
@@ -110,6 +112,7 @@ class PlannedJob:
             yield Fact("Errors", f"what fails is left out and told ({plan.tolerance.on_error}); {limit}")
         yield from self._costs()
         yield from self._checks()
+        yield from self._carriage()
         yield from (Fact("Warning", warning) for warning in plan.warnings)
 
     def _input(self) -> str:
@@ -127,6 +130,16 @@ class PlannedJob:
         plan = self.plan
         return (f"{plan.reducers:,} reduce" if plan.reducers else "no reduce") + (" by ranges of keys" if plan.sorting.keys else "")
 
+    def _merges(self) -> Iterator[Fact]:
+        """Tell of the merge tasks, and what they save."""
+        merging = self.plan.merging
+        if merging is None:
+            return
+        grid = grid_of(self.plan)
+        prices = f", {dollars(merging.direct_cost)} become {dollars(merging.cost)}" if merging.cost else ""
+        told = f"{counted(merging.tasks, 'task')} in between, {counted(grid.task_groups, 'group')} of map tasks × {grid.partition_groups:,}"
+        yield Fact("Merge", f"{told} of partitions: {grid.maps * grid.partitions:,} reads become {grid.reads:,}{prices}", varies=True)
+
     def _distribution(self) -> str:
         sizes = [split.bytes for split in self.splits]
         bins = distribution(sizes)
@@ -141,14 +154,23 @@ class PlannedJob:
             return
         if thought is not None:
             tasks = f"map {plan.maps:,} × {brief(thought.map_seconds)}"
+            tasks += f", merge {plan.merging.tasks:,}" if plan.merging else ""
             tasks += f", reduce {plan.reducers:,} × {brief(thought.reduce_seconds)}" if plan.reducers else ""
             prices = f"prices of {plan.rates.region}, {plan.rates.date}"
             yield Fact("Cost", f"{dollars(thought.low)} to {dollars(thought.high)} ({tasks}; {prices})", varies=True)
         yield Fact("Limit", f"{dollars(plan.max_cost)} (max_cost)" if plan.max_cost else "none: max_cost sets one")
 
+    def _carriage(self) -> Iterator[Fact]:
+        """Warn of what the carrier costs."""
+        thought, exchange = self.plan.carriage, self.plan.exchange
+        if thought is not None:
+            beside = f"objects would take {dollars(thought.objects)}" if self.plan.rates else "objects would take nothing here"
+            told = f"exchange='{exchange}' is thought to take {dollars(thought.cost)} for what travels, and {beside}"
+            yield Fact("Warning", told, varies=True)
+
     def _checks(self) -> Iterator[Fact]:
         yield Fact("Check", f"✓ Python {self.plan.environment.python} and packages match those of the workers")
-        stored = self.plan.format in _NOUNS
+        stored = self.plan.format in {Format.ITEMS, Format.FRAME}
         yield Fact("Check", "✓ items travel" if stored else "✓ input found and listed")
         yield Fact("Check", "✓ functions travel")
         if self.failed:

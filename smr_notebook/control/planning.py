@@ -12,17 +12,25 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from smr_notebook.control.costs import Sample, Shape, estimate, rates_of
+from smr_notebook.control.carriage import carriage, carrier_rates
+from smr_notebook.control.costs import PRICES, Sample, Shape, elapsed, estimate, rates_of, task_seconds
+from smr_notebook.control.inlets import AnyInput, Inlet, Inlets, cut_parts, files_of, plan_inlets, told_of
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
-from smr_notebook.control.naming import Files, NamedInput, peek
+from smr_notebook.control.merges import Shuffle, choose_merging, merging_usage
+from smr_notebook.control.naming import Files, JobRows, NamedInput, peek
 from smr_notebook.control.planned import PlannedJob
+from smr_notebook.control.prior_results import plan_rows
 from smr_notebook.control.reading import PlannedInput, StoredInput, plan_input, store_input
 from smr_notebook.control.row_keys import MOST_TASKS
 from smr_notebook.control.sampling import sample_keys
+from smr_notebook.counting import uncounted
 from smr_notebook.dataflow.code import Bundle, capture, load_program
-from smr_notebook.dataflow.functions import Pair
+from smr_notebook.dataflow.functions import Pair, UserCodeError
+from smr_notebook.dataflow.grids import grid_of
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
+from smr_notebook.dataflow.joined_programs import JoinedProgram
+from smr_notebook.dataflow.opening import opened, passing_over
 from smr_notebook.dataflow.partitioning import choose_bounds
 from smr_notebook.dataflow.programs import Program, Tried
 from smr_notebook.dataflow.splits import plan_splits
@@ -49,6 +57,9 @@ MOST_MEMORY = 2**30
 
 FEW_WAVES = 8
 """How often a worker may have to begin anew before the user is told: as many pieces as are made of an input for each worker."""
+
+PAIR_BYTES = 16
+"""What a pair takes on its way, about, where nobody knows better."""
 
 SAMPLE_BYTES = 2**20
 SAMPLE_RECORDS = 200
@@ -78,10 +89,11 @@ class Request:
         include: Names of installed modules that travel with the functions.
         exchange: What pairs travel by.
         carrier: Where that is, if it is not the object store.
+        merge_above: As of `merges.choose_merging`.
     """
 
     program: Program
-    input: NamedInput | StoredInput
+    input: AnyInput
     format: str
     reducers: int
     split_size: int
@@ -97,6 +109,7 @@ class Request:
     include: tuple[str, ...] = ()
     exchange: str = OBJECTS
     carrier: str = ""
+    merge_above: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +186,12 @@ def prepare(request: Request, backend: Backend, *, here: Environment, label_of: 
     """
     check_environment(here, backend.functions.limits.environment, mend=backend.functions.limits.advice.environment)
     code = capture(request.program, label_of=label_of, include=request.include)
-    if isinstance(request.input, Files):
-        with suppress(AccessDeniedError):
-            peek(request.input, backend.sources)
+    with suppress(AccessDeniedError):
+        peek(files_of(request.input), backend.sources)
     return code
 
 
-def stored_input(request: Request, backend: Backend, *, job: str, store: ObjectStore) -> Files | StoredInput:
+def stored_input(request: Request, backend: Backend, *, job: str, store: ObjectStore) -> Files | StoredInput | JobRows | Inlets:
     """Store items or rows of a request beside the job; locations, and what is stored already, are left as they are.
 
     Raises:
@@ -187,12 +199,20 @@ def stored_input(request: Request, backend: Backend, *, job: str, store: ObjectS
         PlanError: An item does not pickle, or a frame has no names for its columns.
         StoreError: It cannot be written.
     """
-    if isinstance(request.input, StoredInput):
-        return request.input
-    slots = slots_of(backend)
-    return store_input(
-        request.input, store, job=job, keys=keys_of(backend.table), split_size=request.split_size, slots=slots, parallel=backend.parallel
-    )
+    keys, size, slots, parallel = keys_of(backend.table), request.split_size, slots_of(backend), backend.parallel
+
+    def put(named: NamedInput | StoredInput, folder: str = "") -> Files | StoredInput | JobRows:
+        if isinstance(named, StoredInput | JobRows):
+            return named
+        return store_input(named, store, job=job, keys=keys, split_size=size, slots=slots, parallel=parallel, folder=folder)
+
+    if not isinstance(request.input, Inlets):
+        return put(request.input)
+    stored = []
+    for number, inlet in enumerate(request.input.inlets, 1):
+        with told_of(number):
+            stored.append(replace(inlet, input=put(inlet.input, f"{number:03d}/")))
+    return Inlets(tuple(stored))
 
 
 def cut_input(request: Request, backend: Backend, *, job: str, store: ObjectStore) -> CutInput:
@@ -209,7 +229,7 @@ def cut_input(request: Request, backend: Backend, *, job: str, store: ObjectStor
         PlanError: The program cannot read it, there would be too many tasks, or an object is too large for a record.
     """
     source = _planned_input(request, backend, job=job, store=store, slots=slots_of(backend))
-    splits = _splits_of(source, reducers=request.reducers)
+    splits, source = _splits_of(source, reducers=request.reducers)
     sources = {**backend.sources, "job": JobInput(store, keys_of(backend.table))}
     return CutInput(source, splits, _checked_inputs(request.program, splits, source, sources))
 
@@ -264,25 +284,29 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         exchange=request.exchange,
         carrier=request.carrier,
     )
-    plan = _estimated(_ranged(plan, code, source, backend, store=store), sample, slots=slots)
+    plan = _merged(_ranged(plan, code, source, backend, store=store), sample, above=request.merge_above)
+    plan = _estimated(_with_carriage(plan, sample, slots=slots), sample, slots=slots)
     return PlannedTasks(plan, splits, sample.records, program.has_law and sample.pairs > 0, sample.failed)
 
 
 def _planned_input(request: Request, backend: Backend, *, job: str, store: ObjectStore, slots: int) -> PlannedInput:
     """List what a job reads; items and rows are stored first. Raises as `stored_input` and `plan_input` do."""
-    planned = plan_input(
-        stored_input(request, backend, job=job, store=store),
-        backend.sources,
-        store=store,
-        job=job,
-        format=request.format,
-        split_size=request.split_size,
-        slots=slots,
-        per_slot=request.program.splits_per_worker,
-        reading=replace(request.reading, tolerant=request.reading.tolerant or request.tolerance.tolerant),
-    )
-    _refuse_beyond_memory(planned, budget_of(request, backend))
-    return planned
+    size, per_slot = request.split_size, request.program.splits_per_worker
+
+    def plan(inlet: Inlet) -> PlannedInput:
+        reading = replace(inlet.reading, tolerant=inlet.reading.tolerant or request.tolerance.tolerant)
+        named, format, sources = inlet.input, inlet.format, backend.sources
+        if isinstance(named, JobRows):
+            return plan_rows(named, backend, split_size=size, slots=slots, per_slot=per_slot, reading=reading)
+        assert isinstance(named, Files | StoredInput)  # noqa: S101 - all else was stored
+        planned = plan_input(
+            named, sources, store=store, job=job, format=format, split_size=size, slots=slots, per_slot=per_slot, reading=reading
+        )
+        _refuse_beyond_memory(planned, budget_of(request, backend))
+        return planned
+
+    named = stored_input(request, backend, job=job, store=store)
+    return plan_inlets(named, plan) if isinstance(named, Inlets) else plan(Inlet(named, request.format, request.reading))
 
 
 def _refuse_beyond_memory(source: PlannedInput, budget: int) -> None:
@@ -315,16 +339,19 @@ def _ranged(plan: Plan, code: bytes, source: PlannedInput, backend: Backend, *, 
         return plan
     program, _ = load_program(code)
     sources = {**backend.sources, "job": JobInput(store, keys_of(backend.table))}
-    keys = sample_keys(program, source, ranges=plan.reducers, sources=sources, clock=backend.clock)
+    several = program.inlets if isinstance(program, JoinedProgram) else (program,)
+    keys = []
+    for one, part in zip(several, source.parts or (source,), strict=True):
+        keys += sample_keys(one, part, ranges=plan.reducers, sources=sources, clock=backend.clock)
     bounds = choose_bounds(keys, plan.reducers)
     return replace(plan, reducers=len(bounds) + 1, bounds=bounds)
 
 
-def _splits_of(source: PlannedInput, *, reducers: int) -> tuple[Split, ...]:
-    """Cut what a job reads. Raises `PlanError` where there would be too many tasks."""
-    splits = plan_splits(source.objects, split_bytes=source.split_bytes)
+def _splits_of(source: PlannedInput, *, reducers: int) -> tuple[tuple[Split, ...], PlannedInput]:
+    """Cut what a job reads, and return it with how it is read then. Raises `PlanError` where there would be too many tasks."""
+    splits, read = cut_parts(source) if source.parts else (plan_splits(source.objects, split_bytes=source.split_bytes), source)
     _check_tasks(max(len(splits), reducers))
-    return splits
+    return tuple(splits), read
 
 
 def _checked_inputs(
@@ -341,8 +368,38 @@ def try_out(code: bytes, inputs: Sequence[SplitInput], backend: Backend) -> Samp
     program, _ = load_program(code)
     sample, pairs = take_sample(program, inputs, clock=backend.clock)
     if program.has_law:
-        program.check(pairs)
+        check_law(program, pairs)
     return sample
+
+
+def _merged(plan: Plan, sample: Sample, *, above: int) -> Plan:
+    """Return a plan whose runs are merged between map and reduce, where that is worth it."""
+    if not plan.reducers or plan.carried:
+        return plan
+    merging = choose_merging(_shuffle(plan, sample), plan.rates, memory_bytes=plan.memory_bytes, above=above)
+    return replace(plan, merging=merging)
+
+
+def _with_carriage(plan: Plan, sample: Sample, *, slots: int) -> Plan:
+    """Return a plan that says what its carrier costs."""
+    shape = Shape(plan.maps, plan.reducers, plan.input_bytes, slots, plan.policy.heartbeat)
+    prices = plan.rates or PRICES["aws/us-east-1/arm64"]
+    thought = carriage(plan, _shuffle(plan, sample), prices, seconds=elapsed(shape, *task_seconds(shape, sample)))
+    return replace(plan, carriage=thought, rates=carrier_rates(plan.rates, plan.exchange, partitions=plan.reducers))
+
+
+def _shuffle(plan: Plan, sample: Sample) -> Shuffle:
+    travels = min(1.0, sample.pairs * PAIR_BYTES / sample.bytes) if sample.bytes else 1.0
+    return Shuffle(plan.maps, plan.reducers, int(plan.input_bytes * travels))
+
+
+def check_law(program: Program, pairs: Sequence[Pair]) -> None:
+    """Check on a sample of pairs what only they can show, with functions that are set up for it. Raises `PlanError`.
+
+    A hook that fails here is passed over, as what fails without the combiner is: the job tells of it.
+    """
+    with passing_over(), uncounted(), opened(program, ("reduce", "combine")) as ready:
+        ready.check(pairs)
 
 
 def _estimated(plan: Plan, sample: Sample, *, slots: int) -> Plan:
@@ -354,6 +411,10 @@ def _estimated(plan: Plan, sample: Sample, *, slots: int) -> Plan:
     if plan.rates is None:
         return plan
     shape = Shape(plan.maps, plan.reducers, plan.input_bytes, slots, plan.policy.heartbeat)
+    if plan.merging:
+        shape = replace(shape, merges=plan.merging.tasks, moved=merging_usage(grid_of(plan), _shuffle(plan, sample).bytes))
+    if plan.carriage:
+        shape = replace(shape, carried=plan.carriage.cost)
     thought = estimate(shape, sample, plan.rates, memory_bytes=plan.memory_bytes)
     if plan.max_cost and thought.likely > plan.max_cost:
         raise BudgetExceededError(
@@ -408,17 +469,24 @@ def take_sample(program: Program, inputs: Iterable[SplitInput], *, clock: Clock)
     As far as `map` is quick and does not fail: the job itself names its failures.
     """
     began = clock.now()
+    took = 0.0
     pairs: list[Pair] = []
     records, size, failed = 0, 0.0, ""
     try:
-        for tried in _first_tried(program, inputs):
-            pairs += tried.pairs
-            records, size = records + tried.records, size + tried.size
-            if clock.now() > began + SAMPLE_SECONDS or len(pairs) > SAMPLE_PAIRS or records >= SAMPLE_RECORDS:
-                break
+        with uncounted(), opened(program, ("map",)) as ready:
+            began = clock.now()  # what a setup takes is no record's time
+            for tried in _first_tried(ready, inputs):
+                pairs += tried.pairs
+                records, size, took = records + tried.records, size + tried.size, clock.now() - began
+                if took > SAMPLE_SECONDS or len(pairs) > SAMPLE_PAIRS or records >= SAMPLE_RECORDS:
+                    break
+            took = clock.now() - began
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it is found again, and told with its place, by the map task
-        failed = type(error).__name__
-    return Sample(records, int(size), len(pairs), clock.now() - began, failed=failed), pairs
+        cause = error.__cause__ if isinstance(error, UserCodeError) and error.__cause__ is not None else error
+        if not isinstance(cause, Exception | SystemExit):
+            raise cause from None
+        failed, took = type(cause).__name__, clock.now() - began
+    return Sample(records, int(size), len(pairs), took, failed=failed), pairs
 
 
 def _first_tried(program: Program, inputs: Iterable[SplitInput]) -> Iterator[Tried]:

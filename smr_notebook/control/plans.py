@@ -18,7 +18,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from smr_notebook.control.inlets import AnyInput, Inlet, Inlets
 from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout, split_page
+from smr_notebook.control.naming import Files, JobRows
 from smr_notebook.control.reading import StoredInput
 from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.dataflow.signing import SIGNATURE_BYTES, Keyring
@@ -32,6 +34,17 @@ T = TypeVar("T")
 _CODE: Final = "code"
 _PLAN: Final = msgspec.json.Decoder(Plan)
 _SPLITS: Final = msgspec.json.Decoder(tuple[Split, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInlet:
+    """One of several inputs. Attributes as of `StoredRequest`."""
+
+    patterns: tuple[str, ...]
+    format: str
+    reading: Reading = PLAINLY
+    stored: StoredInput | None = None
+    rows_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,10 @@ class StoredRequest:
         tolerance: What may be left out.
         exchange: What pairs travel by.
         carrier: Where that is, if it is not the object store.
+        merge_above: Reads of the shuffle above which runs are merged; 0 for what prices say.
+        rows_of: The job whose result is the input; empty for none.
+        inlets: Of several inputs, each of them.
+        versions: For each location the version of the object that is meant; none for whatever stands there.
     """
 
     patterns: tuple[str, ...]
@@ -71,14 +88,48 @@ class StoredRequest:
     tolerance: Tolerance = STRICT
     exchange: str = OBJECTS
     carrier: str = ""
+    merge_above: int = 0
+    rows_of: str = ""
+    inlets: tuple[StoredInlet, ...] = ()
+    versions: tuple[str, ...] = ()
 
 
 _REQUEST: Final = msgspec.json.Decoder(StoredRequest)
 
 
+def input_of(request: StoredRequest) -> Files | StoredInput | JobRows | Inlets:
+    """Return what a stored request names as input."""
+    if request.inlets:
+        return Inlets(tuple(Inlet(_input_of(one), one.format, one.reading) for one in request.inlets))
+    return _input_of(request)
+
+
+def _input_of(told: StoredRequest | StoredInlet) -> Files | StoredInput | JobRows:
+    versions = told.versions if isinstance(told, StoredRequest) else ()
+    return JobRows(told.rows_of) if told.rows_of else told.stored or Files(told.patterns, versions)
+
+
+def stored_inlets(named: AnyInput) -> tuple[StoredInlet, ...]:
+    """Return what a stored request says of several inputs, whose items and rows are stored; nothing of a single one."""
+    return tuple(
+        StoredInlet(
+            patterns=one.input.patterns if isinstance(one.input, Files) else (),
+            format=one.format,
+            reading=one.reading,
+            stored=one.input if isinstance(one.input, StoredInput) else None,
+            rows_of=one.input.job if isinstance(one.input, JobRows) else "",
+        )
+        for one in (named.inlets if isinstance(named, Inlets) else ())
+    )
+
+
 def write_code(objects: ObjectStore, job: str, code: bytes, keys: Keyring) -> None:
     """Store the sealed bundle of the functions, signed. Raises as `write_plan` does."""
-    key = Layout(job).code
+    write_code_under(objects, Layout(job).code, code, keys)
+
+
+def write_code_under(objects: ObjectStore, key: str, code: bytes, keys: Keyring) -> None:
+    """Store the same under a key: of a job, or of a trigger."""
     objects.put(key, code + keys.of_object(key).sign(_CODE, key, code))
 
 
@@ -107,13 +158,21 @@ def write_plan(objects: ObjectStore, plan: Plan, splits: Sequence[Split], keys: 
 
 def write_request(objects: ObjectStore, job: str, request: StoredRequest, keys: Keyring) -> None:
     """Store what a driver plans from. Raises as `write_plan` does."""
-    key = Layout(job).request
+    write_request_under(objects, Layout(job).request, request, keys)
+
+
+def write_request_under(objects: ObjectStore, key: str, request: StoredRequest, keys: Keyring) -> None:
+    """Store the same under a key: of a job, or of a trigger."""
     objects.put(key, _signed("request", msgspec.json.encode(request), key, keys))
 
 
 def read_request(objects: ObjectStore, job: str, keys: Keyring) -> StoredRequest:
     """Return what a driver plans from. Raises as `read_plan` does."""
-    key = Layout(job).request
+    return read_request_under(objects, Layout(job).request, keys)
+
+
+def read_request_under(objects: ObjectStore, key: str, keys: Keyring) -> StoredRequest:
+    """Return the same from under a key. Raises as `read_plan` does."""
     return decoded(_REQUEST, _opened("request", objects, key, keys), name=key)
 
 
@@ -158,7 +217,11 @@ def read_code(objects: ObjectStore, job: str, keys: Keyring) -> bytes:
         UntrustedObjectError: It is not what a process of this workspace stored for this job.
         StoreError: The store cannot be read, or there is none.
     """
-    key = Layout(job).code
+    return read_code_under(objects, Layout(job).code, keys)
+
+
+def read_code_under(objects: ObjectStore, key: str, keys: Keyring) -> bytes:
+    """Return the same from under a key: of a job, or of a trigger. Raises as `read_code` does."""
     data = objects.get(key)
     code = data[:-SIGNATURE_BYTES]
     unseal(_CODE, code, name=key)  # so that damage is told from an attack

@@ -16,20 +16,23 @@ from smr_notebook.control.extrapolating import Looked
 from smr_notebook.control.failures import describe, tell_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.planning import SAMPLE_PAIRS, Request, budget_of
+from smr_notebook.counting import counting
 from smr_notebook.dataflow.bad_records import BadRecord, BadRecords, read_bad
 from smr_notebook.dataflow.code import Sources
 from smr_notebook.dataflow.first_records import FirstRecords
 from smr_notebook.dataflow.inputs import SplitInput
+from smr_notebook.dataflow.joined_programs import inlet_of_task
 from smr_notebook.dataflow.mapping import run_map, run_map_to_part
 from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.merging import ORDERS
 from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.opening import NAMES, opened
 from smr_notebook.dataflow.outputs import PartWriter
 from smr_notebook.dataflow.partitioning import partitioner_of
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.reducing import run_reduce
 from smr_notebook.dataflow.watched import RunInMemory, Watched
-from smr_notebook.model import AttemptId, Numbers, Part, Phase, TaskId
+from smr_notebook.model import PLAINLY, AttemptId, Numbers, Part, Phase, Reading, TaskId
 from smr_notebook.ports import Backend
 from smr_notebook.standing import FailedAttempt
 from smr_notebook.tolerance import OnError
@@ -84,12 +87,12 @@ class PreviewTasks:
     def map(self, input: SplitInput) -> None:
         """Map what is wanted of one split. Raises `PreviewFailed`."""
         attempt = AttemptId(TaskId(Phase.MAP, input.split.number), 1)
-        with self._attempt(attempt) as meter:
-            if self._program.reduces:
+        with self._attempt(attempt) as meter, self._watching(attempt, meter, input.reading) as program:
+            if program.reduces:
                 self._runs.append(run := RunInMemory(attempt))
                 run_map(
                     self.watched.emitter(input, meter=meter, batch_bytes=self._room.budget // 16),
-                    self._program.combiner(tolerant=self._request.tolerance.tolerant),
+                    program.combiner(tolerant=self._request.tolerance.tolerant),
                     run,
                     partitioner=partitioner_of(1, None),
                     meter=meter,
@@ -105,7 +108,7 @@ class PreviewTasks:
     def reduce(self) -> None:
         """Reduce what was mapped. Raises `PreviewFailed`."""
         attempt = AttemptId(TaskId(Phase.REDUCE, 0), 1)
-        with self._attempt(attempt) as meter:
+        with self._attempt(attempt) as meter, self._watching(attempt, meter):
             reduced = run_reduce(
                 self.watched,
                 (iter(run.blocks) for run in self._runs),
@@ -130,6 +133,13 @@ class PreviewTasks:
             max(0.0, self.watched.map_seconds - wanted.seconds),
             self.watched.reduce_seconds,
         )
+
+    @contextmanager
+    def _watching(self, attempt: AttemptId, meter: Meter, reading: Reading = PLAINLY) -> Iterator[Program]:
+        """Give the program, set up for an attempt, and watch what it does; what its hooks take is not the functions' time."""
+        names, inlet = NAMES[attempt.task.phase], inlet_of_task(reading, attempt.task)
+        with counting(meter.counts), opened(self._program, names, meter=meter, inlet=inlet) as program, self.watched.watching(program):
+            yield program
 
     @contextmanager
     def _attempt(self, attempt: AttemptId) -> Iterator[Meter]:

@@ -20,12 +20,14 @@ from typing import Any, Final
 
 from smr_notebook.control.costs import OVERHEAD_SECONDS, Shape, rates_of
 from smr_notebook.control.extrapolating import LOCAL_OVERHEAD, Looked, Whole, whole_of
+from smr_notebook.control.inlets import Inlets
 from smr_notebook.control.keys import keys_of
-from smr_notebook.control.naming import Files, Items, NamedInput, Rows
+from smr_notebook.control.naming import Files, Items, Rows
 from smr_notebook.control.planning import (
     CutInput,
     Request,
     check_environment,
+    check_law,
     cut_input,
     reducers_of,
     slots_of,
@@ -39,6 +41,7 @@ from smr_notebook.dataflow.first_records import FirstRecords, beginning_of
 from smr_notebook.dataflow.functions import Pair
 from smr_notebook.dataflow.pair_programs import program_of_pairs
 from smr_notebook.dataflow.watched import HeavyKey
+from smr_notebook.errors import PlanError
 from smr_notebook.model import Environment, Numbers, Part, TaskId
 from smr_notebook.ports import Backend
 
@@ -90,6 +93,8 @@ def preview(request: Request, backend: Backend, *, records: int, here: Environme
         PlanError: The functions cannot travel, or the combiner breaks its law.
         EnvironmentMismatchError: The workers could not read what this notebook pickles.
     """
+    if isinstance(request.input, Inlets):
+        raise PlanError("A preview reads one input. Preview each map function over its own: smr.preview(map, None, input).")
     check_environment(here, backend.functions.limits.environment, mend=backend.functions.limits.advice.environment)
     code = capture(request.program, label_of=label_of)
     beginning, known = _first(request, backend, records)
@@ -102,7 +107,7 @@ def preview(request: Request, backend: Backend, *, records: int, here: Environme
         if wanted.left > 0:
             tasks.map(beginning_of(input, wanted))
     if program.has_law:
-        load_program(code.data)[0].check(tasks.watched.pairs)  # a copy, as planning does: trying leaves no trace in the functions
+        check_law(load_program(code.data)[0], tasks.watched.pairs)  # a copy, as planning does: trying leaves no trace in the functions
     if program.reduces:
         tasks.reduce()
     looked = _without(tasks.looked(wanted), idle, attempts=tasks.attempts)
@@ -130,7 +135,7 @@ def _first(request: Request, backend: Backend, records: int) -> tuple[Request, i
     """Return a request for the first items or rows of what is in memory, which are stored, and how many there are, where that is known."""
     named, known = request.input, None
     if isinstance(named, Rows):
-        first: NamedInput = Rows(named.frame.iloc[:records])
+        first: Items | Rows = Rows(named.frame.iloc[:records])
         known = len(named.frame)
     elif isinstance(named, Items):
         values = named.values

@@ -10,12 +10,15 @@ Rules of this module:
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from smr_notebook.control.costs import spent
 from smr_notebook.control.snapshots import add, phase_progress
 from smr_notebook.control.troubles import troubles
 from smr_notebook.model import JobState, Phase, Plan
 from smr_notebook.standing import Lease, PhaseProgress, Progress, Snapshot
+
+_AT_WORK: Final = {Phase.MAP: JobState.MAPPING, Phase.MERGE: JobState.MERGING, Phase.REDUCE: JobState.REDUCING}
 
 
 def progress(plan: Plan, snapshot: Snapshot, now: float, *, lease: Lease) -> Progress:
@@ -31,6 +34,7 @@ def progress(plan: Plan, snapshot: Snapshot, now: float, *, lease: Lease) -> Pro
         state=job_state(plan, snapshot),
         map=_phase(plan, snapshot, Phase.MAP),
         reduce=_phase(plan, snapshot, Phase.REDUCE),
+        merge=_phase(plan, snapshot, Phase.MERGE),
         started=plan.created,
         updated=now,
         epoch=lease.epoch,
@@ -48,7 +52,8 @@ def job_state(plan: Plan, snapshot: Snapshot) -> JobState:
         return snapshot.outcome.state
     if not snapshot.attempts and not snapshot.commits and not any(settled.tasks for settled in snapshot.settled.values()):
         return JobState.SUBMITTED
-    return JobState.REDUCING if plan.reducers and Phase.MAP in snapshot.manifests else JobState.MAPPING
+    phase = next((phase for phase in plan.phases if phase not in snapshot.manifests), plan.phases[-1])
+    return _AT_WORK[phase]
 
 
 def _phase(plan: Plan, snapshot: Snapshot, phase: Phase) -> PhaseProgress:

@@ -5,6 +5,8 @@ The law, in the order a record travels:
 * **Map.** Each task maps as many records as it read, but for those that it left out. All tasks together read the bytes that were
   planned, and the records where their number is known. A pair that `map` emitted is written, unless a combiner stands in between; what
   was written is what the receipt says, and the receipts together are what the partitions hold.
+* **Merge**, where runs are merged. Each task writes the pairs that it read, and each partition holds the pairs, and the sum of their
+  hashes, that it held before.
 * **Reduce.** Each task reads as many pairs as its partition holds, hands on to `reduce` the same sum of hashes, and reduces
   each group that it formed, but for those that it left out.
 * **What is left out** is none unless the plan is tolerant, is told as far as the plan says, and is no more than may be.
@@ -15,6 +17,8 @@ A difference is a `ConservationError` that names the sum, both numbers, and the 
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from smr_notebook.control.tolerances import check_tolerance
 from smr_notebook.errors import ConservationError
@@ -29,7 +33,7 @@ def check_map(plan: Plan, manifest: Manifest) -> None:
         ConservationError: A sum differs.
         TooManyBadError: More was left out than may be.
     """
-    _tasks_are_complete(plan, manifest)
+    check_complete(plan, manifest.phase, manifest.commits)
     check_tasks_mapped(plan, manifest)
     _same(plan, "bytes read by all map tasks", manifest.totals.bytes_read, plan.input_bytes, "bytes planned")
     if plan.input_records is not None:
@@ -60,6 +64,31 @@ def check_tasks_mapped(plan: Plan, manifest: Manifest) -> None:
         _same(plan, "pairs in all partitions", sum(manifest.partition_pairs), manifest.totals.pairs_out, "pairs written by all map tasks")
 
 
+def check_merge(plan: Plan, mapped: Manifest, merged: Manifest) -> None:
+    """Check the sums of the merge phase against the manifest of the map phase.
+
+    Raises:
+        ConservationError: A sum differs.
+    """
+    check_merge_tasks(plan, merged.commits)
+    for commit in merged.commits:
+        numbers, who = commit.numbers, _task(commit)
+        _same(plan, f"pairs in the run of {who}", commit.receipts[0].pairs, numbers.pairs_out, "pairs it wrote")
+        _same(plan, f"pairs written by {who}", numbers.pairs_out, numbers.pairs_in, "pairs it read")
+        _same(plan, f"runs merged by {who}", numbers.records_mapped, numbers.records_read, "runs it read")
+    _same(plan, "partitions in the index of merged runs", len(merged.partition_pairs), plan.reducers, "partitions planned")
+    for partition, (pairs, checksum) in enumerate(zip(merged.partition_pairs, merged.partition_checksums, strict=True)):
+        _same(plan, f"pairs merged into partition {partition}", pairs, mapped.partition_pairs[partition], "pairs mapped into it")
+        _same(plan, f"checksum of partition {partition}, merged", checksum, mapped.partition_checksums[partition], "of the pairs mapped")
+
+
+def check_merge_tasks(plan: Plan, commits: Sequence[Commit]) -> None:
+    """Check that each merge task has a commit, in task order, and wrote one run. Raises `ConservationError`."""
+    check_complete(plan, Phase.MERGE, commits)
+    for commit in commits:
+        _same(plan, f"runs of {_task(commit)}", len(commit.receipts), 1, "that it should write")
+
+
 def check_reduce(plan: Plan, mapped: Manifest, reduced: Manifest) -> None:
     """Check the sums of the reduce phase against the manifest of the map phase.
 
@@ -67,7 +96,7 @@ def check_reduce(plan: Plan, mapped: Manifest, reduced: Manifest) -> None:
         ConservationError: A sum differs.
         TooManyBadError: More was left out than may be.
     """
-    _tasks_are_complete(plan, reduced)
+    check_complete(plan, reduced.phase, reduced.commits)
     for partition, commit in enumerate(reduced.commits):
         numbers, who = commit.numbers, f"partition {partition}"
         _same(plan, f"pairs reduced in {who}", numbers.pairs_in, mapped.partition_pairs[partition], "pairs mapped into it")
@@ -100,12 +129,12 @@ def proof_line(plan: Plan, mapped: Manifest, reduced: Manifest | None) -> str:
     return f"{line} = {reduced.totals.pairs_in - pairs:,} reduced + {pairs:,} left out" if bad else f"{line} = reduced"
 
 
-def _tasks_are_complete(plan: Plan, manifest: Manifest) -> None:
-    expected = [TaskId(manifest.phase, number) for number in range(plan.tasks(manifest.phase))]
-    if [commit.id.task for commit in manifest.commits] != expected:
+def check_complete(plan: Plan, phase: Phase, commits: Sequence[Commit]) -> None:
+    """Check that each task of a phase has a commit, in task order. Raises `ConservationError`."""
+    expected = [TaskId(phase, number) for number in range(plan.tasks(phase))]
+    if [commit.id.task for commit in commits] != expected:
         raise ConservationError(
-            f"The {manifest.phase} phase has {len(manifest.commits)} committed tasks that are not the {len(expected)} planned. {_ADVICE}",
-            job=plan.job,
+            f"The {phase} phase has {len(commits)} committed tasks that are not the {len(expected)} planned. {_ADVICE}", job=plan.job
         )
 
 
@@ -134,8 +163,7 @@ def _same(plan: Plan, what: str, found: int, expected: int, against: str) -> Non
 
 
 def _task(commit: Commit) -> str:
-    kind = "map" if commit.id.task.phase is Phase.MAP else "reduce"
-    return f"{kind} task {commit.id.task.number}"
+    return f"{commit.id.task.phase} task {commit.id.task.number}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from smr_notebook.control.input_warnings import warnings_of
 from smr_notebook.control.layout import Layout
-from smr_notebook.control.naming import Files, FoundObject, Items, NamedInput, choose_format, find
+from smr_notebook.control.naming import Files, FoundObject, Items, Storable, choose_format, find
 from smr_notebook.dataflow.code import modules_by_value
 from smr_notebook.dataflow.formats.arrow_ipc import FILE_MAGIC, has_batches
 from smr_notebook.dataflow.formats.compression import HEAD_BYTES, cuttable, plain
@@ -62,6 +62,7 @@ class StoredInput:
         split_bytes: Bytes of them for each map task at most.
         job: Beside which job; empty for the one that is planned.
         bytes: How many bytes they take; 0 where that is not known.
+        folder: In which folder of the job's input, with a slash behind it; empty for the input itself.
     """
 
     format: Format
@@ -69,6 +70,7 @@ class StoredInput:
     split_bytes: int
     job: str = ""
     bytes: int = 0
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class PlannedInput:
         records: How many records there are, where it is known beforehand.
         warnings: What the user should know, a sentence each.
         reading: What is said of the format besides its name.
+        parts: Of several inputs, each of them.
     """
 
     objects: tuple[PlannedObject, ...]
@@ -90,10 +93,11 @@ class PlannedInput:
     records: int | None
     warnings: tuple[str, ...] = ()
     reading: Reading = PLAINLY
+    parts: tuple[PlannedInput, ...] = ()
 
 
 def store_input(
-    named: NamedInput, store: ObjectStore, *, job: str, keys: Keyring, split_size: int, slots: int, parallel: int
+    named: Storable, store: ObjectStore, *, job: str, keys: Keyring, split_size: int, slots: int, parallel: int, folder: str = ""
 ) -> Files | StoredInput:
     """Store items or rows beside a job; locations are left as they are.
 
@@ -105,6 +109,7 @@ def store_input(
         split_size: Bytes for each map task; 0 for automatic.
         slots: How many workers run at once.
         parallel: How many objects may be on their way at once.
+        folder: In which folder of the job's input, with a slash behind it.
 
     Raises:
         InputEmptyError: There is nothing to map over.
@@ -113,7 +118,7 @@ def store_input(
     """
     if isinstance(named, Files):
         return named
-    prefix, split_bytes, slots = Layout(job).input, split_size or LARGEST_CHUNK, min(slots, _STORING_SLOTS)
+    prefix, split_bytes, slots = Layout(job).input + folder, split_size or LARGEST_CHUNK, min(slots, _STORING_SLOTS)
     with Sender(store, parallel) as sender:
         if isinstance(named, Items):
             with modules_by_value():
@@ -124,7 +129,7 @@ def store_input(
             format, what = Format.FRAME, "The DataFrame has no rows"
     if not records:
         raise InputEmptyError(f"{what}: there is nothing to map over.")
-    return StoredInput(format, records, split_bytes, bytes=sum(info.size for info in infos))
+    return StoredInput(format, records, split_bytes, bytes=sum(info.size for info in infos), folder=folder)
 
 
 class Sender:
@@ -219,8 +224,9 @@ def plan_input(
         ConfigError, PlanError: The format is none, or is not read.
     """
     if isinstance(named, StoredInput):
-        objects = tuple(_stored_object(info, store) for info in store.list_prefix(Layout(named.job or job).input))
-        _check_stored(named, objects, Layout(named.job or job).input)
+        prefix = Layout(named.job or job).input + named.folder
+        objects = tuple(_stored_object(info, store) for info in store.list_prefix(prefix))
+        _check_stored(named, objects, prefix)
         return PlannedInput(objects, named.format, named.split_bytes, named.records, reading=reading)
     found = find(named, sources)
     chosen = _told_format(format, found, sources)
@@ -271,6 +277,8 @@ def _first(found: Sequence[FoundObject]) -> FoundObject:
 
 def _planned_object(item: FoundObject, format: Format, source: InputSource, split_bytes: int, reading: Reading) -> PlannedObject:
     if item.info.size <= split_bytes:  # nobody needs to know: it is not cut, and its reader looks at its head anyway
+        return PlannedObject(item.scheme, item.info, cuttable=False)
+    if format is Format.TABLE:
         return PlannedObject(item.scheme, item.info, cuttable=False)
     whole = _whole(item)
     if format in _HAS_PARTS:

@@ -84,4 +84,4 @@ def _withdraw(backend: Backend, job: str) -> None:
     ledger, now = Ledger(backend.table, job), backend.clock.now()
     entry = ledger.job()
     if entry is not None:
-        tell_end(ledger, entry, cancelled_outcome("The submission of the job broke off.", now=now), now=now)
+        tell_end(backend, entry, cancelled_outcome("The submission of the job broke off.", now=now), now=now)

@@ -32,11 +32,12 @@ from smr_notebook.dataflow.code import Sources, load_program, travelling_functio
 from smr_notebook.dataflow.draining import checked_pair, shape_error
 from smr_notebook.dataflow.emitting import PairEmitter
 from smr_notebook.dataflow.functions import Functions, UserCodeError, short_repr
+from smr_notebook.dataflow.joined_programs import core_of, inlet_of_task, mapped_by
 from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.mending import Mended, mended
 from smr_notebook.dataflow.merging import ORDERS
 from smr_notebook.dataflow.meter import Meter
-from smr_notebook.dataflow.parsed_programs import ParsedProgram
+from smr_notebook.dataflow.opening import opened
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.records import RecordBlock, Unreadable
 from smr_notebook.dataflow.reducing import Groups, Partition
@@ -126,16 +127,29 @@ class Replay:
         """
         __tracebackhide__ = True
         functions = self._functions
-        if self._alone and functions is not None:
-            if self._failure.function in _OF_RECORDS:
-                return self._map(functions)
-            if functions.reduce is not None:
-                return self._reduce(functions)
+        if self._alone and functions is not None and (self._failure.function in _OF_RECORDS or functions.reduce is not None):
+            return self._run_alone()
         plan = self._task.plan
         strict = replace(plan, tolerance=STRICT, reading=replace(plan.reading, tolerant=False))
         _users(lambda: _there(replace(self._task, plan=strict), work_on))
         task = self._failed.attempt.task
         return Replayed(f"The whole of {task.phase} task {task.number}")
+
+    def _run_alone(self) -> Replayed:
+        """Run the function for the one record, or the one group, between its hooks."""
+        __tracebackhide__ = True
+        name = "map" if self._failure.function in _OF_RECORDS else "reduce"
+        replayed: list[Replayed] = []
+
+        def run() -> None:
+            __tracebackhide__ = True
+            with opened(self._task.program, (name,), inlet=self._inlet) as program:
+                functions = _functions_of(program, self._inlet)
+                assert functions is not None  # noqa: S101 - the caller has looked
+                replayed.append(self._map(functions) if name == "map" else self._reduce(functions))
+
+        _users(run)
+        return replayed[0]
 
     def record(self) -> Any:
         """Return what failed: the record, or the key and an iterator of its values.
@@ -163,9 +177,11 @@ class Replay:
     @property
     def _functions(self) -> Functions | None:
         """The functions of a program that calls them for one record, or one group, at a time."""
-        program = self._task.program
-        functions = getattr(program.inner if isinstance(program, ParsedProgram) else program, "functions", None)
-        return functions if isinstance(functions, Functions) else None
+        return _functions_of(self._task.program, self._inlet)
+
+    @property
+    def _inlet(self) -> int:
+        return inlet_of_task(self._task.plan.reading, self._task.attempt.task)
 
     @property
     def _one(self) -> bool:
@@ -200,8 +216,8 @@ class Replay:
     def _found(self) -> tuple[RecordBlock, int]:
         __tracebackhide__ = True
         number = self._failure.record_number
-        program, input = self._task.program, _there(self._task, input_of)
-        for block in (program.parsed(input) if isinstance(program, ParsedProgram) else input).blocks():
+        _, input = mapped_by(self._task.program, _there(self._task, input_of))
+        for block in input.blocks():
             if number <= block.at.done + block.count:
                 return block, number - 1 - block.at.done
         raise InputMissingError(f"Split {self._task.attempt.task.number} has no record {number:,} any more. Submit the job again.")
@@ -241,6 +257,11 @@ class Replay:
         for key, values in self._handed:
             return key, values, groups
         raise InputMissingError(f"Partition {task.attempt.task.number} has no group {self._failure.record_number:,}. Submit the job again.")
+
+
+def _functions_of(program: Program, inlet: int) -> Functions | None:
+    functions = getattr(core_of(program, inlet), "functions", None)
+    return functions if isinstance(functions, Functions) else None
 
 
 def _users(action: Callable[[], object]) -> None:

@@ -7,6 +7,7 @@ that tasks that are at work at the same time write to many. The rows of the job 
     group <job>          job/claim  job/entry  job/lease  job/progress  job/cancel  job/manifest/<phase>  job/outcome
     group <job>, <job>/1 … <job>/15, in turn by page:
                          task/<phase>/<task>/attempt/<attempt>   task/<phase>/<task>/leg/<number>   task/<phase>/<task>/commit
+    group after/<job>    <job that reads its result>
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ TASK: Final = "task/"
 def job_row(name: str) -> str:
     """Return the key of one row of the job itself."""
     return f"{JOB}{name}"
+
+
+def followers_of(job: str) -> str:
+    """Return the group of the rows that tell which jobs read the result of one."""
+    return f"after/{job}"
 
 
 def manifest_row(phase: Phase) -> str:

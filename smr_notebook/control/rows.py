@@ -40,6 +40,7 @@ class JobEntry:
         plan: Key of the plan in the object store.
         user: Who submitted it; empty for nobody in particular.
         base: The job that it stands on, whose data it needs; empty for none.
+        after: The jobs whose results it reads, which may not have ended.
     """
 
     job: str
@@ -48,6 +49,7 @@ class JobEntry:
     plan: str
     user: str = ""
     base: str = ""
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

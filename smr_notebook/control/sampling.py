@@ -20,11 +20,13 @@ from random import Random
 from typing import Final
 
 from smr_notebook.control.reading import PlannedInput
+from smr_notebook.counting import uncounted
 from smr_notebook.dataflow.formats.compression import HEAD_BYTES, cuttable
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.keys import encode_key
+from smr_notebook.dataflow.opening import opened, passing_over
 from smr_notebook.dataflow.programs import Program, Tried
-from smr_notebook.model import Span, Split
+from smr_notebook.model import Format, Span, Split
 from smr_notebook.ports import Clock, InputSource
 
 SECONDS: Final = 2.0
@@ -50,6 +52,13 @@ def sample_keys(program: Program, source: PlannedInput, *, ranges: int, sources:
         sources: Input sources by scheme.
         clock: Tells when to end.
     """
+    found: list[bytes] = []
+    with passing_over(), uncounted(), opened(program, ("map",)) as ready:
+        found += _sampled(ready, source, ranges=ranges, sources=sources, clock=clock)
+    return found
+
+
+def _sampled(program: Program, source: PlannedInput, *, ranges: int, sources: Mapping[str, InputSource], clock: Clock) -> list[bytes]:
     ends = clock.now() + SECONDS
     found: list[bytes] = []
     whole: set[str] = set()
@@ -62,7 +71,7 @@ def sample_keys(program: Program, source: PlannedInput, *, ranges: int, sources:
             continue
         with suppress(Exception, SystemExit):
             if planned.info.key not in readable:
-                readable[planned.info.key] = cuttable(
+                readable[planned.info.key] = source.format is not Format.TABLE and cuttable(
                     sources[planned.scheme].get(planned.info.key, 0, HEAD_BYTES), source.format, source.reading
                 )
             if readable[planned.info.key]:

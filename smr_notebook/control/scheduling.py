@@ -30,6 +30,7 @@ from types import MappingProxyType
 
 from smr_notebook.capacity import Capacity
 from smr_notebook.control.costs import price_of_attempt, spent
+from smr_notebook.control.counters import too_many_counters
 from smr_notebook.control.retrying import not_yet
 from smr_notebook.control.row_keys import pages_of, tasks_on
 from smr_notebook.control.snapshots import losers
@@ -137,6 +138,7 @@ def decide(
     in_flight = len(live) + len(entrusted)
     affordable = math.inf if complete else _affordable(plan, snapshot, phase, begun, in_flight=in_flight)
     ending = _ending(plan, snapshot, begun, now) or too_many_bad(plan, snapshot, phase, now=now)
+    ending = ending or too_many_counters(snapshot, phase, now=now)
     if ending is None and not in_flight and affordable < 1:
         ending = _too_dear(plan, snapshot, phase, begun, now=now)
     if ending is not None:

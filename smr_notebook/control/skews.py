@@ -101,7 +101,7 @@ def _read(backend: Backend, job: str) -> Skew:
     if not chosen:
         return Skew(job, "partition", (), maps=plan.maps)
     try:
-        written = _of_manifest(backend, ledger, job) if mapped else _of_runs(backend, plan, chosen)
+        written = _of_manifest(backend, ledger, plan) if mapped else _of_runs(backend, plan, chosen)
     except CorruptObjectError:
         if mapped or ledger.manifest(Phase.MAP) is None:
             raise
@@ -136,11 +136,13 @@ def _shares(written: _Written, reduced: Sequence[Commit]) -> tuple[Share, ...]:
 # ---------------------------------------------------------------- what maps wrote
 
 
-def _of_manifest(backend: Backend, ledger: Ledger, job: str) -> _Written:
-    manifest = read_manifest(backend.objects, ledger, Phase.MAP, job=job)
+def _of_manifest(backend: Backend, ledger: Ledger, plan: Plan) -> _Written:
+    manifest = read_manifest(backend.objects, ledger, Phase.MAP, job=plan.job)
     receipts = tuple(receipt for commit in manifest.commits for receipt in commit.receipts)
     partitions = len(manifest.partition_pairs)
     sizes: tuple[int, ...] = ()
+    if plan.merging:  # the index lies as merge tasks read it
+        return _Written(receipts, manifest.partition_pairs, sizes)
     if len(receipts) * partitions * ROW.itemsize <= MOST_INDEX:
         try:
             sizes = _sizes(backend.objects.get(manifest.index), partitions)

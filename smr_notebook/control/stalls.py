@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from smr_notebook.dataflow.functions import UserCodeError
     from smr_notebook.dataflow.meter import Meter
 
-_UNITS = {Phase.MAP: "record", Phase.REDUCE: "group"}
+_UNITS = {Phase.MAP: "record", Phase.MERGE: "run", Phase.REDUCE: "group"}
 
 
 @dataclass(frozen=True, slots=True)

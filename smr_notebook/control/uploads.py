@@ -132,12 +132,17 @@ def upload(backend: Backend, kind: UploadKind, name: str, *, files: Sequence[Loc
     if not size:
         raise InputEmptyError(f"{name}: there is nothing to upload: {len(ordered):,} files, and nothing in them.")
     now = backend.clock.now()
-    before = _row(backend.table, contents.id)
-    standing = _decoded(before)
-    if standing is not None and _stands(backend, contents, standing, now):
-        return _write(backend.table, before, replace(standing, used=now))
-    _store(backend, contents, ordered)
-    return _write(backend.table, before, Upload(contents.id, name, len(ordered), size, now, now, backend.user))
+    while True:
+        before = _row(backend.table, contents.id)
+        standing = _decoded(before)
+        if standing is not None and _stands(backend, contents, standing, now):
+            told = replace(standing, used=now)
+        else:
+            _store(backend, contents, ordered)
+            told = Upload(contents.id, name, len(ordered), size, now, now, backend.user)
+        written = _write(backend.table, before, told)
+        if written is not None:  # else somebody has removed it at this very moment
+            return written
 
 
 def _stands(backend: Backend, contents: Contents, standing: Upload, now: float) -> bool:
@@ -308,7 +313,7 @@ def _decoded(row: Row | None) -> Upload | None:
     return None
 
 
-def _write(table: Table, before: Row | None, upload: Upload) -> Upload:
-    """Write the row of an upload where nobody else did meanwhile, and return what stands."""
+def _write(table: Table, before: Row | None, upload: Upload) -> Upload | None:
+    """Write the row of an upload where nobody else did meanwhile, and return what stands; `None` where that is nothing any more."""
     row = table.put(UPLOADS, upload.id, _CODEC.encode(upload), expect=before.version if before is not None else 0)
-    return _decoded(row) or upload
+    return _decoded(row) or upload if row.value else None

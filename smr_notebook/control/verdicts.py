@@ -31,6 +31,7 @@ from smr_notebook.standing import FailedAttempt, Outcome, Snapshot
 HOPELESS = frozenset(
     error.__name__
     for error in (
+        errors.CounterError,
         errors.EnvironmentMismatchError,
         errors.FormatVersionError,
         errors.InputChangedError,

@@ -23,13 +23,19 @@ from smr_notebook.control.layout import SPLITS_PER_PAGE, Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.plans import read_code, read_plan, read_split_page, split_of
+from smr_notebook.counting import counting
 from smr_notebook.dataflow.bad_records import BadRecords
+from smr_notebook.dataflow.coalescing import Coalescer, SourceRun
 from smr_notebook.dataflow.code import Sources
+from smr_notebook.dataflow.grids import grid_of
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
+from smr_notebook.dataflow.joined_programs import inlet_of_task
 from smr_notebook.dataflow.mapping import run_map, run_map_to_part
 from smr_notebook.dataflow.memory import Room, keep_freed
+from smr_notebook.dataflow.merged_index import rows_to_merge
 from smr_notebook.dataflow.merging import ORDERS
 from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.opening import NAMES, opened
 from smr_notebook.dataflow.outputs import PartWriter
 from smr_notebook.dataflow.partitioning import partitioner_of
 from smr_notebook.dataflow.programs import Program
@@ -43,6 +49,7 @@ from smr_notebook.tolerance import OnError
 
 _JOBS = 2  # a worker runs one job; a service of threads may run two at a time
 _PAGES = 8
+_MANIFESTS = 2 * _JOBS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +100,9 @@ def load_job(objects: ObjectStore, table: Table, job: str) -> LoadedJob:
     return LoadedJob(read_plan(objects, job, keys_of(table)), read_code(objects, job, keys_of(table)))
 
 
-@lru_cache(maxsize=_JOBS)
-def _map_manifest(objects: ObjectStore, table: Table, job: str) -> Manifest:
-    return read_manifest(objects, Ledger(table, job), Phase.MAP, job=job)
+@lru_cache(maxsize=_MANIFESTS)
+def _manifest(objects: ObjectStore, table: Table, job: str, phase: Phase) -> Manifest:
+    return read_manifest(objects, Ledger(table, job), phase, job=job)
 
 
 @lru_cache(maxsize=_PAGES)
@@ -119,8 +126,17 @@ def perform(task: Task) -> Output:
 
 def work_on(task: Task) -> Output:
     """Do the work of one attempt in a process that is used for other things, too. Raises as `perform` does."""
-    work = _reduce if task.attempt.task.phase is Phase.REDUCE else _map if task.plan.reducers else _map_to_part
-    return _leaving_out(task, work) if task.plan.tolerance.tolerant else work(task)
+    phase = task.attempt.task.phase
+    if phase is Phase.MERGE:
+        return _merge(task)
+    work = _reduce if phase is Phase.REDUCE else _map if task.plan.reducers else _map_to_part
+    with counting(task.meter.counts):
+        inlet = inlet_of_task(task.plan.reading, task.attempt.task)
+        with opened(task.program, NAMES[phase], meter=task.meter, inlet=inlet) as program:
+            task = replace(task, program=program)
+            output = _leaving_out(task, work) if task.plan.tolerance.tolerant else work(task)
+        task.meter.counts.check()
+    return output
 
 
 def _leaving_out(task: Task, work: Callable[[Task], Output]) -> Output:
@@ -156,6 +172,24 @@ def _map_to_part(task: Task) -> Output:
     return Output(part=mapped.part, position=mapped.position)
 
 
+def _merge(task: Task) -> Output:
+    backend, plan, attempt = task.backend, task.plan, task.attempt
+    mapped = _manifest(backend.objects, backend.table, plan.job, Phase.MAP)  # type: ignore[arg-type]  # hashed by identity
+    sources = sources_of(backend.objects, plan, mapped, attempt.task.number, keys=_keys(task))
+    layout = Layout(plan.job)
+    merged = Coalescer(
+        backend.objects,
+        sources,
+        grid_of(plan).partitions_of(attempt.task.number),
+        attempt=attempt,
+        key=_keys(task).of_folder(layout.folder),
+        meter=task.meter,
+        most_bytes=task.room.budget // 2,
+        parallel=backend.parallel,
+    )
+    return Output(receipt=merged.write(layout.run(attempt)))
+
+
 def _reduce(task: Task) -> Output:
     reduced = run_reduce(
         task.program,
@@ -178,14 +212,39 @@ def partition_runs(task: Task) -> Iterator[Iterator[bytes]]:
         StoreError: The store cannot be reached.
     """
     backend, plan = task.backend, task.plan
-    manifest = task.mapped or _map_manifest(backend.objects, backend.table, plan.job)  # type: ignore[arg-type]  # hashed by identity
-    receipts = [receipt for commit in manifest.commits for receipt in commit.receipts]
-    if sum(bool(commit.receipts) for commit in manifest.commits) != (len(task.mapped.commits) if task.mapped else plan.maps):
-        raise CorruptObjectError(f"The map manifest of job {plan.job} names no run of some of {plan.maps} tasks. Submit the job again.")
+    objects, table, before = backend.objects, backend.table, Phase.MERGE if plan.merging else Phase.MAP
+    manifest = task.mapped or _manifest(objects, table, plan.job, before)  # type: ignore[arg-type]  # hashed by identity
+    tasks = len(task.mapped.commits) if task.mapped else plan.tasks(manifest.phase)
+    if sum(bool(commit.receipts) for commit in manifest.commits) != tasks:
+        told = f"The {manifest.phase} manifest of job {plan.job} names no run of some of {tasks} tasks."
+        raise CorruptObjectError(f"{told} Submit the job again.")
     partition = task.attempt.task.number
+    mine = grid_of(plan).merges_of(partition) if manifest.phase is Phase.MERGE else range(tasks)
+    receipts = [receipt for commit in manifest.commits[mine.start : mine.stop] for receipt in commit.receipts]
     exchange = exchange_of(backend, plan, scratch=task.scratch, index=manifest.index, index_crcs=manifest.index_crcs)
     keys = [_keys(task).of_object(receipt.key) for receipt in receipts]
     return proved_runs(exchange.read(partition, receipts), partition, receipts, keys)
+
+
+def sources_of(objects: ObjectStore, plan: Plan, mapped: Manifest, number: int, *, keys: Keyring | None) -> list[SourceRun]:
+    """Return the runs that a merge task reads.
+
+    Args:
+        objects: Where they are.
+        plan: A plan with merge tasks.
+        mapped: The manifest of its map phase.
+        number: Of the merge task.
+        keys: Prove what is in them; `None` where nothing is signed.
+
+    Raises:
+        CorruptObjectError: The index is not what was written.
+        StoreError: The store cannot be reached.
+    """
+    grid, runs = grid_of(plan), [commit.receipts for commit in mapped.commits]
+    rows = rows_to_merge(objects, mapped.index, runs, grid, task=number, crc=mapped.index_crcs[number])
+    mine = grid.maps_of(number)
+    receipts = [receipt for its in runs[mine.start : mine.stop] for receipt in its]
+    return [SourceRun(receipt, rows[:, at], None if keys is None else keys.of_object(receipt.key)) for at, receipt in enumerate(receipts)]
 
 
 def input_of(task: Task) -> SplitInput:

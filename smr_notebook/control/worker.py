@@ -148,7 +148,7 @@ def handle_death(backend: Backend, notice: DeathNotice) -> None:
     restarts = notice.message.restarts + 1
     if restarts > backend.policy.lost_launches:
         text = f"The {notice.message.role} of job {entry.job} failed {restarts} times one after the other; the last time: {notice.reason}"
-        tell_end(ledger, entry, Outcome(JobState.FAILED, now, error=WorkerLostError.__name__, message=text), now=now)
+        tell_end(backend, entry, Outcome(JobState.FAILED, now, error=WorkerLostError.__name__, message=text), now=now)
         return
     backend.functions.invoke(encode(replace(notice.message, restarts=restarts)))
 

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import wraps
 from itertools import chain, islice
 from typing import Any
 
 from smr_notebook.dataflow.aggregates import fold_of
 from smr_notebook.dataflow.functions import Pair
+from smr_notebook.dataflow.hooks import Hooked
 from smr_notebook.errors import PlanError
 
 Reduce = Callable[[Any, Iterator[Any]], Any]
@@ -113,6 +115,9 @@ def as_reduce(reduce: Any) -> Reduce:
     Raises:
         PlanError: It takes neither.
     """
+    if isinstance(reduce, Hooked):
+        function = as_reduce(reduce.plain)
+        return reduce if reduce.takes_state or reduce.enters else replace(reduce, function=function)
     known = _KNOWN.get(reduce) if _hashable(reduce) else None
     if known is not None:
         return known
@@ -121,8 +126,7 @@ def as_reduce(reduce: Any) -> Reduce:
         return _of_values(fold.reference)
     required = _required(reduce)
     if required == 2:
-        function: Reduce = reduce
-        return function
+        return reduce  # type: ignore[no-any-return]  # of two parameters it is one
     if required == 1:
         return _of_values(reduce)
     name = getattr(reduce, "__name__", repr(reduce))
@@ -140,6 +144,8 @@ def is_known(reduce: object) -> bool:
 
 def makes_generators(function: object) -> bool:
     """Tell whether calling it makes a generator: it is a generator function, or an object of a class whose `__call__` is one."""
+    if isinstance(function, Hooked):
+        function = function.function
     call = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself is wanted, not whether there is one
     return inspect.isgeneratorfunction(function) or inspect.isgeneratorfunction(call)
 

@@ -169,15 +169,18 @@ class _Reduce:
         try:
             value = self.function(_opened(outcomes, raised, ours))
         except BaseException as error:  # noqa: BLE001 - an outcome, whatever it is
-            return _first(raised, ours) or _raised(error)
-        return _first(raised, ours) or _returned(value)
+            return _first(raised, ours, outcomes) or _raised(error)
+        return _first(raised, ours, outcomes) or _returned(value)
 
 
-def _first(raised: list[Raised], ours: list[BaseException]) -> Raised | None:
-    """Return the outcome of the first call that raised, whatever the user's function made of that; raise what was no fault of theirs."""
+def _first(raised: list[Raised], ours: list[BaseException], rest: Iterator[object]) -> Raised | None:
+    """Return the outcome of the first call that raised, whatever the user's function made of that, and where it took no look at all.
+
+    Raises what was no fault of theirs.
+    """
     if ours:
         raise ours[0]
-    return raised[0] if raised else None
+    return raised[0] if raised else next((outcome for outcome in rest if isinstance(outcome, Raised)), None)
 
 
 def _opened(outcomes: Iterator[object], raised: list[Raised], ours: list[BaseException]) -> Iterator[object]:
@@ -210,8 +213,8 @@ def _returned(value: object) -> object:
         return value
     try:
         return Returned(pickles.dumps(value))
-    except Exception as error:  # noqa: BLE001 - the user's __reduce__ may raise anything
-        return Raised(unsent=writable(str(error)[:_MOST_CHARACTERS]))
+    except BaseException as error:  # noqa: BLE001 - the user's __reduce__ may raise anything
+        return Raised(unsent=_said(error) if isinstance(error, TypeError) else f"{type(error).__name__}: {_said(error)}")
 
 
 def _raised(error: BaseException) -> Raised:
@@ -222,7 +225,7 @@ def _raised(error: BaseException) -> Raised:
 def _said(error: BaseException) -> str:
     try:
         return writable(str(error))[:_MOST_CHARACTERS]
-    except Exception as raised:  # noqa: BLE001 - the user's __str__ may do anything
+    except BaseException as raised:  # noqa: BLE001 - the user's __str__ may do anything
         return f"<its text cannot be shown: __str__ raised {type(raised).__name__}>"
 
 
@@ -231,7 +234,7 @@ def _pickled(error: BaseException) -> bytes:
     try:
         data = pickles.dumps(error)
         same = type(pickle.loads(data)) is type(error)
-    except Exception:  # noqa: BLE001 - many exceptions cannot be made again from what they are pickled as
+    except BaseException:  # noqa: BLE001 - many exceptions cannot be made again from what they are pickled as
         return b""
     return data if same else b""
 

@@ -33,6 +33,7 @@ from typing import Any
 import cloudpickle
 import msgspec
 
+from smr_notebook.dataflow.hooks import Hooked, parts_of
 from smr_notebook.dataflow.including import included_modules
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.sealing import seal, unseal
@@ -99,7 +100,7 @@ def takes_source(function: Callable[..., Any], *, name: str = "map", what: str =
         PlanError: It can be called with neither.
     """
     try:
-        signature = inspect.signature(function)
+        signature = inspect.signature(function.plain if isinstance(function, Hooked) else function)
     except (TypeError, ValueError):
         return False  # a builtin that does not tell its parameters: called with the record
     for count in (1, 2):
@@ -124,11 +125,12 @@ def capture(program: Program, *, label_of: Callable[[str], str] = str, include: 
         PlanError: A module to be included is not there, or cannot travel.
     """
     included = included_modules(include)
-    reached = [*program.named(), *_reached(program)]
+    functions = [*parts_of(program.named())]
+    reached = [*functions, *_reached(program)]
     captures = [(name, value) for name, value in reached if not isinstance(value, _BY_NAME)]
     own = _own_modules() | included
-    for name, function in program.named():
-        _refuse_local_imports(name, function, own)
+    for name, function in functions:
+        refuse_local_imports(name, function, own)
     with modules_by_value(included):
         body = _pickle(program, captures)
         sizes = tuple(sorted(((name, _size(value)) for name, value in captures), key=lambda item: -item[1]))
@@ -230,7 +232,7 @@ def _captured_by(function: object) -> Iterator[tuple[str, Any]]:
 
 def _reached(program: Program) -> Iterator[tuple[str, Any]]:
     """Yield name and value of all that the functions use, through helper functions too, each value once."""
-    pending: list[object] = [function for _, function in program.named() if not _installed(_home(function))]
+    pending: list[object] = [function for _, function in parts_of(program.named()) if not _installed(_home(function))]
     seen = {id(function) for function in pending}
     while pending:
         for name, value in _captured_by(pending.pop()):
@@ -243,7 +245,7 @@ def _reached(program: Program) -> Iterator[tuple[str, Any]]:
 
 def travelling_functions(program: Program) -> Iterator[types.FunctionType]:
     """Yield the Python functions that travel by value: those of a program, and those that they use."""
-    for _, function in (*program.named(), *_reached(program)):
+    for _, function in (*parts_of(program.named()), *_reached(program)):
         if isinstance(function, types.FunctionType) and not _installed(_home(function)):
             yield function
 
@@ -254,7 +256,7 @@ def _home(value: object) -> types.ModuleType | None:
 
 
 def _texts(program: Program) -> Iterator[tuple[str, str]]:
-    used = [function for _, function in (*program.named(), *_reached(program)) if not _installed(_home(function))]
+    used = [function for _, function in (*parts_of(program.named()), *_reached(program)) if not _installed(_home(function))]
     codes = [_code(function) for function in used if callable(function)]
     for file in sorted({code.co_filename for code in codes if code is not None}):
         lines = linecache.getlines(file)
@@ -297,17 +299,35 @@ def _own_modules() -> dict[str, types.ModuleType]:
     return dict(sorted(own))
 
 
-def _refuse_local_imports(name: str, function: object, own: dict[str, types.ModuleType]) -> None:
+def refuse_local_imports(name: str, function: object, own: Mapping[str, types.ModuleType] | None = None) -> None:
+    """Refuse a function that imports a module of the user's own inside its body.
+
+    Args:
+        name: What messages call it.
+        function: The user's.
+        own: The modules of the user's own, by name; those that are loaded if not given.
+
+    Raises:
+        UnpicklableError: It does.
+    """
+    own = _own_modules() if own is None else own
     code = _code(function)
-    for part in _codes(code) if code else ():
-        if own.keys().isdisjoint(part.co_names):
-            continue
-        for step in dis.get_instructions(part):
-            if step.opname == "IMPORT_NAME" and step.argval in own:
-                raise UnpicklableError(
-                    f"{name} imports your own module {step.argval!r} inside its body, where no worker can find it. "
-                    f"Import it above the function: then it travels with it."
-                )
+    package = getattr(_home(function), "__package__", None) or ""
+    for imported in (one for part in (_codes(code) if code else ()) for one in _imported_by(part, package)):
+        if imported in own or imported.partition(".")[0] in own:
+            raise UnpicklableError(
+                f"{name} imports your own module {imported!r} inside its body, where no worker can find it. "
+                f"Import it above the function: then it travels with it."
+            )
+
+
+def _imported_by(code: types.CodeType, package: str) -> Iterator[str]:
+    """Yield the names of the modules that a code object imports, in full."""
+    steps = list(dis.get_instructions(code))
+    for place, step in enumerate(steps):
+        if step.opname == "IMPORT_NAME":
+            level, parts = steps[place - 2].argval, package.split(".")  # which stands two steps before, and what is wanted of it one
+            yield ".".join(filter(None, [*(parts[: len(parts) + 1 - level] if level else ()), step.argval]))
 
 
 # ---------------------------------------------------------------- pickling, and naming what does not pickle
@@ -323,13 +343,13 @@ def _pickle(program: Program, captures: list[tuple[str, Any]]) -> bytes:
 def _blame(program: Program, captures: list[tuple[str, Any]], error: Exception) -> str:
     for name, value in captures:
         if _size(value) < 0:
-            users = [which for which, function in program.named() if any(value is found for _, found in _captured_by(function))]
+            users = [which for which, function in parts_of(program.named()) if any(value is found for _, found in _captured_by(function))]
             user = users[0] if users else "a function that yours call"
             return (
                 f"{user} uses `{name}`, a {type(value).__module__}.{type(value).__qualname__}, which cannot travel to a worker: {error}. "
                 f"Make it inside the function, or pass what it is made from."
             )
-    for which, function in program.named():
+    for which, function in parts_of(program.named()):
         if _size(function) < 0:
             return f"{which} ({_name(function)}) cannot travel to a worker: {error}. Define it with `def` in a cell or a module."
     return f"the functions cannot travel to a worker: {error}"

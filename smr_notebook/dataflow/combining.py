@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from smr_notebook.counting import uncounted
 from smr_notebook.dataflow.blocks import GroupBlock
 from smr_notebook.dataflow.columns import Column, decode_values, encode_values
 from smr_notebook.dataflow.draining import checked_pair
@@ -132,7 +133,8 @@ class FunctionCombiner:
         many = np.flatnonzero(np.diff(block.offsets) > 1)
         if not len(many):
             return block
-        combined = self._by_group(combine, block, many)
+        with uncounted():
+            combined = self._by_group(combine, block, many)
         self._trials += 1
         self._before += len(block.values)
         self._after += len(combined.values)

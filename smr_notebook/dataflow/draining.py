@@ -27,7 +27,7 @@ from typing import Any
 from smr_notebook.dataflow.columns import encode_values
 from smr_notebook.dataflow.functions import Functions, UserCodeError, place_of, short_repr
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
-from smr_notebook.dataflow.positions import advanced
+from smr_notebook.dataflow.positions import reached
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.yields import proved_of
 from smr_notebook.errors import PairShapeError
@@ -178,7 +178,7 @@ class Drain:
             index = 0
             while index < len(block.records) and self.position is None:
                 if meter.ending:
-                    self.position = advanced(block.at, index)
+                    self.position = reached(block, index)
                 else:
                     yield from self._drain(block, index)
                     index = self._batch.reached

@@ -140,7 +140,7 @@ class ObjectExchange:
             yield read_slice(run.behind(data), run.part, name=run.name)
 
     def _open(self, receipt: Receipt, partition: int, row: np.void | None) -> _Opened:
-        get = _getter(self._objects, receipt.key)
+        get = getter_of(self._objects, receipt.key)
         part = as_slice(own_row(self._objects, receipt, partition) if row is None else row)
         if part.offset + part.length > receipt.footer:
             raise CorruptObjectError(f"{receipt.key} has no bytes up to {part.offset + part.length}: the index belongs to another run.")
@@ -195,17 +195,8 @@ def gather_index(objects: ObjectStore, receipts: Sequence[Receipt], partitions: 
         CorruptObjectError: A run is missing, damaged, or has another number of partitions.
     """
     rows = np.zeros((partitions, len(receipts)), ROW)  # as it is stored: for a large job it is most of the memory
-    with nullcontext() if len(receipts) <= _FEW else ThreadPoolExecutor(_FOOTER_READERS) as pool:
-        side_by_side = map if pool is None else pool.map
-        for start in range(0, len(receipts), _FOOTERS_AT_ONCE):
-            some = receipts[start : start + _FOOTERS_AT_ONCE]
-            fetched = side_by_side(lambda receipt: _rows(_getter(objects, receipt.key), receipt), some)
-            for task, (receipt, found) in enumerate(zip(some, fetched, strict=True), start):
-                if len(found) != partitions:
-                    raise CorruptObjectError(
-                        f"{receipt.key} has {len(found)} partitions instead of {partitions}: it belongs to another job."
-                    )
-                rows[:, task] = found
+    for task, found in enumerate(read_indexes(objects, receipts, partitions)):
+        rows[:, task] = found
     data = rows.reshape(-1).view(np.uint8).data
     width = len(receipts) * ROW.itemsize
     return GatheredIndex(
@@ -214,6 +205,21 @@ def gather_index(objects: ObjectStore, receipts: Sequence[Receipt], partitions: 
         tuple(int(pairs) for pairs in rows["pairs"].sum(axis=1)),
         tuple(int(checksum) for checksum in rows["checksum"].sum(axis=1, dtype=np.uint64)),
     )
+
+
+def read_indexes(objects: ObjectStore, receipts: Sequence[Receipt], partitions: int) -> Iterator[Rows]:
+    """Yield the index of each run, in order. Raises as `gather_index` does."""
+    with nullcontext() if len(receipts) <= _FEW else ThreadPoolExecutor(_FOOTER_READERS) as pool:
+        side_by_side = map if pool is None else pool.map
+        for start in range(0, len(receipts), _FOOTERS_AT_ONCE):
+            some = receipts[start : start + _FOOTERS_AT_ONCE]
+            fetched = side_by_side(lambda receipt: _rows(getter_of(objects, receipt.key), receipt), some)
+            for receipt, found in zip(some, fetched, strict=True):
+                if len(found) != partitions:
+                    raise CorruptObjectError(
+                        f"{receipt.key} has {len(found)} partitions instead of {partitions}: it belongs to another job."
+                    )
+                yield found
 
 
 def gathered_rows(objects: ObjectStore, index: str, partition: int, *, tasks: int, crc: int) -> Rows:
@@ -230,7 +236,7 @@ def gathered_rows(objects: ObjectStore, index: str, partition: int, *, tasks: in
         CorruptObjectError: It is not what was written.
     """
     width = tasks * ROW.itemsize
-    data = _getter(objects, index)(partition * width, (partition + 1) * width)
+    data = getter_of(objects, index)(partition * width, (partition + 1) * width)
     if len(data) != width or zlib.crc32(data) != crc:
         raise CorruptObjectError(f"{index} is not what was written: the rows of partition {partition} differ. Run the job again.")
     return np.frombuffer(data, ROW)
@@ -242,7 +248,7 @@ def own_row(objects: ObjectStore, receipt: Receipt, partition: int) -> np.void:
     Raises:
         CorruptObjectError: It is not what was written, or has no such partition.
     """
-    rows = _rows(_getter(objects, receipt.key), receipt)
+    rows = _rows(getter_of(objects, receipt.key), receipt)
     if partition >= len(rows):
         raise CorruptObjectError(f"{receipt.key} has {len(rows)} partitions, and no number {partition}: it belongs to another job.")
     row: np.void = rows[partition]
@@ -253,7 +259,9 @@ def _rows(get: Get, receipt: Receipt) -> Rows:
     return read_rows(get, size=receipt.size, footer=receipt.footer, crc=receipt.crc, name=receipt.key)
 
 
-def _getter(objects: ObjectStore, key: str) -> Get:
+def getter_of(objects: ObjectStore, key: str) -> Get:
+    """Return what gets bytes of an object that a running job needs: one that is not there raises `CorruptObjectError`."""
+
     def get(start: int, stop: int) -> bytes:
         try:
             return objects.get(key, start, stop)

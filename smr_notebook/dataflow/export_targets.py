@@ -22,23 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from smr_notebook.dataflow.export_shapes import MARK, PARQUET, Shape, is_ours, shape_of
 from smr_notebook.errors import ConfigError, StoreError
 from smr_notebook.ports import ObjectStore
 
-PARQUET: Final = (".parquet",)
-"""How the name of one file ends that is Parquet."""
-
-TEXTS: Final = (".csv", ".jsonl")
-"""How the name of one file ends that is text."""
-
-_OURS: Final = re.compile(r"part-\d{5,}\.parquet")
 _PIECE: Final = 1 << 20
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([^/]*)/*(.*)", re.DOTALL)
-
-
-def file_name(number: int) -> str:
-    """Return the name of a file in a folder of them."""
-    return f"part-{number:05d}.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +37,14 @@ class Target(ABC):
     Attributes:
         path: As the user said it.
         overwrite: Whether to replace what is there.
-        suffixes: How the name of one file ends; any other name is that of a folder.
+        shape: What files they are.
         verb: What the user called, for messages.
     """
 
     path: str
     overwrite: bool
-    suffixes: tuple[str, ...]
+    shape: Shape
     verb: str
-
-    @property
-    def whole(self) -> bool:
-        """Whether it is one file rather than a folder of them: its name ends in one of the suffixes, and in no slash."""
-        return self.path.lower().endswith(self.suffixes)
 
     @abstractmethod
     def check(self) -> None:
@@ -71,8 +55,11 @@ class Target(ABC):
         """Return the folder in which files are written first; `None` for any."""
 
     @abstractmethod
-    def publish(self, files: Sequence[Path]) -> Iterable[str]:
-        """Put the files where they belong, and return where that is. Raises as `exporting.export` does."""
+    def publish(self, files: Sequence[Path], mark: Path | None = None) -> Iterable[str]:
+        """Put the files where they belong, and the mark that stands beside those of a folder; return where the files are.
+
+        Raises as `exporting.export` does.
+        """
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
@@ -93,7 +80,7 @@ class Target(ABC):
         return ConfigError(f"{self.verb}: {self.path} {why}")
 
 
-_THERE: Final = "is there already. Give another name, or replace it: with overwrite=True, or with --overwrite in a cell."
+_THERE: Final = "is there already. Give another name, or replace it: with overwrite=True, or with --overwrite in a cell or a shell."
 _MEANWHILE: Final = "was written by somebody else at the same time, and stays. Give another name, or write it again."
 
 _TAKEN: Final = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
@@ -119,10 +106,10 @@ class LocalTarget(Target):
             return
         if not self.overwrite:
             raise self._refuse(_THERE)
-        if self.whole and path.is_dir():
+        if self.shape.whole and path.is_dir():
             raise self._refuse("is a folder, and a name that ends so is that of one file. Give another name.")
-        if not self.whole and not (path.is_dir() and not path.is_symlink() and all(map(_is_ours, path.iterdir()))):
-            raise self._refuse("is no folder of nothing but files that to_parquet wrote, and so is not replaced. Give another name.")
+        if not self.shape.whole and not (path.is_dir() and not path.is_symlink() and all(map(_is_ours, path.iterdir()))):
+            raise self._refuse("is no folder of nothing but files that such a call wrote, and so is not replaced. Give another name.")
 
     def _beside(self) -> Path:
         return self._local.parent
@@ -131,12 +118,12 @@ class LocalTarget(Target):
     def _local(self) -> Path:
         return _place(self.path)
 
-    def publish(self, files: Sequence[Path]) -> list[str]:
+    def publish(self, files: Sequence[Path], mark: Path | None = None) -> list[str]:  # noqa: ARG002 - it moves with their folder
         """See `Target.publish`."""
         self.check()  # again, because to write took its time
         path = self._local
         try:
-            if not self.whole:
+            if not self.shape.whole:
                 _give_name(files[0].parent, path, replace=self.overwrite)
                 return [str(path / file.name) for file in files]
             if self.overwrite:
@@ -169,36 +156,37 @@ class BucketTarget(Target):
         there = self._there()
         if there and not self.overwrite:
             raise self._refuse(_THERE)
-        strange = [key for key in there if not self.whole and not _OURS.fullmatch(key.removeprefix(f"{self.key}/"))]
+        strange = [key for key in there if not self.shape.whole and not is_ours(key.removeprefix(f"{self.key}/"))]
         if strange:
-            raise self._refuse(f"holds {strange[0]!r}, which to_parquet did not write, and so is not replaced. Give another name.")
+            raise self._refuse(f"holds {strange[0]!r}, which this did not write, and so is not replaced. Give another name.")
 
     def _beside(self) -> None:
         return None
 
     def _there(self) -> list[str]:
-        found = self.store.list_prefix(self.key if self.whole else f"{self.key}/")
-        return [info.key for info in found if not self.whole or info.key == self.key]
+        found = self.store.list_prefix(self.key if self.shape.whole else f"{self.key}/")
+        return [info.key for info in found if not self.shape.whole or info.key == self.key]
 
-    def publish(self, files: Sequence[Path]) -> list[str]:
+    def publish(self, files: Sequence[Path], mark: Path | None = None) -> list[str]:
         """See `Target.publish`."""
         self.check()
         before = self._there()
-        if self.whole:
+        if self.shape.whole:
             self._put(self.key, files[0])
             return [f"{self.scheme}{self.key}"]
-        keys = [f"{self.key}/{file.name}" for file in files]
-        self._delete(before)
+        whole = [*files, *([mark] if mark else [])]  # the mark is the last to appear
+        keys = [f"{self.key}/{file.name}" for file in whole]
+        self._delete(sorted(before, key=lambda key: not key.endswith(f"/{MARK}")))  # and the first to go
         written: list[str] = []
         try:
-            for key, file in zip(keys, files, strict=True):
+            for key, file in zip(keys, whole, strict=True):
                 self._put(key, file)
                 written.append(key)
         except BaseException:
             begun = keys[: len(written) + 1] if self.overwrite else written  # without, the next one may be somebody else's
             self._delete(begun)
             raise
-        return [f"{self.scheme}{key}" for key in keys]
+        return [f"{self.scheme}{key}" for key in keys[: len(files)]]
 
     def _put(self, key: str, file: Path) -> None:
         if not self.store.put(key, _pieces(file), if_absent=not self.overwrite):
@@ -216,6 +204,8 @@ def target_of(
     targets: Mapping[str, Callable[[str], ObjectStore]],
     platform: str,
     suffixes: tuple[str, ...] = PARQUET,
+    format: str | None = None,
+    files: str | None = None,
     verb: str = "to_parquet",
 ) -> Target:
     """Return where the user wants files.
@@ -226,28 +216,31 @@ def target_of(
         targets: As of `ports.Backend`.
         platform: Name of the platform, for messages.
         suffixes: How the name of one file ends.
+        format: As of `export_shapes.shape_of`.
+        files: As of `export_shapes.shape_of`.
         verb: What the user called, for messages.
 
     Raises:
-        ConfigError: It is no path, or an empty one, or nothing can be written there from here.
+        ConfigError: It is no path, or an empty one, or nothing can be written there from here; or there are no such files.
     """
     text = _text(path)
     if not text.strip():
         raise ConfigError(f"{verb}: the path is empty. Name a folder, or a file that ends in {' or '.join(suffixes)}.")
+    shape = shape_of(text, format=format, files=files, suffixes=suffixes, verb=verb)
     url = _URL.fullmatch(text)
     if url is None:
         _place(text)
-        return LocalTarget(text, overwrite, suffixes, verb)
+        return LocalTarget(text, overwrite, shape, verb)
     scheme, bucket, key = url[1], url[2], url[3].rstrip("/")
     if scheme not in targets:
         known = ", ".join(f"{name}://" for name in targets) or "no URL"
         raise ConfigError(
             f"{verb}: a session on the platform {platform!r} cannot write to {scheme}:// (it can to: {known}). Give a path of this "
-            "machine, or attach to the job from a session that can."
+            "machine, call job.to_dynamodb(…) or job.to_sql(…) for a table, or attach to the job from a session that can."
         )
     if not bucket or not key:
         raise ConfigError(f"{verb}: {text} must name a bucket and what is to stand in it: {scheme}://bucket/folder.")
-    return BucketTarget(text, overwrite, suffixes, verb, targets[scheme](bucket), key, f"{scheme}://{bucket}/")
+    return BucketTarget(text, overwrite, shape, verb, targets[scheme](bucket), key, f"{scheme}://{bucket}/")
 
 
 def _text(path: object) -> str:
@@ -308,7 +301,7 @@ def put_new(file: Path, path: Path, link: Callable[[Path, Path], None] = os.link
 
 
 def _is_ours(file: Path) -> bool:
-    return bool(_OURS.fullmatch(file.name)) and file.is_file()
+    return is_ours(file.name) and file.is_file()
 
 
 def _pieces(file: Path) -> Iterator[bytes]:

@@ -1,15 +1,18 @@
-"""Tables as text files: CSV and JSON lines.
+"""Tables as text files: CSV, JSON lines, and lines of text as Hadoop writes them.
 
 Rules of this module:
 
 * A value is written so that its reader can tell it, or not at all: a missing value is an empty field of CSV and `null` in JSON, text stands
   in quotes; NaN and infinite numbers are written as Python's `json` writes and reads them.
+* A line of text is the fields of a row with tabs between them: text as it is, numbers as Python writes them, times in ISO 8601, `true` and
+  `false`, and nothing for what is missing. A text that would read as something else than one field is refused.
 * One batch is in memory at a time.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -43,10 +46,41 @@ def write_jsonl(tables: Iterable[pa.Table], schema: pa.Schema, file: Path) -> No
                 sink.write("\n")
 
 
+def write_text(tables: Iterable[pa.Table], schema: pa.Schema, file: Path) -> None:
+    """Write tables as lines, their fields with tabs between them. Raises `ConfigError` where a value does not go into a field."""
+    with file.open("w", encoding="utf-8", newline="\n") as sink:
+        for table in tables:
+            columns = [
+                [_field(value, name) for value in column.to_pylist()] for name, column in zip(schema.names, table.columns, strict=True)
+            ]
+            sink.writelines("\t".join(row) + "\n" for row in zip(*columns, strict=True))
+
+
 WRITERS: Final[Mapping[str, Callable[[Iterable[pa.Table], pa.Schema, Path], None]]] = MappingProxyType(
-    {".csv": write_csv, ".jsonl": write_jsonl}
+    {".csv": write_csv, ".jsonl": write_jsonl, ".txt": write_text}
 )
 """By how a name ends."""
+
+_BREAKS: Final = re.compile(r"[\t\r\n]")
+
+
+def _field(value: Any, name: str) -> str:
+    """Return a value as a field of a line."""
+    if isinstance(value, str):
+        if _BREAKS.search(value):
+            raise ConfigError(
+                f"The column {name!r} has a text with a tab or a line end in it, which would break its line. Write .csv or .jsonl."
+            )
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float | Decimal):
+        return str(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    raise ConfigError(f"The column {name!r} has a value that a line of text cannot hold: {type(value).__name__}. Write .jsonl or .parquet.")
 
 
 def _plain(value: Any) -> str:

@@ -1,5 +1,7 @@
 """A result as files of one's own: its pieces, checked as they are read, as Parquet files that any reader takes for one table, or as text.
 
+First they are Parquet files, one for each piece; from these, where it is wished, one for each partition or for all is made, of any format.
+
 The files are written to a folder that nobody sees, brought to one schema there, and only then put where they belong (`export_targets`).
 
 Rules of this module:
@@ -13,9 +15,11 @@ Rules of this module:
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -24,11 +28,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smr_notebook.dataflow.arrow_kinds import Rows, bring, exact_cast, unify
-from smr_notebook.dataflow.export_targets import Target, file_name
+from smr_notebook.dataflow.dict_columns import can_be_columns, label_of
+from smr_notebook.dataflow.export_marks import write_mark
+from smr_notebook.dataflow.export_shapes import Shape
+from smr_notebook.dataflow.export_targets import Target
 from smr_notebook.dataflow.export_texts import WRITERS
 from smr_notebook.dataflow.frames import arrow_rows
 from smr_notebook.dataflow.frames.rows import FrameLibrary
-from smr_notebook.dataflow.result_frames import build_columns, can_be_columns, label_of, names_of
+from smr_notebook.dataflow.result_frames import build_columns, names_of
 from smr_notebook.dataflow.results import iter_frames, iter_row_columns
 from smr_notebook.errors import ConfigError, PairShapeError, StoreError
 from smr_notebook.model import Part
@@ -47,7 +54,7 @@ class WrittenFiles:
 
     Attributes:
         path: The folder, or the file.
-        files: The files, in the order of the partitions.
+        files: The files, in the order of the partitions. Beside those of a folder stands its mark, `_SUCCESS`.
         rows: How many rows they hold.
         size: How many bytes.
     """
@@ -73,17 +80,95 @@ def export(objects: ObjectStore, parts: Sequence[Part], target: Target) -> Writt
         CorruptObjectError: A part is not what was written.
         StoreError: The files cannot be written.
     """
+    shape = target.shape
     with target.staging() as folder:
-        try:
-            files, rows = _staged(_found(objects, parts), folder)
-            if target.whole:
-                files = [_joined(files, folder, Path(target.path).suffix)]
-            size = sum(file.stat().st_size for file in files)
-        except StoreError:
-            raise
-        except OSError as error:
-            raise StoreError(f"Cannot write the files for {target.path}: {error.strerror}. Check that its disk is not full.") from error
-        return WrittenFiles(target.path, tuple(target.publish(files)), rows, size)
+        with telling_disk(f"the files for {target.path}"):
+            staged = stage(objects, parts, folder)
+            files = _shaped_files(staged, shape, folder)
+            mark = None if shape.whole else write_mark(files, files[0][0].parent, format=shape.format)
+            size = sum(file.stat().st_size for file, _ in files)
+        return WrittenFiles(target.path, tuple(target.publish([file for file, _ in files], mark)), staged.rows, size)
+
+
+@contextmanager
+def telling_disk(what: str) -> Iterator[None]:
+    """Raise `StoreError` where a file that is made on the way cannot be written."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(f"Cannot write {what}: {error.strerror}. Check that its disk is not full.") from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Staged:
+    """A result as Parquet files of one schema that nobody else sees.
+
+    Attributes:
+        files: One for each piece, each with the number of its partition and of its rows; at least one.
+        schema: The columns of all, without dictionaries.
+        rows: How many they hold.
+    """
+
+    files: tuple[tuple[Path, int, int], ...]
+    schema: pa.Schema
+    rows: int
+
+    def tables(self, batch_rows: int = _BATCH_ROWS) -> Iterator[pa.Table]:
+        """Yield all rows, some at a time."""
+        for file, _, _ in self.files:
+            yield from _read(file, batch_rows)
+
+
+def stage(objects: ObjectStore, parts: Sequence[Part], folder: Path) -> Staged:
+    """Write a result to files in a folder, one piece in memory at a time.
+
+    Raises:
+        ConfigError: A column has values of types that go into no one column.
+        CorruptObjectError: A part is not what was written.
+        OSError: The files cannot be written.
+    """
+    numbers = [part.number for part in sorted(parts, key=lambda part: part.number) for _ in part.files] or [0]
+    files, counts, schema = _staged(_found(objects, parts), folder)
+    return Staged(tuple(zip(files, numbers, counts, strict=True)), schema, sum(counts))
+
+
+@contextmanager
+def staged_result(objects: ObjectStore, parts: Sequence[Part]) -> Iterator[Staged]:
+    """Give a result as files that are removed afterwards, to whoever must know its columns before the first row. Raises as `export`."""
+    with tempfile.TemporaryDirectory(prefix="smr-", ignore_cleanup_errors=True) as folder:
+        with telling_disk("the result on its way"):
+            staged = stage(objects, parts, Path(folder))
+        yield staged
+
+
+def _shaped_files(staged: Staged, shape: Shape, folder: Path) -> list[tuple[Path, int]]:
+    """Return the files that a shape asks for, each with the number of its rows, in a folder that holds nothing else."""
+    if shape == Shape():
+        return [(file, rows) for file, _, rows in staged.files]
+    shaped = folder.parent / "shaped"
+    shaped.mkdir()
+    made = []
+    for number, pieces in _groups(staged, shape):
+        file = shaped / shape.name(number)
+        files = [file for file, _, _ in pieces]
+        WRITERS.get(shape.suffix, _write)((table for file in files for table in _read(file)), pq.read_schema(files[0]), file)
+        for piece in files:
+            piece.unlink()
+        made.append((file, sum(rows for _, _, rows in pieces)))
+    return made
+
+
+def _groups(staged: Staged, shape: Shape) -> Iterator[tuple[int, list[tuple[Path, int, int]]]]:
+    """Yield the number of each file that there shall be, with the pieces that go into it."""
+    if shape.whole or shape.files == "one":
+        yield 0, list(staged.files)
+    elif shape.files == "partitions":
+        for number, pieces in groupby(staged.files, key=lambda piece: piece[1]):
+            yield number, list(pieces)
+    else:
+        yield from ((number, [piece]) for number, piece in enumerate(staged.files))
 
 
 def _found(objects: ObjectStore, parts: Sequence[Part]) -> Iterator[Rows]:
@@ -101,13 +186,13 @@ class _Piece:
     schema: pa.Schema
 
 
-def _staged(found: Iterable[Rows], folder: Path) -> tuple[list[Path], int]:
-    """Write a file for each piece, all of one schema, and return them with the number of their rows."""
+def _staged(found: Iterable[Rows], folder: Path) -> tuple[list[Path], list[int], pa.Schema]:
+    """Write a file for each piece, all of one schema, and return them with the number of rows of each, and the schema."""
     pieces: list[_Piece] = []
-    count = 0
+    counts: list[int] = []
     for rows in found:
-        pieces.append(_Piece(_stage(rows, folder / file_name(len(pieces))), rows.schema))
-        count += rows.count
+        pieces.append(_Piece(_stage(rows, folder / Shape().name(len(pieces))), rows.schema))
+        counts.append(rows.count)
     split = _split(pieces)
     try:
         schema = unify([_shaped(_none_of(piece.schema), split=split).schema for piece in pieces])
@@ -122,7 +207,7 @@ def _staged(found: Iterable[Rows], folder: Path) -> tuple[list[Path], int]:
                     piece.file.unlink()
     except PairShapeError as error:
         raise ConfigError(f"The pieces of the result do not go into one table of Parquet. {error} {_ADVICE}") from error
-    return files, count
+    return files, counts, schema
 
 
 def _split(pieces: Sequence[_Piece]) -> bool:
@@ -156,12 +241,6 @@ def _none_of(schema: pa.Schema) -> Rows:
     return Rows(schema, [pa.nulls(0, field.type) for field in schema], 0)
 
 
-def _joined(files: Sequence[Path], folder: Path, suffix: str) -> Path:
-    whole = folder / f"whole{suffix}"
-    WRITERS.get(suffix, _write)((table for file in files for table in _read(file)), pq.read_schema(files[0]), whole)
-    return whole
-
-
 def _stage(rows: Rows, file: Path) -> Path:
     """Write a piece as it is. One that Parquet does not hold may be held when it is brought together with others: it waits as Arrow IPC."""
     table = arrow_rows.frame_of(rows)
@@ -188,7 +267,7 @@ def _plain(column: Any, type: pa.DataType) -> Any:
     return plain if plain.type.equals(type) else plain.cast(type)
 
 
-def _read(file: Path) -> Iterator[pa.Table]:
+def _read(file: Path, batch_rows: int = _BATCH_ROWS) -> Iterator[pa.Table]:
     if file.suffix == ".arrow":
         with pa.memory_map(str(file)) as source:
             ipc = pa.ipc.open_file(source)
@@ -196,7 +275,7 @@ def _read(file: Path) -> Iterator[pa.Table]:
                 yield pa.Table.from_batches([ipc.get_batch(number)], ipc.schema)
         return
     with pq.ParquetFile(file) as parquet:
-        for batch in parquet.iter_batches(_BATCH_ROWS):
+        for batch in parquet.iter_batches(batch_rows):
             yield pa.Table.from_batches([batch], parquet.schema_arrow)
 
 

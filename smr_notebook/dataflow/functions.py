@@ -59,7 +59,7 @@ class UserCodeError(Exception):
     """A user's function raised, or gave the wrong shape (`errors.PairShapeError`); the exception is the `__cause__`.
 
     Attributes:
-        function: `map`, `reduce` or `combine`.
+        function: `map`, `reduce` or `combine`, or a hook of one: `the setup of map`.
         record: The record (for `map`) or the key (else) as `repr`, at most 200 characters.
         source: Object that the record came from, or an empty string.
         offset: Byte offset of the record in that object, -1 if unknown.

@@ -22,6 +22,8 @@ from smr_notebook.dataflow.formats.csv_records import read_csv
 from smr_notebook.dataflow.formats.fixed import read_fixed
 from smr_notebook.dataflow.formats.jsonl import read_jsonl
 from smr_notebook.dataflow.formats.parquet import read_parquet
+from smr_notebook.dataflow.formats.result_rows import read_result
+from smr_notebook.dataflow.formats.scanned import read_scanned
 from smr_notebook.dataflow.formats.stored import read_frame, read_items
 from smr_notebook.dataflow.formats.text import read_text
 from smr_notebook.dataflow.positions import walk
@@ -48,6 +50,8 @@ _READERS: Mapping[Format, Reader] = MappingProxyType(
         Format.ARROW: read_arrow,
         Format.ITEMS: read_items,
         Format.FRAME: read_frame,
+        Format.RESULT: read_result,
+        Format.TABLE: read_scanned,
     }
 )
 

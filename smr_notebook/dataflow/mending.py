@@ -15,6 +15,8 @@ from smr_notebook.dataflow.aggregates import fold_of, told
 from smr_notebook.dataflow.aggregations import as_reduce, makes_generators
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.frames.programs import FrameProgram
+from smr_notebook.dataflow.hooks import MAP, REDUCE, arranged
+from smr_notebook.dataflow.joined_programs import JoinedProgram
 from smr_notebook.dataflow.pair_programs import AggregatedPairs, PairProgram
 from smr_notebook.dataflow.parsed_programs import ParsedProgram
 from smr_notebook.dataflow.programs import Program
@@ -33,6 +35,10 @@ class Mended:
         """Return those that are given, by name."""
         found = (("map", self.map), ("reduce", self.reduce), ("combine", self.combine))
         return [(name, function) for name, function in found if function is not None]
+
+    def arranged(self, bare: int) -> Mended:
+        """Return them as a job runs them (`hooks.arranged`), where `bare` is that of `reduce`."""
+        return Mended(arranged(self.map, MAP), arranged(self.reduce, bare), arranged(self.combine, bare))
 
 
 def mended(program: Program, given: Mended) -> Program:
@@ -61,6 +67,7 @@ def changes_combiner(program: Program, given: Mended) -> bool:
 
 
 def _pairs(program: PairProgram, given: Mended) -> Program:
+    given = given.arranged(REDUCE)
     old, functions = program.functions, program.functions
     if callable(given.map):
         functions = replace(functions, map=given.map, map_takes_source=takes_source(given.map))
@@ -76,11 +83,13 @@ def _pairs(program: PairProgram, given: Mended) -> Program:
 
 
 def _aggregated(program: AggregatedPairs, given: Mended) -> Program:
+    given = given.arranged(REDUCE)
     assert callable(given.map)  # noqa: S101 - the only function that it has
     return replace(program, functions=replace(program.functions, map=given.map, map_takes_source=takes_source(given.map)))
 
 
 def _frames(program: FrameProgram, given: Mended) -> Program:
+    given = given.arranged(MAP)
     old, functions = program.functions, program.functions
     if callable(given.map):
         functions = replace(functions, map=given.map, map_takes_source=takes_source(given.map))
@@ -89,6 +98,12 @@ def _frames(program: FrameProgram, given: Mended) -> Program:
     if callable(given.combine):
         functions = replace(functions, combine=given.combine)
     return replace(program, functions=functions)
+
+
+def _joined(program: JoinedProgram, given: Mended) -> Program:
+    if given.map is not None:
+        raise PlanError("The job has several inputs, each with a map function of its own: submit it again with the one that is mended.")
+    return JoinedProgram(tuple(mended(inlet, given) for inlet in program.inlets))
 
 
 def _parsed(program: ParsedProgram, given: Mended) -> Program:
@@ -100,4 +115,5 @@ _MENDERS: Final[dict[type, Callable[[Any, Mended], Program]]] = {
     AggregatedPairs: _aggregated,
     FrameProgram: _frames,
     ParsedProgram: _parsed,
+    JoinedProgram: _joined,
 }

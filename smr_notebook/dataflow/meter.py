@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from smr_notebook.counting import Counts
 from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.model import Numbers
 
@@ -45,6 +46,7 @@ class Meter:
         due: Whether the attempt should end at the next good place, with what there is.
         stopped: Why it should end and drop everything; `None` when it should not.
         bad: Takes what is left out; `None` where nothing may be.
+        counts: What the user's functions count under names of their own.
         place: Returns the record or the group that is under way, as the error that would name it; `None` if there is none. Whoever calls
             it from another thread may see what is over by then.
 
@@ -55,6 +57,7 @@ class Meter:
         "ahead",
         "bad",
         "bytes_read",
+        "counts",
         "due",
         "emitted",
         "ends",
@@ -78,6 +81,7 @@ class Meter:
         self.records_bad = 0
         self.pairs_bad = 0
         self.bad: BadRecords | None = None
+        self.counts = Counts()
         self.lines_written = 0
         self.ahead: list[Any] = []
         self.ends: Sequence[object] = ()
@@ -99,6 +103,7 @@ class Meter:
             self.pairs_bad,
             self.bad.sample if self.bad is not None else "",
             self.lines_written,
+            self.counts.items(),
         )
 
     def stop(self, reason: str) -> None:

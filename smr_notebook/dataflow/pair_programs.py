@@ -17,6 +17,7 @@ from smr_notebook.dataflow.combining import FunctionCombiner, check_combiner
 from smr_notebook.dataflow.emitting import PairEmitter, PairSink, write_rows
 from smr_notebook.dataflow.folds.steps import Fold
 from smr_notebook.dataflow.functions import Functions, Pair
+from smr_notebook.dataflow.hooks import MAP, REDUCE, arranged
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
@@ -179,6 +180,7 @@ def program_of_pairs(map: object, reduce: object, combine: object, sorting: Sort
     Raises:
         PlanError: A function cannot be called, or `combine` or `sorting` has nothing to do it for.
     """
+    map, reduce, combine = arranged(map, MAP), arranged(reduce, REDUCE), arranged(combine, REDUCE)
     if not callable(map):
         raise PlanError(f"map must be a function; got {map!r}.")
     fold = fold_of(reduce)

@@ -9,6 +9,8 @@ Rules of this module (where nothing is written with `dataclasses.replace` that i
 * The records that the attempts of a task are given, one after the other, are those of its split; so are their numbers.
 * The bytes of a block count where its last record is done. What all attempts count sums to the bytes of the split, also where a
   reader cuts its blocks differently the second time, as it does when it begins in the middle of a span.
+* A block of a table, which has no bytes, has a token in their place, and so has a position: what reading goes on behind. Then there is
+  nothing to skip, and bytes are counted from the beginning of the span.
 * Only `walk`, `placed` and `advanced` compute with positions. Everybody else passes them on.
 """
 
@@ -19,9 +21,10 @@ from dataclasses import replace
 from typing import Protocol, Self, TypeVar
 
 from smr_notebook.dataflow.functions import UserCodeError
+from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.errors import InputReadError
 from smr_notebook.model import Position, Span, Split
-from smr_notebook.ports import InputSource
+from smr_notebook.ports import InputSource, ItemSource
 
 
 class Block(Protocol):
@@ -47,6 +50,11 @@ class Block(Protocol):
         """Position of the first record in the split."""
         ...
 
+    @property
+    def token(self) -> str | None:
+        """Of an object without bytes, what reading goes on behind to begin with this very block; `None` for any other."""
+        ...
+
     def rest(self, dropped: int, *, size: int, at: Position) -> Self:
         """Return the block without its first records, at a position, and accounting for so many bytes."""
         ...
@@ -57,7 +65,16 @@ _Block = TypeVar("_Block", bound=Block)
 
 def advanced(position: Position, records: int, size: int = 0) -> Position:
     """Return the position so many records behind another in the same span, when `size` more bytes are counted."""
-    return Position(position.done + records, position.span, position.offset, position.skip + records, position.counted + size)
+    return Position(
+        position.done + records, position.span, position.offset, position.skip + records, position.counted + size, position.token
+    )
+
+
+def reached(block: RecordBlock, index: int) -> Position:
+    """Return the position of a record of a block, by its index."""
+    if block.token_at is None:
+        return advanced(block.at, index)
+    return replace(block.at, done=block.at.done + index, token=block.token_at(index))
 
 
 def walk(
@@ -85,6 +102,8 @@ def walk(
                 "Submit the job to a session whose workers can."
             )
         rest = span if span.start == here.offset else replace(span, start=here.offset)
+        if here.token and isinstance(source, ItemSource):
+            source = source.behind(here.token)
         try:
             for block in placed(read(rest, source), here):
                 yield block
@@ -112,6 +131,8 @@ def placed(blocks: Iterable[_Block], after: Position) -> Iterator[_Block]:
     for block in blocks:
         if block.begin is not None:
             here = Position(here.done, here.span, block.begin, 0, counted)  # what is counted from here on, this block or the next
+        elif block.token is not None:
+            here = Position(here.done, here.span, here.offset, 0, here.counted, block.token)
         dropped, known = min(skip, block.count), min(counted, block.size)
         skip -= dropped
         counted -= known

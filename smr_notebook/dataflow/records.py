@@ -46,6 +46,8 @@ class RecordBlock:
         locate: Gives, for an index into `records`, the byte offset of that record in the (decompressed) object; -1 unknown.
         begin: Byte of the object at which a reader can begin with this very block; `None` where it must begin with the span.
         at: Position of the first record in the split; `inputs.open_blocks` knows it, a reader does not.
+        token: Of an object without bytes, what reading goes on behind to begin with this very block; `None` for any other.
+        token_at: The same, to begin with a record of it, by its index.
     """
 
     source: str
@@ -54,6 +56,8 @@ class RecordBlock:
     locate: Callable[[int], int]
     begin: int | None
     at: Position = NOWHERE_YET
+    token: str | None = None
+    token_at: Callable[[int], str] | None = None
 
     @property
     def count(self) -> int:
@@ -63,7 +67,7 @@ class RecordBlock:
     def rest(self, dropped: int, *, size: int, at: Position) -> Self:
         """Return the block without its first records, at a position, and accounting for so many bytes."""
         if not dropped:
-            return type(self)(self.source, self.records, size, self.locate, self.begin, at)
+            return type(self)(self.source, self.records, size, self.locate, self.begin, at, self.token, self.token_at)
         return replace(self, records=self.records[dropped:], size=size, locate=_behind(self.locate, dropped), at=at)
 
 

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -23,13 +23,12 @@ import pyarrow as pa
 from smr_notebook.dataflow import arrow_kinds
 from smr_notebook.dataflow.arrow_kinds import is_arrow_kind
 from smr_notebook.dataflow.columns import Column, decode_values, encode_typed
+from smr_notebook.dataflow.dict_columns import can_be_columns, label_of, names_of_dicts
 from smr_notebook.dataflow.exact_arrays import exact_column
 from smr_notebook.dataflow.keys import Rows
 from smr_notebook.dataflow.kinds import FLAT_TYPES, Shape, arrow_type, parse_kind
 
 T = TypeVar("T")
-
-_MOST_COLUMNS = 1_000
 
 _NATIVE: dict[str, Any] = {
     "bool": pa.bool_(),
@@ -98,16 +97,6 @@ def names_of(schema: pa.Schema) -> tuple[str, ...] | None:
     return None if found is None else tuple(json.loads(found))
 
 
-def label_of(name: str) -> str:
-    """Return what the column of a name of the dicts is called."""
-    return "value.key" if name == "key" else name
-
-
-def can_be_columns(names: Collection[str]) -> bool:
-    """Whether names of dicts can be columns beside `key`."""
-    return 0 < len(names) <= _MOST_COLUMNS and set(map(type, names)) == {str} and not {"key", "value.key"} <= set(names)
-
-
 @dataclass(frozen=True, slots=True)
 class _Makes(Generic[T]):
     """What columns are made of.
@@ -135,7 +124,7 @@ def _value_columns(values: list[Column], order: Rows | None, makes: _Makes[T]) -
             for place, name in enumerate(shape.names)
         }, shape.names
     objects = _objects(values, order)
-    names = _names(objects)
+    names = names_of_dicts(objects)
     if not names:
         return {"value": makes.objects(objects)}, () if set(map(type, objects)) == {dict} and not any(objects) else None
     return {label_of(name): makes.fields([row.get(name) for row in objects]) for name in names}, names
@@ -144,19 +133,6 @@ def _value_columns(values: list[Column], order: Rows | None, makes: _Makes[T]) -
 def _field(column: Column, place: int, kind: str) -> Column:
     structs: Any = column.array
     return Column(kind, structs.field(place))
-
-
-def _names(objects: list[Any]) -> tuple[str, ...]:
-    """Return all names of the dicts in the order of their first appearance; none when they are not to become columns."""
-    if set(map(type, objects)) != {dict}:
-        return ()
-    found: dict[str, None] = {}
-    for row in objects:
-        found.update(dict.fromkeys(row))
-        if len(found) > _MOST_COLUMNS:
-            return ()
-    names = tuple(found)
-    return names if can_be_columns(names) else ()
 
 
 def _series(columns: list[Column], order: Rows | None) -> pd.Series[Any]:

@@ -158,7 +158,7 @@ def _files(parts: Sequence[Part]) -> list[PartFile]:
 
 def _read_table(objects: ObjectStore, file: PartFile) -> pa.Table:
     with _checked(file):
-        table = pq.ParquetFile(pa.BufferReader(_whole(objects, file))).read()
+        table = pq.ParquetFile(in_arrow(_whole(objects, file))).read()
         table.validate(full=True)
         if file.kinds[0] == ROWS:
             check_rows(table)
@@ -167,6 +167,17 @@ def _read_table(objects: ObjectStore, file: PartFile) -> pa.Table:
     if table.num_rows != file.rows:
         raise CorruptObjectError(f"{file.key} holds {table.num_rows:,} rows, written were {file.rows:,}. {_ADVICE}")
     return table
+
+
+def in_arrow(data: bytes) -> pa.BufferReader:
+    """Return bytes as a file in memory of Arrow's own.
+
+    Arrow's threads let go of what they have read when they come to it. Memory of Python's they can let go of only by way of Python: where
+    that ends at this moment, a script that has just taken its result for example, the process is aborted.
+    """
+    memory = pa.allocate_buffer(len(data))
+    pa.FixedSizeBufferWriter(memory).write(data)
+    return pa.BufferReader(memory)
 
 
 def _whole(objects: ObjectStore, file: PartFile) -> bytes:
@@ -263,7 +274,7 @@ def _checked(file: PartFile) -> Iterator[None]:
 def _open(objects: ObjectStore, file: PartFile) -> pq.ParquetFile:
     """Open a file of whose footer all that can be known beforehand holds: pages have checksums, the footer has none."""
     if holds_pickles(file.kinds):
-        return pq.ParquetFile(pa.BufferReader(_whole(objects, file)))
+        return pq.ParquetFile(in_arrow(_whole(objects, file)))
     parquet = pq.ParquetFile(pa.PythonFile(_StoredFile(objects, file), mode="r"), page_checksum_verification=True)
     _check_schema(parquet.schema_arrow, file)
     if parquet.metadata.num_rows != file.rows:
@@ -302,7 +313,7 @@ def _first_batches(objects: ObjectStore, file: PartFile, n: int) -> Iterator[Row
         parquet = _open(objects, file)
     for place in range(parquet.num_row_groups):
         with _checked(file):
-            table = parquet.read_row_group(place)
+            table = parquet.read_row_group(place, use_threads=False)  # which would hold a file of Python's: see `in_arrow`
             table.validate(full=True)
             batches = table.to_batches(max_chunksize=n)
         for batch in batches:

@@ -147,18 +147,27 @@ class RunWriter:
         return index, RunEnd(len(index), 0, crc, int(self._rows["pairs"].sum())), slices
 
     def _end(self, footer: int) -> tuple[bytes, int]:
-        """Return index and tail, and the CRC of the index, which begins at `footer`."""
         self._advance(len(self._rows))
-        rows = self._rows.tobytes()
-        crc = zlib.crc32(rows)
-        tail = _TAIL.pack(footer, len(self._rows), crc, VERSION, MAGIC)
-        return rows + tail + zlib.crc32(tail).to_bytes(4, "little"), crc
+        return index_and_tail(self._rows, footer)
 
     def _advance(self, partition: int) -> None:
         while self._partition < partition:
             self._rows[self._partition] = (*self._row, 0)
             self._partition += 1
             self._row = [self._position, 0, 0, 0, 0, 0]
+
+
+def framed(block: bytes) -> bytes:
+    """Return a block as it stands in a slice: its length, and the block."""
+    return _LENGTH.pack(len(block)) + block
+
+
+def index_and_tail(rows: Rows, footer: int) -> tuple[bytes, int]:
+    """Return what stands behind the slices of a run, at byte `footer`, and the CRC of its index."""
+    index = rows.tobytes()
+    crc = zlib.crc32(index)
+    tail = _TAIL.pack(footer, len(rows), crc, VERSION, MAGIC)
+    return index + tail + zlib.crc32(tail).to_bytes(4, "little"), crc
 
 
 class RunReader:

@@ -29,6 +29,8 @@ from smr_notebook.dataflow.formats.csv_records import read_csv
 from smr_notebook.dataflow.formats.json_columns import read_json_columns
 from smr_notebook.dataflow.formats.jsonl import read_jsonl
 from smr_notebook.dataflow.formats.parquet import open_span
+from smr_notebook.dataflow.formats.result_rows import read_blocks
+from smr_notebook.dataflow.formats.scanned import read_scanned
 from smr_notebook.dataflow.formats.stored import FRAME, read_items, read_slices
 from smr_notebook.dataflow.positions import walk
 from smr_notebook.dataflow.records import NOWHERE_YET, Reader, RecordBlock, SpanBytes
@@ -65,6 +67,7 @@ class TableBlock:
         at: Position of its first record in the split.
         dtypes: Names of the pandas dtypes of columns, where the Arrow type alone does not lead back to them.
         others: Records that are no rows, where these are left out: they count as records.
+        token: As of `RecordBlock`.
     """
 
     source: str
@@ -76,6 +79,7 @@ class TableBlock:
     at: Position = NOWHERE_YET
     dtypes: Mapping[str, str] = field(default_factory=dict)
     others: tuple[NoRow, ...] = ()
+    token: str | None = None
 
     @property
     def count(self) -> int:
@@ -255,7 +259,8 @@ def _read_tolerantly(span: Span, source: InputSource, want: _Want, *, read: Read
     for block in read(span, source, want.reading):
         rows, others = rows_among(block)
         columns: Mapping[str, TableColumn] = columns_of(rows, want.columns)
-        yield TableBlock(block.source, columns, len(rows), block.size, block.begin, len(block.records), others=others)
+        count = len(block.records)
+        yield TableBlock(block.source, columns, len(rows), block.size, block.begin, count, others=others, token=block.token)
 
 
 def _read_csv(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
@@ -281,6 +286,10 @@ def _read_items(span: Span, source: InputSource, want: _Want) -> Iterator[TableB
     return (_of_dicts(block, span, want.columns) for block in read_items(span, source, want.reading))
 
 
+def _read_scanned(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
+    return (_of_dicts(block, span, want.columns) for block in read_scanned(span, source, want.reading))
+
+
 def _read_parsed(span: Span, source: InputSource, want: _Want, *, reader: Reader) -> Iterator[TableBlock]:
     return (_of_dicts(block, span, want.columns) for block in reader(span, source, want.reading))
 
@@ -290,7 +299,7 @@ def _of_dicts(block: RecordBlock, span: Span, names: Sequence[str] | None) -> Ta
     if not set(map(type, records)) <= {dict}:
         _refuse_others(block, span)
     columns: dict[str, TableColumn] = {**columns_of(records, names)}
-    return TableBlock(block.source, columns, len(records), block.size, block.begin, len(records))
+    return TableBlock(block.source, columns, len(records), block.size, block.begin, len(records), token=block.token)
 
 
 def _refuse_others(block: RecordBlock, span: Span) -> None:
@@ -312,6 +321,12 @@ def _read_frame(span: Span, source: InputSource, want: _Want) -> Iterator[TableB
         columns = {name: _of_series(frame[name]) for name in names}
         dtypes = {name: mark for name in names if (mark := dtype_mark(frame[name].dtype))}
         yield TableBlock(FRAME, columns, len(frame), size, begin, len(frame), dtypes=dtypes)
+
+
+def _read_result(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
+    for block in read_blocks(span, source):
+        rows = block.table.num_rows
+        yield TableBlock(block.job, block.columns(want.columns), rows, block.size, block.begin, rows, dtypes=block.dtypes())
 
 
 def _of_series(series: pd.Series[Any]) -> TableColumn:
@@ -344,6 +359,8 @@ _READERS: Mapping[Format, Callable[..., Iterator[TableBlock]]] = MappingProxyTyp
         Format.CSV: _read_csv,
         Format.JSONL: _read_jsonl,
         Format.ITEMS: _read_items,
+        Format.RESULT: _read_result,
+        Format.TABLE: _read_scanned,
     }
 )
 

@@ -7,6 +7,7 @@ Rules of this module:
 
 * Pairs and checksums count all groups that `reduce` was given, those left out too: the proof still says that nothing was lost on the way.
 * What `combine` was given may have been changed by it before it failed. The values that stay are decoded anew.
+* What a call counted that failed does not count (`counting`).
 * As in `tolerating`: memory that is used up, an exit and an interrupt end the attempt, and so does a group whose rows take too much of it.
 """
 
@@ -62,6 +63,7 @@ def reduce_tolerantly(functions: Functions, blocks: Blocks, sink: PairSink, bad:
                 groups.check()
                 if is_fatal(error):
                     groups.fail(key, error)
+                meter.counts.drop()
                 if stretch.long is not None:
                     groups.drain()
                     pairs += meter.pairs_in - counted
@@ -70,6 +72,7 @@ def reduce_tolerantly(functions: Functions, blocks: Blocks, sink: PairSink, bad:
                 bad.add("reduce", key, error, number=done + meter.records_read)
             else:
                 groups.check()
+                meter.counts.keep()
                 meter.records_mapped += 1
                 rows.add(key, *found)
             stretch.done += 1

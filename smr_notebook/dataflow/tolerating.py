@@ -9,6 +9,7 @@ encoding them. Only a batch that is refused is looked at record by record.
 Rules of this module:
 
 * A record that fails leaves no pair, whatever it had yielded before, and one line (`bad_records`).
+* What a call counted that failed does not count (`counting`).
 * What is left out is what an `Exception` of the user's names. Memory that is used up, an exit and an interrupt end the attempt.
 * A record whose pairs take more memory than a batch may ends the attempt under its name: it is not left out, because it is not wrong.
 """
@@ -115,7 +116,8 @@ class TolerantDrain(Drain):
         meter = self._meter
         rest = meter.lay_out(block.records, first)
         self._begin(block, first)
-        batch, limit = self._batch, self._limit
+        batch, limit, counts = self._batch, self._limit, meter.counts
+        own, others = counts.own, counts.others
         for record in rest:
             mark = len(batch.keys)
             if type(record) is Unreadable:
@@ -125,9 +127,12 @@ class TolerantDrain(Drain):
                     take(call(record), batch)
                 except BaseException as error:  # noqa: BLE001 - the user's function may raise anything
                     del batch.keys[mark:], batch.values[mark:]
+                    counts.drop()
                     self._leave_out(block, batch.reached, error)
                 else:
                     meter.records_mapped += 1
+                    if own or others:
+                        counts.keep()
             batch.ends.append(len(batch.keys))
             if len(batch.keys) >= limit:
                 index = batch.reached

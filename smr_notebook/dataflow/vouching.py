@@ -42,10 +42,9 @@ class SigningWriter:
         """Append one block to a partition."""
         if partition != self._partition:
             self._partition, self._written = partition, 0
-        if holds_pickles(block):
-            block += self._key.sign(_KIND, _place(self._attempt, partition, self._written), block)
+        sealed = signed(block, self._attempt, partition, self._written, self._key)
         self._written += 1
-        self._writer.write(partition, block, groups=groups, pairs=pairs, checksum=checksum)
+        self._writer.write(partition, sealed, groups=groups, pairs=pairs, checksum=checksum)
 
     def close(self) -> Receipt:
         """Make the blocks readable, and return the receipt."""
@@ -54,6 +53,19 @@ class SigningWriter:
     def abort(self) -> None:
         """Drop what was written."""
         self._writer.abort()
+
+
+def signed(block: bytes, attempt: AttemptId, partition: int, number: int, key: JobKey) -> bytes:
+    """Return a block as it travels: with a signature behind it if it holds pickles.
+
+    Args:
+        block: What is written.
+        attempt: By whom.
+        partition: To which partition.
+        number: How many blocks of it come before.
+        key: The key of the job.
+    """
+    return block + key.sign(_KIND, _place(attempt, partition, number), block) if holds_pickles(block) else block
 
 
 def proved_runs(
@@ -70,10 +82,11 @@ def proved_runs(
     Raises:
         UntrustedObjectError: A block that holds pickles is not one that the attempt wrote, or not at that place.
     """
-    return (_proved(run, partition, receipt, key) for run, receipt, key in zip(runs, receipts, keys, strict=True))
+    return (proved(run, partition, receipt, key) for run, receipt, key in zip(runs, receipts, keys, strict=True))
 
 
-def _proved(run: Iterator[bytes], partition: int, receipt: Receipt, key: JobKey) -> Iterator[bytes]:
+def proved(run: Iterator[bytes], partition: int, receipt: Receipt, key: JobKey) -> Iterator[bytes]:
+    """Yield the blocks of one run, as `proved_runs` does."""
     for number, data in enumerate(run):
         if not holds_pickles(data):
             yield data

@@ -6,6 +6,7 @@ Rules of this module: the program does what it does unwatched; only whole steps 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -62,6 +63,15 @@ class Watched:
         self.map_seconds = 0.0
         self.reduce_seconds = 0.0
         self.pairs: list[Pair] = []
+
+    @contextmanager
+    def watching(self, program: Program) -> Iterator[None]:
+        """Watch another program within the block: the same with its functions set up."""
+        before, self._program = self._program, program
+        try:
+            yield
+        finally:
+            self._program = before
 
     def emitter(self, input: SplitInput, *, meter: Meter, batch_bytes: int) -> Emitter:
         """Return what maps the records of a split."""

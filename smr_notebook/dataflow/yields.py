@@ -13,6 +13,7 @@ Rules of this module:
 from __future__ import annotations
 
 import dis
+import functools
 import inspect
 import types
 from dataclasses import dataclass
@@ -40,6 +41,10 @@ class Yields:
 
 def proved_of(function: object) -> Yields:
     """Return what the bytecode of a function proves of what it yields; nothing for what is no Python generator function."""
+    if isinstance(function, functools.partial):
+        function = function.func  # with some arguments given beforehand it yields what it yields
+    if type(function) is types.MethodType:
+        function = function.__func__
     if type(function) is not types.FunctionType or not inspect.isgeneratorfunction(function):
         return Yields()
     found: list[tuple[Any, ...]] = []

@@ -5,6 +5,7 @@ Rules:
 * The body runs in a shallow copy of the notebook's variables: it sees them all, and nothing that it defines leaks. So the builtin
   `map` is still there for the next cell.
 * What counts is what the body itself binds: a `reduce` that an earlier cell imported is a helper, not the reducer.
+* `map_setup`, `map_teardown`, `reduce_setup` and `reduce_teardown` are hooks of these functions, as `smr.hooked` takes them.
 * The body keeps its line numbers: line 1 is the `%%smr` line, so that a traceback says `Cell In[2], line 3` and means the third line.
 """
 
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from smr_notebook.control.naming import files
-from smr_notebook.errors import ConfigError
+from smr_notebook.dataflow.hooks import hooked
+from smr_notebook.errors import ConfigError, PlanError
 from smr_notebook.notebook.arguments import CellOptions, suggestion
 
 _ALIASES = {"map": "mapper", "reduce": "reducer", "combine": "combiner"}
@@ -66,7 +68,7 @@ def choose_functions(options: CellOptions, bound: Mapping[str, Any], namespace: 
     Raises:
         ConfigError: A function is missing, named twice, or not callable.
     """
-    map = _role("map", options.map, bound, namespace)
+    map: Any = _role("map", options.map, bound, namespace)
     reduce = _role("reduce", options.reduce, bound, namespace)
     combine = _role("combine", None, bound, namespace)
     if map is None:
@@ -75,7 +77,7 @@ def choose_functions(options: CellOptions, bound: Mapping[str, Any], namespace: 
         if reduce is None:
             raise ConfigError("%%smr: --combine needs a reduce. Define `def reduce(key, values)`, or leave --combine out.")
         combine = True
-    return CellFunctions(map, reduce, combine)
+    return CellFunctions(_with_hooks("map", map, bound), _with_hooks("reduce", reduce, bound), combine)
 
 
 def choose_input(words: tuple[str, ...], namespace: Mapping[str, Any]) -> object:
@@ -126,6 +128,19 @@ def _role(role: str, named: str | None, bound: Mapping[str, Any], namespace: Map
     if function is not None and not callable(function):
         raise ConfigError(f"%%smr: {role} must be a function; it is a {type(function).__name__}.")
     return function
+
+
+def _with_hooks(role: str, function: Any, bound: Mapping[str, Any]) -> Any:
+    """Return a function with the hooks that the cell defines for it: `map_setup`, `map_teardown`, and the same of `reduce`."""
+    setup, teardown = bound.get(f"{role}_setup"), bound.get(f"{role}_teardown")
+    if setup is None and teardown is None:
+        return function
+    if function is None:
+        raise ConfigError(f"%%smr: the cell defines {role}_setup or {role}_teardown, and no {role}. Define it, or leave them out.")
+    try:
+        return hooked(function, setup=setup, teardown=teardown)
+    except PlanError as error:
+        raise ConfigError(f"%%smr: {role}_setup and {role}_teardown: {error}") from None
 
 
 def _named(role: str, name: str, bound: Mapping[str, Any], namespace: Mapping[str, Any]) -> Any:

@@ -72,7 +72,8 @@ def _costs(job: str, progress: Progress) -> Iterator[Fact]:
         yield Fact("Cost", "none: nobody bills for it, or it has not begun")
         return
     yield Fact("Cost", f"{dollars(cost.total)}{'' if progress.state.ended else ' so far'}", varies=True)
-    for service, amount in (("compute", cost.compute), ("objects", cost.objects), ("table", cost.table)):
+    carrier = (("carrier", cost.carrier),) if cost.carrier else ()
+    for service, amount in (("compute", cost.compute), ("objects", cost.objects), ("table", cost.table), *carrier):
         yield Fact(service, dollars(amount), varies=True)
     if thought is not None:
         yield Fact("Thought", f"{dollars(thought.low)} to {dollars(thought.high)}, before it ran", varies=True)

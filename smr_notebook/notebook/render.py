@@ -13,6 +13,7 @@ Rules of this module:
 * What is painted is as large for ten thousand tasks as for one, and a name is cut: a paint costs the same however large a job is.
 * Nothing that is painted again and again is a live region: a screen reader would read it out each time. What it should say is
   `announcement`, which changes when the state does.
+* What functions count (`smr.count_up`) is a fact of the data once the job is done, and stands outside.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from html import escape
 
 from smr_notebook.control.troubles import sentences, summary
+from smr_notebook.job_counters import told_counters
 from smr_notebook.model import JobState
 from smr_notebook.notebook.speed import Start, phase_at_work, seconds_left, speed
 from smr_notebook.showing.amounts import counted, dollars, duration, quantity
@@ -77,10 +79,9 @@ class View:
         return max(0.0, end - self.progress.started)
 
     @property
-    def phases(self) -> list[tuple[str, PhaseProgress]]:
+    def phases(self) -> tuple[tuple[str, PhaseProgress], ...]:
         """The phases that this job has, by name; none before it was planned."""
-        phases = (("map", self.progress.map), ("reduce", self.progress.reduce))
-        return [(name, phase) for name, phase in phases if phase.tasks]
+        return self.progress.phases
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ def html(view: View) -> str:
     """Return the view as HTML: bars while the job runs, a table with its numbers once it has ended."""
     state = view.progress.state
     body = _final_table(view) if state.ended else _live_bars(view)
-    lines = [line for line in (escape(view.note), _written(view), escape(view.hint) if not state.ended else "") if line]
+    hint = escape(view.hint) if not state.ended else ""
+    lines = [line for line in (escape(view.note), _counted(view), _written(view), hint) if line]
     notes = "".join(f'<div class="smr-note" style="opacity:.75">{line}</div>' for line in lines)
     proof = " ".join([*([view.progress.proof] if view.progress.proof else []), *_troubles(view)])
     proof = f'<div class="smr-proof" style="opacity:.75">{volatile(proof)}</div>' if proof else ""
@@ -117,12 +119,16 @@ def text(view: View) -> str:
     """Return the view as plain text."""
     progress = view.progress
     title = f"MapReduce '{view.title}'" if view.name else "MapReduce"
-    stamp = f"[{', '.join([f'smr-{view.id.lower()}', *_cost(view), f'{view.seconds:.1f} s'])}]"
+    waits = [f"for {_waits(view)}"] if progress.waits else []
+    stamp = f"[{', '.join([f'smr-{view.id.lower()}', *waits, *_cost(view), f'{view.seconds:.1f} s'])}]"
     if not progress.state.ended:
         bars = [f" {name:<7} {bar(phase)} {phase.done:,}/{phase.tasks:,}" for name, phase in view.phases]
-        return "\n".join([f"{title} · {progress.state} · {stamp}", *(f" ! {line}" for line in _troubles(view)), *bars])
+        bars += [f" {line}" for line in [told_counters(progress)] if line]
+        head = f"{title} · {'waits' if waits else progress.state} · {stamp}"
+        return "\n".join([head, *(f" ! {line}" for line in _troubles(view)), *bars])
     settled = progress.state is JobState.DONE
     rows = [f" {name:<7} {_flow(name, phase)}" for name, phase in view.phases if settled]
+    rows += [f" {line}" for line in [told_counters(progress)] if line and settled]
     troubles = [f" ! {line}" for line in _troubles(view)]
     return "\n".join([f"{title} {progress.state} {stamp}", *troubles, *rows, *([f" {view.note}"] if view.note else [])])
 
@@ -131,7 +137,8 @@ def announcement(view: View) -> str:
     """Return what a screen reader says of a job, as HTML that nobody sees. It changes a few times in a job's life."""
     state = view.progress.state
     what = f"MapReduce {view.title or view.id}"
-    said = f"{what} {_ENDINGS[state]} {view.seconds:.0f} seconds" if state.ended else f"{what}: {state}"
+    doing = f"waits for {_waits(view)}" if view.progress.waits else str(state)
+    said = f"{what} {_ENDINGS[state]} {view.seconds:.0f} seconds" if state.ended else f"{what}: {doing}"
     return f'<span role="status" aria-live="polite" style="{_UNSEEN}">{escape(said)}</span>'
 
 
@@ -158,6 +165,12 @@ def _troubles(view: View) -> list[str]:
     return [summary(troubles)] if troubles else []
 
 
+def _counted(view: View) -> str:
+    """Return the line that says what the functions counted: of a job that is done, a fact of its data."""
+    told = told_counters(view.progress)
+    return escape(told) if not told or view.progress.state is JobState.DONE else volatile(told)
+
+
 def _written(view: View) -> str:
     """Return the line that says that there is a log, once the job has ended: how many lines, some tasks may have written twice."""
     lines = sum(phase.numbers.lines_written for _, phase in view.phases)
@@ -175,8 +188,15 @@ def _headline(view: View) -> str:
         ending = f'<span style="color:{_COLOURS[state]};font-weight:600">{_ENDINGS[state]}</span>'
         parts.append(f"{ending} {volatile(' · '.join([f'{view.seconds:.1f} s', *_cost(view)]))}")
     else:
-        parts += [str(state), volatile(" · ".join([duration(view.seconds), *_left(view), *_cost(view)]))]
+        doing = f"waits for {volatile(_waits(view))}" if view.progress.waits else str(state)
+        parts += [doing, volatile(" · ".join([duration(view.seconds), *_left(view), *_cost(view)]))]
     return f'<div class="smr-head">{" · ".join(parts)}</div>'
+
+
+def _waits(view: View) -> str:
+    """Return which jobs it waits for."""
+    waits = view.progress.waits
+    return f"{'job' if len(waits) == 1 else 'jobs'} {', '.join(waits)}"
 
 
 def _cost(view: View) -> list[str]:
@@ -266,4 +286,6 @@ def _flow(name: str, phase: PhaseProgress) -> str:
     bad = f" ({phase.bad:,} left out)" if phase.bad else ""
     if name == "map":
         return f"{counted(numbers.records_mapped, 'record')}{bad} → {counted(numbers.pairs_in, 'pair')}"
+    if name == "merge":
+        return f"{counted(numbers.records_mapped, 'run')} read, {counted(phase.done, 'run')} written"
     return f"{counted(numbers.records_mapped, 'group')}{bad} → {counted(numbers.pairs_out, 'row')}"

@@ -44,7 +44,8 @@ class Start:
 
 def phase_at_work(progress: Progress) -> PhaseProgress | None:
     """Return the phase whose tasks run now; `None` before the first and after the last."""
-    return {JobState.MAPPING: progress.map, JobState.REDUCING: progress.reduce}.get(progress.state)
+    at_work = {JobState.MAPPING: progress.map, JobState.MERGING: progress.merge, JobState.REDUCING: progress.reduce}
+    return at_work.get(progress.state)
 
 
 def started(progress: Progress, before: Start | None = None) -> Start | None:

@@ -31,6 +31,7 @@ _RIGHT: Final = 16
 _WIDE: Final = svg.WIDTH - _LEFT - _RIGHT
 _KINDS: Final = {
     "map": svg.BLUE,
+    "merge": svg.OLIVE,
     "reduce": svg.TEAL,
     "backup": svg.PURPLE,
     "stopped": svg.FAINT,

@@ -9,9 +9,10 @@ Both are programs of their own, that answer on a free port of the loopback devic
 ministack pins its botocore, so it lives in an environment of its own and its Python is named; microburst is installed beside us.
 Needs no test library.
 
-Where they are not AWS, as far as it matters here: ministack takes parts of less than 5 MiB, payloads of any size, and templates whose
-properties it then ignores. microburst takes `UploadPart` for `PutObject` and `CompleteMultipartUpload` for `CreateMultipartUpload`,
-sends whole objects without their length, a HEAD too, and cannot lose a reply within reasonable time.
+Where they are not AWS, as far as it matters here: ministack takes parts of less than 5 MiB, payloads of any size, templates whose
+properties it then ignores, and two notifications of a bucket for the same objects, and it replaces nothing in the input of a schedule.
+microburst takes `UploadPart` for `PutObject` and `CompleteMultipartUpload` for `CreateMultipartUpload`, sends whole objects without their
+length, a HEAD too, and cannot lose a reply within reasonable time.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ quota is met on the way. Coordinators and workers are real, and so are all rows;
 one and the same run. Each invocation has a clock of its own, which goes on while it waits for a port: by the latency of the call, shared
 by as many as may be under way at once, but not by less than what a call takes of a processor.
 
+An attempt whose invocation has not enough time publishes a leg when a worker would, and what is left of its time is that of the next one.
 Nothing here fails: that is the other simulation's. What a call takes is data (`Latencies`), and so is what a service allows (`Quotas`).
 """
 
@@ -20,7 +21,7 @@ from functools import partial
 from random import Random
 
 from smr_notebook.backends.memory.table import MemoryTable
-from smr_notebook.control.attempts import claim
+from smr_notebook.control.attempts import Claim, Output, claim
 from smr_notebook.control.coordinator import looks, revive
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.launching import launch_rest
@@ -30,12 +31,12 @@ from smr_notebook.control.messages import Message, Role, coordinate, decode, enc
 from smr_notebook.control.metering import metered
 from smr_notebook.control.plans import write_plan
 from smr_notebook.control.rows import JobEntry
-from smr_notebook.control.worker import deliver
+from smr_notebook.control.worker import deliver, ends_of
 from smr_notebook.errors import PlatformError
-from smr_notebook.model import Plan
+from smr_notebook.model import Numbers, Plan, Position, TaskId
 from smr_notebook.ports import Backend, Context, Row, ServiceLimits
 from smr_notebook.standing import Outcome
-from smr_notebook.testing.fleet_work import SameRuns, gets_of, work_of
+from smr_notebook.testing.fleet_work import SameRuns, gets_of, share_of, work_of
 from smr_notebook.usage import Cost, Usage, read_units, write_units
 
 _WATCH_EVERY = 20.0
@@ -165,6 +166,7 @@ class Fleet:
         self._first: dict[Role, float] = {}
         self._running: list[tuple[float, int]] = []
         self._at_work = 0
+        self._left: dict[TaskId, float] = {}
 
     def run(self) -> Report:
         """Let the job happen.
@@ -264,9 +266,8 @@ class Fleet:
         launch_rest(backend, ledger, message)
         yield clock.now()
         clock.awake()
-        output, numbers = work_of(self.plan, message.attempt_id)
+        output, numbers, ends = self._worked(mine, clock, invocation=name)
         self._count(1)
-        ends = self.now + self._seconds(self._random)
         while self.now + policy.heartbeat < ends:
             yield self.now + policy.heartbeat
             clock.awake()
@@ -280,6 +281,16 @@ class Fleet:
             revive(backend, message.job)
         yield clock.now()
         self._count(-1)
+
+    def _worked(self, mine: Claim, clock: _Clock, *, invocation: str) -> tuple[Output, Numbers, float]:
+        """Return what an attempt that begins now gives, and when: all that is left of its task, or a leg of nothing but time."""
+        task, after = mine.id.task, mine.after
+        ends = self.now + (self._seconds(self._random) * share_of(mine.id) if after is None else self._left[task])
+        stops = ends_of(self._context(invocation, clock), self.plan.policy, now=self.now, in_vain=mine.in_vain, abandon=int).winds_up
+        if ends <= stops:
+            return *work_of(self.plan, mine.id), ends
+        self._left[task] = ends - stops
+        return Output(position=Position((after.done if after else 0) + 1)), Numbers(), stops
 
     def _count(self, change: int) -> None:
         self._at_work += change

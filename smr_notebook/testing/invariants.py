@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.row_keys import GROUPS, JOB, TASK, group_of, kind_of, pages_of
 from smr_notebook.control.rows import RowReader
 from smr_notebook.control.snapshots import snapshot_of, with_done
 from smr_notebook.control.speculation import MOST_ALIVE
-from smr_notebook.model import Attempt, AttemptState, Phase, Plan, TaskId
+from smr_notebook.model import Attempt, AttemptState, Plan, TaskId
 from smr_notebook.ports import Table
 from smr_notebook.standing import Lease, Snapshot
 
@@ -56,8 +57,10 @@ class Laws:
             chosen = snapshot.commits.get(task)
             done = [attempt.id for attempt in attempts if attempt.state is AttemptState.DONE]
             assert done == ([chosen.id] if chosen and attempts else []), f"not the committed attempt of {task} is done"
-        if Phase.MAP not in snapshot.manifests:
-            assert all(task.phase is Phase.MAP for task in snapshot.attempts), "a reduce task began before the map phase ended"
+        for phase, following in pairwise(self._plan.phases):
+            if phase not in snapshot.manifests:
+                begun = [task for task in snapshot.attempts if task.phase is following]
+                assert not begun, f"{begun[:1]} began before the {phase} phase ended"
         if before.outcome is not None:
             assert snapshot.outcome == before.outcome, "the outcome changed"
         elif snapshot.outcome is not None:

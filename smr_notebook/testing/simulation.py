@@ -42,7 +42,9 @@ from smr_notebook.testing.fates import BURST_SECONDS, Death, Fate, Fates
 from smr_notebook.testing.faults import Died, FaultyCarrier, FaultyStore, FaultyTable, Mischief
 from smr_notebook.testing.fibers import Fibers
 from smr_notebook.testing.invariants import Laws
-from smr_notebook.testing.tinyplane import Pairs, Reach, map_pairs, numbers_so_far, reduce_pairs, result_of
+from smr_notebook.testing.tinyplane import Pairs, Reach, map_pairs, merge_runs, numbers_so_far, reduce_pairs, result_of
+
+_WORK = {Role.MAP: map_pairs, Role.MERGE: merge_runs, Role.REDUCE: reduce_pairs}
 
 CARRIED = "memory"
 """Name of the exchange whose pairs travel by a carrier in memory."""
@@ -290,7 +292,7 @@ class Simulation:
 
     def _finish(self, backend: Backend, message: Message, mine: Claim, fate: Fate) -> None:
         try:
-            work = reduce_pairs if message.role is Role.REDUCE else map_pairs
+            work = _WORK[message.role]
             output, numbers = work(self.plan, backend, mine.id, self.pairs, Reach(mine.after, fate.pauses))
         except SmrError as error:
             failure = Failure(FailureKind.SYSTEM, type(error).__name__, str(error))

@@ -10,7 +10,7 @@ from random import Random
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.verdicts import lost_launch
 from smr_notebook.environment import environment
-from smr_notebook.model import OBJECTS, Attempt, Format, JobState, Plan, Policy
+from smr_notebook.model import OBJECTS, Attempt, Format, JobState, Merging, Plan, Policy
 from smr_notebook.ports import ServiceLimits
 from smr_notebook.testing.fates import Fates, Odds
 from smr_notebook.testing.simulation import Simulation, Story
@@ -21,7 +21,15 @@ POLICY = Policy(retries=2, lost_launches=8, heartbeat=1.0, lease=15.0, launch=60
 
 
 def draw(
-    seed: int, odds: Odds, *, maps: int = 0, branching: int = 0, watched: bool = True, policy: Policy = POLICY, exchange: str = OBJECTS
+    seed: int,
+    odds: Odds,
+    *,
+    maps: int = 0,
+    branching: int = 0,
+    watched: bool = True,
+    policy: Policy = POLICY,
+    exchange: str = OBJECTS,
+    merges: bool = False,
 ) -> Simulation:
     """Return a job of any shape on a service of any kind.
 
@@ -33,12 +41,15 @@ def draw(
         watched: As of `Simulation`.
         policy: How hard it tries.
         exchange: What its pairs travel by: `objects`, or `simulation.CARRIED`.
+        merges: Whether its runs are merged, in a grid of any shape.
     """
     random = Random(f"job {seed}")
     pairs = _some_pairs(random)
     pairs = (pairs * maps)[:maps] or pairs
     plan = _plan_for(pairs, reducers=random.randint(0, 3), combine=random.random() < 0.3, policy=policy)
     plan = replace(plan, exchange=exchange)
+    if merges and plan.reducers:
+        plan = replace(plan, merging=Merging(random.randint(1, plan.maps), random.randint(1, plan.reducers)))
     limits = ServiceLimits(
         payload_bytes=1 << 20,
         seconds=random.choice([30.0, 120.0, 900.0]),

@@ -1,7 +1,8 @@
 """A data plane of a few lines, for simulations: pairs of words and numbers, summed by word.
 
-What the control plane looks at is real (runs through the exchange of the plan, receipts, the gathered index, counts and checksums); what it
-does not look at is as small as can be: blocks and parts are pickles.
+Each pair that is mapped, and each group that is reduced, is counted under a name. What the control plane looks at is real (runs through
+the exchange of the plan, receipts, the gathered index, counts and checksums); what it does not look at is as small as can be: blocks and
+parts are pickles.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from smr_notebook.control.carrying import exchange_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
+from smr_notebook.control.work import sources_of
 from smr_notebook.dataflow.bad_records import BadRecords, Told, read_bad
+from smr_notebook.dataflow.coalescing import Coalescer
+from smr_notebook.dataflow.grids import grid_of
+from smr_notebook.dataflow.meter import Meter
 from smr_notebook.model import AttemptId, Numbers, Part, PartFile, Phase, Plan, Position
 from smr_notebook.ports import Backend, ObjectStore
 from smr_notebook.tolerance import BadFile
@@ -31,6 +36,9 @@ Pairs = Sequence[tuple[str, int]]
 
 POISON = "poison"
 """A record of this word cannot be mapped, where the plan is tolerant."""
+
+_MERGED_AT_ONCE = 150
+"""Bytes: some partitions fit together, some alone, some not at all."""
 
 BITTER = "bitter"
 """A group of this word cannot be reduced, likewise."""
@@ -52,9 +60,12 @@ def expected(pairs: Sequence[Pairs]) -> dict[str, int]:
 
 def numbers_so_far(plan: Plan, attempt: AttemptId, pairs: Sequence[Pairs]) -> Numbers:
     """Return what an attempt that is at work might count."""
-    if attempt.task.phase is Phase.REDUCE:
+    if attempt.task.phase is Phase.MERGE:
         return Numbers(pairs_in=plan.maps)
-    return Numbers(records_read=len(pairs[attempt.task.number]) // 2)
+    if attempt.task.phase is Phase.REDUCE:
+        return Numbers(pairs_in=plan.maps, counters=(("groups", 1),))
+    half = len(pairs[attempt.task.number]) // 2
+    return Numbers(records_read=half, counters=(("pairs", half),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,7 @@ def map_pairs(plan: Plan, backend: Backend, attempt: AttemptId, pairs: Sequence[
     given = _good(plan, read, POISON)
     size, count = split_bytes(read), len(given)
     bad = _bad(plan, backend, attempt, len(read) - count)
-    numbers = Numbers(size, len(read), count, count, count, records_bad=len(read) - count)
+    numbers = Numbers(size, len(read), count, count, count, records_bad=len(read) - count, counters=(("pairs", count),))
     if not plan.reducers:
         return Output(part=_part(backend.objects, plan, attempt, list(given)), position=position, bad=bad), numbers
     writer = exchange_of(backend, plan, scratch=Path()).writer(attempt, plan.reducers)
@@ -99,11 +110,22 @@ def map_pairs(plan: Plan, backend: Backend, attempt: AttemptId, pairs: Sequence[
         raise
 
 
+def merge_runs(plan: Plan, backend: Backend, attempt: AttemptId, _: Sequence[Pairs], __: Reach) -> tuple[Output, Numbers]:
+    """Do the work of a merge attempt: the real one, but for signatures."""
+    mapped = read_manifest(backend.objects, Ledger(backend.table, plan.job), Phase.MAP, job=plan.job)
+    number, meter = attempt.task.number, Meter()
+    sources = sources_of(backend.objects, plan, mapped, number, keys=None)
+    partitions = grid_of(plan).partitions_of(number)
+    merged = Coalescer(backend.objects, sources, partitions, attempt=attempt, key=None, meter=meter, most_bytes=_MERGED_AT_ONCE)
+    return Output(receipt=merged.write(Layout(plan.job).run(attempt))), meter.numbers()
+
+
 def reduce_pairs(plan: Plan, backend: Backend, attempt: AttemptId, _: Sequence[Pairs], reach: Reach) -> tuple[Output, Numbers]:
     """Do the work of a reduce attempt."""
-    manifest = read_manifest(backend.objects, Ledger(backend.table, plan.job), Phase.MAP, job=plan.job)
+    manifest = read_manifest(backend.objects, Ledger(backend.table, plan.job), plan.phases[-2], job=plan.job)
     exchange = exchange_of(backend, plan, scratch=Path(), index=manifest.index, index_crcs=manifest.index_crcs)
-    receipts = [receipt for commit in manifest.commits for receipt in commit.receipts]
+    mine_of = grid_of(plan).merges_of(attempt.task.number) if plan.merging else range(plan.maps)
+    receipts = [receipt for commit in manifest.commits[mine_of.start : mine_of.stop] for receipt in commit.receipts]
     found = [pair for run in exchange.read(attempt.task.number, receipts) for block in run for pair in pickle.loads(block)]
     groups, position = reach.cut(sorted(expected([found]).items()))
     words = {word for word, _ in groups}
@@ -114,7 +136,8 @@ def reduce_pairs(plan: Plan, backend: Backend, attempt: AttemptId, _: Sequence[P
     bad = _bad(plan, backend, attempt, left_out)
     output = Output(part=part, checksum=_checksum(mine), groups=len(groups), position=position, bad=bad)
     pairs_bad = sum(word == BITTER for word, _ in mine) if left_out else 0
-    return output, Numbers(0, len(groups), len(rows), len(mine), len(rows), records_bad=left_out, pairs_bad=pairs_bad)
+    counters = (("groups", len(rows)),)
+    return output, Numbers(0, len(groups), len(rows), len(mine), len(rows), records_bad=left_out, pairs_bad=pairs_bad, counters=counters)
 
 
 def bad_of(plan: Plan, objects: ObjectStore, ledger: Ledger) -> int:

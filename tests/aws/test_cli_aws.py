@@ -17,12 +17,19 @@ from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.deploy.account import find_caller
 from smr_notebook.backends.aws.deploy.down import left
 from smr_notebook.backends.aws.deploy.stack import read_options, read_status
-from smr_notebook.backends.aws.names import ROUTES, Names
+from smr_notebook.backends.aws.names import ROUTES, Names, notification_id
+from smr_notebook.backends.aws.notifications import Notifications
+from smr_notebook.backends.aws.table import TABLE_SCHEMA, DynamoTable
+from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.cli import main
 from smr_notebook.cli_console import Console, run
 from smr_notebook.cli_deploy import _compare_environments
+from smr_notebook.control.rows import Codec
+from smr_notebook.control.triggers import Trigger, TriggerKind
 from smr_notebook.errors import ConfigError, DeploymentError
 from smr_notebook.notebook.arguments import MagicParser
+from smr_notebook.ports import LASTING
+from smr_notebook.testing.emulators import FaultProxy
 from smr_notebook.testing.lambdas.service import lambda_service
 from smr_notebook.testing.lambdas.settings import ACCOUNT, REGION, Function
 
@@ -58,6 +65,29 @@ def test_a_deployment_from_nothing_to_nothing(stack: str, clients: Clients, caps
     assert main(["down", "--stack", stack, "--yes"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"nothing is left of {stack} in us-east-1"
     assert left(clients, names) == []
+
+
+def test_what_triggers_told_the_buckets_of_others_goes_with_the_stack_or_is_named(
+    faults: FaultProxy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clients, stack, buckets = Clients(), f"t-{uuid4().hex[:12]}", [f"b-{uuid4().hex}" for _ in range(2)]
+    names = find_caller(clients, stack).names
+    clients["dynamodb"].create_table(TableName=names.table, **TABLE_SCHEMA)
+    table = DynamoTable(clients, names.table, clock=SystemClock())
+    triggers = [Trigger(f"t{number}", "0123abcd", TriggerKind.UPLOAD, f"s3://{bucket}/in/", 1.0) for number, bucket in enumerate(buckets)]
+    function = names.arn("lambda", f"function:{names.function('coordinator')}")
+    for trigger, bucket in zip(triggers, buckets, strict=True):
+        clients["s3"].create_bucket(Bucket=bucket)
+        table.put(LASTING, f"trigger/{trigger.name}", Codec(Trigger).encode(trigger), expect=0)
+        entry = {"Id": notification_id(stack, trigger.id), "LambdaFunctionArn": function, "Events": ["s3:ObjectCreated:*"]}
+        Notifications(clients).add(bucket, entry)
+    faults.set({"service": "s3", "times": 1, "error": {"code": "AccessDenied", "status": 403}})
+    assert main(["down", "--stack", stack, "--yes"]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("The notification")]
+    assert line.startswith(f"The notification smr_notebook:{stack}:t0.0123abcd of the bucket {buckets[0]} is left. ")
+    assert "s3:GetBucketNotification" in line
+    told = [clients["s3"].get_bucket_notification_configuration(Bucket=bucket) for bucket in buckets]
+    assert ["LambdaFunctionConfigurations" in answer for answer in told] == [True, False]
 
 
 def test_without_a_builder_the_stack_comes_without_functions_and_says_what_next(
@@ -101,6 +131,8 @@ def test_the_template_and_the_policy_can_be_read_before_anything_is_done(
     assert json.loads(capsys.readouterr().out)["Resources"]["Bucket"]["Properties"]["BucketName"].startswith(f"{stack}-")
     assert main(["deploy", "--stack", stack, "--print-user-policy"]) == 0
     assert json.loads(capsys.readouterr().out)["Version"] == "2012-10-17"
+    assert main(["deploy", "--stack", stack, "--print-trigger-policy"]) == 0
+    assert "lambda:AddPermission" in capsys.readouterr().out
     assert read_status(clients, stack) == ""
 
 

@@ -340,13 +340,16 @@ def test_what_the_functions_print_is_in_the_log_and_the_last_words_of_a_process_
             os.kill(os.getpid(), 11)
         if number % 100 == 0:
             print(f"at {number}")  # noqa: T201 - what this is about
+            smr.count_up("hundreds")
         yield number % 2, number
 
     with deploy() as (session, _):
-        job = session.map_reduce(prints, sum, range(300), reducers=1)
+        hooked = smr.hooked(prints, setup=lambda: smr.count_up("attempts"))
+        job = session.map_reduce(hooked, sum, range(300), reducers=1)
         job.result()
         assert {line.text for line in job.logs(phase="map") if not line.mark} == {"at 0", "at 100", "at 200"}
         assert job.status().map.numbers.lines_written == 3
+        assert dict(job.counters) == {"attempts": job.status().map.tasks, "hundreds": 3}
         assert "(SIGSEGV). Its last words were:" in job.errors()[0].failure.message
 
 

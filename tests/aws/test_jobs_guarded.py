@@ -28,11 +28,13 @@ import smr_notebook as smr
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.deploy.options import DeployOptions, checked
 from smr_notebook.backends.aws.deploy.patience import Patience
-from smr_notebook.backends.aws.deploy.policies import role_policy, user_policy
+from smr_notebook.backends.aws.deploy.policies import role_policy, trigger_policy, user_policy
 from smr_notebook.backends.aws.deploy.stack import Stack
 from smr_notebook.backends.aws.names import ROUTES
 from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.cli import main
+from smr_notebook.control.messages import Firing, encode_firing
+from smr_notebook.dataflow.pair_programs import program_of_pairs
 from smr_notebook.errors import AccessDeniedError, CredentialsError
 from smr_notebook.model import JobState
 from smr_notebook.testing.cloud import Shape, functions_of, options_of
@@ -294,6 +296,9 @@ def test_the_policies_suffice_for_jobs_of_every_kind(guarded: Guarded, opened: O
         assert session.map_reduce(lambda row: [(row["key"], row["value"])], max, frame, wait=True)["value"].tolist() == [20, 25]
         large = session.map_reduce(lambda number: [(number, bytes(5 << 20))], list, range(5), reducers=1)
         assert [len(value[0]) for value in large.result()["value"]] == [5 << 20] * 5
+        staged = session.map_reduce(lambda row: [(row[1], row[0])], lambda key, values: "".join(sorted(values)), counted)
+        again = session.map_reduce(lambda row: [row], None, staged)
+        assert again.result().to_dict("list") == {"key": [2000], "value": ["abc"]}
         assert {info.state for info in session.jobs()} == {JobState.DONE}
         assert session.attach(counted.id).head(1)["key"].tolist() == ["a"]
     assert guarded.guard.refused == set()
@@ -332,6 +337,27 @@ def test_they_suffice_for_uploads_and_a_task_run_from_a_shell(
         ]
         assert told("uploads", "remove", data).endswith("2 files, 6 B")
         assert [line.split()[0] for line in told("uploads").splitlines()] == [code]
+    assert guarded.guard.refused == set()
+
+
+def test_they_suffice_for_triggers_also_where_the_first_call_failed(guarded: Guarded, opened: Open) -> None:
+    """The coordinator makes the job, and sets the alarm by which it is called again; the user has what makes triggers besides."""
+    both = {**user_policy(NAMES), "Statement": [*user_policy(NAMES)["Statement"], *trigger_policy(NAMES)["Statement"]]}
+    allow_user(guarded.root, both)
+    before, guarded.guard.policies = guarded.guard.policies, {**guarded.guard.policies, "user": both}
+    try:
+        with opened() as (session, _):
+            request = session.request(program_of_pairs(words, sum, None), f"s3://{LOGS}/in/")
+            trigger = session.schedule("rate(365 days)", request, name="nightly")
+            firing = Firing(trigger.trigger.id, "2026-11-26T03:00:00Z")
+            failed = {"failed": encode_firing(firing).decode(), "reason": "the invocation was killed"}
+            session.backend.functions.invoke(json.dumps(failed).encode())
+            wait_until(lambda: [job for job in session.jobs() if job.name == "nightly"])
+            assert session.attach("nightly").result().to_dict("list") == {"key": ["a", "b", "c"], "value": [2000] * 3}
+            trigger.remove()
+            assert session.triggers() == []
+    finally:
+        guarded.guard.policies = before
     assert guarded.guard.refused == set()
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.backends.aws.deploy.policies import ROLES, role_policy, scheduler_trust, tls_only, user_policy
+from smr_notebook.backends.aws.deploy.policies import ROLES, role_policy, scheduler_trust, tls_only, trigger_policy, user_policy
 from smr_notebook.backends.aws.names import LARGE, ROUTES, WORKERS, Names
 from smr_notebook.control.layout import Layout, split_page
 from smr_notebook.control.ledger import JOBS
@@ -25,20 +25,20 @@ MAY_DELETE = {
 }
 LAYOUT = Layout("09af09af")
 KEYS = {
-    LAYOUT.code: ("user", {"driver", "coordinator", "mapper", "reducer", "user"}),
-    LAYOUT.request: ("user", {"driver", "user"}),
+    LAYOUT.code: ("coordinator or user", {"driver", "coordinator", "mapper", "reducer", "user"}),
+    LAYOUT.request: ("coordinator or user", {"driver", "user"}),
     f"{LAYOUT.input}000001": ("user", {"driver", "mapper", "user"}),
     LAYOUT.plan: ("driver or user", {"driver", "coordinator", "mapper", "reducer", "user"}),
     split_page(LAYOUT.splits_of("000001"), 0): ("driver", {"mapper", "user"}),
     f"{LAYOUT.attempt(AttemptId(TaskId(Phase.MAP, 7), 2))}/run": ("mapper", {"coordinator", "reducer", "user"}),
-    f"{LAYOUT.attempt(AttemptId(TaskId(Phase.REDUCE, 7), 2))}/part-0.parquet": ("reducer", {"user"}),
+    f"{LAYOUT.attempt(AttemptId(TaskId(Phase.REDUCE, 7), 2))}/part-0.parquet": ("reducer", {"driver", "mapper", "user"}),
     LAYOUT.bad(AttemptId(TaskId(Phase.MAP, 7), 2)): ("mapper", {"user"}),
     LAYOUT.bad(AttemptId(TaskId(Phase.REDUCE, 7), 2)): ("reducer", {"user"}),
     LAYOUT.log_piece(AttemptId(TaskId(Phase.MAP, 7), 2), 1): ("mapper", {"user"}),
     LAYOUT.log_piece(AttemptId(TaskId(Phase.REDUCE, 7), 2), 1): ("reducer", {"user"}),
     LAYOUT.index: ("coordinator", {"reducer", "user"}),
-    LAYOUT.manifest(Phase.MAP): ("coordinator", {"coordinator", "reducer", "user"}),
-    LAYOUT.manifest(Phase.REDUCE): ("coordinator", {"coordinator", "reducer", "user"}),
+    LAYOUT.manifest(Phase.MAP): ("coordinator", {"coordinator", "driver", "reducer", "user"}),
+    LAYOUT.manifest(Phase.REDUCE): ("coordinator", {"coordinator", "driver", "reducer", "user"}),
 }
 """The objects of a job, who writes each, and who reads it. A notebook that goes on from a job reads it, and writes the next plan."""
 
@@ -65,7 +65,10 @@ def resources_of(names: Names) -> set[str]:
         f"arn:aws:sqs:{where}:{names.stack}-failed",
         f"arn:aws:sqs:{where}:{names.stack}_jobs-09af09af-3",
         f"arn:aws:kinesis:{where}:stream/{names.stack}_jobs-09af09af",
-        f"arn:aws:scheduler:{where}:schedule/{names.stack}/alarm",
+        f"arn:aws:s3:::{names.stack}-{names.account}-{names.region}/triggers/daily.0123abcd/code",
+        f"arn:aws:scheduler:{where}:schedule/{names.stack}/job-09af09af",
+        f"arn:aws:scheduler:{where}:schedule/{names.stack}/fire-0123",
+        f"arn:aws:scheduler:{where}:schedule/{names.stack}/trigger-daily.0123abcd",
         f"arn:aws:iam::{names.account}:role/{names.stack}-scheduler-{names.region}",
         *(f"arn:aws:lambda:{where}:function:{function}" for function in functions),
         *(f"arn:aws:logs:{where}:log-group:/aws/lambda/{function}" for function in functions),
@@ -144,7 +147,7 @@ def test_each_object_of_a_job_is_written_by_one_and_read_by_whom_it_is_for(key: 
 
 
 @pytest.mark.parametrize("who", [*ROUTES, "user"])
-def test_no_function_writes_the_key_of_the_workspace_or_the_list_of_jobs(who: str) -> None:
+def test_no_function_writes_the_key_of_the_workspace_and_none_with_users_code_the_list_of_jobs(who: str) -> None:
     """A map function has the credentials of its role. Rows of jobs cannot be told apart by a policy; these two groups can."""
     names = Names("smr", "123456789012", "eu-west-1")
     rows = [each for each in every_policy(names, [], [])[who]["Statement"] if any("dynamodb:" in action for action in each["Action"])]
@@ -154,7 +157,8 @@ def test_no_function_writes_the_key_of_the_workspace_or_the_list_of_jobs(who: st
     if who == "user":
         assert (plain, bound) == ({"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"}, {})
     else:
-        others = {"ForAllValues:StringNotEquals": {"dynamodb:LeadingKeys": [f"/{LASTING}", f"/{JOBS}"]}}
+        groups = [f"/{LASTING}"] if who == "coordinator" else [f"/{LASTING}", f"/{JOBS}"]  # it makes the jobs of triggers
+        others = {"ForAllValues:StringNotEquals": {"dynamodb:LeadingKeys": groups}}
         assert (plain, bound) == ({"dynamodb:GetItem", "dynamodb:Query"}, {"dynamodb:PutItem": others})
 
 
@@ -173,6 +177,51 @@ def test_input_is_only_read_and_output_only_written(names: Names, inputs: list[s
     lists = {("driver", "s3:ListBucket", f"arn:aws:s3:::{bucket}") for bucket in inputs}
     writes = {(who, "s3:PutObject", f"arn:aws:s3:::{bucket}/*") for who in ("reducer", "reducer-large") for bucket in outputs}
     assert found == reads | lists | writes
+
+
+@given(NAMES)
+def test_functions_touch_no_schedule_of_a_trigger_and_only_the_coordinator_reads_what_it_stored(names: Names) -> None:
+    stored = f"{names.bucket_arn}/triggers/daily.0123abcd/code"
+    schedule = names.arn("scheduler", f"schedule/{names.schedules}/trigger-daily.0123abcd")
+    may = {
+        (who, action)
+        for who, policy in every_policy(names, [], []).items()
+        for statement in policy["Statement"]
+        for action in statement["Action"]
+        if any(fnmatchcase(one, pattern) for one in (stored, schedule) for pattern in statement["Resource"] if pattern != "*")
+    }
+    assert may == {("coordinator", "s3:GetObject")}
+
+
+@given(NAMES)
+def test_who_makes_triggers_may_do_so_for_this_stack_and_change_no_bucket(names: Names) -> None:
+    policy = trigger_policy(names)
+    actions = {action for statement in policy["Statement"] for action in statement["Action"]}
+    assert actions == {
+        *(f"s3:{verb}Object" for verb in ("Get", "Put", "Delete")),
+        *(f"scheduler:{verb}Schedule" for verb in ("Create", "Get", "Delete")),
+        "iam:PassRole",
+        "lambda:AddPermission",
+        "lambda:RemovePermission",
+    }
+    reached = {
+        one for each in policy["Statement"] for pattern in each["Resource"] for one in resources_of(names) if fnmatchcase(one, pattern)
+    }
+    assert reached == {
+        f"{names.bucket_arn}/triggers/daily.0123abcd/code",
+        names.arn("scheduler", f"schedule/{names.schedules}/trigger-daily.0123abcd"),
+        names.role_arn("scheduler"),
+        names.arn("lambda", f"function:{names.function('coordinator')}"),
+    }
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_table_of_the_input_is_scanned_by_who_reads_the_input_and_changed_by_nobody(role: str) -> None:
+    names = Names("smr", "1", "eu-west-1")
+    plain, named = (role_policy(role, names, inputs=inputs)["Statement"] for inputs in (["logs"], ["dynamodb://orders", "logs"]))
+    table = {"Effect": "Allow", "Action": ["dynamodb:DescribeTable", "dynamodb:Scan"]}
+    table |= {"Resource": ["arn:aws:dynamodb:eu-west-1:1:table/orders"]}
+    assert [statement for statement in named if statement not in plain] == ([table] if role in {"driver", "mapper", "mapper-large"} else [])
 
 
 @pytest.mark.parametrize("role", ROLES)

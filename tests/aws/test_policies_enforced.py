@@ -33,7 +33,7 @@ WORKERS = ("mapper", "reducer", "mapper-large", "reducer-large")
 
 WRITES = {
     "driver": ("plan", "splits/000001/000000"),
-    "coordinator": ("index", "manifest/map"),
+    "coordinator": ("index", "manifest/map", "code", "request"),
     "mapper": ("map/000007/002/run", "logs/map-000007-002/000001"),
     "reducer": ("reduce/000007/002/part-0.parquet", "logs/reduce-000007-002/000001"),
     "user": ("code", "request", "input/000000"),
@@ -90,7 +90,7 @@ def guarded(ministack_with_policies: str) -> Iterator[Guarded]:
             clients["s3"].put_object(Bucket=bucket, Key="a", Body=b"x")
         options = DeployOptions(names, "aws:{}", image="a.registry/image", inputs=("guarded-logs",), outputs=("guarded-results",))
         Stack(clients, names, PATIENCE, lambda _: None).set_up(checked(options))
-        for key in (*(f"jobs/1/{key}" for key in OBJECTS), "elsewhere"):
+        for key in (*(f"jobs/1/{key}" for key in OBJECTS), "elsewhere", "triggers/daily.0123abcd/code"):
             clients["s3"].put_object(Bucket=names.bucket, Key=key, Body=b"x")
         roles = {route: _taken(clients, names, route) for route in ROUTES}
         without_tls = [route for route, client in roles.items() if _may(client, names, get("own", "jobs/1/plan"))]
@@ -185,6 +185,7 @@ NEEDED: list[tuple[str, str, Call]] = [
     ("coordinator", "start a larger reducer", call("reducer-large")),
     ("coordinator", "start a driver", call("driver")),
     ("coordinator", "learn of a failure", queue("receive_message")),
+    ("coordinator", "read what a trigger stored", get("own", "triggers/daily.0123abcd/code")),
     ("mapper", "start a mapper", call("mapper")),
     ("reducer", "start a reducer", call("reducer")),
     ("reducer", "write the output", put("guarded-results", "part")),
@@ -228,6 +229,8 @@ FORBIDDEN: list[tuple[str, str, Call]] = [
     ("reducer", "read the input", get("guarded-logs", "a")),
     ("driver", "call a mapper", call("mapper")),
     ("coordinator", "read the input", get("guarded-logs", "a")),
+    *((role, "read what a trigger stored", get("own", "triggers/daily.0123abcd/code")) for role in ("driver", *WORKERS)),
+    ("coordinator", "change what a trigger stored", put("own", "triggers/daily.0123abcd/code")),
 ]
 
 

@@ -121,7 +121,7 @@ def test_a_message_stays_hidden_as_long_as_a_function_may_work_on_it(options: De
 
 
 def test_many_buckets_fit() -> None:
-    many = tuple(f"{'b' * 59}{number:04}" for number in range(50))
+    many = tuple(f"{'b' * 59}{number:04}" for number in range(49))
     made = template(replace(PLAIN, inputs=many, outputs=many[:20]))
     assert len(json.dumps(made, separators=(",", ":"))) < TEMPLATE_BYTES
     policies = [json.dumps(role["Properties"]["Policies"][0]["PolicyDocument"]) for role in of_type(made, "IAM::Role")]
@@ -139,6 +139,9 @@ def test_many_buckets_fit() -> None:
         (replace(PLAIN, architecture="sparc"), "x86_64, arm64"),
         (replace(PLAIN, inputs=("s3://logs/2026",)), "without s3://"),
         (replace(PLAIN, outputs=("*",)), "not the name of a bucket"),
+        (replace(PLAIN, outputs=("dynamodb://orders",)), "not the name of a bucket"),
+        (replace(PLAIN, inputs=("dynamodb://a/b",)), "not the name of a table"),
+        (replace(PLAIN, inputs=(f"dynamodb://{PLAIN.names.table}",)), "the stack's own table, which no job reads"),
         (replace(PLAIN, names=Names("Smr", "1", "x")), "no name for a deployment"),
     ],
 )

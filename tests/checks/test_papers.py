@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import functools
 import re
 from pathlib import Path
 
@@ -32,6 +33,29 @@ def test_a_link_leads_somewhere(path: Path) -> None:
 def test_a_notebook_shows_no_path_of_the_machine_that_ran_it(path: Path) -> None:
     """What a reader sees of a notebook is what they would see: no virtual environment, no checkout."""
     assert re.findall(r"[^\s\"]*(?:/site-packages/|/smr_notebook/\w+\.py)[^\s\"]*", path.read_text(encoding="utf-8")) == []
+
+
+def held_by() -> list[tuple[str, str]]:
+    """Return the rows of `coming-from.md` that say what users of a system had, each with what is said to hold it."""
+    lines = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8").splitlines()
+    cells = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    return [(row[0], row[-1]) for row in cells if len(row) == 3 and row[-1] != "held by"]
+
+
+@functools.cache
+def names_of_tests() -> frozenset[str]:
+    """Return the names of all files with tests, and of all tests."""
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    tests = (re.findall(r"^ *(?:async )?def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE) for file in files)
+    return frozenset(file.name for file in files).union(*tests)
+
+
+@pytest.mark.parametrize(("row", "said"), held_by(), ids=[str(number) for number in range(len(held_by()))])
+def test_what_a_user_of_another_system_had_is_held_by_tests_that_exist(row: str, said: str) -> None:
+    """A file or folder by its path, or by its name alone; a test by its name; a notebook, which is a test, by its path."""
+    named = re.findall(r"`((?:tests/|notebooks/|test_)[^`]*)`", said)
+    assert named, f"nothing is said to hold {row!r}"
+    assert [name for name in named if name not in names_of_tests() and not ("/" in name and (ROOT / name).exists())] == []
 
 
 @pytest.mark.parametrize("name", dependencies())

@@ -7,7 +7,18 @@ import sys
 
 import pytest
 
-NEEDLESS = ("IPython", "ipywidgets", "matplotlib", "pandas", "polars", "smr_notebook.job", "smr_notebook.notebook", "smr_notebook.pictures")
+NEEDLESS = (
+    "IPython",
+    "ipywidgets",
+    "matplotlib",
+    "pandas",
+    "platformdirs",
+    "polars",
+    "smr_notebook.config",
+    "smr_notebook.job",
+    "smr_notebook.notebook",
+    "smr_notebook.pictures",
+)
 LOADED = "import sys, smr_notebook.handler\nprint(*sys.modules)"
 
 

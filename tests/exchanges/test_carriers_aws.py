@@ -19,7 +19,7 @@ from botocore.exceptions import ConnectionClosedError
 
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.names import box_name
-from smr_notebook.backends.aws.queues import MOST_QUEUES, QueueCarrier
+from smr_notebook.backends.aws.queues import KEEP_SECONDS, MOST_QUEUES, QueueCarrier
 from smr_notebook.backends.aws.streams import StreamCarrier
 from smr_notebook.backends.collecting import Collector, packed, unpacked
 from smr_notebook.backends.memory.objects import MemoryStore
@@ -173,6 +173,9 @@ class TestExchangeByStreams(OfExchange):
 SENT = {f"map/{number:06d}/001": bytes([65 + number]) * (PIECE_BYTES + 1000 * number + 1) for number in range(6)}
 
 
+FIRST = next(iter(SENT))
+
+
 def send_all(carrier: Carrier, box: str) -> None:  # noqa: F811
     for name, data in SENT.items():
         carrier.send(box, name, pieces({0: data, 1: data[:10]}))
@@ -260,6 +263,39 @@ class TestQueuesWithFaults:
         with ThreadPoolExecutor(2) as pool:
             assert [each.result() for each in [pool.submit(reader), pool.submit(reader)]] == [list(SENT.values())] * 2
 
+    def test_what_was_received_many_times_does_not_vanish(self, carrier: Carrier, box: str, clients: Hooked) -> None:  # noqa: F811
+        """No queue of dead letters takes what retries and backups have read before."""
+        send_all(carrier, box)
+        for _ in range(12):
+            assert fetched(carrier, box, 0, list(SENT.items())) == list(SENT.values())
+        sqs = clients["sqs"]
+        url = sqs.get_queue_url(QueueName=f"{box_name(STACK, box)}-0")["QueueUrl"]
+        told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert not told.get("RedrivePolicy")
+        assert int(told["MessageRetentionPeriod"]) == KEEP_SECONDS
+
+    def test_a_strangers_message_is_in_nobodys_way(self, carrier: Carrier, box: str, clients: Hooked) -> None:  # noqa: F811
+        sqs = clients["sqs"]
+        url = sqs.get_queue_url(QueueName=f"{box_name(STACK, box)}-0")["QueueUrl"]
+        sqs.send_message(QueueUrl=url, MessageBody="hello")
+        send_all(carrier, box)
+        assert fetched(carrier, box, 0, list(SENT.items())) == list(SENT.values())
+
+    def test_messages_that_have_expired_are_named(self, clients: Hooked) -> None:
+        carrier, name = QueueCarrier(clients, STACK, visible_seconds=1, patience=1), f"jobs/{uuid4().hex[:8]}"
+        carrier.hold(name, 1)
+        for sent in ("map/000000/001", "map/000001/001"):
+            carrier.send(name, sent, pieces({0: b"x" * 9}))
+
+        def expire(_: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+            kept = [each for each in answer.get("Messages", ()) if b"000001" not in each["MessageAttributes"]["data"]["BinaryValue"]]
+            return answer | {"Messages": kept}
+
+        clients["sqs"].after["receive_message"] = expire
+        with pytest.raises(CorruptObjectError, match=r"has not given 9 bytes of map/000001/001 within 1 seconds.*have expired"):
+            fetched(carrier, name, 0, [("map/000000/001", b"x" * 9), ("map/000001/001", b"x" * 9)])
+        carrier.remove(name, 1)
+
     def test_more_partitions_than_queues_are_refused(self, carrier: Carrier) -> None:
         with pytest.raises(ConfigError, match=f"500 at most, and the job has {MOST_QUEUES + 1}"):
             carrier.hold("jobs/many", MOST_QUEUES + 1)
@@ -334,6 +370,22 @@ class TestStreamsWithFaults:
         clients["kinesis"].before["get_records"] = refuse
         assert fetched(carrier, box, 0, list(SENT.items())) == list(SENT.values())
         assert not errors
+
+    def test_a_strangers_record_is_in_nobodys_way(self, carrier: Carrier, box: str, clients: Hooked) -> None:  # noqa: F811
+        clients["kinesis"].put_record(StreamName=box_name(STACK, box), Data=b"hello", PartitionKey="x", ExplicitHashKey="0")
+        send_all(carrier, box)
+        assert fetched(carrier, box, 0, list(SENT.items())) == list(SENT.values())
+
+    def test_records_that_are_kept_no_longer_are_named(self, carrier: Carrier, box: str, clients: Hooked) -> None:  # noqa: F811
+        """The beginning of the shard is a day behind, and moves on."""
+        send_all(carrier, box)
+
+        def trim(_: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+            return answer | {"Records": [record for record in answer["Records"] if FIRST.encode() not in bytes(record["Data"])]}
+
+        clients["kinesis"].after["get_records"] = trim
+        with pytest.raises(CorruptObjectError, match=rf"has lost records: .* bytes of {FIRST}.*It keeps them for a day"):
+            fetched(carrier, box, 0, list(SENT.items()))
 
     def test_a_shard_that_was_split_is_told(self, carrier: Carrier, box: str, clients: Hooked) -> None:  # noqa: F811
         send_all(carrier, box)

@@ -36,9 +36,12 @@ JSON = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=5), inner, max_size=4)),
     max_leaves=10,
 )
+S3_WORDS = ("eventSource", "eventName", "s3", "configurationId", "bucket", "object", "key", "name", "size", "sequencer", "eTag")
+OF_S3 = st.dictionaries(st.sampled_from(S3_WORDS), st.one_of(JSON, st.dictionaries(st.sampled_from(S3_WORDS), JSON)))
 WORDS = ("Records", "role", "extras", "body", "requestContext", "requestPayload", "responsePayload", "condition", "requestId", "v", "job")
 EVENTS = st.one_of(
     JSON,
+    st.builds(lambda records: {"Records": [{**record, "eventSource": "aws:s3"} for record in records]}, st.lists(OF_S3)),
     st.dictionaries(st.sampled_from(WORDS), st.one_of(JSON, st.lists(st.dictionaries(st.sampled_from(WORDS), JSON)), st.just("stamp"))),
 )
 

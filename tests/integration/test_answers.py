@@ -97,7 +97,8 @@ def test_no_reduce_gives_the_mapped_pairs_in_key_order(session: smr.Session) -> 
 def test_a_sorted_job_gives_parts_in_total_order(session: smr.Session, access_log: Path, splits: int, reducers: int) -> None:
     lines = access_log.read_text(encoding="utf-8").splitlines()
     size = -(-access_log.stat().st_size // splits)
-    job = session.map_reduce(lambda line: [(line[:30], line)], None, access_log, sort="keys", split_size=size, reducers=reducers)
+    sort = "keys" if reducers % 2 else True  # which mean the same
+    job = session.map_reduce(lambda line: [(line[:30], line)], None, access_log, sort=sort, split_size=size, reducers=reducers)
     rows = [row for frame in job.scan() for row in frame.itertuples(index=False, name=None)]
     assert rows == sorted(((line[:30], line) for line in lines), key=lambda row: row[0])
     assert len(job.parts()) == reducers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from pandas.testing import assert_frame_equal
 
 import smr_notebook as smr
 from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.backends.sql.sink import WrittenTable
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.errors import ConfigError, CorruptObjectError
 
@@ -108,6 +110,29 @@ def test_a_bucket_that_the_platform_can_write_to(session: smr.Session, job: smr.
     there = smr.Job(replace(session.backend, targets={"s3": {"mine": bucket}.__getitem__}), entry, result_limit=1)
     assert there.to_parquet("s3://mine/a.parquet").files == ("s3://mine/a.parquet",)
     assert len(pd.read_parquet(pa.BufferReader(bucket.get("a.parquet")))) == 7
+
+
+def test_a_result_is_a_table_of_a_database(session: smr.Session, job: smr.Job, tmp_path: Path) -> None:
+    """Of the result as of aggregations; a frame that is read from it is the frame of the job."""
+    url = f"sqlite:///{tmp_path}/some.db"
+    assert job.to_sql(url, "totals") == WrittenTable(url, "totals", 7)
+    with sqlite3.connect(tmp_path / "some.db") as connection:
+        assert_frame_equal(pd.read_sql_query("SELECT * FROM totals ORDER BY key", connection), job.result())
+    with pytest.raises(ConfigError, match="has a table 'totals' already"):
+        job.to_sql(url, "totals")
+    with pytest.raises(ConfigError, match="on the platform 'local' cannot"):
+        job.to_dynamodb("totals")
+    with pytest.raises(ConfigError, match="does not hold exactly"):
+        session.map_reduce(lambda item: [(item, [item])], None, [1]).to_sql(url, "lists")
+    with sqlite3.connect(tmp_path / "some.db") as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("totals",)]
+
+
+def test_each_partition_is_a_file_that_a_job_reads_again(session: smr.Session, job: smr.Job, tmp_path: Path) -> None:
+    written = job.export(tmp_path / "out", format="jsonl", files="partitions")
+    assert written.rows == 7
+    again = session.map_reduce(lambda row: [(row["key"], row["value"])], sum, tmp_path / "out")  # and not its mark
+    assert_frame_equal(again.result(), job.result())
 
 
 def test_a_damaged_part_is_not_handed_out(session: smr.Session, tmp_path: Path) -> None:

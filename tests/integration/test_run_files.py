@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -173,6 +174,47 @@ def test_an_interrupt_cancels_the_job_or_lets_it_go_on(shell: Smr, place: Path, 
     assert shell("result", found[1]).returncode == (ending == "cancel")
 
 
+def test_a_job_whose_shell_has_gone_is_attached_to(shell: Smr, place: Path, tmp_path: Path) -> None:
+    write(tmp_path, {"words.py": WAITING.format(str(tmp_path / "go")), **BOOKS})
+    write(tmp_path, {"job.toml": 'input = "books"\nmap = "words.py:map"\nreduce = "sum"\n'})
+    job = shell("run", "job.toml", "--detach").stdout.strip()
+    command = [sys.executable, "-m", "smr_notebook", "attach", job]
+    with subprocess.Popen(command, cwd=tmp_path, env=variables(place), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # how far it is
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.endswith(f"{job} goes on: `smr status {job}`\n")
+    refused = shell("attach", job, "-o", "books")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "output: books is there already" in refused.stderr
+    (tmp_path / "go").touch()
+    done = shell("attach", job, "-o", "rows.jsonl")
+    assert (done.returncode, done.stdout) == (0, "rows.jsonl: 2 rows\n")
+    assert "MapReduce done" in done.stderr
+    assert rows(tmp_path / "rows.jsonl") == [{"key": "A rose is a rose", "value": 1}, {"key": "is it?", "value": 1}]
+    assert shell("attach", job).stdout == shell("result", job).stdout
+    lost = shell("attach", "nobody")
+    assert (lost.returncode, lost.stdout) == (1, "")
+    assert "There is no job 'nobody'" in lost.stderr
+
+
+def test_what_no_stream_can_hold_is_told_and_who_reads_no_more_ends_it(shell: Smr, place: Path, tmp_path: Path) -> None:
+    write(tmp_path, {"words.py": "def map(line):\n    yield '\\ud800é', 1\n", **BOOKS})
+    write(tmp_path, {"job.toml": 'input = "books/one.txt"\nmap = "words.py:map"\n'})
+    command = [sys.executable, "-m", "smr_notebook", "run", "job.toml"]
+    environment = variables(place) | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["key", "value", r"\ud800\xe9", "1"])
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        unread = subprocess.run([*command[:3], "jobs"], env=environment, stdout=nobody, stderr=subprocess.PIPE, text=True, check=False)
+    assert (unread.returncode, unread.stderr) == (141, "")
+    assert shell("jobs", "-n", "-1").returncode == 2
+
+
 def test_a_function_that_fails_is_told_with_its_line_and_record(shell: Smr, tmp_path: Path) -> None:
     write(tmp_path, {"job.toml": 'input = "books"\nmap = "words.py:map"\nretries = 0\noutput = "out"', **BOOKS})
     write(tmp_path, {"words.py": "def map(line):\n    yield line, 1 / (line != 'is it?')\n"})
@@ -191,6 +233,23 @@ def test_what_is_left_out_is_told_as_a_line(shell: Smr, tmp_path: Path) -> None:
     done = shell("run", "job.toml")
     assert (done.returncode, done.stdout.split()) == (0, ["key", "value", "A", "rose", "is", "a", "rose", "1.0"])
     assert re.search(r"^warning: .*'is it\?'", done.stderr, re.MULTILINE)
+
+
+def test_a_result_is_files_of_a_shape_or_a_table_of_a_database(shell: Smr, tmp_path: Path) -> None:
+    job = 'input = "books"\nmap = "words.py:map"\nreduce = "count"\nreducers = 2\n'
+    write(tmp_path, {"words.py": of_the_paper("words.py"), **BOOKS})
+    write(tmp_path, {"text.toml": job + 'output = { path = "out", format = "text", files = "one" }\n'})
+    assert shell("run", "text.toml").stdout == f"{tmp_path}/out: 4 rows\n"
+    lines = [line.split("\t") for line in (tmp_path / "out" / "part-00000.txt").read_text().splitlines()]
+    assert (len(lines), json.loads((tmp_path / "out" / "_SUCCESS").read_text())["rows"]) == (4, 4)
+    write(tmp_path, {"sql.toml": job + '[output]\nsql = "sqlite:///words.db"\ntable = "words"\n'})
+    assert shell("run", "sql.toml").stdout == f"sqlite:///{tmp_path}/words.db, table words: 4 rows\n"
+    with sqlite3.connect(tmp_path / "words.db") as connection:
+        assert [[key, str(value)] for key, value in connection.execute("SELECT key, value FROM words")] == lines
+    before = shell("jobs").stdout
+    refused = shell("run", "sql.toml")
+    assert (refused.returncode, shell("jobs").stdout) == (1, before)  # before anything was run
+    assert "has a table 'words' already" in refused.stderr
 
 
 def test_plan_and_preview_run_nothing(shell: Smr, tmp_path: Path) -> None:
@@ -253,6 +312,7 @@ def test_what_makes_no_sense_is_told_and_runs_nothing(shell: Smr, tmp_path: Path
         (["uploads", "remove", "data-0123456789abcdef"], "There is no upload 'data-0123456789abcdef' here"),
         (["uploads", "remove"], "say an identifier, or `remove` and one, or nothing for a list"),
         (["run", "-d", "nowhere", "-c", "code", "-o", "out"], "Nothing found under 'nowhere'"),
+        (["run", "-d", "books", "-c", "code", "-o", "out.json"], "output: out.json would be a folder."),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(shell: Smr, tmp_path: Path, words: list[str], told: str) -> None:

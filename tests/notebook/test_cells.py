@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 import traceback
 from pathlib import Path
+from typing import Any
 
+import cloudpickle
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 import smr_notebook as smr
 from smr_notebook.control.naming import Files
+from smr_notebook.dataflow.opening import opened
+from smr_notebook.dataflow.pair_programs import PairProgram, program_of_pairs
 from smr_notebook.errors import ConfigError
 from smr_notebook.notebook.arguments import CellOptions
 from smr_notebook.notebook.cells import CellFunctions, choose_functions, choose_input, run_body
@@ -52,6 +57,41 @@ def test_the_body_is_compiled_as_the_user_wrote_it(shell: InteractiveShell) -> N
 def test_functions_go_by_two_names(names: tuple[str, str, str]) -> None:
     bound = dict(zip(names, (len, sum, max), strict=True))
     assert choose_functions(CellOptions(), bound, {}) == CellFunctions(len, sum, max)
+
+
+def test_hooks_go_by_the_names_of_their_functions(shell: InteractiveShell) -> None:
+    body = (
+        "def map_setup():\n    global model\n    model = {'a': 1}\n"
+        "def map(record):\n    yield record, model[record]\n"
+        "def map_teardown():\n    model.clear()\n"
+        "def reduce_setup():\n    return 2\n"
+        "def reduce(factor, key, values):\n    return factor * sum(values)\n"
+    )
+    found = choose_functions(CellOptions(), run_body(shell, "x", body), {})
+    program = program_of_pairs(found.map, found.reduce, None)
+    there: PairProgram = pickle.loads(cloudpickle.dumps(program))
+    with opened(there, ("map", "reduce")) as ready:
+        assert isinstance(ready, PairProgram)
+        assert ready.functions.reduce is not None
+        assert [*(ready.functions.map("a") or ())] == [("a", 1)]
+        assert ready.functions.reduce("a", iter([1, 2])) == 6
+    hooked: Any = there.functions.map
+    assert hooked.function.__globals__["model"] == {}
+    assert "model" not in shell.user_ns
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("map = len\ndef reduce_setup(): pass\n", "defines reduce_setup or reduce_teardown, and no reduce"),
+        ("map = len\nmap_setup = 5\n", "map_setup and map_teardown: setup must be a function"),
+        ("map = len\ndef map_teardown(): yield 1, 1\n", "map_setup and map_teardown: teardown gives no pairs"),
+    ],
+    ids=["no function", "no hook", "pairs"],
+)
+def test_hooks_that_are_none_are_refused(shell: InteractiveShell, body: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=f"%%smr: .*{told}"):
+        choose_functions(CellOptions(), run_body(shell, "x", body), {})
 
 
 def test_functions_of_other_cells_are_named_by_options() -> None:

@@ -104,15 +104,14 @@ def test_into_takes_the_frame(shell: Any, session: ScriptedSession, shown: list[
 
 
 def test_what_the_line_says_is_what_the_session_is_asked(shell: Any, session: ScriptedSession) -> None:
-    run(
-        shell,
-        CELL.format(options="-r 3 -c -f lines -s 1KB --retries 0 --max-cost 1.5 --sort keys --name x -q --on-error skip --max-bad 0.1%"),
-    )
+    options = "-r 3 -c -f lines -s 1KB --retries 0 --max-cost 1.5 --sort keys --name x -q --on-error skip --max-bad 0.1%"
+    run(shell, CELL.format(options=f"{options} --exchange sqs"))
     asked = session.asked
     assert (asked.pop("map")("z").__next__(), asked.pop("reduce")("z", [1, 2])) == (("z", 1), 3)
     assert asked == {
         "input": ["a", "b"], "combine": True, "format": "lines", "reducers": 3, "split_size": 1000, "name": "x", "retries": 0,
         "max_cost": 1.5, "sort": "keys", "on_error": "skip", "max_bad": 0.001,
+        "exchange": "sqs",
     }  # fmt: skip
 
 

@@ -257,3 +257,32 @@ def test_two_runs_of_a_notebook_are_equal_though_one_had_troubles() -> None:
 
 def test_attempts_that_finish_nothing_are_counted_live() -> None:
     assert "1 stalled" in html(view(replace(RUNNING, map=replace(MAP, stalled=1))))
+
+
+COUNTED = replace(DONE, map=replace(MAPPED, numbers=replace(MAPPED.numbers, counters=(("bad <dates>", 1_204), ("cache hits", 5)))))
+
+
+def test_what_the_functions_counted_is_a_fact_of_a_job_that_is_done() -> None:
+    assert text(view(COUNTED)).splitlines()[-1] == " counted: bad <dates> 1,204 · cache hits 5"
+    page = html(view(COUNTED))
+    assert "counted: bad <dates> 1,204 · cache hits 5" in Words(page).words
+    assert "bad" in SPAN.sub("", page)
+    assert "counted" not in html(view(DONE)) + text(view(DONE))
+
+
+@pytest.mark.parametrize("state", [JobState.MAPPING, JobState.FAILED])
+def test_what_they_count_while_they_run_differs_from_run_to_run(state: JobState) -> None:
+    running = replace(COUNTED, state=state, proof="")
+    page = html(view(running))
+    assert "counted: bad <dates> 1,204 · cache hits 5 (so far)" in Words(page).words
+    assert "bad" not in SPAN.sub("", page)
+    assert ("(so far)" in text(view(running))) == (state is JobState.MAPPING)
+
+
+def test_a_job_that_waits_says_for_which() -> None:
+    """What differs between two runs stands where the rules for comparing take it out."""
+    waits = Progress(JobState.SUBMITTED, PhaseProgress(), PhaseProgress(), 100.0, 100.0, 0, 0.0, waits=("3f9a", "77b2"))
+    view = View("8c01", "", waits, 112.0)
+    assert text(view) == "MapReduce · waits · [smr-8c01, for jobs 3f9a, 77b2, 12.0 s]"
+    assert 'waits for <span class="smr-v">jobs 3f9a, 77b2</span>' in html(view)
+    assert "MapReduce 8c01: waits for jobs 3f9a, 77b2" in announcement(view)

@@ -27,3 +27,16 @@ def test_nothing_is_left_at_the_carrier_when_nothing_goes_wrong() -> None:
         job = draw(seed, Odds(), exchange=CARRIED)
         check(job, job.run())
         assert job.carrier.slices == {}
+
+
+RIVALS = Odds(rivals=0.7, interleaved=0.6, frozen=0.03)
+"""Coordinators come while others stand still in the middle of a step."""
+
+
+@pytest.mark.parametrize("first", range(0, 60, 20))
+def test_no_box_is_made_again_by_who_stood_still_while_the_job_ended(first: int) -> None:
+    """It would be left for good, and a stream costs something each hour."""
+    for seed in range(first, first + 20):
+        job = draw(seed, RIVALS, exchange=CARRIED)
+        check(job, job.run())
+        assert job.carrier.boxes == set(), f"story {seed}"

@@ -17,7 +17,7 @@ from smr_notebook.dataflow.mending import Mended
 from smr_notebook.dataflow.sealing import seal
 from smr_notebook.environment import environment
 from smr_notebook.errors import PlanError
-from smr_notebook.model import Commit, Format, JobState, Leg, Phase, Plan, Policy
+from smr_notebook.model import Commit, Format, JobState, Leg, Merging, Phase, Plan, Policy
 from smr_notebook.ports import Backend, ServiceLimits
 from smr_notebook.testing.fates import CALM, ROUGH, STORM, Fates, Odds
 from smr_notebook.testing.simulation import Simulation, Story
@@ -28,8 +28,8 @@ POLICY = Policy(retries=1, lost_launches=8, heartbeat=1.0, lease=15.0, launch=60
 AS_BEFORE = Wish(Mended(), again=False, max_cost=None, label_of=str)
 
 
-def drawn(seed: int, odds: Odds, *, tolerance: Tolerance = STRICT) -> Simulation:
-    """Return a job of some twenty tasks; where it is tolerant, of some words that fail."""
+def drawn(seed: int, odds: Odds, *, tolerance: Tolerance = STRICT, merges: bool = False) -> Simulation:
+    """Return a job of some twenty tasks; where it is tolerant, of some words that fail; where it merges, with runs that are merged."""
     random = Random(f"job {seed}")
     words = [f"word{number}" for number in range(random.randint(1, 12))]
     words += [POISON, BITTER] if tolerance.tolerant else []
@@ -50,6 +50,8 @@ def drawn(seed: int, odds: Odds, *, tolerance: Tolerance = STRICT) -> Simulation
         environment=environment(),
         tolerance=tolerance,
     )
+    if merges:
+        plan = replace(plan, reducers=3, merging=Merging(random.randint(1, 5), random.randint(1, 3)))
     limits = ServiceLimits(1 << 20, 900.0, random.randint(1, 4), 0.0, 1 << 30, environment())
     job = Simulation(plan, pairs, Fates(seed, odds), limits)
     write_code(job.objects, "job", seal("code", b"code"), keys_of(job.table))
@@ -123,6 +125,21 @@ def test_a_job_that_was_cancelled_at_any_moment_is_gone_on_from(seed: int) -> No
     after = derived(job, CALM, seed)
     assert check(after.run(), after)
     check_that_nothing_is_done_twice(job, after)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_job_that_was_cancelled_while_it_merged_or_reduced_is_gone_on_from(seed: int) -> None:
+    """What was merged is merged again, unless nobody needs it any more; parts that stand are taken over."""
+    job = drawn(seed, Odds(silence=0.1, late=0.2, doubled=0.1), merges=True)
+    job.at(Random(seed).uniform(20, 90), lambda: Ledger(job.table, "job").request_cancel("enough", job.clock.now()))
+    if job.run().outcome.state is JobState.DONE:
+        return
+    assert any(one.id.task.phase is Phase.MAP for one in outputs(job))
+    after = derived(job, CALM, seed)
+    assert not [one for one in outputs(after) if one.id.task.phase is Phase.MERGE]
+    assert check(after.run(), after)
+    merged = {task for task in Ledger(after.table, after.plan.job).snapshot().commits if task.phase is Phase.MERGE}
+    assert len(merged) == after.plan.tasks(Phase.MERGE)
 
 
 def check(story: Story, job: Simulation) -> bool:

@@ -37,9 +37,9 @@ def plan(maps: int, reducers: int = 0, *, max_cost: float = 0.0) -> Plan:
     )
 
 
-def run(of: Plan, *, concurrency: int = 1000, branching: int = 32, seconds: float = 10.0) -> Report:
+def run(of: Plan, *, concurrency: int = 1000, branching: int = 32, seconds: float = 10.0, longest: float = 900.0) -> Report:
     limits = ServiceLimits(
-        256 << 10, 900.0, concurrency, 0.0, 1769 << 20, of.environment, burst=min(1000.0, concurrency), ramp=100.0, step=10.0
+        256 << 10, longest, concurrency, 0.0, 1769 << 20, of.environment, burst=min(1000.0, concurrency), ramp=100.0, step=10.0
     )
 
     def drawn(random: Random) -> float:
@@ -81,6 +81,16 @@ def test_the_cost_of_a_job_is_about_what_its_seconds_cost() -> None:
     seconds = 550 * 20 * 1.05
     assert report.cost.compute == pytest.approx(seconds * 1769 / 1024 * 0.0000166667, rel=0.15)
     assert report.cost.objects == pytest.approx((500 * 20 + 50 * 504) * 0.4e-6, rel=0.3)
+
+
+def test_tasks_that_outlive_their_invocations_go_on_in_others_at_hardly_any_cost() -> None:
+    """Flint's continuations: 1,000 s of work each, where an invocation may take 300."""
+    short, long = (run(plan(20, 3), seconds=1000.0, longest=longest) for longest in (300.0, 86_400.0))
+    assert short.outcome.state is long.outcome.state is JobState.DONE
+    assert short.cost is not None
+    assert long.cost is not None
+    assert short.calls >= 23 * 3
+    assert short.cost.compute == pytest.approx(long.cost.compute, rel=0.15)
 
 
 def test_a_job_stops_launching_before_it_costs_more_than_it_may() -> None:

@@ -99,8 +99,8 @@ def play(stored: Stored, *, before: Callable[[Message], object] = nothing, after
     return session_on(backend).attach(stored.job)
 
 
-def session_on(backend: Backend) -> smr.Session:
-    return smr.Session(settings=Settings(workspace=Path("nowhere")), backend=backend)
+def session_on(backend: Backend, *, merge_above: int = 0) -> smr.Session:
+    return smr.Session(settings=Settings(workspace=Path("nowhere"), merge_above=merge_above), backend=backend)
 
 
 def typed(item: int) -> Iterator[tuple[str, int]]:
@@ -220,6 +220,44 @@ def test_what_is_between_map_and_reduce(story: Story, part: str) -> None:
     for what, damaged in damages(story.mapped.objects.get(key)):
         spoiled = spoil(story.mapped, key, damaged)
         found += check(key, what, story.answer, lambda: rows(play(spoiled)))  # noqa: B023 - called at once
+    assert found
+
+
+@dataclass
+class Merged:
+    """A job whose runs are merged: when its map phase has ended, and when its merge phase has; and its answer."""
+
+    mapped: Stored
+    merged: Stored
+    answer: list[Any]
+
+
+@pytest.fixture(scope="module", params=[typed, pickled], ids=["typed", "pickled"])
+def merged(request: pytest.FixtureRequest) -> Merged:
+    empty = Stored(MemoryStore(), MemoryTable(), "")
+    job = session_on(opened(empty, Calls()), merge_above=1).map_reduce(request.param, total, ITEMS, reducers=2)
+    running, begun = replace(empty, job=job.id), dict[str, Stored]()
+    done = play(running, before=lambda message: begun.setdefault(message.role, running.copy()))
+    return Merged(begun[Phase.MERGE], begun[Phase.REDUCE], rows(done))
+
+
+@pytest.mark.parametrize(
+    ("when", "part"),
+    [
+        ("mapped", "map/000001/001/run"),
+        ("mapped", "index"),
+        ("merged", "merge/000000/001/run"),
+        ("merged", "merge/index"),
+        ("merged", "manifest/merge"),
+    ],
+)
+def test_what_is_between_the_phases_where_runs_are_merged(merged: Merged, when: str, part: str) -> None:
+    stored: Stored = getattr(merged, when)
+    (key,) = stored.keys(part)
+    found = 0
+    for what, damaged in damages(stored.objects.get(key), most=40):
+        spoiled = spoil(stored, key, damaged)
+        found += check(key, what, merged.answer, lambda: rows(play(spoiled)))  # noqa: B023 - called at once
     assert found
 
 

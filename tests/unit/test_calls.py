@@ -130,7 +130,7 @@ def test_nothing_is_tried_before_it_is_meant() -> None:
 
 def test_rows_of_items_are_numbered_as_they_are_sent() -> None:
     calls = Zipped(str, ([1, threading.Lock(), 3], "abcd"))
-    assert not calls.is_empty
+    assert not calls.is_empty()
     assert [(number, pickle.loads(arguments)) for number, _, arguments in calls.items()] == [(0, ((1, "a"), {})), (1, ((3, "c"), {}))]
     assert (calls.total, calls.sent, list(calls.refused)) == (3, 2, [1])
     assert "arguments of call 1 of str cannot travel" in str(calls.refused[1])
@@ -138,4 +138,4 @@ def test_rows_of_items_are_numbered_as_they_are_sent() -> None:
 
 @pytest.mark.parametrize("iterables", [(), ([],), ([1], ())])
 def test_nothing_to_call_for_is_known_beforehand(iterables: tuple[Any, ...]) -> None:
-    assert Zipped(str, iterables).is_empty
+    assert Zipped(str, iterables).is_empty()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from smr_notebook.config import Settings, from_machine, meanings, parse_size, read_time, resolve, told_on_machine, user_file
+from smr_notebook.config import Settings, from_machine, meanings, parse_size, read_sorting, read_time, resolve, told_on_machine, user_file
 from smr_notebook.errors import ConfigError
+from smr_notebook.model import Sorting
 
 HERE = Path("/ws")
 
@@ -168,3 +169,20 @@ def test_a_folder_that_is_gone_is_in_no_project(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     assert from_machine({}).retries == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (None, Sorting()),
+        (False, Sorting()),
+        (True, Sorting(keys=True)),
+        ("keys", Sorting(keys=True)),
+        ("values", Sorting(values=True)),
+        ("keys, values", Sorting(keys=True, values=True)),
+        (["values", "keys"], Sorting(keys=True, values=True)),
+    ],
+    ids=repr,
+)
+def test_what_is_sorted_is_said_by_words_or_by_yes(said: object, meant: Sorting) -> None:
+    assert read_sorting(said) == meant

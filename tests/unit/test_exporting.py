@@ -7,13 +7,17 @@ import json
 import math
 import tempfile
 import threading
+import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -23,8 +27,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
+from smr_notebook.backends.local.source import FileSource
 from smr_notebook.backends.memory.objects import MemoryStore
-from smr_notebook.dataflow.export_targets import PARQUET, TEXTS, LocalTarget, put_new, target_of
+from smr_notebook.control.naming import Files, find
+from smr_notebook.dataflow.export_marks import Mark, write_mark
+from smr_notebook.dataflow.export_shapes import FORMATS, PARQUET, TEXTS, Shape
+from smr_notebook.dataflow.export_targets import LocalTarget, put_new, target_of
 from smr_notebook.dataflow.exporting import WrittenFiles, export, iter_pieces
 from smr_notebook.dataflow.frames.rows import library
 from smr_notebook.dataflow.outputs import PartWriter
@@ -432,7 +440,7 @@ def test_of_two_who_write_to_one_name_one_is_refused(tmp_path: Path, name: str) 
             both.wait(60)  # when the files are begun, and when the name is given
 
     def write(text: str) -> str:
-        target = Meets(str(tmp_path / name), overwrite=False, suffixes=PARQUET, verb="to_parquet")
+        target = Meets(str(tmp_path / name), overwrite=False, shape=Shape(whole=name.endswith(".parquet")), verb="to_parquet")
         with target.staging() as folder:
             (folder / "part-00000.parquet").write_text(text)
             try:
@@ -480,15 +488,15 @@ def test_a_bucket_holds_the_same(objects: MemoryStore, parts: list[Part]) -> Non
     bucket = MemoryStore()
     found = written(objects, parts, "s3://b/some/out/", store=bucket)
     assert found.files == tuple(f"s3://b/some/out/part-0000{number}.parquet" for number in range(3))
-    assert sum(len(table(bucket, key)) for key in keys(bucket)) == 12
+    assert sum(len(table(bucket, f"some/out/part-0000{number}.parquet")) for number in range(3)) == 12
     assert written(objects, parts, "s3://b/some/out.parquet", store=bucket).files == ("s3://b/some/out.parquet",)
     assert len(table(bucket, "some/out.parquet")) == 12
     for path in ("s3://b/some/out", "s3://b/some/out.parquet"):
         with pytest.raises(ConfigError, match="is there already"):
             written(objects, parts, path, store=bucket)
         written(objects, parts[:1], path, overwrite=True, store=bucket)
-    assert keys(bucket) == ["some/out.parquet", "some/out/part-00000.parquet"]  # what was there before is gone
-    assert [len(table(bucket, key)) for key in keys(bucket)] == [4, 4]
+    assert keys(bucket) == ["some/out.parquet", "some/out/_SUCCESS", "some/out/part-00000.parquet"]  # what was there before is gone
+    assert [len(table(bucket, f"some/out{key}")) for key in (".parquet", "/part-00000.parquet")] == [4, 4]
 
 
 def test_a_strange_object_in_a_bucket_is_not_replaced(objects: MemoryStore, parts: list[Part]) -> None:
@@ -527,7 +535,7 @@ class Stops(MemoryStore):
         return super().put(key, data, if_absent=if_absent)
 
 
-@pytest.mark.parametrize("more", [0, 1, 2])
+@pytest.mark.parametrize("more", [0, 1, 2, 3])
 def test_what_replaces_others_never_stands_beside_them(objects: MemoryStore, parts: list[Part], more: int) -> None:
     bucket = Stops()
     written(objects, parts, "s3://b/out", store=bucket)
@@ -560,6 +568,15 @@ def test_a_url_that_leads_nowhere_is_an_error(objects: MemoryStore, parts: list[
 def exported(objects: ObjectStore, parts: list[Part], path: Path | str, *, store: ObjectStore | None = None) -> WrittenFiles:
     targets: dict[str, Callable[[str], ObjectStore]] = {} if store is None else {"s3": lambda _: store}
     place = target_of(path, overwrite=False, targets=targets, platform="memory", suffixes=(*PARQUET, *TEXTS), verb="export")
+    return export(objects, parts, place)
+
+
+def shaped(
+    objects: ObjectStore, parts: list[Part], path: Path | str, *, format: str | None = None, files: str | None = None
+) -> WrittenFiles:
+    place = target_of(
+        path, overwrite=True, targets={}, platform="memory", suffixes=(*PARQUET, *TEXTS), format=format, files=files, verb="export"
+    )
     return export(objects, parts, place)
 
 
@@ -618,6 +635,99 @@ def test_text_goes_to_a_bucket_too_and_is_not_replaced_by_accident(objects: Memo
     assert bucket.get("x/a.csv") == b'"key","value"\n"a",1\n'
     with pytest.raises(ConfigError, match=r"export: s3://bucket/x/a\.csv is there already"):
         exported(objects, [part(objects, 0, [("a", 1)])], "s3://bucket/x/a.csv", store=bucket)
+
+
+# ---------------------------------------------------------------- one file, or one for each partition, and the mark beside them
+
+READERS: dict[str, Callable[[str], pd.DataFrame]] = {
+    "parquet": pd.read_parquet,
+    "csv": pd.read_csv,
+    "jsonl": lambda file: pd.read_json(file, lines=True),
+    "text": lambda file: pd.read_csv(file, sep="\t", names=["key", "value"]),
+}
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(-9, 9), max_size=3), min_size=1, max_size=4),
+    st.sampled_from(sorted(READERS)),
+    st.none() | st.just("one") | st.just("partitions"),
+)
+def test_any_shape_of_files_holds_each_row_once_and_the_mark_names_them(counts: list[list[int]], format: str, files: str | None) -> None:
+    objects = MemoryStore()
+    parts = [part(objects, number, [(number, value) for value in values]) for number, values in enumerate(counts)]
+    with tempfile.TemporaryDirectory() as folder:
+        made = shaped(objects, parts, f"{folder}/out", format=format, files=files)
+        mark = msgspec.json.decode(Path(folder, "out", "_SUCCESS").read_bytes(), type=Mark)
+        contents = [Path(file).read_bytes() for file in made.files]
+        found = [READERS[format](file).to_numpy().tolist() for file in made.files if made.rows]
+    numbers = [number for number, values in enumerate(counts) if values] or [0]
+    names = {"partitions": numbers, "one": [0]}.get(str(files), range(len(numbers)))
+    assert [Path(file).name for file in made.files] == [f"part-{number:05d}{FORMATS[format]}" for number in names]
+    rows = [[[number, value] for value in values] for number, values in enumerate(counts) if values]
+    assert (found == rows) if files != "one" else (list(chain(*found)) == list(chain(*rows)))
+    assert (mark.version, mark.format, mark.rows, mark.size) == (1, format, made.rows, made.size)
+    assert [(file.name, file.size, file.crc32) for file in mark.files] == [
+        (Path(file).name, len(data), f"{zlib.crc32(data):08x}") for file, data in zip(made.files, contents, strict=True)
+    ]
+    assert [file.rows for file in mark.files if made.rows] == ([made.rows] if files == "one" else [len(some) for some in rows if made.rows])
+
+
+def test_a_partition_of_several_pieces_is_one_file(objects: MemoryStore, tmp_path: Path) -> None:
+    one, other = part(objects, 3, [("a", 1)]), part(objects, 4, [("b", 2.5)])
+    both = replace(one, files=(*one.files, *other.files))
+    made = shaped(objects, [both, part(objects, 7, [("c", 3)])], tmp_path / "out", files="partitions")
+    assert [Path(file).name for file in made.files] == ["part-00003.parquet", "part-00007.parquet"]
+    assert pq.read_table(made.files[0]).to_pylist() == [{"key": "a", "value": 1.0}, {"key": "b", "value": 2.5}]
+
+
+def test_readers_pass_over_the_mark(objects: MemoryStore, parts: list[Part], tmp_path: Path) -> None:
+    """pandas, pyarrow, and a job of this package; Athena, Hive and Spark by what their papers say of names with an underscore."""
+    written(objects, parts, tmp_path / "out")
+    assert len(pd.read_parquet(tmp_path / "out")) == ds.dataset(tmp_path / "out").count_rows() == 12
+    local = {"file": FileSource()}
+    for pattern in (f"{tmp_path}/out", f"{tmp_path}/out/*"):
+        assert [Path(one.info.key).name for one in find(Files((pattern,)), local)] == [f"part-0000{number}.parquet" for number in range(3)]
+    assert [Path(one.info.key).name for one in find(Files((f"{tmp_path}/out/_SUCCESS",)), local)] == ["_SUCCESS"]
+
+
+def test_the_mark_is_as_it_was_promised(tmp_path: Path) -> None:
+    """Others read it: version 1 never loses a field."""
+    (tmp_path / "part-00000.csv").write_text("a,b\n1,2\n")
+    write_mark([(tmp_path / "part-00000.csv", 1)], tmp_path, format="csv")
+    golden = Path(__file__).parents[1] / "golden" / "export-mark-v1.json"
+    assert (tmp_path / "_SUCCESS").read_bytes() == golden.read_bytes()
+
+
+def test_lines_of_text_are_key_and_value(objects: MemoryStore, tmp_path: Path) -> None:
+    rows: Rows = [("a", 1), ("b", None)]
+    shaped(objects, [part(objects, 0, rows), part(objects, 1, [("é", 3)])], tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a\t1\nb\t\né\t3\n"
+    for value in ("x\ty", "x\ny", b"x", [1]):
+        with pytest.raises(ConfigError, match="'value' has a"):
+            shaped(objects, [part(objects, 0, [("a", value)])], tmp_path / "b.txt")
+    assert not (tmp_path / "b.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "format", "files", "told"),
+    [
+        ("out", "cvs", None, "Did you mean 'csv'"),
+        ("out", None, "partition", "Did you mean 'partitions'"),
+        ("out.csv", "jsonl", None, "called as csv is"),
+    ],
+    ids=["format", "files", "both"],
+)
+def test_files_that_there_are_not_are_refused(objects: MemoryStore, path: str, format: str | None, files: str | None, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        shaped(objects, [], path, format=format, files=files)
+
+
+def test_a_name_of_a_file_is_that_of_a_folder_where_each_partition_has_one(objects: MemoryStore, parts: list[Part], tmp_path: Path) -> None:
+    made = shaped(objects, parts, tmp_path / "out.csv", files="partitions")
+    assert [Path(file).relative_to(tmp_path).as_posix() for file in made.files] == [f"out.csv/part-0000{number}.csv" for number in range(3)]
+    shaped(objects, parts, tmp_path / "out.csv", format="csv", files="partitions")  # which it replaces
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv"]
 
 
 def test_to_parquet_takes_a_name_that_ends_in_csv_for_a_folder(objects: MemoryStore, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from smr_notebook.dataflow.code import capture, load_program
-from smr_notebook.dataflow.pair_programs import program_of_pairs
+from smr_notebook.dataflow.opening import opened
+from smr_notebook.dataflow.pair_programs import PairProgram, program_of_pairs
 from smr_notebook.errors import ConfigError, UnpicklableError
 from smr_notebook.function_files import Reference, functions_below, read_reference
 from smr_notebook.task_folders import load_task, names_below
@@ -44,6 +45,21 @@ def test_a_function_of_a_file_comes_with_its_neighbours(tmp_path: Path) -> None:
     assert str(tmp_path) not in sys.path
 
 
+def test_a_function_of_a_file_may_have_hooks(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        words="import smr_notebook as smr\nfrom models import load\ndef score(model, line): return [(line, model[line])]\n"
+        "scored = smr.hooked(score, setup=load)",
+        models="def load(): return {'a': 7}",
+    )
+    with functions_below(tmp_path) as find:
+        code = capture(program_of_pairs(find(Reference("words.py", "scored")), None, None))
+    assert {"models", "words"} <= set(code.report.modules)
+    with opened(load_program(code.data)[0], ("map",)) as ready:
+        assert isinstance(ready, PairProgram)
+        assert ready.functions.map("a") == [("a", 7)]
+
+
 def test_two_folders_may_use_the_same_names(tmp_path: Path) -> None:
     for name in ("one", "two"):
         with functions_below(write(tmp_path / name, task=f"def map(line): return {name!r}")) as find:
@@ -74,7 +90,59 @@ def test_a_neighbour_that_is_imported_inside_a_function_is_refused_before_anythi
         capture(program_of_pairs(find(Reference("words.py", "map")), sum, None))
 
 
+@pytest.mark.parametrize("body", ["import statistics\ndef map(line): ...", "def map(line):\n    from statistics import mean"])
+@pytest.mark.parametrize("place", ["", "deep__"])
+def test_a_neighbour_in_whose_place_another_module_would_be_taken_is_refused(tmp_path: Path, place: str, body: str) -> None:
+    assert "statistics" in sys.modules  # of Python's own
+    write(tmp_path, **{f"{place}words": body, f"{place}statistics": "def mean(values): return 'mine'"})
+    told = r"statistics\.py, which .*words\.py imports, cannot be imported as 'statistics': that is .* already\. Rename it\."
+    with functions_below(tmp_path) as find, pytest.raises(ConfigError, match=told):
+        find(Reference(f"{place.replace('__', '/')}words.py", "map"))
+
+
+def test_what_lies_in_the_folder_and_is_not_imported_may_be_called_anything(tmp_path: Path) -> None:
+    write(tmp_path, words="from parts import statistics\nmap = statistics.mine", statistics="1 / 0")
+    write(tmp_path / "parts", statistics="from . import json\ndef mine(line): ...", json="")
+    (tmp_path / "parts" / "__init__.py").touch()
+    with functions_below(tmp_path) as find:
+        assert find(Reference("words.py", "map")).__module__ == "parts.statistics"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("import sys\nsys.exit(3)", r"words\.py cannot be imported: SystemExit: 3 \(.*words\.py, line 2\)"),
+        ("from . import more", "What lies beside it is imported by its name alone: `import name`"),
+    ],
+)
+def test_a_file_that_ends_python_or_thinks_it_is_in_a_package_is_told(tmp_path: Path, text: str, told: str) -> None:
+    write(tmp_path, words=text, more="")
+    with functions_below(tmp_path) as find, pytest.raises(ConfigError, match=told):
+        find(Reference("words.py", "map"))
+
+
+@pytest.mark.parametrize("late", ["import lib.more", "from lib.more import one", "from lib import more"])
+@pytest.mark.parametrize("function", ["mapper", "reducer"])
+def test_a_neighbour_that_a_task_imports_inside_a_function_is_refused(tmp_path: Path, function: str, late: str) -> None:
+    write(tmp_path / "lib", more="one = 1")
+    (tmp_path / "lib" / "__init__.py").touch()
+    bodies = {name: f"def {name}({given}):\n    {late if name == function else 'return'}" for name, given in TAKEN.items()}
+    write(tmp_path, task="\n".join(bodies.values()))
+    with functions_below(tmp_path) as find, pytest.raises(UnpicklableError, match=rf"{function} imports your own module 'lib(\.more)?'"):
+        load_task(find, tmp_path, data="a")
+
+
+def test_a_function_of_a_package_that_imports_its_neighbour_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "lib", more="one = 1", words="def map(line):\n    from .more import one\n    return one")
+    (tmp_path / "lib" / "__init__.py").touch()
+    with functions_below(tmp_path) as find, pytest.raises(UnpicklableError, match=r"imports your own module 'lib\.more' inside its body"):
+        capture(program_of_pairs(find(Reference("lib.words", "map")), sum, None))
+
+
 # ---------------------------------------------------------------- tasks
+
+TAKEN = {"mapper": "doc_id, chunk", "reducer": "key_values"}
+"""What the functions of a task take."""
 
 TASK = """
 import counting_words
@@ -143,5 +211,9 @@ def test_a_folder_without_a_task_is_told(tmp_path: Path, text: str | None, told:
 def test_where_names_of_documents_begin(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     assert names_below(str(tmp_path)) == names_below(f"{tmp_path}/a.txt") == names_below(f"{tmp_path}/*/b.txt") == str(tmp_path)
+    (tmp_path / "there" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("there/deep")
+    assert names_below(f"{tmp_path}/link/..") == f"{tmp_path}/there"  # as the file system, and the source, mean it
+    assert names_below(f"{tmp_path}/link") == f"{tmp_path}/link"
     assert names_below("data-0123456789abcdef/a/*.txt") == "data-0123456789abcdef"
     assert names_below("s3://bucket/a/b*/c") == names_below("s3://bucket/a/") == "bucket/a"

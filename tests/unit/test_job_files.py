@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smr_notebook import formats
+from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.dataflow import aggregates
 from smr_notebook.errors import ConfigError
 from smr_notebook.function_files import Reference
-from smr_notebook.job_files import Groups, JobFile, Output, Pairs, Parse, Shared, read_job_file
+from smr_notebook.job_files import Groups, JobFile, Pairs, Parse, Shared, read_job_file
+from smr_notebook.job_outputs import AnyOutput, ItemsOutput, Output, SqlOutput
 from smr_notebook.model import Format
 from smr_notebook.toml_places import read_document
 
@@ -64,6 +66,37 @@ def read(text: str, folder: Path) -> JobFile:
     file = folder / "job.toml"
     file.write_text(text, encoding="utf-8")
     return read_job_file(file)
+
+
+@pytest.mark.parametrize(("said", "sorts"), [("true", "keys"), ("false", None), ('"values"', "values")])
+def test_what_is_sorted_may_be_said_by_yes(tmp_path: Path, said: str, sorts: str | None) -> None:
+    work = read(f'input = "logs"\nmap = "words.py:map"\nsort = {said}\n', tmp_path).work
+    assert isinstance(work, Pairs)
+    assert work.sort == sorts
+
+
+@pytest.mark.parametrize(
+    ("line", "output"),
+    [
+        ('output = "s3://b/out.csv"', Output("s3://b/out.csv")),
+        ('output = { path = "/out", format = "text", files = "partitions" }', Output("/out", format="text", files="partitions")),
+        ('output = "dynamodb://totals"', ItemsOutput("dynamodb://totals")),
+        ('output = { path = "dynamodb://t", names = { key = "user" } }', ItemsOutput("dynamodb://t", {"key": "user"})),
+        ('output = { sql = "$DATABASE", table = "t", if_exists = "append" }', SqlOutput("$DATABASE", "t", "append")),
+        ('output = { sql = "sqlite:////a.db", table = "t", schema = "s" }', SqlOutput("sqlite:////a.db", "t", schema="s")),
+    ],
+    ids=["url", "shape", "items", "names", "sql", "schema"],
+)
+def test_where_the_result_goes(tmp_path: Path, line: str, output: AnyOutput) -> None:
+    assert read(f'input = "a"\nmap = "w.py:map"\n{line}\n', tmp_path).output == output
+
+
+def test_a_database_of_a_file_is_relative_to_the_job_file_and_its_password_is_not_shown(tmp_path: Path) -> None:
+    job = read('input = "a"\nmap = "w.py:map"\noutput = { sql = "sqlite:///a.db", table = "t" }\n', tmp_path)
+    assert job.output == SqlOutput(f"sqlite:///{tmp_path}/a.db", "t")
+    assert "hush" not in repr(SqlOutput("postgresql://me:hush@host/d", "t"))
+    with pytest.raises(ConfigError, match="the variable NOBODY_SET_THIS of the environment"):
+        SqlOutput("$NOBODY_SET_THIS", "t").check(open_memory())
 
 
 def test_a_whole_file(tmp_path: Path) -> None:
@@ -172,6 +205,12 @@ def test_a_key_that_is_nearly_one_is_asked_for(key: str) -> None:
         ('[format]\nname = "parse"', "line 3, in [format]: None names no function."),
         ("output = 3", "line 3: text is wanted; got 3."),
         ('[output]\npath = "a"\noverwrite = 1', "line 5, in [output]: true or false is wanted; got 1."),
+        ('[output]\npath = "a"\noverwrit = true', "line 5, in [output]: "),
+        ('[output]\nsql = "sqlite:///a.db"\ntable = 3', "line 5, in [output]: text is wanted; got 3."),
+        ('[output]\nsql = "sqlite:///a.db"\npath = "a"', "line 5, in [output]: "),
+        ('output = { sql = "sqlite:///a.db" }', "line 3: there is no table: say which one of the database"),
+        ("output = { overwrite = true }", "line 3: there is no path, and no sql"),
+        ('output = { path = "dynamodb://t", names = 3 }', "line 3, in [output]: a table is wanted; got 3."),
         ("[settings]\nworkers = -1", "line 4, in [settings]: workers must be a whole number"),
         ("[settings]\nworker = 1", "line 4, in [settings]: there is no setting 'worker'. Did you mean 'workers'?"),
         ("settings = 1", "line 3: a table is wanted; got 1."),
@@ -191,6 +230,7 @@ def test_a_wrong_value_is_told_with_its_line(tmp_path: Path, line: str, told: st
         ('input = "a"\nby = "shop"', "an aggregate has no 'aggregate'."),
         ('input = []\nmap = "w.py:map"', "line 1: input must be a path"),
         ('input = "a"\nmap = "map"', "line 2: 'map' names no function. Write file.py:function"),
+        ('input = "a"\nby = { day = 5 }\naggregate = { n = "count" }', "line 2: text is wanted; got 5."),
         ("input = 'a", "is not TOML: "),
     ],
 )
@@ -198,6 +238,11 @@ def test_what_is_missing_is_told(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read(text, tmp_path)
     assert told in caught.value.message
+
+
+def test_a_file_of_another_system_is_read(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_bytes(b'\xef\xbb\xbfinput = "a"\r\nmap = "w.py:map"\r\nreducers = 2\r\n')
+    assert read_job_file(tmp_path / "job.toml").shared.reducers == 2
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:

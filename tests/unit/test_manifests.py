@@ -13,7 +13,7 @@ from smr_notebook.control.manifests import gather, read_manifest
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.environment import environment
 from smr_notebook.errors import ConservationError, CorruptObjectError
-from smr_notebook.model import AttemptId, Commit, Format, Phase, Plan, Policy, TaskId
+from smr_notebook.model import AttemptId, Commit, Format, Merging, Phase, Plan, Policy, Receipt, TaskId
 from smr_notebook.testing.fleet_work import RECORD_BYTES, SameRuns, work_of
 from smr_notebook.usage import Cost
 
@@ -23,7 +23,7 @@ MAPS = 5
 class Phases:
     """A job whose tasks are committed as soon as somebody looks."""
 
-    def __init__(self, reducers: int) -> None:
+    def __init__(self, reducers: int, merging: Merging | None = None) -> None:
         self.plan = Plan(
             job="job",
             name="",
@@ -38,6 +38,7 @@ class Phases:
             budget=1 << 20,
             policy=Policy(),
             environment=environment(),
+            merging=merging,
         )
         self.objects = SameRuns(self.plan)
         self.ledger = Ledger(MemoryTable(), "job")
@@ -55,9 +56,13 @@ class Phases:
         gather(self.plan, phase, commits, cost=cost, objects=self.objects, ledger=self.ledger)
 
 
-def test_sums_that_agree_become_a_manifest() -> None:
-    job = Phases(reducers=3)
-    for phase in Phase:
+MERGED = Merging(2, 2)
+
+
+@pytest.mark.parametrize("merging", [None, MERGED], ids=["direct", "merged"])
+def test_sums_that_agree_become_a_manifest(merging: Merging | None) -> None:
+    job = Phases(reducers=3, merging=merging)
+    for phase in job.plan.phases:
         job.gather(phase, job.commits(phase), Cost(1.0))
         manifest = read_manifest(job.objects, job.ledger, phase, job="job")
         assert (manifest.commits, manifest.cost) == (tuple(job.commits(phase)), Cost(1.0))
@@ -71,6 +76,14 @@ def counted(**more: int) -> Callable[[Commit], Commit]:
     )
 
 
+def other_run(commit: Commit) -> Receipt:
+    """Return the receipt of the merge task before, which has the same partitions of other map tasks."""
+    before = AttemptId(TaskId(Phase.MERGE, commit.id.task.number - 1), 1)
+    receipt = work_of(Phases(3, MERGED).plan, before)[0].receipt
+    assert receipt is not None
+    return receipt
+
+
 WRONG: dict[str, tuple[int, Phase, Callable[[Commit], Commit]]] = {
     "bytes of a map task": (3, Phase.MAP, counted(bytes_read=1)),
     "records of a map task": (3, Phase.MAP, counted(records_read=1, records_mapped=1)),
@@ -81,6 +94,11 @@ WRONG: dict[str, tuple[int, Phase, Callable[[Commit], Commit]]] = {
     "bytes of a task without reduce": (0, Phase.MAP, counted(bytes_read=1)),
     "rows of a task without reduce": (0, Phase.MAP, counted(pairs_in=1, pairs_out=1)),
     "no part": (0, Phase.MAP, lambda commit: replace(commit, part=None)),
+    "a pair that was not merged": (3, Phase.MERGE, counted(pairs_in=1)),
+    "pairs of a merged run": (3, Phase.MERGE, counted(pairs_in=1, pairs_out=1)),
+    "a run that was not merged": (3, Phase.MERGE, counted(records_mapped=-1)),
+    "no merged run": (3, Phase.MERGE, lambda commit: replace(commit, receipts=())),
+    "the merged run of another group of tasks": (3, Phase.MERGE, lambda commit: replace(commit, receipts=(other_run(commit),))),
     "pairs of a partition": (3, Phase.REDUCE, counted(pairs_in=1)),
     "checksum of a partition": (3, Phase.REDUCE, lambda commit: replace(commit, checksum=commit.checksum + 1)),
     "a group that was not reduced": (3, Phase.REDUCE, counted(records_mapped=-1)),
@@ -93,8 +111,8 @@ WRONG: dict[str, tuple[int, Phase, Callable[[Commit], Commit]]] = {
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_sum_that_differs_is_an_error_and_no_manifest(wrong: str) -> None:
     reducers, phase, change = WRONG[wrong]
-    job = Phases(reducers)
-    if phase is Phase.REDUCE:
+    job = Phases(reducers, MERGED if phase is Phase.MERGE else None)
+    if phase is not Phase.MAP:
         job.gather(Phase.MAP, job.commits(Phase.MAP))
     commits = job.commits(phase)
     with pytest.raises(ConservationError):
@@ -106,9 +124,9 @@ def test_a_sum_that_differs_is_an_error_and_no_manifest(wrong: str) -> None:
 
 @pytest.mark.parametrize("phase", Phase)
 def test_a_task_that_is_missing_or_counted_twice_is_an_error(phase: Phase) -> None:
-    job = Phases(reducers=3)
-    if phase is Phase.REDUCE:
-        job.gather(Phase.MAP, job.commits(Phase.MAP))
+    job = Phases(reducers=3, merging=MERGED)
+    for before in job.plan.phases[: job.plan.phases.index(phase)]:
+        job.gather(before, job.commits(before))
     commits = job.commits(phase)
     for some in (commits[:-1], [*commits, commits[0]], commits[::-1]):
         with pytest.raises(ConservationError):

@@ -56,9 +56,10 @@ def test_a_death_notice_tells_who_died_of_what() -> None:
     assert decode(json.dumps(notice).encode()) == DeathNotice(message, "local-7", "killed by signal 9")
 
 
-def test_each_role_has_a_function_of_its_own_and_notices_are_for_the_one_that_may_call_all() -> None:
+def test_each_role_has_a_function_and_notices_are_for_the_one_that_may_call_all() -> None:
     routes = {role: route(encode(Message(role, "3f9a"))) for role in Role}
-    assert routes == {Role.DRIVER: "driver", Role.COORDINATOR: "coordinator", Role.MAP: "mapper", Role.REDUCE: "reducer"}
+    workers = {Role.MAP: "mapper", Role.MERGE: "reducer", Role.REDUCE: "reducer"}
+    assert routes == {Role.DRIVER: "driver", Role.COORDINATOR: "coordinator", **workers}
     notice = {"failed": encode(Message(Role.MAP, "3f9a", 7, 1)).decode(), "invocation": "local-7", "reason": "killed by signal 9"}
     assert route(json.dumps(notice).encode()) == "coordinator"
 

@@ -97,6 +97,22 @@ def test_the_options_that_change_the_answer_are_told(plan: Plans) -> None:
     assert "\n Errors  what fails is left out and told (skip); more than 0.1% ends the job\n" in told
 
 
+def test_runs_are_merged_where_reading_them_would_cost_more_and_the_plan_says_so(plan: Plans) -> None:
+    many = plan("/logs", tariff=TARIFF, map=one, reduce=sum, split_size=10_000, reducers=500)
+    assert many.plan.merging is not None
+    reads = many.plan.maps * 500
+    assert reads > 300_000
+    told = rf"tasks? in between, \d+ groups? of map tasks × \d+ of partitions: {reads:,} reads become [\d,]+, \$[\d.]+ become \$[\d.]+"
+    for shown in (many.describe(), re.sub(r"<[^>]+>", "", many._repr_mimebundle_()["text/html"])):
+        assert "Merge" in shown
+        assert re.search(told, shown)
+    assert re.search(r", merge \d+, reduce 500 × ", many.describe())
+    fewer = plan("/logs", tariff=TARIFF, map=one, reduce=sum, split_size=10_000, reducers=400)
+    assert fewer.plan.merging is None
+    assert "Merge" not in fewer.describe()
+    assert plan("/logs", map=one, reduce=sum, split_size=10_000, reducers=500).plan.merging is None, "where reads cost nothing"
+
+
 def test_a_cost_is_told_with_its_range_and_its_limit(plan: Plans) -> None:
     told = plan("/logs", tariff=TARIFF, map=one, reduce=sum, max_cost=2.5)
     thought = told.plan.estimate

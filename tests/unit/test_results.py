@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import uuid
 from datetime import date, datetime
@@ -19,7 +20,7 @@ from pandas.testing import assert_frame_equal
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.dataflow.keys import encode_key
 from smr_notebook.dataflow.outputs import PartWriter
-from smr_notebook.dataflow.results import head_frame, iter_frames, load_frame
+from smr_notebook.dataflow.results import head_frame, in_arrow, iter_frames, load_frame
 from smr_notebook.errors import CorruptObjectError, ResultTooLargeError
 from smr_notebook.model import Part
 
@@ -263,3 +264,12 @@ def test_heads_hold_values_of_every_kind(value: Any) -> None:
     frame = head_frame(objects, parts, 3)
     assert frame["key"].tolist() == [(0, "a"), (0, "b"), (1, "a")]
     assert_frame_equal(frame, load_frame(objects, parts, limit_bytes=None).head(3))
+
+
+def test_what_is_read_is_memory_of_arrows_own() -> None:
+    """Else threads of Arrow's need Python to let go of it, and a process that ends just then is aborted."""
+    data = bytes(range(256)) * 4
+    before = sys.getrefcount(data)
+    reader = in_arrow(data)
+    assert sys.getrefcount(data) == before
+    assert reader.read() == data

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,13 +36,15 @@ from smr_notebook.errors import (
     CorruptObjectError,
     InputChangedError,
     InputEmptyError,
+    InputError,
     InputMissingError,
     PlanError,
     SmrError,
     UntrustedObjectError,
 )
-from smr_notebook.model import JobState
+from smr_notebook.model import JobState, ObjectInfo
 from smr_notebook.ports import Backend, Buffer, InputSource
+from smr_notebook.session import Session
 from smr_notebook.standing import Outcome
 
 
@@ -191,6 +194,62 @@ def test_a_file_that_changes_while_it_is_stored_is_not(store: CountingStore, tmp
         stored(backend, tmp_path, {"a": b"1"})
     assert list(backend.objects.list_prefix("jobs/")) == []
     assert list_uploads(backend.table) == []
+
+
+@pytest.fixture
+def session(backend: Backend) -> Session:
+    return Session(backend=backend)
+
+
+def test_what_a_path_means_is_what_the_file_system_means(session: Session, backend: Backend, tmp_path: Path) -> None:
+    written(tmp_path, {"there/wanted.txt": b"wanted", "there/deep/too.txt": b"too", "other.txt": b"other"})
+    (tmp_path / "link").symlink_to("there/deep")
+    found = session.upload_data(f"{tmp_path}/link/..")
+    assert found.id == session.upload_data(tmp_path / "there").id
+    assert [info.key for info in source_of(backend).find(found.id)] == [f"{found.id}/deep/too.txt", f"{found.id}/wanted.txt"]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("", "Nothing found under ''"),
+        ("~nobody-of-this-name/x", "Nothing found under '~nobody-of-this-name/x'"),
+        ("bad", r"Cannot upload '.*bad\\udcff\.txt': its name is no UTF-8 text\. Rename it"),
+    ],
+)
+def test_what_cannot_be_uploaded_is_told(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, told: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, {"here.txt": b"not meant", os.fsdecode(b"bad/bad\xff.txt"): b"1"})
+    with pytest.raises(InputError, match=told):
+        session.upload_data(path)
+    with pytest.raises(InputError, match=told if path == "bad" else "There is no folder with code under"):
+        session.upload_code(path)
+    assert session.uploads() == []
+
+
+class RemovingStore(CountingStore):
+    """While the objects of an upload are looked at, somebody removes it, once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.removes: list[Callable[[], object]] = []
+
+    def list_prefix(self, prefix: str) -> Iterator[ObjectInfo]:
+        found = list(super().list_prefix(prefix))
+        while self.removes:
+            self.removes.pop()()
+        return iter(found)
+
+
+@pytest.mark.parametrize("again", [{"a": b"1"}, {"a": b"1", "b": LARGE}])
+def test_what_is_removed_while_it_is_uploaded_again_stands_in_the_end(tmp_path: Path, again: dict[str, bytes]) -> None:
+    store = RemovingStore()
+    backend = with_uploads(replace(open_memory(), objects=store))
+    first = stored(backend, tmp_path, again)
+    store.removes.append(lambda: remove_upload(backend, first.id))
+    assert stored(backend, tmp_path, again).id == first.id
+    assert [one.id for one in list_uploads(backend.table)] == [first.id]
+    assert source_of(backend).get(f"{first.id}/a") == b"1"
 
 
 def test_nothing_is_no_upload(backend: Backend, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 Rules of this module:
 
-* An event is a payload, word for word, unless it has `Records`: then each is a message from the queue to which Lambda sends the events that
-  it gave up, and becomes a notice as `ports.FunctionService.invoke` describes it.
+* An event is a payload, word for word, unless it has `Records`. Those of S3 tell of objects that appeared, and each becomes the call of a
+  trigger as `ports.Triggers` describes it. All others are messages from the queue to which Lambda sends the events that it gave up, and
+  become notices as `ports.FunctionService.invoke` describes them.
+* Of two notifications of one upload the bucket, the key, the version and the sequencer agree. So these are its occurrence.
 * Notices are best effort: one that cannot be told is written to the log, and leases expire.
 * Lambda may run an event twice under the same request id. So a name has that id first, and then something that is used once.
 * What `stamp_request` makes asks for the environment of the function, and runs nothing.
@@ -17,9 +19,11 @@ import secrets
 import sys
 import time
 from typing import Any, Final, Protocol
+from urllib.parse import unquote_plus
 
 import msgspec
 
+from smr_notebook.backends.aws.names import trigger_of
 from smr_notebook.backends.tenants import Invocation, InvocationFailedError, MemoryEndedError, ProcessEndedError, Tenants
 from smr_notebook.environment import environment
 
@@ -76,11 +80,48 @@ def respond(event: Any, context: LambdaContext, tenants: Tenants, *, location: s
         names = tuple(filter(_is_name, extras)) if isinstance(extras, list | tuple) else ()
         return json.loads(msgspec.json.encode(environment(names)))
     if isinstance(event, dict) and isinstance(event.get("Records"), list):
+        uploads = [record for record in event["Records"] if _is_of_s3(record)]
         for record in event["Records"]:
-            _tell(record, context, tenants, location=location)
+            if not _is_of_s3(record):
+                _tell(record, context, tenants, location=location)
+        _fire(uploads, context, tenants, location=location)
         return {}
     answer = tenants.run(json.dumps(event).encode(), _invocation(context, location))
     return json.loads(answer or b"null")
+
+
+def _is_of_s3(record: Any) -> bool:
+    return isinstance(record, dict) and record.get("eventSource") == "aws:s3"
+
+
+def _fire(records: list[Any], context: LambdaContext, tenants: Tenants, *, location: str) -> None:
+    """Call for the trigger of each record; if some of these calls fail, the others are made, and the first failure is told."""
+    failures = []
+    for payload in filter(None, map(firing, records)):
+        try:
+            tenants.run(payload, _invocation(context, location))
+        except InvocationFailedError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def firing(record: Any) -> bytes | None:
+    """Return the payload that a record of S3 becomes; `None` where it tells of no object that appeared, or of none to us."""
+    try:
+        told, found = record["s3"], record["s3"]["object"]
+        trigger, bucket, key = trigger_of(told["configurationId"]), str(told["bucket"]["name"]), unquote_plus(found["key"])
+        appeared = str(record["eventName"]).removeprefix("s3:").startswith("ObjectCreated:")
+        sequence = found.get("sequencer") or record.get("eventTime", "")
+        version, size = str(found.get("eTag", "")).strip('"'), int(found.get("size", 0))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        sys.stderr.write(f"a notification could not be read ({type(error).__name__}: {error}): {record}\n")
+        return None
+    if not trigger or not appeared:
+        return None
+    occurrence = "/".join(map(str, (found.get("versionId", ""), sequence, version)))
+    told = {"fire": trigger, "occurrence": occurrence, "object": f"{bucket}/{key}", "version": version, "bytes": size}
+    return json.dumps(told).encode()
 
 
 def _is_name(extra: object) -> bool:
@@ -89,7 +130,8 @@ def _is_name(extra: object) -> bool:
 
 def _tell(record: Any, context: LambdaContext, tenants: Tenants, *, location: str) -> None:
     try:
-        tenants.run(notice(json.loads(record["body"])), _invocation(context, location))
+        for one in notices(json.loads(record["body"])):
+            tenants.run(one, _invocation(context, location))
     except (InvocationFailedError, LookupError, TypeError, ValueError) as error:
         sys.stderr.write(f"a failure could not be told ({type(error).__name__}: {error}): {record}\n")
 
@@ -101,6 +143,16 @@ def _invocation(context: LambdaContext, location: str) -> Invocation:
         time.time() + context.get_remaining_time_in_millis() / 1000,
         int(context.memory_limit_in_mb) << 20,
     )
+
+
+def notices(record: Any) -> list[bytes]:
+    """Return the payloads that tell of an event which Lambda gave up: of one of S3, one for each object. Raises as `notice` does."""
+    event = record["requestPayload"]
+    uploads = event.get("Records") if isinstance(event, dict) else None
+    if not isinstance(uploads, list):
+        return [notice(record)]
+    payloads = [firing(upload) for upload in uploads if _is_of_s3(upload)]
+    return [notice({**record, "requestPayload": json.loads(payload)}) for payload in payloads if payload]
 
 
 def notice(record: Any) -> bytes:

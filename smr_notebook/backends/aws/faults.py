@@ -220,6 +220,8 @@ _ACTIONS: Final[Mapping[str, str]] = {
     "ListObjectsV2": "s3:ListBucket",
     "HeadBucket": "s3:ListBucket",
     "DeleteObjects": "s3:DeleteObject",
+    "GetBucketNotificationConfiguration": "s3:GetBucketNotification",
+    "PutBucketNotificationConfiguration": "s3:PutBucketNotification",
 }
 """What a policy calls an operation: the only service that does not always say so itself is S3."""
 

@@ -12,11 +12,19 @@ from typing import Final
 from smr_notebook.errors import ConfigError
 
 WORKERS: Final = ("mapper", "reducer")
+TABLES: Final = "dynamodb://"
+"""What the name of a table begins with where it stands beside names of buckets."""
+
 LARGE: Final = tuple(f"{route}-large" for route in WORKERS)
 """The same work in more memory, for tasks that ran out of it."""
 
 ROUTES: Final = ("driver", "coordinator", *WORKERS, *LARGE)
 """What a function is for: each has a function and a role of its own."""
+
+TRIGGER: Final = "trigger-"
+"""What the schedules of triggers begin with: no alarm does."""
+
+_NOTIFICATION: Final = "smr_notebook"
 
 _STACK: Final = re.compile(r"[a-z][a-z0-9-]{0,22}[a-z0-9]|[a-z]")
 
@@ -54,7 +62,7 @@ class Names:
 
     @property
     def schedules(self) -> str:
-        """Group of schedules: the alarms of coordinators."""
+        """Group of schedules: the alarms of coordinators, and those of triggers."""
         return self.stack
 
     @property
@@ -92,6 +100,17 @@ class Names:
 def box_name(stack: str, box: str) -> str:
     """Return what the queues and the stream of a carrier's box are called, or begin with. No stack has an underscore in its name."""
     return f"{stack}_{box.replace('/', '-')}"
+
+
+def notification_id(stack: str, trigger: str) -> str:
+    """Return what the notification of a bucket is called that calls for a trigger."""
+    return f"{_NOTIFICATION}:{stack}:{trigger}"
+
+
+def trigger_of(notification: str) -> str:
+    """Return the trigger that a notification calls for; empty for one that is not ours."""
+    ours, _, rest = notification.partition(":")
+    return rest.partition(":")[2] if ours == _NOTIFICATION else ""
 
 
 def check_stack_name(stack: str) -> str:

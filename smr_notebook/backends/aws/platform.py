@@ -20,10 +20,13 @@ from smr_notebook.backends.aws.alarms import SchedulerAlarms
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
 from smr_notebook.backends.aws.functions import LambdaFunctions
+from smr_notebook.backends.aws.item_sink import DynamoSink
 from smr_notebook.backends.aws.names import Names, check_stack_name
 from smr_notebook.backends.aws.objects import S3Store
+from smr_notebook.backends.aws.scans import DynamoSource
 from smr_notebook.backends.aws.source import S3Source
 from smr_notebook.backends.aws.table import DynamoTable
+from smr_notebook.backends.aws.triggers import AwsTriggers
 from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.errors import ConfigError, DeploymentError, ServiceError
 from smr_notebook.model import Policy
@@ -104,7 +107,9 @@ def open_aws(stack: str, *, region: str = "", profile: str = "", extras: tuple[s
     variables = deployed.get("Environment", {}).get("Variables", {})
     architecture = next(iter(deployed.get("Architectures", ())), "x86_64")
     options = _read(variables.get("SMR_LOCATION", "").removeprefix("aws:"), names)
-    return replace(_open(clients, options, architecture, source=S3Source(clients), extras=extras), user=user_of(arn))
+    tables = DynamoSource(clients, clock=SystemClock())
+    opened = _open(clients, options, architecture, source=S3Source(clients), tables=tables, extras=extras)
+    return replace(opened, user=user_of(arn))
 
 
 def reopen_aws(place: str) -> Backend:
@@ -113,7 +118,9 @@ def reopen_aws(place: str) -> Backend:
     clients = Clients(options.names.region)
     allow = "Check the bucket's name, or let the workers read it:"
     source = S3Source(clients, mend=f"{allow} `{_deploy(options.names)} --input {{bucket}}`.")
-    return _open(clients, options, _ARCHITECTURES.get(platform.machine(), "x86_64"), source=source)
+    allow = "Check the table's name, or let the workers read it:"
+    tables = DynamoSource(clients, clock=SystemClock(), mend=f"{allow} `{_deploy(options.names)} --input dynamodb://{{table}}`.")
+    return _open(clients, options, _ARCHITECTURES.get(platform.machine(), "x86_64"), source=source, tables=tables)
 
 
 def _deploy(names: Names, verb: str = "deploy") -> str:
@@ -169,7 +176,9 @@ def _unknown_region(clients: Clients) -> ConfigError | None:
     return ConfigError(f"AWS cannot be reached in {region!r}, which is no region that boto3 knows.{hint}")
 
 
-def _open(clients: Clients, options: AwsOptions, architecture: str, *, source: S3Source, extras: tuple[str, ...] = ()) -> Backend:
+def _open(
+    clients: Clients, options: AwsOptions, architecture: str, *, source: S3Source, tables: DynamoSource, extras: tuple[str, ...] = ()
+) -> Backend:
     names, clock = options.names, SystemClock()
     anew = f"It has been deleted: `{_deploy(names, 'down')}` and then `{_deploy(names)}` make everything anew."
     module, _, function = ROUTE.partition(":")
@@ -181,10 +190,11 @@ def _open(clients: Clients, options: AwsOptions, architecture: str, *, source: S
         table=DynamoTable(clients, names.table, clock=clock, keep_seconds=options.keep_days * 86_400.0, mend=anew),
         functions=LambdaFunctions(clients, names, route=route, clock=clock, extras=extras),
         clock=clock,
-        sources={"s3": source},
+        sources={"s3": source, "dynamodb": tables},
         policy=policy_of(options),
         poll=_POLL,
         alarms=SchedulerAlarms(clients, names, clock=clock),
+        triggers=AwsTriggers(clients, names),
         codec="zstd",
         parallel=_PARALLEL,
         branching=_BRANCHING,
@@ -192,4 +202,5 @@ def _open(clients: Clients, options: AwsOptions, architecture: str, *, source: S
         expires=True,
         tariff=f"aws/{names.region}/{architecture}",
         targets={"s3": lambda bucket: S3Store(clients, bucket)},
+        item_sinks={"dynamodb": lambda table: DynamoSink(clients, table, clock=clock)},
     )

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any, Final
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
 from smr_notebook.backends.aws.names import box_name
-from smr_notebook.backends.collecting import Collector, packed, unpacked
+from smr_notebook.backends.collecting import Collector, packed
 from smr_notebook.errors import ConfigError, CorruptObjectError, StoreError
 from smr_notebook.ports import Piece, Wanted
 
@@ -186,7 +186,7 @@ class QueueCarrier:
             answer = self._call("receive_message", wanted, doing=f"reading {url}")
             messages = answer.get("Messages", ())
             held += [message["ReceiptHandle"] for message in messages]
-            found = [collector.add(*unpacked(_data(message))) for message in messages]
+            found = [collector.take(_data(message)) for message in messages]
             if any(found):
                 news = time.monotonic()
             elif time.monotonic() > news + self._patience:

@@ -15,9 +15,8 @@ What a pattern means, as for every source: an object of that very name; else all
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from itertools import chain
 from typing import Any
 
@@ -27,9 +26,9 @@ from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.faults import BOTO_ERRORS, Mends, code_of, told
 from smr_notebook.backends.aws.s3 import list_objects, read_range, version_of
 from smr_notebook.errors import AccessDeniedError, ConfigError, CredentialsError, InputMissingError, InputReadError, SmrError
+from smr_notebook.globs import WILD, matches
 from smr_notebook.model import ObjectInfo
 
-_WILD = re.compile(r"[*?[]")
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _BUCKET = re.compile(r"[\w.-]{1,255}", re.ASCII)
 
@@ -62,9 +61,9 @@ class S3Source:
             found: Iterator[dict[str, Any]]
             if (first := next(below, None)) is not None:
                 found = chain((first,), below)
-            elif wild := _WILD.search(key):
+            elif wild := WILD.search(key):
                 parts = key.split("/")
-                found = (item for item in self._list(bucket, key[: wild.start()]) if _matches(item["Key"].split("/"), parts))
+                found = (item for item in self._list(bucket, key[: wild.start()]) if matches(item["Key"].split("/"), parts))
             else:
                 return
             for item in found:
@@ -139,15 +138,3 @@ class S3Source:
         mends: Mends = {AccessDeniedError: self._mend.format(bucket=bucket)} if self._mend else {}
         failed = told(error, f"{doing} {name!r}", mends=mends)
         return failed if isinstance(failed, AccessDeniedError | CredentialsError | ConfigError) else InputReadError(str(failed))
-
-
-def _matches(names: Sequence[str], parts: Sequence[str]) -> bool:
-    """Return whether the components of a pattern match those of a key."""
-    if not parts or not names:
-        return not parts and not names
-    part, rest = parts[0], parts[1:]
-    if part == "**" and rest and _matches(names, rest):
-        return True
-    if names[0] != part and (not fnmatchcase(names[0], part) or (names[0].startswith(".") and not part.startswith("."))):
-        return False
-    return _matches(names[1:], parts if part == "**" and len(names) > 1 else rest)

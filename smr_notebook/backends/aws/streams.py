@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
 from smr_notebook.backends.aws.names import box_name
-from smr_notebook.backends.collecting import Collector, packed, unpacked
+from smr_notebook.backends.collecting import Collector, packed
 from smr_notebook.errors import CorruptObjectError, StoreError
 from smr_notebook.ports import Piece, Wanted
 
@@ -117,7 +117,7 @@ class StreamCarrier:
                 continue
             for record in answer["Records"]:
                 last = record["SequenceNumber"]
-                collector.add(*unpacked(bytes(record["Data"])))
+                collector.take(bytes(record["Data"]))
             if answer["Records"] or answer.get("MillisBehindLatest", 0):
                 news = time.monotonic()
             elif time.monotonic() > news + self._patience:

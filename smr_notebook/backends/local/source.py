@@ -36,7 +36,7 @@ class FileSource:
         """See `ports.InputSource.find`."""
         if not pattern or "\0" in pattern:
             return
-        path = _absolute(pattern)
+        path = absolute(pattern)
         matches = _files(path, hidden=True) if os.path.isdir(path) else _expand("/", path.strip("/").split("/"))
         for match in sorted(set(matches), key=os.fsencode):
             try:
@@ -66,7 +66,8 @@ class FileSource:
         return ObjectInfo(key, status.st_size, file_version(status), identity)
 
 
-def _absolute(pattern: str) -> str:
+def absolute(pattern: str) -> str:
+    """Return the pattern from the root of the file system on, as the file system means it."""
     parts = os.path.join(os.getcwd(), os.path.expanduser(pattern)).split("/")
     # The parent of a link is the parent of what it leads to.
     known = len(parts) - parts[::-1].index("..") if ".." in parts else 0

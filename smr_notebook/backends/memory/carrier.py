@@ -16,14 +16,17 @@ class MemoryCarrier:
     """Implements `ports.Carrier`.
 
     Attributes:
+        boxes: The boxes that stand.
         slices: What was sent, by box, name and partition.
     """
 
     def __init__(self) -> None:
+        self.boxes: set[str] = set()
         self.slices: dict[tuple[str, str, int], bytearray] = {}
 
-    def hold(self, box: str, partitions: int) -> None:
-        """See `ports.Carrier.hold`: there is nothing to be done."""
+    def hold(self, box: str, partitions: int) -> None:  # noqa: ARG002 - as many as are sent to
+        """See `ports.Carrier.hold`."""
+        self.boxes.add(box)
 
     def send(self, box: str, name: str, pieces: Iterable[Piece]) -> None:
         """See `ports.Carrier.send`."""
@@ -41,6 +44,8 @@ class MemoryCarrier:
 
     def remove(self, box: str, partitions: int, name: str = "") -> None:  # noqa: ARG002 - as many as there are
         """See `ports.Carrier.remove`."""
+        if not name:
+            self.boxes.discard(box)
         for key in [key for key in self.slices if key[0] == box and name in {"", key[1]}]:
             del self.slices[key]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Mapping
 
 from smr_notebook.errors import InputMissingError
+from smr_notebook.globs import matches
 from smr_notebook.model import ObjectInfo
 
 
@@ -28,7 +28,7 @@ class MemorySource:
         folder = pattern.rstrip("/") + "/"
         below = [key for key in self._objects if pattern and key.startswith(folder)]
         parts = pattern.split("/")
-        for key in sorted(below or [key for key in self._objects if _matches(key.split("/"), parts)]):
+        for key in sorted(below or [key for key in self._objects if matches(key.split("/"), parts)]):
             yield self.stat(key)
 
     def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
@@ -45,14 +45,3 @@ class MemorySource:
             return self._objects[key]
         except KeyError:
             raise InputMissingError(f"There is no input object {key!r} in memory. Put it into the mapping.") from None
-
-
-def _matches(names: Sequence[str], parts: Sequence[str]) -> bool:
-    if not parts or not names:
-        return not parts and not names
-    part, rest = parts[0], parts[1:]
-    if part == "**" and rest and _matches(names, rest):
-        return True
-    if names[0] != part and (not fnmatchcase(names[0], part) or (names[0].startswith(".") and not part.startswith("."))):
-        return False
-    return _matches(names[1:], parts if part == "**" and len(names) > 1 else rest)

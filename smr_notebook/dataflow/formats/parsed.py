@@ -23,6 +23,7 @@ from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
+from smr_notebook.counting import uncounted
 from smr_notebook.dataflow.formats.streams import FETCH_BYTES, ObjectStream, open_stream
 from smr_notebook.dataflow.functions import UserCodeError, place_of, short_repr
 from smr_notebook.dataflow.records import RecordBlock, SpanBytes, nowhere
@@ -97,15 +98,8 @@ class _Making:
         """Return the next records; the last ones, or none, once `ended`."""
         batch: list[Any] = []
         try:
-            if self._records is None:
-                self._records = self._begun()
-            for record in self._records:
-                kept = _as_it_is(record)
-                batch.append(record if kept is _FOREIGN else kept)
-                if len(batch) >= self._limit or kept is _FOREIGN:
-                    break
-            else:
-                self.ended = True
+            with uncounted():  # a continuation reads again what lies before it
+                self._fill(batch)
         except BaseException as error:  # noqa: BLE001 - it is raised again, as whose it is
             if self._stream.failure is None:
                 raise self._failure(len(batch) + 1, error) from (error.cause if isinstance(error, _NoRecords) else error)
@@ -114,6 +108,16 @@ class _Making:
         if batch:
             self._limit = max(1, min(2 * self._limit, MOST_RECORDS, BLOCK_BYTES // _weight(batch[-1])))
         return batch
+
+    def _fill(self, batch: list[Any]) -> None:
+        if self._records is None:
+            self._records = self._begun()
+        for record in self._records:
+            kept = _as_it_is(record)
+            batch.append(record if kept is _FOREIGN else kept)
+            if len(batch) >= self._limit or kept is _FOREIGN:
+                return
+        self.ended = True
 
     def _begun(self) -> Iterator[Any]:
         parse = self._reader.parse

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow.compute as pc
 
+from smr_notebook.counting import uncounted
 from smr_notebook.dataflow.arrow_kinds import Rows, concat_rows, rows_of_struct
 from smr_notebook.dataflow.blocks import GroupBlock
 from smr_notebook.dataflow.columns import Column
@@ -73,7 +74,9 @@ class FrameCombiner:
             return block
         rows = rows_of_struct(block.values.kind, block.values.array)
         try:
-            combined = regrouped(block, _same_columns(rows, self._combine(rows)), self._combine.by)
+            with uncounted():
+                given = self._combine(rows)
+            combined = regrouped(block, _same_columns(rows, given), self._combine.by)
         except PairShapeError as error:
             raise UserCodeError("combine", self._combine.told(rows)) from error
         self._trials += 1

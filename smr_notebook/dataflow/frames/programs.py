@@ -16,6 +16,7 @@ from smr_notebook.dataflow.frames.reducing import FrameCall, RowSink, reduce_fra
 from smr_notebook.dataflow.frames.rows import library
 from smr_notebook.dataflow.frames.tolerant import TolerantFrameCombiner, map_tolerantly, reduce_frames_tolerantly
 from smr_notebook.dataflow.functions import Pair
+from smr_notebook.dataflow.hooks import MAP, Hooked, arranged
 from smr_notebook.dataflow.inputs import SplitInput, require_columns
 from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
@@ -166,6 +167,7 @@ def program_of_frames(map: object, reduce: object, *, by: object, frame: str, co
     Raises:
         PlanError: One of them is not what it should be, or the library is not installed.
     """
+    map, reduce, combine = arranged(map, MAP), arranged(reduce, MAP), arranged(combine, MAP)
     for name, function in (("map", map), ("reduce", reduce), ("combine", None if isinstance(combine, bool) else combine)):
         if function is not None and not callable(function):
             raise PlanError(f"{name} must be a function, or None; got {function!r}.")
@@ -191,7 +193,7 @@ def program_of_frames(map: object, reduce: object, *, by: object, frame: str, co
 
 def _check_takes_a_frame(name: str, function: Callable[..., Any]) -> None:
     try:
-        signature = inspect.signature(function)
+        signature = inspect.signature(function.plain if isinstance(function, Hooked) else function)
     except (TypeError, ValueError):
         return  # a builtin that does not tell its parameters
     try:

@@ -4,7 +4,7 @@ A frame is too much to leave out, and where it is cut is nobody's promise. So a 
 fails is one row, or one group: some twenty calls for each that is at fault. What the function gives for the other pieces counts, as it
 would if the input had been cut there.
 
-Rules of this module: as in `tolerating` and `tolerant_groups`. The pieces of a frame keep their order.
+Rules of this module: as in `tolerating` and `tolerant_groups`, also for what is counted. The pieces of a frame keep their order.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def map_tolerantly(map: FrameMap, frame: InputFrame, by: Sequence[str], bad: Bad
         try:
             given = map(replace(frame, rows=sliced(rows, start, stop)), by)
         except UserCodeError as error:
+            meter.counts.drop()
             cause = error.__cause__ or error
             if is_fatal(cause):
                 raise
@@ -68,6 +69,7 @@ def map_tolerantly(map: FrameMap, frame: InputFrame, by: Sequence[str], bad: Bad
             meter.records_bad += 1
             bad.add("map", _row(rows, start), cause, number=number, source=source)
         else:
+            meter.counts.keep()
             meter.records_mapped += stop - start
             if given is not None:
                 yield given
@@ -104,6 +106,7 @@ def reduce_frames_tolerantly(
             try:
                 found = reduce(sliced(rows, bounds[start], bounds[stop]))
             except UserCodeError as error:
+                meter.counts.drop()
                 cause = error.__cause__ or error
                 if is_fatal(cause):
                     raise
@@ -115,6 +118,7 @@ def reduce_frames_tolerantly(
                 meter.pairs_bad += bounds[stop] - bounds[start]
                 bad.add("reduce", _key(rows, bounds[start], reduce.by), cause, number=first + start + 1)
             else:
+                meter.counts.keep()
                 meter.records_mapped += stop - start
                 if found is not None:
                     sink.add_rows(found, by=reduce.by)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,7 +16,9 @@ from smr_notebook.testing.lambdas.settings import EVENT_BYTES, REQUEST_BYTES, Fu
 from smr_notebook.testing.lambdas.wire import Answer, Request, refused
 
 _ACCOUNT: Final = re.compile(r"/2016-08-19/account-settings/?")
-_FUNCTION: Final = re.compile(r"/[\d-]+/functions/(?:arn:[^/]*:function:|\d+:(?:function:)?)?([\w-]+)(?::[^/]+)?(?:/([a-z-]+))?/?")
+_FUNCTION: Final = re.compile(
+    r"/[\d-]+/functions/(?:arn:[^/]*:function:|\d+:(?:function:)?)?([\w-]+)(?::[^/]+)?(?:/([a-z-]+))?(?:/[\w-]*)?/?"
+)
 
 
 class LambdaApi:
@@ -30,6 +33,7 @@ class LambdaApi:
         self._settings = settings
         self._calls = calls
         self._refused: dict[int, int] = {}
+        self._allowed: dict[str, dict[str, Any]] = {}
         self._verbs: dict[tuple[str, str], Callable[[Function, Request], Answer]] = {
             ("GET", ""): self._get_function,
             ("GET", "configuration"): lambda function, _: Answer(200, _configuration(function)),
@@ -37,6 +41,9 @@ class LambdaApi:
             ("GET", "event-invoke-config"): lambda function, _: Answer(200, _event_config(function)),
             ("GET", "recursion-config"): lambda function, _: Answer(200, _recursion(function)),
             ("PUT", "recursion-config"): self._put_recursion,
+            ("POST", "policy"): self._allow,
+            ("GET", "policy"): self._policy,
+            ("DELETE", "policy"): self._forbid,
         }
 
     async def respond(self, request: Request) -> Answer:
@@ -112,10 +119,36 @@ class LambdaApi:
         told = {"Configuration": _configuration(function), "Code": code, "Tags": {}}
         return Answer(200, told if function.reserved is None else {**told, "Concurrency": _concurrency(function)})
 
+    def _allow(self, function: Function, request: Request) -> Answer:
+        statement = _statement(function, request.json())
+        standing = self._allowed.setdefault(function.name, {})
+        if statement["Sid"] in standing:
+            return refused(409, "ResourceConflictException", f"The statement id ({statement['Sid']}) provided already exists.")
+        standing[statement["Sid"]] = statement
+        return Answer(201, {"Statement": json.dumps(statement)})
+
+    def _policy(self, function: Function, _: Request) -> Answer:
+        standing = self._allowed.get(function.name)
+        if not standing:
+            return refused(404, "ResourceNotFoundException", "The resource you requested does not exist.")
+        return Answer(200, {"Policy": json.dumps({"Version": "2012-10-17", "Statement": list(standing.values())}), "RevisionId": "1"})
+
+    def _forbid(self, function: Function, request: Request) -> Answer:
+        name = request.path.rpartition("/")[2]
+        if self._allowed.get(function.name, {}).pop(name, None) is None:
+            return refused(404, "ResourceNotFoundException", f"Statement {name} is not found in resource policy.")
+        return Answer(204)
+
     def _put_recursion(self, function: Function, request: Request) -> Answer:
         changed = replace(function, recursive=request.json().get("RecursiveLoop") == "Allow")
         self._calls.functions[function.name] = changed
         return Answer(200, _recursion(changed))
+
+
+def _statement(function: Function, fields: Mapping[str, Any]) -> dict[str, Any]:
+    condition = {"ArnLike": {"AWS:SourceArn": fields.get("SourceArn")}, "StringEquals": {"AWS:SourceAccount": fields.get("SourceAccount")}}
+    told = {"Effect": "Allow", "Principal": {"Service": fields["Principal"]}, "Action": fields["Action"], "Resource": function.arn}
+    return {"Sid": fields["StatementId"], **told, "Condition": condition}
 
 
 def _configuration(function: Function) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""EventBridge Scheduler, as far as an alarm needs it: schedules `at(...)` a time (UTC) that call a function once, without an answer."""
+"""EventBridge Scheduler, as far as we need it: schedules that call a function, without an answer.
+
+Those `at(...)` a time (UTC) do so once. Those at a `rate(...)` do so again and again, each call with the time that it was due; how long a
+minute takes is scaled as all waits are.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,9 @@ from smr_notebook.testing.lambdas.settings import ACCOUNT, REGION
 from smr_notebook.testing.lambdas.wire import Answer, Request, refused
 
 _SCHEDULE: Final = re.compile(r"/schedules/([0-9a-zA-Z._-]{1,64})")
+_RATE: Final = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
+_SECONDS: Final = {"minute": 60.0, "hour": 3600.0, "day": 86_400.0}
+_DUE: Final = "<aws.scheduler.scheduled-time>"
 _AT: Final = re.compile(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)")
 
 
@@ -58,10 +65,16 @@ class SchedulerApi:
 
     def _set(self, key: tuple[str, str], fields: dict[str, Any]) -> Answer:
         expression = str(fields.get("ScheduleExpression"))
+        if (rate := _RATE.fullmatch(expression)) and key not in self._schedules:
+            every = int(rate[1]) * _SECONDS[rate[2]]
+            self._schedules[key] = _Schedule(fields, self._calls.go(self._ring_again(fields, every)))
+            return Answer(200, {"ScheduleArn": _arn(key)})
         function = str(fields.get("Target", {}).get("Arn")).rpartition(":function:")[2]
         moment = _AT.fullmatch(expression)
         if moment is None or fields.get("ScheduleExpressionTimezone", "UTC") != "UTC" or function not in self._calls.functions:
-            return refused(400, "ValidationException", f"Only at(...) in UTC for a function that is deployed is modelled: {expression}")
+            return refused(
+                400, "ValidationException", f"Only at(...) in UTC and rate(...) for a function that is deployed are modelled: {expression}"
+            )
         due = datetime.fromisoformat(moment[1]).replace(tzinfo=UTC).timestamp()
         if due < int(time.time()):
             return refused(400, "ValidationException", f"The expression {expression} is in the past.")
@@ -78,9 +91,21 @@ class SchedulerApi:
         await self._calls.pause(due - time.time())
         if fields.get("ActionAfterCompletion") == "DELETE":
             del self._schedules[key]
+        self._call(function, fields, due=due)
+
+    async def _ring_again(self, fields: dict[str, Any], every: float) -> None:
+        """Call each so many seconds, the first time after as many; each call says a time of its own, as if none had been scaled."""
+        function, due = str(fields["Target"]["Arn"]).rpartition(":function:")[2], time.time()
+        while True:
+            await self._calls.pause(every)
+            due += every
+            self._call(function, fields, due=due)
+
+    def _call(self, function: str, fields: dict[str, Any], *, due: float) -> None:
         if fields.get("State") != "DISABLED":
             target = self._calls.functions[function]
-            payload = str(fields["Target"].get("Input", "{}")).encode()
+            told = f"{datetime.fromtimestamp(due, UTC):%Y-%m-%dT%H:%M:%SZ}"
+            payload = str(fields["Target"].get("Input", "{}")).replace(_DUE, told).encode()
             self._calls.enqueue(target, Call(str(uuid.uuid4()), payload, extended("", target.arn)[1]))
 
 

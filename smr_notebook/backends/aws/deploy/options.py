@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import msgspec
 
-from smr_notebook.backends.aws.names import LARGE, Names, check_stack_name
+from smr_notebook.backends.aws.names import LARGE, TABLES, Names, check_stack_name
 from smr_notebook.errors import ConfigError
 
 ARCHITECTURES: Final = ("x86_64", "arm64")
 
+_TABLE: Final = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _RANGES: Final[Mapping[str, tuple[int, int, str]]] = {
     "memory": (256, 10_240, "MB"),
@@ -45,7 +46,7 @@ class DeployOptions:
         timeout: Longest time of one invocation, in seconds.
         keep_days: Days after which the objects of a job expire.
         log_days: Days after which the functions' logs expire.
-        inputs: Buckets that jobs may read.
+        inputs: Buckets that jobs may read, and tables, as `dynamodb://table`.
         outputs: Buckets that jobs may write to.
         reserved: How many mappers, and how many reducers, run at most at once, taken from the account's quota; 0 for as many as it has.
     """
@@ -85,7 +86,12 @@ def checked(options: DeployOptions) -> DeployOptions:
         raise ConfigError(f"architecture must be one of {', '.join(ARCHITECTURES)}; got {options.architecture!r}.")
     if options.log_days not in _LOG_DAYS:
         raise ConfigError(f"log-days must be one of {', '.join(map(str, _LOG_DAYS))}; got {options.log_days}.")
-    for bucket in (*options.inputs, *options.outputs):
+    for table in (name.removeprefix(TABLES) for name in options.inputs if name.startswith(TABLES)):
+        if not _TABLE.fullmatch(table):
+            raise ConfigError(f"{table!r} is not the name of a table of DynamoDB. Write --input dynamodb://table, without options.")
+        if table == options.names.table:
+            raise ConfigError(f"{table!r} is the stack's own table, which no job reads. Name one of yours.")
+    for bucket in (*(name for name in options.inputs if not name.startswith(TABLES)), *options.outputs):
         if not _BUCKET.fullmatch(bucket):
             raise ConfigError(f"{bucket!r} is not the name of a bucket. Say the name alone, without s3:// and without a folder.")
     return replace(options, inputs=tuple(sorted(set(options.inputs))), outputs=tuple(sorted(set(options.outputs))))

@@ -7,10 +7,13 @@
   (a large job is launched as a tree), and both may start a coordinator when the last one has fallen silent.
 * A worker with more memory does the same work, and starts no others: only the coordinator calls it, for a task that ran out of memory.
 * Each reads and writes what its work asks for of a job's objects: no worker can change the code or the plan of a job, be it another's,
-  and none can read results. Rows of jobs cannot be told apart like that: a policy knows the group of a row, and each job has its own.
-  Two groups are no job's, the list of jobs and the key that proves what holds pickles: functions read them, only notebooks write
-  them. Still a function can read the key, and write rows of other jobs: whoever may submit jobs to a deployment trusts the others
-  who may. Whoever may write to the bucket alone need not be trusted.
+  and only who plans and who maps can read results, which may be the input of the next job. Rows of jobs cannot be told apart like that: a
+  policy knows the group of a row, and each job has its own. Two groups are no job's, the list of jobs and the key that proves what holds
+  pickles, with the triggers: functions read them, only notebooks write them, and the coordinator, which runs nobody's code, the list of
+  jobs: it makes those of triggers. Still a function can read the key, and write rows of other jobs: whoever may submit jobs to a deployment
+  trusts the others who may. Whoever may write to the bucket alone need not be trusted.
+* Who makes triggers may do so for the functions of this stack, under names that no alarm has. What a bucket tells others is the bucket's
+  affair: whoever changes that does so by their own rights.
 * Somebody with a notebook writes what a job is planned from, and the plan of a job that goes on from another one.
 * A resource is always named. The one exception is an action that knows no resources.
 """
@@ -20,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from smr_notebook.backends.aws.names import LARGE, ROUTES, WORKERS, Names
+from smr_notebook.backends.aws.names import LARGE, ROUTES, TABLES, TRIGGER, WORKERS, Names
 from smr_notebook.backends.aws.table import stored_as
 from smr_notebook.ports import LASTING
 
@@ -41,21 +44,22 @@ _CALLS: Final[Mapping[str, tuple[str, ...]]] = {
 """Whom each may call."""
 
 _READS: Final[Mapping[str, tuple[str, ...]]] = {
-    "driver": ("code", "request", "input/*", "plan"),
-    "coordinator": ("plan", "code", "map/*", "manifest/*"),
-    "mapper": ("plan", "code", "splits/*", "input/*"),
-    "reducer": ("plan", "code", "manifest/*", "index", "map/*"),
+    "driver": ("code", "request", "input/*", "plan", "manifest/*", "*/part-*"),
+    "coordinator": ("plan", "code", "map/*", "merge/*", "manifest/*"),
+    "mapper": ("plan", "code", "splits/*", "input/*", "*/part-*"),
+    "reducer": ("plan", "code", "manifest/*", "index", "map/*", "merge/*"),
     "user": ("plan", "code", "request", "splits/*", "input/*", "manifest/*", "index", "map/*", "reduce/*", "bad/*", "logs/*"),
 }
 _WRITES: Final[Mapping[str, tuple[str, ...]]] = {
     "driver": ("plan", "splits/*"),
-    "coordinator": ("index", "manifest/*"),
+    "coordinator": ("index", "merge/index", "manifest/*", "code", "request"),
     "mapper": ("map/*", "bad/map-*", "logs/map-*"),
-    "reducer": ("reduce/*", "bad/reduce-*", "logs/reduce-*"),
+    "reducer": ("merge/*", "reduce/*", "bad/reduce-*", "logs/merge-*", "logs/reduce-*"),
     "user": ("code", "request", "input/*", "plan"),
 }
-"""Which objects of a job each may read, and write; what they are is told in `control.layout`. The coordinator reads of the code the lines
-that a crash is told with. A worker with more memory reads and writes as the others do."""
+"""Which objects of a job each may read, and write; what they are is told in `control.layout`. Parts may be the input of other jobs. The
+coordinator reads of the code the lines that a crash is told with. A worker with more memory reads and writes as the others do. A reducer
+does merge tasks, too."""
 
 
 _CARRIES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
@@ -71,11 +75,14 @@ _CARRIES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 }
 """What each does with the queues and the streams of jobs."""
 
+_ALARMS: Final[Mapping[str, tuple[str, ...]]] = {"driver": ("job",), "coordinator": ("job", "fire")}
+"""What the alarms of each begin with: of jobs, and of calls of triggers that failed."""
+
 _READERS: Final = ("driver", "mapper")
 """Who reads the buckets of the input."""
 
 _NOTEBOOKS_ROWS: Final = (LASTING, "jobs")
-"""Groups of rows that no function writes."""
+"""Groups of rows that no function writes, but for the coordinator, which lists jobs."""
 
 
 def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> dict[str, Any]:
@@ -84,31 +91,56 @@ def role_policy(role: str, names: Names, *, inputs: Sequence[str] = (), outputs:
     Args:
         role: Whose.
         names: The deployment.
-        inputs: Buckets that jobs may read.
+        inputs: Buckets that jobs may read, and tables, as `dynamodb://table`.
         outputs: Buckets that jobs may write to.
     """
     if role == "scheduler":
         return document([_calls(role, names)])
-    read, write = [_bucket(names, bucket) for bucket in inputs], [_bucket(names, bucket) for bucket in outputs]
+    tables = [names.arn("dynamodb", f"table/{name.removeprefix(TABLES)}") for name in inputs if name.startswith(TABLES)]
+    read, write = (
+        [_bucket(names, bucket) for bucket in inputs if not bucket.startswith(TABLES)],
+        [_bucket(names, bucket) for bucket in outputs],
+    )
     limits = _limits(names, *WORKERS, *LARGE)
     own: dict[str, list[Statement]] = {
-        "driver": [allow(["s3:ListBucket"], [names.bucket_arn, *read]), *limits, *_alarms(names)],
-        "coordinator": [allow(["s3:ListBucket"], [names.bucket_arn]), *limits, *_alarms(names), _failures(names)],
+        "driver": [allow(["s3:ListBucket"], [names.bucket_arn, *read]), *limits, *_alarms("driver", names)],
+        "coordinator": [
+            allow(["s3:GetObject"], [f"{names.bucket_arn}/triggers/*"]),
+            allow(["s3:ListBucket"], [names.bucket_arn]),
+            *limits,
+            *_alarms("coordinator", names),
+            _failures(names),
+        ],
     }
     does = _work_of(role)
     objects = _jobs(role, names, inputs=read if does in _READERS else (), outputs=write if does == "reducer" else ())
+    scans = [allow(["dynamodb:DescribeTable", "dynamodb:Scan"], tables)] if tables and does in _READERS else []
     log = names.arn("logs", f"log-group:{log_group(names, role)}")  # AWS speaks of a log group in two forms
     telling = [
         allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log, f"{log}:*"]),
         allow(["sqs:SendMessage"], [names.arn("sqs", names.queue)]),
     ]
-    return document([*objects, _calls(role, names), *own.get(does, ()), *_carries(does, names), *telling])
+    return document([*objects, _calls(role, names), *own.get(does, ()), *_carries(does, names), *scans, *telling])
 
 
 def user_policy(names: Names) -> dict[str, Any]:
     """Return the policy that somebody with a notebook needs: to submit, watch and cancel jobs, and to read their results."""
     limits = _limits(names, *WORKERS, *LARGE, "driver")
     return document([*_jobs("user", names), _calls("user", names), allow(["s3:ListBucket"], [names.bucket_arn]), *limits])
+
+
+def trigger_policy(names: Names) -> dict[str, Any]:
+    """Return the policy that somebody needs besides to make and remove triggers. Changing the notifications of a bucket is not in it."""
+    verbs = [f"scheduler:{verb}Schedule" for verb in ("Create", "Get", "Delete")]
+    calling = allow(["lambda:AddPermission", "lambda:RemovePermission"], [_function(names, "coordinator")])
+    return document(
+        [
+            allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], [f"{names.bucket_arn}/triggers/*"]),
+            allow(verbs, [names.arn("scheduler", f"schedule/{names.schedules}/{TRIGGER}*")]),
+            _passing(names),
+            calling,
+        ]
+    )
 
 
 def trust(service: str, condition: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -170,15 +202,15 @@ def _jobs(who: str, names: Names, *, inputs: Sequence[str] = (), outputs: Sequen
     return [
         allow(["s3:GetObject"], [*reads, *(f"{bucket}/*" for bucket in inputs)]),
         allow(["s3:PutObject"], [*writes, *(f"{bucket}/*" for bucket in outputs)]),
-        *_rows(names, everything=who == "user"),
+        *_rows(names, but=() if who == "user" else (LASTING,) if who == "coordinator" else _NOTEBOOKS_ROWS),
     ]
 
 
-def _rows(names: Names, *, everything: bool) -> list[Statement]:
+def _rows(names: Names, *, but: Sequence[str]) -> list[Statement]:
     table, reads, writes = [names.arn("dynamodb", f"table/{names.table}")], ["dynamodb:GetItem", "dynamodb:Query"], "dynamodb:PutItem"
-    if everything:
+    if not but:
         return [allow(sorted([*reads, writes]), table)]
-    others = {"ForAllValues:StringNotEquals": {"dynamodb:LeadingKeys": [stored_as(group) for group in _NOTEBOOKS_ROWS]}}
+    others = {"ForAllValues:StringNotEquals": {"dynamodb:LeadingKeys": [stored_as(group) for group in but]}}
     return [allow(reads, table), allow([writes], table) | {"Condition": others}]
 
 
@@ -201,11 +233,17 @@ def _limits(names: Names, *routes: str) -> list[Statement]:
     return [reads, allow(["lambda:GetAccountSettings"], ["*"])]
 
 
-def _alarms(names: Names) -> list[Statement]:
+def _alarms(who: str, names: Names) -> list[Statement]:
     verbs = [f"scheduler:{verb}Schedule" for verb in ("Create", "Update", "Delete")]
+    alarms = [names.arn("scheduler", f"schedule/{names.schedules}/{kind}-*") for kind in _ALARMS[who]]
+    return [allow(verbs, alarms), _passing(names)]
+
+
+def _passing(names: Names) -> Statement:
+    """What says under which role a schedule calls."""
     passing = allow(["iam:PassRole"], [names.role_arn("scheduler")])
     passing["Condition"] = {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}}
-    return [allow(verbs, [names.arn("scheduler", f"schedule/{names.schedules}/*")]), passing]
+    return passing
 
 
 def _failures(names: Names) -> Statement:

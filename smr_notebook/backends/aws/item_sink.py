@@ -1,0 +1,113 @@
+"""The user's table in DynamoDB as a place for results: an item for each row.
+
+Rules of this module:
+
+* An item is put under its key, whatever stood there: to write the same rows twice is to write them once.
+* Items are sent 25 at a time. What DynamoDB leaves for later, and what it refuses for its rate, is sent again, with pauses that grow, for
+  some minutes. When `put` returns, all of them stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, Final
+
+from smr_notebook.backends.aws.clients import Clients
+from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
+from smr_notebook.backends.aws.items import encoded, packed, size_of
+from smr_notebook.backends.aws.scans import meant_table, pause, throttled
+from smr_notebook.errors import ConfigError, SmrError, StoreError
+from smr_notebook.ports import Clock
+
+MOST_BYTES: Final = 400 * 1024
+"""Of an item, with the names of its attributes."""
+
+_BATCH: Final = 25
+_TRIES: Final = 14
+_KINDS: Final[Mapping[str, str]] = {"S": "text", "N": "a number", "B": "bytes"}
+
+
+class DynamoSink:
+    """An `ItemSink` for the scheme `dynamodb`.
+
+    Args:
+        clients: Who writes.
+        table: Name of the table.
+        clock: Waits, where DynamoDB wants fewer writes.
+    """
+
+    def __init__(self, clients: Clients, table: str, *, clock: Clock) -> None:
+        self._clients = clients
+        self._table = table
+        self._clock = clock
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """See `ports.ItemSink.keys`."""
+        return tuple(self._kinds)
+
+    def check(self, row: Mapping[str, object]) -> bytes:
+        """See `ports.ItemSink.check`."""
+        item = self._item(row)
+        size = sum(len(name.encode()) + size_of(value) for name, value in item.items())
+        if size > MOST_BYTES:
+            raise ValueError(f"it takes about {size:,} bytes, and an item has {MOST_BYTES:,} (400 KB) at most")
+        for name, kind in self._kinds.items():
+            if kind not in item[name]:
+                raise ValueError(f"its key {name!r} is {row[name]!r}, and the table wants {_KINDS[kind]} there")
+            if item[name][kind] in {"", b""}:
+                raise ValueError(f"its key {name!r} is empty, which no key may be")
+        key = {
+            name: {kind: f"{Decimal(held).normalize()}" if kind == "N" else held}
+            for name in self._kinds
+            for kind, held in item[name].items()
+        }
+        return packed(key).encode()
+
+    def put(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """See `ports.ItemSink.put`."""
+        for first in range(0, len(rows), _BATCH):
+            self._send([{"PutRequest": {"Item": self._item(row)}} for row in rows[first : first + _BATCH]])
+
+    def _item(self, row: Mapping[str, object]) -> dict[str, Any]:
+        item = {}
+        for name, value in row.items():
+            try:
+                item[name] = encoded(value)
+            except ValueError as error:
+                raise ValueError(f"DynamoDB does not hold its {name!r}: {error}") from None
+        return item
+
+    def _send(self, requests: Sequence[Any]) -> None:
+        for number in range(_TRIES):
+            try:
+                answer = self._clients["dynamodb"].batch_write_item(RequestItems={self._table: requests})
+                requests = answer.get("UnprocessedItems", {}).get(self._table, [])
+            except BOTO_ERRORS as error:
+                if not throttled(error):
+                    raise self._told(error, "writing to") from None
+            if not requests:
+                return
+            pause(self._clock, number)
+        raise StoreError(
+            f"Writing to the table {self._table!r} failed: DynamoDB put off {len(requests)} items again and again. Give the table more "
+            "capacity, and write again: what is written stays the same."
+        )
+
+    @cached_property
+    def _kinds(self) -> dict[str, str]:
+        """The types of the attributes that are the key, by name."""
+        try:
+            found = self._clients["dynamodb"].describe_table(TableName=self._table)["Table"]
+        except BOTO_ERRORS as error:
+            raise self._told(error, "looking at") from None
+        kinds = {one["AttributeName"]: one["AttributeType"] for one in found["AttributeDefinitions"]}
+        return {one["AttributeName"]: kinds[one["AttributeName"]] for one in found["KeySchema"]}
+
+    def _told(self, error: Exception, doing: str) -> SmrError:
+        if code_of(error) == "ResourceNotFoundException":
+            where = f"There is no table {self._table!r} in {self._clients.region}."
+            return ConfigError(f"{where}{meant_table(self._clients, self._table)} Make it first, or check its name and the region.")
+        return told(error, f"{doing} the table {self._table!r}")

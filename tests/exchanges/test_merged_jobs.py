@@ -1,0 +1,152 @@
+"""Jobs whose runs are merged between map and reduce, on the local backend: the same bytes, whoever is killed, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import smr_notebook as smr
+from smr_notebook.backends.local.client import LocalFunctions
+from smr_notebook.control.layout import Layout
+from smr_notebook.errors import CorruptObjectError, JobError
+from smr_notebook.model import Phase
+from smr_notebook.testing.waiting import wait_until
+
+OpenSession = Callable[..., smr.Session]
+
+
+@pytest.fixture
+def own_session(tmp_path: Path) -> Iterator[OpenSession]:
+    """Open sessions on a workspace of the test's own, and end their services afterwards."""
+    opened: list[smr.Session] = []
+
+    def open_one(**settings: Any) -> smr.Session:
+        fixed = {"workspace": tmp_path / "ws", "lease_seconds": 2.0, "workers": 2, "merge_above": 1}
+        opened.append(smr.Session(settings={**fixed, **settings}))
+        return opened[-1]
+
+    yield open_one
+    for session in opened:
+        session.close()
+
+
+def fives(item: int) -> Iterator[tuple[int, frozenset[int]]]:
+    """Values that travel as pickles, so that each block is signed."""
+    yield item % 5, frozenset([item])
+
+
+def in_order(key: int, values: Iterator[frozenset[int]]) -> list[int]:
+    return [item for value in values for item in value]
+
+
+def mark(path: Path) -> None:
+    """Make a file, whole at once."""
+    path.with_suffix(".new").touch()
+    path.with_suffix(".new").replace(path)
+
+
+ITEMS = list(range(60))
+EXPECTED = [(key, [item for item in ITEMS if item % 5 == key]) for key in range(5)]
+
+
+def rows(job: smr.Job) -> list[tuple[Any, ...]]:
+    return list(job.result().itertuples(index=False, name=None))
+
+
+def test_a_merged_job_is_told_and_leaves_nothing(own_session: OpenSession) -> None:
+    merged, plain = own_session(), own_session(merge_above=0)
+    assert "Merge  " in str(merged.plan(fives, in_order, ITEMS, reducers=3, split_size=5))
+    assert "Merge  " not in str(plain.plan(fives, in_order, ITEMS, reducers=3, split_size=5))
+    job, other = (session.map_reduce(fives, in_order, ITEMS, reducers=3, split_size=5) for session in (merged, plain))
+    assert rows(job) == rows(other) == EXPECTED
+    assert job.proof == other.proof
+    status = job.status()
+    assert status.merge.done == status.merge.tasks >= 1
+    assert other.status().merge.tasks == 0
+    assert "merge" in repr(job)
+    assert {attempt.phase for attempt in job.timeline().attempts} == {"map", "merge", "reduce"}
+    objects, layout = merged.backend.objects, Layout(job.id)
+    wait_until(lambda: not [info for phase in (Phase.MAP, Phase.MERGE) for info in objects.list_prefix(layout.phase(phase))])
+
+
+def _waits(folder: Path) -> Callable[..., Any]:
+    def reduce(key: int, values: Iterator[frozenset[int]]) -> list[int]:
+        mark(folder / "reducing")
+        wait_until((folder / "go_on").exists, seconds=120)
+        return [item for value in values for item in value]
+
+    return reduce
+
+
+def workers(session: smr.Session) -> tuple[int, ...]:
+    functions = session.backend.functions
+    assert isinstance(functions, LocalFunctions)
+    status = functions.status()
+    return tuple(status.workers) if status else ()
+
+
+@pytest.mark.parametrize("done", [12, 13])
+def test_a_worker_is_killed_while_runs_are_written_merged_or_read(own_session: OpenSession, done: int) -> None:
+    session = own_session()
+    job = session.map_reduce(fives, in_order, ITEMS, reducers=3, split_size=5)
+
+    def far_enough() -> bool:
+        status = job.status()
+        return status.state.ended or (bool(workers(session)) and status.map.done + status.merge.done + status.reduce.done >= done)
+
+    wait_until(far_enough)
+    for worker in workers(session)[:1]:
+        os.kill(worker, signal.SIGKILL)
+    assert rows(job) == EXPECTED
+
+
+def test_what_is_asked_while_merged_runs_are_reduced_is_answered(own_session: OpenSession, tmp_path: Path) -> None:
+    session = own_session()
+    job = session.map_reduce(fives, _waits(tmp_path), ITEMS, reducers=3, split_size=5)
+    wait_until((tmp_path / "reducing").exists)
+    skew = job.skew()
+    mark(tmp_path / "go_on")
+    assert sum(share.pairs for share in skew.shares) == len(ITEMS)
+    assert sum(key.pairs for key in skew.keys) == skew.keys_pairs == max(share.pairs for share in skew.shares)
+    assert rows(job) == EXPECTED
+
+
+def test_a_merged_job_is_resumed_and_debugged(own_session: OpenSession, tmp_path: Path) -> None:
+    session = own_session(retries=0)
+
+    def reduce(key: int, values: Iterator[frozenset[int]]) -> list[int]:
+        if key == 3 and not (tmp_path / "mended").exists():
+            raise ValueError("not yet")
+        return [item for value in values for item in value]
+
+    job = session.map_reduce(fives, reduce, ITEMS, reducers=3, split_size=5)
+    with pytest.raises(JobError, match="not yet"):
+        job.result()
+    key, values = job.failing_record()
+    assert (key, [item for value in values for item in value]) == EXPECTED[3]
+    mark(tmp_path / "mended")
+    again = job.resume()
+    assert rows(again) == EXPECTED
+    assert again.status().merge.done >= 1, "what was merged is merged again, from runs that stand"
+    assert "map tasks" in again.warnings[0]
+
+
+def test_a_damaged_merged_run_ends_the_job_under_its_name(own_session: OpenSession, tmp_path: Path) -> None:
+    session = own_session(retries=0, workers=1)
+    job = session.map_reduce(fives, _waits(tmp_path), ITEMS, reducers=3, split_size=5)
+    wait_until((tmp_path / "reducing").exists)
+    objects = session.backend.objects
+    for info in list(objects.list_prefix(Layout(job.id).phase(Phase.MERGE))):
+        if info.key.endswith("/run"):
+            data = bytearray(objects.get(info.key))
+            data[: len(data) // 2] = bytes(len(data) // 2)
+            objects.put(info.key, bytes(data))
+    mark(tmp_path / "go_on")
+    with pytest.raises(CorruptObjectError, match=r"merge/00000\d/001/run is not what was written"):
+        job.result()
+    assert rows(job.resume()) == EXPECTED
