@@ -7,8 +7,8 @@ Rules of this module:
 
 * The address of the scheduler is no part of a location: a worker knows its own, and a notebook may reach it by another way.
 * Credentials are neither: `distributed` has them from its own configuration, and a worker's processes have the worker's.
-* Nothing calls later: `alarms` is `None`. The scheduler starts a task anew whose worker left, also one that coordinates; when the scheduler
-  itself is gone, whoever attaches to a job calls its coordinator.
+* Nothing calls later, or again and again: `alarms` and `triggers` are `None`. The scheduler starts a task anew whose worker left, also one
+  that coordinates; when the scheduler itself is gone, whoever attaches to a job calls its coordinator.
 """
 
 from __future__ import annotations
@@ -150,6 +150,7 @@ def _open(
         poll=_POLL if kept else lender.poll,
         parallel=_PARALLEL if kept else lender.parallel,
         alarms=None,
+        triggers=None,
         branching=0,
         plans=False,
         tariff="",
