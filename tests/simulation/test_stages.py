@@ -169,6 +169,7 @@ def test_a_job_waits_for_another_one_and_begins_when_that_ends(cloud: Cloud) -> 
     assert Ledger(cloud.backend.table, two.id).lease() is None, "nobody has to give anything back"
     assert two.status().waits == (one.id,)
     assert f"waits for {one.id}" in repr(two)
+    assert f"{two.id} so far: nothing yet, it waits for {one.id}\n" in repr(two.so_far())
     cloud.run()
     assert (answer(one), answer(two)) == (FIRST, SECOND)
     assert two.status().waits == ()
