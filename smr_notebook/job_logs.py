@@ -69,7 +69,7 @@ class JobLogs:
         self, backend: Backend, job: str, *, looks: Callable[[], Iterable[object]] | None, phase: str | None, task: int | None
     ) -> None:
         if phase is not None and phase not in list(Phase):
-            raise ConfigError(f"phase={phase!r}: a job has the phases {' and '.join(Phase)}.")
+            raise ConfigError(f"phase={phase!r}: a job has the phases {', '.join(Phase)}.")
         self._backend = backend
         self._job = job
         self._looks = looks

@@ -18,12 +18,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from smr_notebook.control.costs import priced
-from smr_notebook.control.merges import Shuffle, reading_usage
-from smr_notebook.model import Plan
+from smr_notebook.control.merges import Shuffle
 from smr_notebook.ports import PIECE_BYTES
-from smr_notebook.shuffles import CarriageCost
-from smr_notebook.usage import Rates, Usage
+from smr_notebook.usage import Rates
 
 MOST_SHARDS: Final = 16
 """Shards of a stream, at most: as of `backends.aws.streams`."""
@@ -77,25 +74,19 @@ def carrier_rates(rates: Rates | None, exchange: str, *, partitions: int) -> Rat
     return replace(rates, carried=tariff.unit, carrier_hour=tariff.shard_hour * min(partitions, MOST_SHARDS))
 
 
-def carriage(plan: Plan, shuffle: Shuffle, rates: Rates, *, seconds: float) -> CarriageCost | None:
-    """Return what it is thought to cost that pairs travel as a plan says, and what that would cost by objects.
+def carriage(exchange: str, shuffle: Shuffle, *, seconds: float) -> float | None:
+    """Return dollars that it is thought to take that pairs travel by a carrier, or `None` where that is nothing that we know of.
 
     Args:
-        plan: The plan.
+        exchange: Which one.
         shuffle: What travels.
-        rates: The prices of objects; those of `us-east-1` where nothing costs but the carrier.
         seconds: How long the job is thought to take.
-
-    Returns:
-        Both, or `None` where the carrier costs nothing that we know of.
     """
-    tariff = TARIFFS.get(plan.exchange)
-    if tariff is None or not plan.carried:
+    tariff = TARIFFS.get(exchange)
+    if tariff is None:
         return None
     hours = max(1, math.ceil(seconds / _HOUR))
-    dollars = units(shuffle, tariff) * tariff.unit + hours * tariff.shard_hour * min(plan.reducers, MOST_SHARDS)
-    direct = reading_usage(shuffle) + Usage(puts=shuffle.bytes // (8 << 20))
-    return CarriageCost(dollars, priced(direct, rates, memory_bytes=plan.memory_bytes).total if plan.rates else 0.0)
+    return units(shuffle, tariff) * tariff.unit + hours * tariff.shard_hour * min(shuffle.reducers, MOST_SHARDS)
 
 
 def units(shuffle: Shuffle, tariff: Tariff) -> int:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from smr_notebook.control.costs import UNSAMPLED_SECONDS_PER_BYTE, Sample, Shape, elapsed, estimate, task_seconds
-from smr_notebook.model import Estimate
+from smr_notebook.control.moving import moves_of
+from smr_notebook.model import OBJECTS, Estimate
 from smr_notebook.usage import Rates
 
 LOCAL_OVERHEAD: Final = 0.05
@@ -74,7 +75,16 @@ class Whole:
     estimate: Estimate | None = None
 
 
-def whole_of(looked: Looked, shape: Shape, rates: Rates | None, *, memory_bytes: int, records: int | None) -> Whole:
+def whole_of(
+    looked: Looked,
+    shape: Shape,
+    rates: Rates | None,
+    *,
+    memory_bytes: int,
+    records: int | None,
+    exchange: str = OBJECTS,
+    merge_above: int = 0,
+) -> Whole:
     """Return what the whole input is thought to take.
 
     Args:
@@ -83,9 +93,12 @@ def whole_of(looked: Looked, shape: Shape, rates: Rates | None, *, memory_bytes:
         rates: The prices; `None` where nothing costs.
         memory_bytes: Memory of one invocation.
         records: How many records there are, where that is known.
+        exchange: What pairs travel by.
+        merge_above: As of `merges.choose_merging`.
     """
     exact = records is not None
     sample = _sample(looked, shape)
+    moves = moves_of(shape, sample, rates, exchange=exchange, memory_bytes=memory_bytes, merge_above=merge_above)
     map_seconds, reduce_seconds = task_seconds(shape, sample)
     if records is None and looked.bytes:
         records = round(shape.input_bytes * looked.records / looked.bytes)
@@ -97,7 +110,7 @@ def whole_of(looked: Looked, shape: Shape, rates: Rates | None, *, memory_bytes:
         shape.reducers,
         shape.concurrency,
         elapsed(shape, map_seconds, reduce_seconds),
-        estimate(shape, sample, rates, memory_bytes=memory_bytes) if rates is not None else None,
+        estimate(moves.shape, sample, rates, memory_bytes=memory_bytes) if rates is not None else None,
     )
 
 

@@ -76,13 +76,18 @@ def choose_merging(shuffle: Shuffle, rates: Rates | None, *, memory_bytes: int, 
     if shuffle.reads <= (above or MOST_READS) or not (above or rates):
         return None
     prices, memory = rates or PRICES["aws/us-east-1/arm64"], memory_bytes or _MEMORY
-    direct = priced(reading_usage(shuffle), prices, memory_bytes=memory).total
+    direct = direct_cost(shuffle, prices, memory)
     costs = {grid: priced(merging_usage(grid, shuffle.bytes), prices, memory_bytes=memory).total for grid in _grids(shuffle)}
     best = min(costs, key=lambda grid: (costs[grid], grid.tasks))
     if not above and costs[best] >= direct:
         return None
     told = (direct, costs[best]) if rates else (0.0, 0.0)
     return Merging(best.task_groups, best.partition_groups, *told)
+
+
+def direct_cost(shuffle: Shuffle, rates: Rates, memory_bytes: int) -> float:
+    """Return dollars that it takes to read what travels in the run of each map task."""
+    return priced(reading_usage(shuffle), rates, memory_bytes=memory_bytes).total
 
 
 def reading_usage(shuffle: Shuffle) -> Usage:

@@ -12,12 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from smr_notebook.control.carriage import carriage, carrier_rates
-from smr_notebook.control.costs import PRICES, Sample, Shape, elapsed, estimate, rates_of, task_seconds
+from smr_notebook.control.costs import Sample, Shape, estimate, rates_of
 from smr_notebook.control.inlets import AnyInput, Inlet, Inlets, cut_parts, files_of, plan_inlets, told_of
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
-from smr_notebook.control.merges import Shuffle, choose_merging, merging_usage
+from smr_notebook.control.moving import moves_of
 from smr_notebook.control.naming import Files, JobRows, NamedInput, peek
 from smr_notebook.control.planned import PlannedJob
 from smr_notebook.control.prior_results import plan_rows
@@ -27,7 +26,6 @@ from smr_notebook.control.sampling import sample_keys
 from smr_notebook.counting import uncounted
 from smr_notebook.dataflow.code import Bundle, capture, load_program
 from smr_notebook.dataflow.functions import Pair, UserCodeError
-from smr_notebook.dataflow.grids import grid_of
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.joined_programs import JoinedProgram
 from smr_notebook.dataflow.opening import opened, passing_over
@@ -57,9 +55,6 @@ MOST_MEMORY = 2**30
 
 FEW_WAVES = 8
 """How often a worker may have to begin anew before the user is told: as many pieces as are made of an input for each worker."""
-
-PAIR_BYTES = 16
-"""What a pair takes on its way, about, where nobody knows better."""
 
 SAMPLE_BYTES = 2**20
 SAMPLE_RECORDS = 200
@@ -284,8 +279,12 @@ def plan_captured(request: Request, backend: Backend, *, job: str, code: bytes, 
         exchange=request.exchange,
         carrier=request.carrier,
     )
-    plan = _merged(_ranged(plan, code, source, backend, store=store), sample, above=request.merge_above)
-    plan = _estimated(_with_carriage(plan, sample, slots=slots), sample, slots=slots)
+    plan = _ranged(plan, code, source, backend, store=store)
+    shape = Shape(plan.maps, plan.reducers, total, slots, plan.policy.heartbeat)
+    above, memory = request.merge_above, plan.memory_bytes
+    moves = moves_of(shape, sample, rates, exchange=plan.exchange, memory_bytes=memory, merge_above=above)
+    plan = replace(plan, rates=moves.rates, merging=moves.merging, carriage=moves.carriage)
+    plan = _estimated(plan, sample, moves.shape)
     return PlannedTasks(plan, splits, sample.records, program.has_law and sample.pairs > 0, sample.failed)
 
 
@@ -372,27 +371,6 @@ def try_out(code: bytes, inputs: Sequence[SplitInput], backend: Backend) -> Samp
     return sample
 
 
-def _merged(plan: Plan, sample: Sample, *, above: int) -> Plan:
-    """Return a plan whose runs are merged between map and reduce, where that is worth it."""
-    if not plan.reducers or plan.carried:
-        return plan
-    merging = choose_merging(_shuffle(plan, sample), plan.rates, memory_bytes=plan.memory_bytes, above=above)
-    return replace(plan, merging=merging)
-
-
-def _with_carriage(plan: Plan, sample: Sample, *, slots: int) -> Plan:
-    """Return a plan that says what its carrier costs."""
-    shape = Shape(plan.maps, plan.reducers, plan.input_bytes, slots, plan.policy.heartbeat)
-    prices = plan.rates or PRICES["aws/us-east-1/arm64"]
-    thought = carriage(plan, _shuffle(plan, sample), prices, seconds=elapsed(shape, *task_seconds(shape, sample)))
-    return replace(plan, carriage=thought, rates=carrier_rates(plan.rates, plan.exchange, partitions=plan.reducers))
-
-
-def _shuffle(plan: Plan, sample: Sample) -> Shuffle:
-    travels = min(1.0, sample.pairs * PAIR_BYTES / sample.bytes) if sample.bytes else 1.0
-    return Shuffle(plan.maps, plan.reducers, int(plan.input_bytes * travels))
-
-
 def check_law(program: Program, pairs: Sequence[Pair]) -> None:
     """Check on a sample of pairs what only they can show, with functions that are set up for it. Raises `PlanError`.
 
@@ -402,7 +380,7 @@ def check_law(program: Program, pairs: Sequence[Pair]) -> None:
         ready.check(pairs)
 
 
-def _estimated(plan: Plan, sample: Sample, *, slots: int) -> Plan:
+def _estimated(plan: Plan, sample: Sample, shape: Shape) -> Plan:
     """Return a plan with what it is thought to cost.
 
     Raises:
@@ -410,11 +388,6 @@ def _estimated(plan: Plan, sample: Sample, *, slots: int) -> Plan:
     """
     if plan.rates is None:
         return plan
-    shape = Shape(plan.maps, plan.reducers, plan.input_bytes, slots, plan.policy.heartbeat)
-    if plan.merging:
-        shape = replace(shape, merges=plan.merging.tasks, moved=merging_usage(grid_of(plan), _shuffle(plan, sample).bytes))
-    if plan.carriage:
-        shape = replace(shape, carried=plan.carriage.cost)
     thought = estimate(shape, sample, plan.rates, memory_bytes=plan.memory_bytes)
     if plan.max_cost and thought.likely > plan.max_cost:
         raise BudgetExceededError(

@@ -191,4 +191,5 @@ def _whole(request: Request, backend: Backend, cut: CutInput, looked: Looked, *,
         maps = max(-(-total // (request.split_size or LARGEST_CHUNK)), min(known, request.program.splits_per_worker * slots), 1)
     reducers = reducers_of(request, total, slots=slots)
     shape = Shape(maps, reducers, total, slots, request.policy.heartbeat, overhead=OVERHEAD_SECONDS if rates else LOCAL_OVERHEAD)
-    return whole_of(looked, shape, rates, memory_bytes=backend.functions.limits.memory_bytes, records=known)
+    memory, above = backend.functions.limits.memory_bytes, request.merge_above
+    return whole_of(looked, shape, rates, memory_bytes=memory, records=known, exchange=request.exchange, merge_above=above)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -76,3 +77,16 @@ def test_nothing_is_divided_by_nothing() -> None:
     assert whole.records is None
     assert whole.seconds is not None
     assert seconds_of(nothing, replace(SHAPE, reducers=0)) > 0
+
+
+def test_what_travels_costs_as_a_plan_would_have_it() -> None:
+    """Many reads are merged, and a carrier is paid for."""
+    rates, many = PRICES["aws/us-east-1/x86_64"], replace(SHAPE, maps=8_000, reducers=1_000, concurrency=1_000)
+
+    def likely(**options: Any) -> float:
+        thought = whole_of(LOOKED, many, rates, memory_bytes=GIB, records=None, **options).estimate
+        assert thought is not None
+        return thought.likely
+
+    assert likely() < likely(merge_above=10**9) - 2.5, "8,000,000 reads cost $3.20"
+    assert likely(exchange="sqs") > likely(merge_above=10**9)

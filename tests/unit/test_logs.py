@@ -86,7 +86,7 @@ def test_who_follows_sees_each_line_once() -> None:
 
 
 def test_an_unknown_phase_is_refused() -> None:
-    with pytest.raises(ConfigError, match="map and reduce"):
+    with pytest.raises(ConfigError, match="map, merge, reduce"):
         JobLogs(open_memory(), JOB, looks=None, phase="shuffle", task=None)
 
 
