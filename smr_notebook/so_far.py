@@ -39,6 +39,7 @@ class SoFar:
         left_out: How many records and groups were left out, as `on_error` asked for.
         state: State of the job. Only where it is `done` is this the answer.
         error: Of a job that failed, the class in `smr_notebook.errors` that says why.
+        waits: Jobs that this one waits for, because their results are its input.
     """
 
     job: str
@@ -49,6 +50,7 @@ class SoFar:
     left_out: int = 0
     state: JobState = JobState.SUBMITTED
     error: str = ""
+    waits: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -64,7 +66,8 @@ class SoFar:
 
     def _title(self) -> str:
         if not self.of:
-            return f"{self.job} so far: nothing yet, it is being planned"
+            told = f"waits for {', '.join(self.waits)}" if self.waits else "is being planned"
+            return f"{self.job} so far: nothing yet, it {told}"
         left_out = f", {self.left_out:,} records or groups left out" if self.left_out else ""
         share = "all of the input" if self.whole else f"{percent(self.share)} of the input"
         return f"{self.job} so far: {self.tasks:,} of {self.of:,} map tasks{left_out}: {share}{self._told_state()}"
@@ -101,7 +104,8 @@ def _so_far(backend: Backend, job: str, plan_of: Callable[[], Plan], result_of: 
             raise ledger.missing() from None
         if ledger.outcome() is not None:
             result_of()  # which raises why it was never planned
-        return SoFar(job, build_frame([], None), 0.0, 0, 0)
+        told = ledger.progress()
+        return SoFar(job, build_frame([], None), 0.0, 0, 0, waits=told.waits if told is not None else ())
     if not _is_done(ledger):
         try:
             return _of_commits(backend, plan, ledger, limit_bytes)

@@ -47,6 +47,7 @@ from smr_notebook.control.reading import StoredInput
 from smr_notebook.control.registering import new_job, register
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.soundness import Sound, doubted, irreplaceable, sound_outputs
+from smr_notebook.control.stages import note_reading, tell_waiting
 from smr_notebook.dataflow.code import capture, load_program
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.mending import Mended, changes_combiner, mended
@@ -141,7 +142,9 @@ def derive(backend: Backend, base: str, wish: Wish) -> JobEntry:
             _store_plan(backend, derived, wish, outcome)
             message = coordinate(job)
         else:
+            note_reading(backend.table, job, derived.after)
             _store_request(backend, derived, wish)
+            tell_waiting(backend.table, derived)
             message = drive(job)
         standing = register(backend, derived, message)
         if ledger.job() is None:

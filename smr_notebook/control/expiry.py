@@ -2,7 +2,8 @@
 
 A job is removed when its last coordinator let go of it longer ago than the workspace keeps jobs, and no job that is kept stands on it:
 what a job took over of another one (`control.deriving`), or reads as its input (`control.stages`), lies where that one wrote it. A lease
-that has just expired is no reason: between two coordinators each job has one. A job that waits for others is left alone when they are.
+that has just expired is no reason: between two coordinators each job has one. A job that waits for others is left alone when they are, and
+its time begins when they have ended.
 Objects go first and rows last, so that an interrupted
 removal is found and finished by the next one, and no identifier is given anew as long as something of the old job is there.
 
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, forget_job, forget_rows, list_jobs
 from smr_notebook.control.rows import JobEntry
-from smr_notebook.control.stages import waits_for
+from smr_notebook.control.stages import may_begin, waits_for
 from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
 from smr_notebook.ports import ObjectStore, Table
 
@@ -102,8 +103,13 @@ def _without_waiting(table: Table, old: Sequence[JobEntry]) -> list[JobEntry]:
 
 
 def _left_alone(table: Table, entry: JobEntry) -> float:
-    lease = Ledger(table, entry.job).lease()
-    return lease.expires if lease is not None else entry.created
+    """Return since when nobody looks after a job: where nobody ever has, since it could begin, or ended without having begun."""
+    ledger = Ledger(table, entry.job)
+    lease = ledger.lease()
+    if lease is not None:
+        return lease.expires
+    outcome = ledger.outcome()
+    return outcome.at if outcome is not None else entry.created if waits_for(table, entry) else may_begin(table, entry)
 
 
 def remove_job(objects: ObjectStore, table: Table, job: str) -> None:

@@ -23,7 +23,7 @@ from smr_notebook.control.naming import RESULT, JobRows
 from smr_notebook.control.plans import read_plan
 from smr_notebook.control.reading import PlannedInput
 from smr_notebook.control.stages import why_gone, why_no_result
-from smr_notebook.dataflow.formats.result_rows import rows_of_version, version_of
+from smr_notebook.dataflow.formats.result_rows import named_values, rows_of_version, version_of
 from smr_notebook.dataflow.splits import PlannedObject, choose_split_bytes
 from smr_notebook.errors import (
     InputEmptyError,
@@ -67,8 +67,10 @@ class ResultInput:
             InputMissingError: It is gone.
             CorruptObjectError: Its manifest is not what was written.
         """
-        for file in self._files(pattern):
-            yield ObjectInfo(file.key, file.size, version_of(pattern, file))
+        files = tuple(self._files(pattern))
+        named = named_values(files)
+        for file in files:
+            yield ObjectInfo(file.key, file.size, version_of(pattern, file, named=named))
 
     def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return bytes `[start, stop)` of one file. Raises `InputMissingError` and `InputReadError`."""

@@ -43,7 +43,7 @@ from smr_notebook.dataflow.records import RecordBlock, Unreadable
 from smr_notebook.dataflow.reducing import Groups, Partition
 from smr_notebook.environment import environment
 from smr_notebook.errors import ConfigError, CorruptObjectError, EnvironmentMismatchError, InputMissingError, ObjectNotFoundError
-from smr_notebook.model import AttemptId, Failure, FailureKind, Phase, Plan, TaskId
+from smr_notebook.model import AttemptId, Failure, FailureKind, Phase, Plan, Reading, TaskId
 from smr_notebook.ports import Backend, Buffer, ObjectStore
 from smr_notebook.standing import FailedAttempt
 from smr_notebook.tolerance import STRICT
@@ -130,7 +130,7 @@ class Replay:
         if self._alone and functions is not None and (self._failure.function in _OF_RECORDS or functions.reduce is not None):
             return self._run_alone()
         plan = self._task.plan
-        strict = replace(plan, tolerance=STRICT, reading=replace(plan.reading, tolerant=False))
+        strict = replace(plan, tolerance=STRICT, reading=_strict(plan.reading))
         _users(lambda: _there(replace(self._task, plan=strict), work_on))
         task = self._failed.attempt.task
         return Replayed(f"The whole of {task.phase} task {task.number}")
@@ -257,6 +257,12 @@ class Replay:
         for key, values in self._handed:
             return key, values, groups
         raise InputMissingError(f"Partition {task.attempt.task.number} has no group {self._failure.record_number:,}. Submit the job again.")
+
+
+def _strict(reading: Reading) -> Reading:
+    """Return how an input, or each of several, is read where a record that cannot be read is an error."""
+    inlets = tuple(replace(inlet, reading=_strict(inlet.reading)) for inlet in reading.inlets)
+    return replace(reading, tolerant=False, inlets=inlets)
 
 
 def _functions_of(program: Program, inlet: int) -> Functions | None:

@@ -150,3 +150,49 @@ def test_a_damaged_merged_run_ends_the_job_under_its_name(own_session: OpenSessi
     with pytest.raises(CorruptObjectError, match=r"merge/00000\d/001/run is not what was written"):
         job.result()
     assert rows(job.resume()) == EXPECTED
+
+
+def test_several_inputs_with_hooks_and_counters_are_merged_fail_and_go_on(own_session: OpenSession) -> None:
+    """Each map attempt sets up its own input alone; what was merged is merged again, and what was counted counts once."""
+
+    def hooked(name: str) -> Callable[..., Any]:
+        def map(state: str, item: int) -> Iterator[tuple[int, tuple[str, int]]]:
+            smr.count_up(f"items of {state}")
+            yield item % 3, (state, item)
+
+        def setup() -> str:
+            smr.count_up(f"setups of {name}")
+            return name
+
+        return smr.hooked(map, setup=setup, teardown=lambda state: smr.count_up(f"teardowns of {state}"))
+
+    def reduce(key: int, values: Iterator[tuple[str, int]]) -> list[tuple[str, int]]:
+        found = list(values)
+        smr.count_up("groups")
+        if key == 1:
+            raise KeyError(key)
+        return found
+
+    session = own_session()
+    inputs = [smr.mapped(hooked("some"), range(10)), smr.mapped(hooked("others"), range(20))]
+    job = session.map_reduce(None, reduce, inputs, split_size=20, reducers=3, retries=0)
+    with pytest.raises(JobError, match="KeyError in reduce: 1"):
+        job.result()
+    expected = {key: [(name, item) for name, most in (("some", 10), ("others", 20)) for item in range(key, most, 3)] for key in range(3)}
+    with pytest.raises(KeyError):
+        job.debug()
+    key, values = job.failing_record()
+    assert (key, list(values)) == (1, expected[1])
+    again = job.retry_failed(reduce=smr.hooked(lambda _, key, values: list(values), setup=lambda: smr.count_up("reducers") or 1))
+    assert dict(rows(again)) == expected
+    status, starts = again.status(), [inlet.first for inlet in again._plan().reading.inlets]
+    assert status.merge.tasks == status.merge.done >= 1
+    tasks = {"some": starts[1], "others": status.map.tasks - starts[1]}
+    counted = {f"{what} of {name}": number for name, number in tasks.items() for what in ("setups", "teardowns")}
+    found = dict(again.counters)
+    assert {name: number for name, number in found.items() if name not in {"groups", "reducers"}} == {
+        **counted,
+        "items of some": 10,
+        "items of others": 20,
+    }
+    assert found["reducers"] == 3 - (again.timeline().taken_over - status.map.tasks)

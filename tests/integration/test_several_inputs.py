@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 import smr_notebook as smr
-from smr_notebook.errors import ConfigError, InputEmptyError, InputMissingError, PlanError, TaskError
+from smr_notebook.errors import ConfigError, InputEmptyError, InputFormatError, InputMissingError, PlanError, TaskError
 
 
 def users(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -91,6 +92,23 @@ def test_a_failure_names_the_function_and_the_input_and_is_run_again(session: sm
     assert job.failing_record() == {"user": "1", "amount": 5}
     with pytest.raises(PlanError, match="several inputs, each with a map function of its own"):
         job.retry_failed(map=orders)
+
+
+def test_a_whole_task_is_run_again_strictly_whatever_input_it_is_of(session: smr.Session, shop: Path) -> None:
+    """Its records, too: one that a job leaves out ends the run here, and no function sees what stands for it."""
+    here = os.getpid()
+
+    def setup() -> None:
+        if os.getpid() != here:
+            raise ConnectionError("no server there")
+
+    (shop / "orders.jsonl").write_text('{"user": "1", "amount": 5}\n{"user": \n')
+    inputs = [smr.mapped(users, shop / "users.csv"), smr.mapped(smr.hooked(orders, setup=setup), shop / "orders.jsonl")]
+    job = session.map_reduce(None, joined, inputs, on_error="skip", retries=0)
+    with pytest.raises(TaskError, match="ConnectionError in the setup of map: no server there"):
+        job.result()
+    with pytest.raises(InputFormatError, match=r"orders\.jsonl, line 2 .* is not JSON"):
+        job.debug()
 
 
 @pytest.mark.parametrize(

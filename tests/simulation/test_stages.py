@@ -169,6 +169,7 @@ def test_a_job_waits_for_another_one_and_begins_when_that_ends(cloud: Cloud) -> 
     assert Ledger(cloud.backend.table, two.id).lease() is None, "nobody has to give anything back"
     assert two.status().waits == (one.id,)
     assert f"waits for {one.id}" in repr(two)
+    assert f"{two.id} so far: nothing yet, it waits for {one.id}\n" in repr(two.so_far())
     cloud.run()
     assert (answer(one), answer(two)) == (FIRST, SECOND)
     assert two.status().waits == ()
@@ -522,3 +523,43 @@ def test_several_inputs_give_what_their_pairs_in_order_give(inputs: list[list[tu
     cloud.run()
     pairs = [(key, (at, value)) for at, rows in enumerate(inputs) for key, value in rows] + [(key, ("job", FIRST[key])) for key in FIRST]
     assert answer(two) == {key: [value for found, value in pairs if found == key] for key in {key for key, _ in pairs}}
+
+
+def test_a_job_that_goes_on_from_one_that_waited_waits_likewise(cloud: Cloud) -> None:
+    """It was never planned: whoever ends what it waits for calls it, its watchers are told, and it is cancelled like any other."""
+    one = first(cloud)
+    two = second(cloud, one)
+    cloud.run(two)
+    two.cancel()
+    cloud.run(two)
+    three, four = two.resume(), two.retry_failed(map=by_parity)
+    for job in (three, four):
+        cloud.run(job)
+        assert job.status().waits == (one.id,)
+    assert four.cancel()
+    cloud.run(four)
+    with pytest.raises(JobCancelled):
+        four.result()
+    cloud.run()
+    assert (answer(one), answer(three)) == (FIRST, SECOND)
+    assert three.status().waits == ()
+
+
+def test_a_job_that_waited_is_not_old_when_it_may_begin_at_last_or_has_just_ended(cloud: Cloud) -> None:
+    """Nobody ever coordinated it: it is left alone since it could begin, or ended, and not since it was submitted."""
+    one = first(cloud)
+    begins, ends = second(cloud, one), second(cloud, one)
+    objects, table, week = cloud.backend.objects, cloud.backend.table, 7 * 86_400.0
+    cloud.clock.sleep(3 * week)
+    Ledger(table, one.id).take_lease("slow", now=cloud.clock.now(), seconds=10)
+    ends.cancel()
+    cloud.run(ends)
+    assert ends.status().state is JobState.CANCELLED
+    cloud.clock.sleep(20)
+    cloud.run(one)
+    cloud.service.calls.clear()  # that of its end is lost, or late
+    assert remove_expired(objects, table, now=cloud.clock.now(), keep_seconds=week) == ()
+    assert revive(cloud.backend, begins.id)
+    cloud.run()
+    assert answer(begins) == SECOND
+    assert set(remove_expired(objects, table, now=cloud.clock.now() + 2 * week, keep_seconds=week)) == {one.id, begins.id, ends.id}

@@ -19,16 +19,19 @@ from smr_notebook.control.failures import describe
 from smr_notebook.control.stalls import Worked, stall_failure
 from smr_notebook.counting import counting
 from smr_notebook.dataflow.code import capture, takes_source, travelling_functions
+from smr_notebook.dataflow.combining import FunctionCombiner
 from smr_notebook.dataflow.frames.programs import FrameProgram, program_of_frames
-from smr_notebook.dataflow.functions import UserCodeError
+from smr_notebook.dataflow.functions import Functions, UserCodeError
 from smr_notebook.dataflow.hooks import MAP, REDUCE, Hooked, arranged
+from smr_notebook.dataflow.joined_programs import JoinedProgram, core_of
 from smr_notebook.dataflow.mending import Mended, mended
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
-from smr_notebook.dataflow.opening import opened
+from smr_notebook.dataflow.opening import NAMES, opened
 from smr_notebook.dataflow.pair_programs import AggregatedPairs, PairProgram, program_of_pairs
 from smr_notebook.dataflow.yields import proved_of
 from smr_notebook.errors import PairShapeError, PlanError
-from smr_notebook.model import FailureKind, Phase
+from smr_notebook.mapped_inputs import program_over
+from smr_notebook.model import UNSORTED, FailureKind, Phase
 
 
 class Log:
@@ -229,6 +232,66 @@ def test_functions_of_frames_have_hooks() -> None:
         assert ready.functions.reduce is not None
         assert ready.functions.reduce(map_of(ready)(pd.DataFrame({"a": [1]})))["a"].tolist() == [6]
     assert not program.functions.map_takes_source
+
+
+# ---------------------------------------------------------------- several inputs
+
+
+def joined(logs: list[Log], after: Log, *, parsed: bool = False) -> JoinedProgram:
+    """Two inputs whose `map` has hooks, and between them one whose `map` has none; a `reduce` with hooks that combines as well."""
+    maps = [smr.hooked(with_state, setup=log.setup, teardown=log.teardown) for log in logs]
+    reduce = smr.hooked(summed, setup=after.prepare, teardown=after.clear)
+    parse = smr.formats.parse(iter) if parsed else smr.formats.text()
+    inputs = [smr.mapped(maps[0], "a"), smr.mapped(of_record, "b"), smr.mapped(maps[1], "c", format=parse)]
+    program = program_over(None, reduce, True, UNSORTED, input=inputs)  # noqa: FBT003 - as users say it
+    assert isinstance(program, JoinedProgram)
+    return program
+
+
+def functions_of(program: Any, inlet: int) -> Functions:
+    found: Functions = core_of(program, inlet).functions  # type: ignore[attr-defined]  # of pairs, each of them
+    return found
+
+
+@pytest.mark.parametrize(("inlet", "called"), [(0, 0), (1, None), (2, 1)])
+@pytest.mark.parametrize("parsed", [False, True], ids=["read by us", "parsed"])
+def test_of_several_inputs_a_task_sets_up_the_one_that_it_maps_and_the_combiner_of_all(
+    inlet: int, called: int | None, parsed: bool
+) -> None:
+    logs, after = [Log(), Log()], Log()
+    program = joined(logs, after, parsed=parsed)
+    with opened(program, NAMES[Phase.MAP], inlet=inlet) as ready:
+        assert [log.calls for log in logs] == [["setup"] if place == called else [] for place in range(2)]
+        assert after.calls == ["prepare"]
+        assert list(functions_of(ready, inlet).map("a")) == [("a", 1 if called is None else "state")]
+        combiner = ready.combiner()
+        assert isinstance(combiner, FunctionCombiner)
+        assert functions_of(ready, 0).combine is summed, "what all of them combine with"
+    assert [log.calls[1:] for log in logs] == [["teardown state"] if place == called else [] for place in range(2)]
+    assert after.calls == ["prepare", "clear"]
+
+
+def test_of_several_inputs_a_reduce_task_sets_up_the_reduce_once_and_no_map() -> None:
+    logs, after = [Log(), Log()], Log()
+    with opened(joined(logs, after), NAMES[Phase.REDUCE], inlet=0) as ready:
+        assert functions_of(ready, 0).reduce is summed
+    assert ([log.calls for log in logs], after.calls) == ([[], []], ["prepare", "clear"])
+
+
+def test_where_any_of_several_inputs_may_be_mapped_all_are_set_up() -> None:
+    logs, after = [Log(), Log()], Log()
+    with opened(joined(logs, after), ("map",)) as ready:
+        assert [list(functions_of(ready, inlet).map("a")) for inlet in range(3)] == [[("a", "state")], [("a", 1)], [("a", "state")]]
+    assert ([log.calls for log in logs], after.calls) == ([["setup", "teardown state"]] * 2, [])
+
+
+def test_of_several_inputs_those_that_were_set_up_are_torn_down_when_one_fails() -> None:
+    log = Log()
+    maps = [smr.hooked(with_state, setup=log.setup, teardown=log.teardown), smr.hooked(of_record, setup=lambda: 1 / 0)]
+    program = program_over(None, None, None, UNSORTED, input=[smr.mapped(map, "a") for map in maps])
+    with pytest.raises(UserCodeError, match="the setup of map"), opened(program, ("map",)):
+        pass
+    assert log.calls == ["setup", "teardown state"]
 
 
 def test_called_by_itself_a_hooked_function_is_set_up_for_that_call() -> None:

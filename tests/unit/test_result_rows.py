@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.prior_results import ResultInput
-from smr_notebook.dataflow.formats.result_rows import version_of
+from smr_notebook.dataflow.formats.result_rows import named_values, version_of
 from smr_notebook.dataflow.frames import pandas_rows
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.outputs import PartWriter
@@ -138,6 +138,60 @@ def test_a_value_that_cannot_be_unpickled_is_told_with_its_job() -> None:
     store = MemoryStore()
     with pytest.raises(InputReadError, match="The result of job one cannot be unpickled on the worker: ImportError: no such package here"):
         list(reading(store, spans(stored(store, [[(1, Fragile())]]))).blocks())
+
+
+def in_columns(batches: Sequence[Sequence[Any]], *, files: int) -> list[dict[str, Any]]:
+    """Return the rows of some batches of values, as their columns give them, when they are written as so many parts."""
+    store, found = MemoryStore(), []
+    parts = []
+    for number in range(files):
+        writer = PartWriter(store, f"jobs/one/reduce/{number:06d}/001", number, grouped_order=False, scratch=Path(gettempdir()))
+        for batch in batches[number::files]:
+            writer.add(list(range(len(batch))), list(batch))
+        parts.append(writer.close())
+    told = [file for part in parts for file in part.files]
+    for file in told:
+        span = Span("result", file.key, 0, file.size, file.size, version_of("one", file, named=named_values(told)))
+        for block in reading(store, [span]).tables():
+            lists = {name: column if isinstance(column, list) else column.to_pylist() for name, column in block.columns.items()}
+            found += [{name: values[row] for name, values in lists.items() if name != "key"} for row in range(block.rows)]
+    return found
+
+
+def told(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return rows as text, without what they lack, in an order that does not depend on that in which they were."""
+    return sorted(repr({name: value for name, value in sorted(row.items()) if value is not None}) for row in rows)
+
+
+DICTS = st.one_of(
+    st.none(), st.dictionaries(st.sampled_from("abc"), st.one_of(st.none(), st.integers(0, 3), st.text(max_size=2)), min_size=1)
+)
+
+
+@given(st.lists(st.lists(DICTS, min_size=1, max_size=4), min_size=1, max_size=6), st.integers(1, 6))
+def test_names_of_dicts_are_columns_however_many_parts_there_are(batches: list[list[Any]], files: int) -> None:
+    """A `None` among them lacks all of them; it does not make the dicts of its part, and of no other one, a column `value`."""
+    expected = told([value or {} for batch in batches for value in batch])
+    assert told(in_columns(batches, files=1)) == told(in_columns(batches, files=files)) == expected
+    if any(value for batch in batches for value in batch):
+        assert "value" not in {name for row in in_columns(batches, files=files) for name in row}
+
+
+def test_dicts_among_other_values_stay_values_in_each_part() -> None:
+    batches = [[{"a": 1}, {"a": 2}], [3]]
+    for files in (1, 2):
+        assert told(in_columns(batches, files=files)) == sorted(["{'value': 3}", "{'value': {'a': 1}}", "{'value': {'a': 2}}"])
+
+
+def test_what_older_plans_say_of_a_file_is_read_as_it_was() -> None:
+    """There each block told by itself whether the names of its dicts are columns."""
+    store = MemoryStore()
+    part = stored(store, [[("k", {"a": 1}), ("l", None)]])
+    (file,) = part.files
+    version = version_of("one", file).replace(',"named":null', "")
+    assert "named" not in version
+    (block,) = reading(store, [Span("result", file.key, 0, file.size, file.size, version)]).tables()
+    assert list(block.columns["value"]) == [{"a": 1}, None]
 
 
 def columns(store: MemoryStore, part: Part, names: tuple[str, ...] | None = None) -> dict[str, list[Any]]:

@@ -11,8 +11,9 @@ Rules:
 * The file is read as a whole and found to be what was written before any of its rows is given: what is damaged is an error, always.
   One that is large is kept in a file without a name meanwhile.
 * A record is the tuple of key and value, of exactly the types that they had; or, of rows of frames, a dict by the names of the columns.
-* As columns, they are named as those of the result's DataFrame: `key`, and `value` or the names of dicts, where all values of a block are
-  dicts. A column that a block lacks is missing there.
+* As columns, they are named as those of the result's DataFrame: `key`, and `value` or the names of dicts. Which of the two, the kinds of
+  all files together tell (`named_values`), so that it depends on no cut; pickled values that are no dicts keep `value`. A column that a
+  block lacks is missing there, and so are all names of dicts where a value is `None`.
 * The source that `map` sees is the identifier of the job.
 """
 
@@ -22,7 +23,7 @@ import hashlib
 import hmac
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -57,10 +58,17 @@ _PLAIN: Final = frozenset(FLAT_TYPES) - {"pickle", "uuid"}
 
 @dataclass(frozen=True, slots=True)
 class ResultFile:
-    """What the version of a span tells: whose result it is, and the file as its commit has it."""
+    """What the version of a span tells.
+
+    Attributes:
+        job: Whose result it is.
+        file: The file as its commit has it.
+        named: Whether the names of dicts are columns, as all files of the result tell; `None` in older plans, where each block does.
+    """
 
     job: str
     file: PartFile
+    named: bool | None = None
 
 
 _TOLD: Final = msgspec.json.Decoder(ResultFile)
@@ -76,6 +84,7 @@ class ResultBlock:
         table: The rows as they are stored.
         size: Input bytes that they account for.
         begin: Byte at which a span can begin with them; `None` where several rows share it.
+        named: As of `ResultFile`.
     """
 
     job: str
@@ -83,6 +92,7 @@ class ResultBlock:
     table: pa.Table
     size: int
     begin: int | None
+    named: bool | None = None
 
     def records(self) -> list[Any]:
         """Return the rows as records. Raises `InputReadError` where a value cannot be unpickled here."""
@@ -127,7 +137,15 @@ class ResultBlock:
         return columns
 
     def _pair_columns(self) -> dict[str, TableColumn]:
-        return {"key": self._plain("key"), **(_of_structs(self._column("value")) or self._of_dicts() or {"value": self._plain("value")})}
+        if self.named and self.kinds[1] == "null":
+            return {"key": self._plain("key")}
+        return {"key": self._plain("key"), **(self._named_columns() or {"value": self._plain("value")})}
+
+    def _named_columns(self) -> dict[str, TableColumn]:
+        """Return the columns of dicts; none of other values, and where these are to stay one column."""
+        if self.named is False or (self.named is None and self._column("value").array.null_count):
+            return {}
+        return _of_structs(self._column("value")) or self._of_dicts()
 
     def _plain(self, name: str) -> TableColumn:
         """Return the values of a column: as Arrow where that holds them as they are, else as exact Python values."""
@@ -137,13 +155,22 @@ class ResultBlock:
         """Return the columns of dicts that are pickled, because they differ; none of other values."""
         if self.kinds[1] != "pickle":
             return {}
-        values = self._values("value")
-        return {label_of(name): [row.get(name) for row in values] for name in names_of_dicts(values)}
+        rows: list[Any] = [{} if value is None else value for value in self._values("value")]
+        return {label_of(name): [row.get(name) for row in rows] for name in names_of_dicts(rows)}
 
 
-def version_of(job: str, file: PartFile) -> str:
-    """Return the version of spans of a file of a job's result."""
-    return msgspec.json.encode(ResultFile(job, file)).decode()
+def named_values(files: Iterable[PartFile]) -> bool:
+    """Whether the values of a result are dicts whose names are columns, as far as the kinds of its files tell."""
+    kinds = {file.kinds[1] for file in files if file.rows} - {"null"}
+    if not kinds or not all(kind == "pickle" or kind.startswith("dict(") for kind in kinds):
+        return False
+    names = {name for kind in kinds if kind != "pickle" for name in parse_kind(kind).names}
+    return not names or can_be_columns(names)
+
+
+def version_of(job: str, file: PartFile, *, named: bool | None = None) -> str:
+    """Return the version of spans of a file of a job's result. `named` is what `named_values` tells of all its files."""
+    return msgspec.json.encode(ResultFile(job, file, named)).decode()
 
 
 def rows_of_version(version: str) -> int:
@@ -173,11 +200,16 @@ def read_blocks(span: Span, source: InputSource) -> Iterator[ResultBlock]:
             stop = span.stop if row + table.num_rows == last else _byte_of(row + table.num_rows, told.file)
             begin = _byte_of(row, told.file)
             yield ResultBlock(
-                told.job, told.file.kinds, table, stop - counted, begin if _row_at(begin, told.file) == row and begin >= counted else None
+                told.job,
+                told.file.kinds,
+                table,
+                stop - counted,
+                begin if _row_at(begin, told.file) == row and begin >= counted else None,
+                told.named,
             )
             counted = stop
         if first == last:
-            yield ResultBlock(told.job, told.file.kinds, parquet.schema_arrow.empty_table(), span.stop - span.start, None)
+            yield ResultBlock(told.job, told.file.kinds, parquet.schema_arrow.empty_table(), span.stop - span.start, None, told.named)
 
 
 def _told(span: Span) -> ResultFile:
@@ -288,11 +320,14 @@ def _plain(column: Column) -> TableColumn:
 
 
 def _of_structs(column: Column) -> dict[str, TableColumn]:
-    """Return the columns of dicts that are stored as such; none of other values."""
-    if not column.kind.startswith("dict(") or column.array.null_count:
+    """Return the columns of dicts that are stored as such; none of other values. What is `None` among them has nothing in any."""
+    if not column.kind.startswith("dict("):
         return {}
     shape, structs = parse_kind(column.kind), column.array
     if not can_be_columns(shape.names):
         return {}
     fields: Any = structs
-    return {label_of(name): _plain(Column(str(shape.parts[place]), fields.field(place))) for place, name in enumerate(shape.names)}
+    return {
+        label_of(name): _plain(Column(str(part), field))
+        for name, part, field in zip(shape.names, shape.parts, fields.flatten(), strict=True)
+    }
