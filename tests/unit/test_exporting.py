@@ -628,6 +628,48 @@ def test_what_text_cannot_hold_is_told_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (pa.array([10**18], pa.timestamp("us")), "'value' has a date or a time beyond the years 1 to 9999"),
+        (pa.array([-(10**17)], pa.timestamp("us", "UTC")), "'value' has a date or a time beyond"),
+        (pa.array([10**7], pa.date32()), "'value' has a date or a time beyond"),
+        (pa.array([1500], pa.duration("ms")), "'value'|cannot hold: timedelta"),
+        (pa.array([b"a"]), "'value'|cannot hold: bytes"),
+    ],
+    ids=["late", "early", "date", "duration", "bytes"],
+)
+def test_text_never_holds_what_its_reader_would_take_for_something_else(
+    objects: MemoryStore, tmp_path: Path, values: Any, told: str, name: str
+) -> None:
+    """pyarrow's CSV has numbers without a unit, bytes as text, and `<value out of range: …>`; Python has no such dates at all."""
+    with pytest.raises(ConfigError, match=told):
+        exported(objects, [frames(objects, pa.table({"key": [1], "value": values}), 0, ["key"])], tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _deep(values: Any) -> Any:
+    return pa.StructArray.from_arrays([pa.ListArray.from_arrays([0, len(values)], values)], names=["x"])
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["plain", "inside"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
+def test_a_time_of_day_is_not_cut(objects: MemoryStore, tmp_path: Path, name: str, *, deep: bool) -> None:
+    if deep and name == "a.txt":
+        return  # which takes no lists
+    for nanoseconds in (5_000, 5_001):
+        times = pa.array([nanoseconds], pa.time64("ns"))
+        pieces = [frames(objects, pa.table({"key": [1], "value": _deep(times) if deep else times}), 0, ["key"])]
+        if nanoseconds % 1000:
+            with pytest.raises(ConfigError, match="'value' has a time of day finer than a microsecond"):
+                exported(objects, pieces, tmp_path / name)
+        else:
+            exported(objects, pieces, tmp_path / name)
+            assert "00:00:00.000005" in (tmp_path / name).read_text()
+            (tmp_path / name).unlink()
+
+
 def test_text_goes_to_a_bucket_too_and_is_not_replaced_by_accident(objects: MemoryStore, tmp_path: Path) -> None:
     bucket = MemoryStore()
     made = exported(objects, [part(objects, 0, [("a", 1)])], "s3://bucket/x/a.csv", store=bucket)
@@ -670,7 +712,7 @@ def test_any_shape_of_files_holds_each_row_once_and_the_mark_names_them(counts: 
     assert [(file.name, file.size, file.crc32) for file in mark.files] == [
         (Path(file).name, len(data), f"{zlib.crc32(data):08x}") for file, data in zip(made.files, contents, strict=True)
     ]
-    assert [file.rows for file in mark.files if made.rows] == ([made.rows] if files == "one" else [len(some) for some in rows if made.rows])
+    assert [file.rows for file in mark.files if file.rows] == ([made.rows] if files == "one" and rows else [len(some) for some in rows])
 
 
 def test_a_partition_of_several_pieces_is_one_file(objects: MemoryStore, tmp_path: Path) -> None:
