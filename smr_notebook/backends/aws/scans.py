@@ -77,7 +77,7 @@ class _Scan:
     @property
     def key(self) -> str:
         """The name of the segment."""
-        options = [*(["consistent=true"] if self.consistent else []), *([f"read_units={self.read_units:g}"] if self.read_units else [])]
+        options = [*(["consistent=true"] if self.consistent else []), *([f"read_units={self.read_units:.17g}"] if self.read_units else [])]
         return f"{self.table}/{self.segment:05d}-{self.segments:05d}{'?' if options else ''}{'&'.join(options)}"
 
 
