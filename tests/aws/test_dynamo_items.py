@@ -24,9 +24,11 @@ from smr_notebook.backends.aws.item_sink import DynamoSink
 from smr_notebook.backends.aws.items import decoded, encoded, packed, unpacked
 from smr_notebook.backends.aws.scans import DynamoSource
 from smr_notebook.backends.memory.clock import SimulatedClock
+from smr_notebook.control.naming import Files, find
 from smr_notebook.dataflow.export_items import WrittenItems, open_items, write_items
 from smr_notebook.dataflow.exporting import Staged
-from smr_notebook.errors import AccessDeniedError, ConfigError, InputMissingError, InputReadError, SmrError, StoreError
+from smr_notebook.errors import AccessDeniedError, ConfigError, InputMissingError, InputMixedError, InputReadError, SmrError, StoreError
+from smr_notebook.ports import InputSource
 from smr_notebook.testing.items import ItemSourceTests, Place, Remove, items_of
 from smr_notebook.testing.lambdas.service import Service
 
@@ -209,6 +211,14 @@ class _Raw:
 
     def stream(self) -> Iterator[bytes]:
         yield self._body
+
+
+def test_a_table_that_is_named_twice_is_refused_whatever_else_is_said(clients: Clients, clock: SimulatedClock) -> None:
+    table = made(clients, "k:N")
+    sources: dict[str, InputSource] = {"dynamodb": DynamoSource(clients, clock=clock)}
+    assert len(find(Files((f"dynamodb://{table}?segments=3",)), sources)) == 3
+    with pytest.raises(InputMixedError, match="are of one table: its items would count twice"):
+        find(Files((f"dynamodb://{table}?segments=3", f"dynamodb://{table}?consistent=true")), sources)
 
 
 @pytest.mark.parametrize("units", ["2000000", "123456.75", "1e8"])

@@ -106,7 +106,8 @@ class DynamoSource:
         if scan.read_units and not scan.segments:
             count = max(1, min(count, int(scan.read_units / _LEAST_UNITS)))
         for number in range(count):
-            yield ObjectInfo(replace(scan, segments=count, segment=number).key, max(1, size // count), "")
+            identity = f"{scan.table}/{number}"  # which two scans of one table have in common, whatever their options
+            yield ObjectInfo(replace(scan, segments=count, segment=number).key, max(1, size // count), "", identity)
 
     def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:  # noqa: ARG002 - the face of InputSource
         """Raise `InputReadError`: a table has no bytes."""
