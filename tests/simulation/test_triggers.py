@@ -198,6 +198,18 @@ def test_an_upload_is_the_input_of_a_job_of_its_own(cloud: Cloud) -> None:
     assert cloud.session.attach(job).result().to_dict("list") == {"key": ["up"], "value": [2]}
 
 
+def test_the_mark_beside_files_is_no_upload_unless_it_is_what_one_waits_for(cloud: Cloud) -> None:
+    cloud.session.on_upload("s3://in/out/", cloud.submit(), name="files")
+    cloud.session.on_upload("s3://done/*/_SUCCESS", cloud.submit(), name="marks")
+    firings = [
+        *cloud.upload("in/out/part-00000.txt", b"up\n"),
+        *cloud.upload("in/out/_SUCCESS", b"{}\n"),
+        *cloud.upload("done/a/_SUCCESS", b"{}\n"),
+    ]
+    assert [bool(fire(cloud.backend, firing)) for firing in firings] == [True, False, True]
+    assert sorted(entry.name for entry in cloud.made()) == ["files", "marks"]
+
+
 def test_a_request_makes_a_trigger_without_a_job(cloud: Cloud) -> None:
     request = cloud.session.request(PROGRAM, "s3://logs")
     cloud.session.schedule("cron(0 3 * * ? *)", request, name="nightly", timezone="Europe/Berlin")
