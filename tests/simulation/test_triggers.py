@@ -461,6 +461,17 @@ def test_locations_that_nobody_is_told_of(cloud: Cloud, location: str) -> None:
         cloud.session.on_upload(location, cloud.submit(), name="in")
 
 
+def test_a_location_that_would_never_be_met_says_what_is_meant(cloud: Cloud) -> None:
+    with pytest.raises(ConfigError, match=r"'s3://in/2026-\*/' watches nothing.* Write s3://in/2026-\*/\*\* for all"):
+        cloud.session.on_upload("s3://in/2026-*/", cloud.submit(), name="in")
+    with pytest.raises(ConfigError, match=r"Write s3://in/day\.csv/ if it is one; else s3://in/day\[\.\]csv\."):
+        cloud.session.on_upload("s3://in/day.csv", cloud.submit(), name="in")
+    cloud.session.on_upload("s3://in/day[.]csv", cloud.submit(), name="one")
+    cloud.session.on_upload("s3://in/2026-*/**", cloud.submit(), name="all")
+    firings = [*cloud.upload("in/day.csv", b"up\n"), *cloud.upload("in/2026-1/a/b", b"up\n")]
+    assert [bool(fire(cloud.backend, firing)) for firing in firings] == [True, True]
+
+
 def test_jobs_and_names_that_cannot_be_made_again(cloud: Cloud, tmp_path: Path) -> None:
     in_memory = cloud.session.map_reduce(count_words, sum, ["a line"])
     with pytest.raises(PlanError, match="in the notebook's memory"):
