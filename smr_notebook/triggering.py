@@ -21,6 +21,7 @@ from smr_notebook.control.triggers import (
     list_triggers,
     make_trigger,
     new_token,
+    remove_this,
     remove_trigger,
     triggers_of,
 )
@@ -79,7 +80,7 @@ class StandingTrigger:
         """
         if find_trigger(self.backend.table, self.name) != self.trigger:
             raise ConfigError(f"The trigger {self.name!r} was removed, and another one of that name made. Look at triggers() again.")
-        remove_trigger(self.backend, self.name)
+        remove_this(self.backend, self.trigger)
 
     def __repr__(self) -> str:
         return f"<Trigger {self.name}: {self.what}>"

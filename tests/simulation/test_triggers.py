@@ -430,6 +430,21 @@ def test_one_that_the_platform_refuses_does_not_stand(cloud: Cloud) -> None:
     assert (session.triggers(), [*cloud.backend.objects.list_prefix("triggers/")]) == ([], [])
 
 
+def test_one_that_the_platform_refuses_takes_none_along_that_has_its_name_since(cloud: Cloud) -> None:
+    class Slow(MemoryTriggers):
+        def at_times(self, name: str, times: str, timezone: str) -> None:
+            cloud.session.remove_trigger("daily")
+            cloud.session.schedule("rate(1 hour)", cloud.submit(), name="daily")
+            raise ConfigError(f"No {name} {times} {timezone}.")
+
+    session = Session(settings=Settings(workspace=Path("nowhere")), backend=replace(cloud.backend, triggers=Slow(len)))
+    with pytest.raises(ConfigError, match=r"No daily\."):
+        session.schedule("rate(1 day)", cloud.submit(), name="daily")
+    (standing,) = cloud.session.triggers()
+    assert (standing.what, standing.stands) == ("rate(1 hour)", True)
+    assert fire(cloud.backend, cloud.due("2026-11-26T00:00:00Z"))
+
+
 def test_while_the_job_before_runs_the_next_one_is_skipped_if_one_asks_for_that(cloud: Cloud) -> None:
     cloud.session.schedule("rate(1 hour)", cloud.submit(), name="hourly", skip_running=True)
     first, second, third = (cloud.due(f"2026-11-26T0{hour}:00:00Z") for hour in range(3))

@@ -10,9 +10,10 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -550,6 +551,76 @@ def test_what_replaces_others_never_stands_beside_them(objects: MemoryStore, par
         written(objects, parts[:1], "s3://b/out.parquet", overwrite=True, store=bucket)
     assert len(table(bucket, "out.parquet")) == 12  # one object is replaced in one step
     assert keys(bucket) == ["out.parquet", "out.parquet.txt"]
+
+
+@dataclass
+class Interrupts(MemoryStore):
+    """Lets something else happen once, before or after it has taken so many objects."""
+
+    after: bool
+    more: int = 1 << 30
+    other: Callable[[], object] = list
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False) -> bool:
+        self.more -= 1
+        now = self.more < 0
+        if now:
+            self.more = 1 << 30
+        if now and not self.after:
+            self.other()
+        done = super().put(key, data, if_absent=if_absent)
+        if now and self.after:
+            self.other()
+        return done
+
+
+@pytest.mark.parametrize("overwrite", [True, False], ids=["overwrite", "new"])
+@pytest.mark.parametrize("after", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize(("count", "theirs"), [(1, 3), (3, 1)], ids=["fewer", "more"])
+def test_what_two_write_at_once_is_one_of_them_or_said_to_be_lost(
+    objects: MemoryStore, count: int, theirs: int, *, after: bool, overwrite: bool
+) -> None:
+    """Whatever the other one does in between, with what is one's own: who is told of success has all of it there, and nothing else."""
+    mine = [part(objects, number, [("mine", number)], attempt=1) for number in range(count)]
+    others = [part(objects, number, [("others", number)], attempt=2) for number in range(theirs)]
+    for more in range(count + 1):
+        bucket = Interrupts(after=after)
+        bucket.other = partial(written, objects, others, "s3://b/out", overwrite=True, store=bucket)
+        if overwrite:
+            bucket.other()
+        bucket.more = more
+        try:
+            written(objects, mine, "s3://b/out", overwrite=overwrite, store=bucket)
+        except ConfigError:
+            assert {name for name, _ in _rows_of(bucket)} <= {"others"}
+        else:
+            assert _rows_of(bucket) == [("mine", number) for number in range(count)]
+
+
+class Forgets(MemoryStore):
+    """Loses replies: what was written is asked for again, and is there already."""
+
+    def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False) -> bool:
+        content = b"".join(bytes(piece) for piece in ([data] if isinstance(data, bytes) else data))
+        super().put(key, content, if_absent=if_absent)
+        return super().put(key, content, if_absent=if_absent)
+
+
+@pytest.mark.parametrize("path", ["s3://b/out", "s3://b/out.parquet"])
+def test_what_is_there_because_we_wrote_it_is_not_somebody_elses(objects: MemoryStore, parts: list[Part], path: str) -> None:
+    bucket = Forgets()
+    made = written(objects, parts, path, store=bucket)
+    assert sum(len(table(bucket, file.removeprefix("s3://b/"))) for file in made.files) == 12
+    with pytest.raises(ConfigError, match="is there already"):
+        written(objects, parts, path, store=bucket)
+
+
+def _rows_of(bucket: MemoryStore) -> list[tuple[str, int]]:
+    found = [pq.read_table(pa.BufferReader(bucket.get(key))).to_pylist() for key in keys(bucket) if key.endswith(".parquet")]
+    return [(row["key"], row["value"]) for rows in found for row in rows]
 
 
 @pytest.mark.parametrize(
