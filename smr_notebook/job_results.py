@@ -189,7 +189,7 @@ class LoadedJob(ABC):
         """Wait, and write the result to a table of a database, through SQLAlchemy: all of it or nothing.
 
         What the columns are is what `to_parquet` writes, each of the type that holds its values exactly. Needs the extra `sql`, and the
-        driver of the database. No message names user or password.
+        driver of the database. No message has the password.
 
         Args:
             database: A URL of SQLAlchemy (`postgresql+psycopg://…`, `sqlite:///file.db`), or an engine: SQLite, PostgreSQL, MySQL, MariaDB,

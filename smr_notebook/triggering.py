@@ -21,11 +21,13 @@ from smr_notebook.control.triggers import (
     list_triggers,
     make_trigger,
     new_token,
+    remove_this,
     remove_trigger,
     triggers_of,
 )
 from smr_notebook.dataflow.uploaded import upload_named
 from smr_notebook.errors import ConfigError, ObjectNotFoundError, PlanError
+from smr_notebook.globs import WILD
 from smr_notebook.job import Job
 from smr_notebook.ports import Backend
 from smr_notebook.submission import template_of
@@ -33,6 +35,9 @@ from smr_notebook.submission import template_of
 _RATE: Final = re.compile(r"rate\(\s*([1-9]\d*)\s+(minute|hour|day)s?\s*\)")
 _OTHERS: Final = re.compile(r"cron\(\s*\S+(\s+\S+){5}\s*\)|at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)")
 _BUCKET: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([^/]+)(/.*)?", re.DOTALL)
+
+_FILE: Final = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}$")
+"""How the name of a location ends that means one object to whoever wrote it. What is watched without a wildcard is a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ class StandingTrigger:
         """
         if find_trigger(self.backend.table, self.name) != self.trigger:
             raise ConfigError(f"The trigger {self.name!r} was removed, and another one of that name made. Look at triggers() again.")
-        remove_trigger(self.backend, self.name)
+        remove_this(self.backend, self.trigger)
 
     def __repr__(self) -> str:
         return f"<Trigger {self.name}: {self.what}>"
@@ -210,7 +215,13 @@ def read_location(location: str, backend: Backend) -> str:
         )
     if set(found[2]) & set("*?["):
         raise ConfigError(f"{location!r}: the name of the bucket must be said as it is.")
-    return f"{found[1]}://{found[2]}{found[3] or '/'}"
+    path = found[3] or "/"
+    if WILD.search(path) and path.endswith("/"):
+        raise ConfigError(f"{location!r} watches nothing: a glob names objects. Write {location}** for all below such folders.")
+    if not WILD.search(path) and (like := _FILE.search(path)):
+        glob = f"{location[: -len(like[0])]}[{like[0][0]}]{like[0][1:]}"
+        raise ConfigError(f"{location!r} is called as a file is, and would be a folder. Write {location}/ if it is one; else {glob}.")
+    return f"{found[1]}://{found[2]}{path}"
 
 
 def _read_zone(name: str) -> str:

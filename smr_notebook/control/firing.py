@@ -14,7 +14,8 @@ Rules of this module:
 * A template that cannot be read or is not signed makes no job: the invocation fails, and says why in its log.
 * An invocation that failed is followed by another one, later and later, for some hours: nobody else would notice.
 * Nobody may be there to start a coordinator: the alarm of the job is set before it stands, and a driver that cannot be called is a failure.
-* Objects without a byte make no job: there is no record in them, and consoles make folders of such.
+* Objects without a byte make no job: there is no record in them, and consoles make folders of such. Nor do marks (`export_marks`), which
+  come behind the files that they name, unless the location names them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from smr_notebook.control.plans import is_planned, read_code_under, read_request
 from smr_notebook.control.rows import Codec, JobEntry
 from smr_notebook.control.triggers import Trigger, TriggerKind, code_key, request_key, trigger_called
 from smr_notebook.control.watchdog import Watchdog
+from smr_notebook.dataflow.export_marks import without_marks
 from smr_notebook.errors import WorkerLostError
 from smr_notebook.globs import lies_under
 from smr_notebook.ports import Backend, Table
@@ -106,7 +108,7 @@ def _is_meant(trigger: Trigger, firing: Firing) -> bool:
     """Whether a call is one that the trigger waits for."""
     if trigger.kind is TriggerKind.SCHEDULE:
         return not firing.object
-    return firing.bytes > 0 and lies_under(firing.object, trigger.location)
+    return firing.bytes > 0 and lies_under(firing.object, trigger.location) and without_marks([(firing.object, 1)], trigger.location)[0]
 
 
 def _token(firing: Firing) -> str:

@@ -341,6 +341,8 @@ def _refuse_repeated(found: list[FoundObject]) -> None:
             continue
         if before == item.info.key:
             raise InputMixedError(f"{item.info.key} is named twice: its records would count twice. Name it once.")
+        if item.scheme in _TABLES:
+            raise InputMixedError(f"{before} and {item.info.key} are of one table: its items would count twice. Name it once.")
         raise InputMixedError(
             f"{before} and {item.info.key} are one file, under two names that are links: its records would count twice. Leave one out by a "
             "narrower pattern, or remove the link."

@@ -148,7 +148,7 @@ def make_trigger(backend: Backend, trigger: Trigger, template: Template) -> Trig
         _begin(backend, triggers, trigger)
     except BaseException:
         with suppress(PlatformError):
-            remove_trigger(backend, trigger.name)
+            remove_this(backend, trigger)  # by then the name may be another one's
         raise
     return trigger
 
@@ -194,17 +194,24 @@ def remove_trigger(backend: Backend, name: str) -> Trigger:
         ConfigError: There is none of that name.
         PlatformError: The platform cannot be reached, or refuses; it can be removed again.
     """
-    triggers, trigger = triggers_of(backend), find_trigger(backend.table, name)
+    triggers_of(backend)
+    trigger = find_trigger(backend.table, name)
+    remove_this(backend, trigger)
+    return trigger
+
+
+def remove_this(backend: Backend, trigger: Trigger) -> None:
+    """Let this very trigger fire no more, and none that has its name since. Raises `PlatformError`."""
+    triggers = triggers_of(backend)
     if trigger.location:
         with _alone_at(backend, trigger.location):
             triggers.remove(trigger.id, trigger.location)
     else:
         triggers.remove(trigger.id)
-    row = backend.table.get(LASTING, f"{_ROWS}{name}")
+    row = backend.table.get(LASTING, f"{_ROWS}{trigger.name}")
     if row is not None and _decoded(row) == trigger:
         backend.table.put(LASTING, row.key, b"", expect=row.version)
     _delete_template(backend, trigger)
-    return trigger
 
 
 def code_key(trigger: Trigger) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from smr_notebook.dataflow.export_values import python_rows
 from smr_notebook.dataflow.exporting import Staged
 from smr_notebook.dataflow.functions import short_repr
 from smr_notebook.errors import ConfigError
@@ -149,7 +150,7 @@ def _check_rows(staged: Staged, columns: Mapping[str, str], place: ItemPlace) ->
 def _rows(staged: Staged, columns: Mapping[str, str]) -> Iterator[Row]:
     """Yield the rows as items, without what is missing."""
     for table in staged.tables(_ROWS):
-        for row in table.to_pylist():
+        for row in python_rows(table):
             yield {columns[name]: value for name, value in row.items() if value is not None}
 
 

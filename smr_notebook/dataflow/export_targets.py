@@ -6,6 +6,8 @@ Rules of this module:
 * On this machine a name is given in one step, when all is written: nobody sees a part, and what was there is there until then.
 * In a bucket there is no such step for several objects: each appears as a whole, and those that are written are deleted again when another
   one cannot be. What they replace is deleted before the first of them is written: old ones and new ones never stand for one table.
+* Where two write to one folder of a bucket at once, whoever finds at the end that not all of its own stands there, and nothing else,
+  deletes what does, and says so.
 """
 
 from __future__ import annotations
@@ -82,6 +84,7 @@ class Target(ABC):
 
 _THERE: Final = "is there already. Give another name, or replace it: with overwrite=True, or with --overwrite in a cell or a shell."
 _MEANWHILE: Final = "was written by somebody else at the same time, and stays. Give another name, or write it again."
+_BOTH: Final = "was written by somebody else at the same time, so that this is not there. Give another name, or write it again."
 
 _TAKEN: Final = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
 """What systems say where something has the name already."""
@@ -174,23 +177,53 @@ class BucketTarget(Target):
         if self.shape.whole:
             self._put(self.key, files[0])
             return [f"{self.scheme}{self.key}"]
-        whole = [*files, *([mark] if mark else [])]  # the mark is the last to appear
-        keys = [f"{self.key}/{file.name}" for file in whole]
-        self._delete(sorted(before, key=lambda key: not key.endswith(f"/{MARK}")))  # and the first to go
-        written: list[str] = []
+        keys = [f"{self.key}/{file.name}" for file in files]
+        self._delete(sorted(before, key=lambda key: not key.endswith(f"/{MARK}")))  # the mark is the first to go, and the last to appear
+        written: dict[str, str] = {}
         try:
-            for key, file in zip(keys, whole, strict=True):
+            for key, file in zip(keys, files, strict=True):
                 self._put(key, file)
-                written.append(key)
+                written[key] = self._versions(key).get(key, "")
+            marked = mark is None or self._mark(mark, written)
         except BaseException:
-            begun = keys[: len(written) + 1] if self.overwrite else written  # without, the next one may be somebody else's
+            whole = [*keys, f"{self.key}/{MARK}"]
+            begun = whole[: len(written) + 1] if self.overwrite else written  # without, the next one may be somebody else's
             self._delete(begun)
             raise
-        return [f"{self.scheme}{key}" for key in keys[: len(files)]]
+        self._check_alone(written, marked=marked)
+        return [f"{self.scheme}{key}" for key in keys]
+
+    def _mark(self, mark: Path, written: dict[str, str]) -> bool:
+        """Put the mark, which nobody else may have put meanwhile, and return whether it stands."""
+        key = f"{self.key}/{MARK}"
+        if not self.store.put(key, mark.read_bytes(), if_absent=True) and not self._holds(key, mark):
+            return False
+        written[key] = self._versions(key).get(key, "")
+        return True
+
+    def _check_alone(self, written: Mapping[str, str], *, marked: bool) -> None:
+        """Raise `ConfigError` where somebody else wrote meanwhile, and delete what is ours: theirs and ours are no one table."""
+        standing = self._versions(f"{self.key}/")
+        if not marked or standing != written:
+            own = [key for key, version in written.items() if standing.get(key) == version]
+            self._delete(sorted(own, key=lambda key: not key.endswith(f"/{MARK}")))
+            raise self._refuse(_BOTH)
+
+    def _versions(self, prefix: str) -> dict[str, str]:
+        return {info.key: info.version for info in self.store.list_prefix(prefix)}
 
     def _put(self, key: str, file: Path) -> None:
-        if not self.store.put(key, _pieces(file), if_absent=not self.overwrite):
+        if not self.store.put(key, _pieces(file), if_absent=not self.overwrite) and not self._holds(key, file):
             raise self._refuse(_THERE)
+
+    def _holds(self, key: str, file: Path) -> bool:
+        """Whether what stands is what was to be written: it was, and the reply was lost."""
+        pieces, at = _pieces(file), 0
+        for piece in pieces:
+            if self.store.get(key, at, at + len(piece)) != piece:
+                return False
+            at += len(piece)
+        return not self.store.get(key, at, at + 1)
 
     def _delete(self, keys: Iterable[str]) -> None:
         for key in keys:

@@ -24,9 +24,11 @@ from smr_notebook.backends.aws.item_sink import DynamoSink
 from smr_notebook.backends.aws.items import decoded, encoded, packed, unpacked
 from smr_notebook.backends.aws.scans import DynamoSource
 from smr_notebook.backends.memory.clock import SimulatedClock
+from smr_notebook.control.naming import Files, find
 from smr_notebook.dataflow.export_items import WrittenItems, open_items, write_items
 from smr_notebook.dataflow.exporting import Staged
-from smr_notebook.errors import AccessDeniedError, ConfigError, InputMissingError, InputReadError, SmrError, StoreError
+from smr_notebook.errors import AccessDeniedError, ConfigError, InputMissingError, InputMixedError, InputReadError, SmrError, StoreError
+from smr_notebook.ports import InputSource
 from smr_notebook.testing.items import ItemSourceTests, Place, Remove, items_of
 from smr_notebook.testing.lambdas.service import Service
 
@@ -211,6 +213,24 @@ class _Raw:
         yield self._body
 
 
+def test_a_table_that_is_named_twice_is_refused_whatever_else_is_said(clients: Clients, clock: SimulatedClock) -> None:
+    table = made(clients, "k:N")
+    sources: dict[str, InputSource] = {"dynamodb": DynamoSource(clients, clock=clock)}
+    assert len(find(Files((f"dynamodb://{table}?segments=3",)), sources)) == 3
+    with pytest.raises(InputMixedError, match="are of one table: its items would count twice"):
+        find(Files((f"dynamodb://{table}?segments=3", f"dynamodb://{table}?consistent=true")), sources)
+
+
+@pytest.mark.parametrize("units", ["2000000", "123456.75", "1e8"])
+def test_a_segment_says_exactly_how_many_units_are_allowed(clients: Clients, clock: SimulatedClock, units: str) -> None:
+    table = made(clients, "k:N")
+    fill(clients, table, [{"k": 1}])
+    source = DynamoSource(clients, clock=clock)
+    keys = [info.key for info in source.find(f"{table}?segments=2&read_units={units}")]
+    assert [float(key.rpartition("=")[2]) for key in keys] == [float(units)] * 2
+    assert [item for key in keys for page in source.scan(key) for item in page.items] == [{"k": 1}]
+
+
 def test_what_is_refused_for_its_rate_is_asked_again(aws: str, clock: SimulatedClock) -> None:
     clients = Clients(retries=1)
     table = made(clients, "n:N")
@@ -315,6 +335,60 @@ def test_what_does_not_go_into_the_table_is_refused_before_anything_is_written(
 def test_a_key_that_is_empty_is_refused(clients: Clients, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="its key 's' is empty"):
         write(clients, made(clients, "s:S"), pa.table({"s": ["a", ""]}), tmp_path)
+
+
+def test_two_rows_of_one_key_are_told_apart_by_each_digit_and_not_by_the_sign_of_nothing(clients: Clients, tmp_path: Path) -> None:
+    """Of numbers with 38 digits, and of 0 and -0, of which DynamoDB would keep one item."""
+    table, wide = made(clients, "n:N"), [Decimal(10**37 + last) for last in range(3)]
+    write(clients, table, pa.table({"n": wide}), tmp_path)
+    assert sorted(item["n"] for item in scanned(DynamoSource(clients, clock=SimulatedClock()), table)) == wide
+    with pytest.raises(ConfigError, match="share keys"):
+        write(clients, table, pa.table({"n": [0.0, 1.0, -0.0]}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ({"s": ["a"], "n": ["x"]}, "its key 'n' is 'x', and the table wants a number there"),
+        ({"s": ["a"], "r": [1]}, "its key 'r' is '1', and the table wants text there"),
+        ({"s": ["a"], "r": [""]}, "its key 'r' is empty"),
+        ({"s": ["a"], "r": ["é" * 513]}, "its key 'r' takes 1,026 bytes, and has 1,024 at most"),
+        ({"s": ["a" * 2049]}, "its key 's' takes 2,049 bytes, and has 2,048 at most"),
+        ({"s": ["a"], "": [1]}, "has an empty name"),
+    ],
+    ids=["number", "text", "empty", "range", "hash", "name"],
+)
+def test_what_dynamodb_would_refuse_among_others_is_refused_before_them(
+    clients: Clients, tmp_path: Path, rows: dict[str, Any], told: str
+) -> None:
+    """Keys of indexes are checked, too: an item that has none is not in the index, one of another type is refused."""
+    table = f"t-{uuid4().hex}"
+    clients["dynamodb"].create_table(
+        TableName=table,
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in (("s", "S"), ("n", "N"), ("r", "S"))],
+        KeySchema=[{"AttributeName": "s", "KeyType": "HASH"}],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by-n",
+                "KeySchema": [{"AttributeName": "n", "KeyType": "HASH"}, {"AttributeName": "r", "KeyType": "RANGE"}],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    with pytest.raises(ConfigError, match=told):
+        write(clients, table, pa.table(rows), tmp_path)
+    assert write(clients, table, pa.table({"s": ["a", "b"], "n": [1, None]}), tmp_path).items == 2
+
+
+def test_times_are_text_with_all_their_digits_or_refused(clients: Clients, tmp_path: Path) -> None:
+    table = made(clients, "k:N")
+    when = pa.array([1577836800123456789, None], pa.timestamp("ns"))
+    write(clients, table, pa.table({"k": [1, 2], "at": when}), tmp_path)
+    found = scanned(DynamoSource(clients, clock=SimulatedClock()), table)
+    assert [item.get("at") for item in sorted(found, key=str)] == ["2020-01-01T00:00:00.123456789", None]
+    with pytest.raises(ConfigError, match="'at' has a time of day finer than a microsecond"):
+        write(clients, table, pa.table({"k": [1], "at": pa.array([1], pa.time64("ns"))}), tmp_path)
 
 
 # ---------------------------------------------------------------- a job

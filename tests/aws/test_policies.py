@@ -207,6 +207,9 @@ def test_who_makes_triggers_may_do_so_for_this_stack_and_change_no_bucket(names:
         "lambda:AddPermission",
         "lambda:RemovePermission",
     }
+    (letting,) = (one for one in policy["Statement"] if "lambda:AddPermission" in one["Action"])
+    assert letting["Action"] == ["lambda:AddPermission"]
+    assert letting["Condition"] == {"StringEquals": {"lambda:Principal": "s3.amazonaws.com"}}  # else anybody could be let call it
     reached = {
         one for each in policy["Statement"] for pattern in each["Resource"] for one in resources_of(names) if fnmatchcase(one, pattern)
     }

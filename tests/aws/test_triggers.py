@@ -245,6 +245,7 @@ def test_lost_replies_do_no_harm(clients: Clients, names: Names, triggers: AwsTr
 def test_a_bucket_that_is_gone_tells_nobody_any_more(clients: Clients, names: Names, triggers: AwsTriggers, bucket: str) -> None:
     triggers.on_objects("one.1", f"{bucket}/logs/")
     clients["s3"].delete_bucket(Bucket=bucket)
+    assert not triggers.stands("one.1", f"{bucket}/logs/")
     triggers.remove("one.1", f"{bucket}/logs/")
     with pytest.raises(DeploymentError, match=r"reading the notifications of .* failed: there is no such bucket|no such bucket"):
         triggers.on_objects("one.2", f"{bucket}/logs/")

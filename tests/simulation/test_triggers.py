@@ -198,6 +198,18 @@ def test_an_upload_is_the_input_of_a_job_of_its_own(cloud: Cloud) -> None:
     assert cloud.session.attach(job).result().to_dict("list") == {"key": ["up"], "value": [2]}
 
 
+def test_the_mark_beside_files_is_no_upload_unless_it_is_what_one_waits_for(cloud: Cloud) -> None:
+    cloud.session.on_upload("s3://in/out/", cloud.submit(), name="files")
+    cloud.session.on_upload("s3://done/*/_SUCCESS", cloud.submit(), name="marks")
+    firings = [
+        *cloud.upload("in/out/part-00000.txt", b"up\n"),
+        *cloud.upload("in/out/_SUCCESS", b"{}\n"),
+        *cloud.upload("done/a/_SUCCESS", b"{}\n"),
+    ]
+    assert [bool(fire(cloud.backend, firing)) for firing in firings] == [True, False, True]
+    assert sorted(entry.name for entry in cloud.made()) == ["files", "marks"]
+
+
 def test_a_request_makes_a_trigger_without_a_job(cloud: Cloud) -> None:
     request = cloud.session.request(PROGRAM, "s3://logs")
     cloud.session.schedule("cron(0 3 * * ? *)", request, name="nightly", timezone="Europe/Berlin")
@@ -418,6 +430,21 @@ def test_one_that_the_platform_refuses_does_not_stand(cloud: Cloud) -> None:
     assert (session.triggers(), [*cloud.backend.objects.list_prefix("triggers/")]) == ([], [])
 
 
+def test_one_that_the_platform_refuses_takes_none_along_that_has_its_name_since(cloud: Cloud) -> None:
+    class Slow(MemoryTriggers):
+        def at_times(self, name: str, times: str, timezone: str) -> None:
+            cloud.session.remove_trigger("daily")
+            cloud.session.schedule("rate(1 hour)", cloud.submit(), name="daily")
+            raise ConfigError(f"No {name} {times} {timezone}.")
+
+    session = Session(settings=Settings(workspace=Path("nowhere")), backend=replace(cloud.backend, triggers=Slow(len)))
+    with pytest.raises(ConfigError, match=r"No daily\."):
+        session.schedule("rate(1 day)", cloud.submit(), name="daily")
+    (standing,) = cloud.session.triggers()
+    assert (standing.what, standing.stands) == ("rate(1 hour)", True)
+    assert fire(cloud.backend, cloud.due("2026-11-26T00:00:00Z"))
+
+
 def test_while_the_job_before_runs_the_next_one_is_skipped_if_one_asks_for_that(cloud: Cloud) -> None:
     cloud.session.schedule("rate(1 hour)", cloud.submit(), name="hourly", skip_running=True)
     first, second, third = (cloud.due(f"2026-11-26T0{hour}:00:00Z") for hour in range(3))
@@ -447,6 +474,17 @@ def test_times_that_make_no_sense(cloud: Cloud, times: str) -> None:
 def test_locations_that_nobody_is_told_of(cloud: Cloud, location: str) -> None:
     with pytest.raises(ConfigError, match=r"is no place|said as it is"):
         cloud.session.on_upload(location, cloud.submit(), name="in")
+
+
+def test_a_location_that_would_never_be_met_says_what_is_meant(cloud: Cloud) -> None:
+    with pytest.raises(ConfigError, match=r"'s3://in/2026-\*/' watches nothing.* Write s3://in/2026-\*/\*\* for all"):
+        cloud.session.on_upload("s3://in/2026-*/", cloud.submit(), name="in")
+    with pytest.raises(ConfigError, match=r"Write s3://in/day\.csv/ if it is one; else s3://in/day\[\.\]csv\."):
+        cloud.session.on_upload("s3://in/day.csv", cloud.submit(), name="in")
+    cloud.session.on_upload("s3://in/day[.]csv", cloud.submit(), name="one")
+    cloud.session.on_upload("s3://in/2026-*/**", cloud.submit(), name="all")
+    firings = [*cloud.upload("in/day.csv", b"up\n"), *cloud.upload("in/2026-1/a/b", b"up\n")]
+    assert [bool(fire(cloud.backend, firing)) for firing in firings] == [True, True]
 
 
 def test_jobs_and_names_that_cannot_be_made_again(cloud: Cloud, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -552,6 +553,76 @@ def test_what_replaces_others_never_stands_beside_them(objects: MemoryStore, par
     assert keys(bucket) == ["out.parquet", "out.parquet.txt"]
 
 
+@dataclass
+class Interrupts(MemoryStore):
+    """Lets something else happen once, before or after it has taken so many objects."""
+
+    after: bool
+    more: int = 1 << 30
+    other: Callable[[], object] = list
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False) -> bool:
+        self.more -= 1
+        now = self.more < 0
+        if now:
+            self.more = 1 << 30
+        if now and not self.after:
+            self.other()
+        done = super().put(key, data, if_absent=if_absent)
+        if now and self.after:
+            self.other()
+        return done
+
+
+@pytest.mark.parametrize("overwrite", [True, False], ids=["overwrite", "new"])
+@pytest.mark.parametrize("after", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize(("count", "theirs"), [(1, 3), (3, 1)], ids=["fewer", "more"])
+def test_what_two_write_at_once_is_one_of_them_or_said_to_be_lost(
+    objects: MemoryStore, count: int, theirs: int, *, after: bool, overwrite: bool
+) -> None:
+    """Whatever the other one does in between, with what is one's own: who is told of success has all of it there, and nothing else."""
+    mine = [part(objects, number, [("mine", number)], attempt=1) for number in range(count)]
+    others = [part(objects, number, [("others", number)], attempt=2) for number in range(theirs)]
+    for more in range(count + 1):
+        bucket = Interrupts(after=after)
+        bucket.other = partial(written, objects, others, "s3://b/out", overwrite=True, store=bucket)
+        if overwrite:
+            bucket.other()
+        bucket.more = more
+        try:
+            written(objects, mine, "s3://b/out", overwrite=overwrite, store=bucket)
+        except ConfigError:
+            assert {name for name, _ in _rows_of(bucket)} <= {"others"}
+        else:
+            assert _rows_of(bucket) == [("mine", number) for number in range(count)]
+
+
+class Forgets(MemoryStore):
+    """Loses replies: what was written is asked for again, and is there already."""
+
+    def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False) -> bool:
+        content = b"".join(bytes(piece) for piece in ([data] if isinstance(data, bytes) else data))
+        super().put(key, content, if_absent=if_absent)
+        return super().put(key, content, if_absent=if_absent)
+
+
+@pytest.mark.parametrize("path", ["s3://b/out", "s3://b/out.parquet"])
+def test_what_is_there_because_we_wrote_it_is_not_somebody_elses(objects: MemoryStore, parts: list[Part], path: str) -> None:
+    bucket = Forgets()
+    made = written(objects, parts, path, store=bucket)
+    assert sum(len(table(bucket, file.removeprefix("s3://b/"))) for file in made.files) == 12
+    with pytest.raises(ConfigError, match="is there already"):
+        written(objects, parts, path, store=bucket)
+
+
+def _rows_of(bucket: MemoryStore) -> list[tuple[str, int]]:
+    found = [pq.read_table(pa.BufferReader(bucket.get(key))).to_pylist() for key in keys(bucket) if key.endswith(".parquet")]
+    return [(row["key"], row["value"]) for rows in found for row in rows]
+
+
 @pytest.mark.parametrize(
     ("path", "told"), [("gs://b/out", "cannot write to gs://"), ("s3://b", "must name a bucket"), ("s3:///a", "must name")]
 )
@@ -626,6 +697,48 @@ def test_what_text_cannot_hold_is_told_and_leaves_nothing(
     with pytest.raises(ConfigError, match=told):
         exported(objects, [part(objects, 0, [("a", value)])], tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (pa.array([10**18], pa.timestamp("us")), "'value' has a date or a time beyond the years 1 to 9999"),
+        (pa.array([-(10**17)], pa.timestamp("us", "UTC")), "'value' has a date or a time beyond"),
+        (pa.array([10**7], pa.date32()), "'value' has a date or a time beyond"),
+        (pa.array([1500], pa.duration("ms")), "'value'|cannot hold: timedelta"),
+        (pa.array([b"a"]), "'value'|cannot hold: bytes"),
+    ],
+    ids=["late", "early", "date", "duration", "bytes"],
+)
+def test_text_never_holds_what_its_reader_would_take_for_something_else(
+    objects: MemoryStore, tmp_path: Path, values: Any, told: str, name: str
+) -> None:
+    """pyarrow's CSV has numbers without a unit, bytes as text, and `<value out of range: …>`; Python has no such dates at all."""
+    with pytest.raises(ConfigError, match=told):
+        exported(objects, [frames(objects, pa.table({"key": [1], "value": values}), 0, ["key"])], tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _deep(values: Any) -> Any:
+    return pa.StructArray.from_arrays([pa.ListArray.from_arrays([0, len(values)], values)], names=["x"])
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["plain", "inside"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
+def test_a_time_of_day_is_not_cut(objects: MemoryStore, tmp_path: Path, name: str, *, deep: bool) -> None:
+    if deep and name == "a.txt":
+        return  # which takes no lists
+    for nanoseconds in (5_000, 5_001):
+        times = pa.array([nanoseconds], pa.time64("ns"))
+        pieces = [frames(objects, pa.table({"key": [1], "value": _deep(times) if deep else times}), 0, ["key"])]
+        if nanoseconds % 1000:
+            with pytest.raises(ConfigError, match="'value' has a time of day finer than a microsecond"):
+                exported(objects, pieces, tmp_path / name)
+        else:
+            exported(objects, pieces, tmp_path / name)
+            assert "00:00:00.000005" in (tmp_path / name).read_text()
+            (tmp_path / name).unlink()
 
 
 def test_text_goes_to_a_bucket_too_and_is_not_replaced_by_accident(objects: MemoryStore, tmp_path: Path) -> None:

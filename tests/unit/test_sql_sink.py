@@ -204,6 +204,40 @@ def test_an_engine_stays_open_and_its_transactions_are_its_own() -> None:
         assert connection.execute(sa.text("SELECT a FROM t")).scalar() == 1
 
 
+class Deaf(sqlite3.Connection):
+    """A connection as Python 3.12 makes it with `autocommit=True`."""
+
+    autocommit = True  # type: ignore[assignment,unused-ignore]
+
+    def commit(self) -> None:
+        """Do nothing."""
+
+    def rollback(self) -> None:
+        """Do nothing."""
+
+
+def test_a_connection_that_is_deaf_to_commits_is_refused(url: str) -> None:
+    """Else what was written is taken back when it is closed, and nobody is told."""
+    engine = sa.create_engine(url, connect_args={"factory": Deaf})
+    with pytest.raises(ConfigError, match="autocommit=True commits nothing"):
+        write(engine, pa.table({"x": [1]}))
+    engine.dispose()
+
+
+def test_two_columns_that_are_one_for_the_database_are_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="'Key' and 'key' have one name for sqlite"):
+        write(url, pa.table({"Key": [1], "key": [2]}))
+    assert tables(url) == []
+    assert [column.name for column in columns_of(pa.schema({"Key": pa.int64(), "key": pa.int64()}), "postgresql")] == ["Key", "key"]
+
+
+@pytest.mark.parametrize("values", [pa.array([10**18], pa.timestamp("us")), pa.array([10**7], pa.date32())], ids=["time", "date"])
+def test_what_no_calendar_has_is_refused(url: str, values: Any) -> None:
+    with pytest.raises(ConfigError, match="'x' has a date or a time beyond the years 1 to 9999"):
+        write(url, pa.table({"x": values}))
+    assert tables(url) == []
+
+
 def test_an_engine_that_commits_each_statement_is_refused_where_nothing_could_be_taken_back(url: str) -> None:
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with pytest.raises(ConfigError, match="not finite"):  # SQLite is told where a transaction begins

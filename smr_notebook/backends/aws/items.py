@@ -18,7 +18,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
-from decimal import Decimal
+from decimal import Context, Decimal
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ Item = Mapping[str, Any]
 """An item, or a key, in the words of the API: `{"name": {"S": "…"}}`."""
 
 MOST_DIGITS: Final = 38
+_EXACT: Final = Context(prec=MOST_DIGITS)
 _LARGEST, _SMALLEST = 125, -130
 """Powers of ten of the largest number and of the smallest."""
 
@@ -62,7 +63,7 @@ def encoded(value: object) -> dict[str, Any]:
     Raises:
         ValueError: DynamoDB does not hold it as it is; the message says why.
     """
-    encode = _ENCODERS.get(type(value))
+    encode = _ENCODERS.get(datetime if isinstance(value, datetime) else type(value))  # those of pandas know nanoseconds, too
     if encode is None:
         raise ValueError(f"a {type(value).__name__} is none of its types")
     return encode(value)
@@ -101,6 +102,12 @@ _ENCODERS: Final[Mapping[type, Callable[[Any], dict[str, Any]]]] = MappingProxyT
         **dict.fromkeys((date, datetime, time), lambda value: {"S": value.isoformat()}),
     }
 )
+
+
+def same_number(held: str) -> str:
+    """Return a number as the one text that stands for it and for all that DynamoDB takes for the same: 1, 1.0 and 1E+0; 0 and -0."""
+    number = Decimal(held)
+    return str(number.normalize(_EXACT)) if number else "0"
 
 
 def size_of(value: Mapping[str, Any]) -> int:

@@ -52,8 +52,8 @@ class Notifications:
         self._clients = clients
 
     def ids(self, bucket: str) -> list[str]:
-        """Return the names of the entries that call functions."""
-        return [str(entry.get("Id", "")) for entry in self._read(bucket).get(_OURS, ())]
+        """Return the names of the entries that call functions; none where there is no bucket."""
+        return [str(entry.get("Id", "")) for entry in self._read(bucket, missing_is_fine=True).get(_OURS, ())]
 
     def add(self, bucket: str, entry: Entry) -> None:
         """Add an entry, unless there is one of that name.

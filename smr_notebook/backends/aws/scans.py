@@ -77,7 +77,7 @@ class _Scan:
     @property
     def key(self) -> str:
         """The name of the segment."""
-        options = [*(["consistent=true"] if self.consistent else []), *([f"read_units={self.read_units:g}"] if self.read_units else [])]
+        options = [*(["consistent=true"] if self.consistent else []), *([f"read_units={self.read_units:.17g}"] if self.read_units else [])]
         return f"{self.table}/{self.segment:05d}-{self.segments:05d}{'?' if options else ''}{'&'.join(options)}"
 
 
@@ -106,7 +106,8 @@ class DynamoSource:
         if scan.read_units and not scan.segments:
             count = max(1, min(count, int(scan.read_units / _LEAST_UNITS)))
         for number in range(count):
-            yield ObjectInfo(replace(scan, segments=count, segment=number).key, max(1, size // count), "")
+            identity = f"{scan.table}/{number}"  # which two scans of one table have in common, whatever their options
+            yield ObjectInfo(replace(scan, segments=count, segment=number).key, max(1, size // count), "", identity)
 
     def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:  # noqa: ARG002 - the face of InputSource
         """Raise `InputReadError`: a table has no bytes."""

@@ -37,12 +37,14 @@ class Dialect:
         types: What holds each sort of values; what it does not name it cannot hold.
         digits: Most digits of a decimal, and most of them behind the point; zeros where it holds none exactly.
         finite: Whether floats must be finite.
+        folds: Whether names of columns that differ in case alone are one name.
         staged: Whether it commits changes of tables at once.
     """
 
     types: Mapping[str, TypeEngine[Any]]
     digits: tuple[int, int] = (0, 0)
     finite: bool = True
+    folds: bool = True
     staged: bool = False
 
 
@@ -86,7 +88,7 @@ _MSSQL: Final = {
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
     {
         "sqlite": Dialect(_PLAIN),
-        "postgresql": Dialect({**_PLAIN, "zoned": sa.DateTime(timezone=True)}, digits=(1000, 1000), finite=False),
+        "postgresql": Dialect({**_PLAIN, "zoned": sa.DateTime(timezone=True)}, digits=(1000, 1000), finite=False, folds=False),
         "mysql": _MYSQL,
         "mariadb": _MYSQL,
         "mssql": Dialect(_MSSQL, digits=(38, 38)),
@@ -126,7 +128,10 @@ class SqlColumn:
                 f"to_sql: the column {self.name!r} has a float that is not finite (NaN or inf), which the database does not hold. "
                 "Give None, a missing value, in its place."
             )
-        values: list[Any] = cast.to_pylist()
+        try:
+            values: list[Any] = cast.to_pylist()
+        except (OverflowError, ValueError):
+            raise ConfigError(f"to_sql: the column {self.name!r} has a date or a time beyond the years 1 to 9999.") from None
         return values
 
 
@@ -134,8 +139,13 @@ def columns_of(schema: pa.Schema, dialect: str) -> list[SqlColumn]:
     """Return the columns of a table for a schema.
 
     Raises:
-        ConfigError: The database does not hold a column exactly.
+        ConfigError: The database does not hold a column exactly, or takes two names for one.
     """
+    seen: dict[str, str] = {}
+    for name in schema.names if DIALECTS[dialect].folds else ():
+        before = seen.setdefault(name.casefold(), name)
+        if before != name:
+            raise ConfigError(f"to_sql: the columns {before!r} and {name!r} have one name for {dialect}. Rename one in reduce.")
     return [_column(field.name, field.type, dialect) for field in schema]
 
 

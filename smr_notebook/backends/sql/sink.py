@@ -197,11 +197,16 @@ def _begin(connection: sa.Connection) -> None:
 
 
 def _check_transactions(connection: sa.Connection) -> None:
-    """Raise `ConfigError` where an engine commits each statement. SQLite is told where a transaction begins, whatever the engine does."""
+    """Raise `ConfigError` where an engine commits each statement. SQLite is told where a transaction begins, whatever the engine does.
+
+    But for a connection of Python 3.12 with `autocommit=True`: it is deaf to a commit, and would take all back when it is closed.
+    """
+    held: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "sqlite":
+        if getattr(held, "autocommit", False) is True:
+            raise ConfigError("to_sql: a SQLite connection with autocommit=True commits nothing that is told to. Give one without it.")
         return
     try:
-        held: Any = connection.connection.dbapi_connection
         commits = connection.dialect.detect_autocommit_setting(held)
     except (RuntimeError, AttributeError):  # it does not know, or SQLAlchemy is older
         commits = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"

@@ -12,7 +12,8 @@
   pickles, with the triggers: functions read them, only notebooks write them, and the coordinator, which runs nobody's code, the list of
   jobs: it makes those of triggers. Still a function can read the key, and write rows of other jobs: whoever may submit jobs to a deployment
   trusts the others who may. Whoever may write to the bucket alone need not be trusted.
-* Who makes triggers may do so for the functions of this stack, under names that no alarm has. What a bucket tells others is the bucket's
+* Who makes triggers may do so for the functions of this stack, under names that no alarm has, and lets S3 call the coordinator, and nobody
+  else. What a bucket tells others is the bucket's
   affair: whoever changes that does so by their own rights.
 * Somebody with a notebook writes what a job is planned from, and the plan of a job that goes on from another one.
 * A resource is always named. The one exception is an action that knows no resources.
@@ -135,13 +136,15 @@ def user_policy(names: Names) -> dict[str, Any]:
 def trigger_policy(names: Names) -> dict[str, Any]:
     """Return the policy that somebody needs besides to make and remove triggers. Changing the notifications of a bucket is not in it."""
     verbs = [f"scheduler:{verb}Schedule" for verb in ("Create", "Get", "Delete")]
-    calling = allow(["lambda:AddPermission", "lambda:RemovePermission"], [_function(names, "coordinator")])
+    coordinator = [_function(names, "coordinator")]
+    letting = allow(["lambda:AddPermission"], coordinator) | {"Condition": {"StringEquals": {"lambda:Principal": "s3.amazonaws.com"}}}
     return document(
         [
             allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], [f"{names.bucket_arn}/triggers/*"]),
             allow(verbs, [names.arn("scheduler", f"schedule/{names.schedules}/{TRIGGER}*")]),
             _passing(names),
-            calling,
+            letting,
+            allow(["lambda:RemovePermission"], coordinator),
         ]
     )
 
