@@ -18,7 +18,6 @@ from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.carriers import carriers_of
 from smr_notebook.control.coordinator import run_coordinator
 from smr_notebook.control.driving import run_driver
-from smr_notebook.control.firing import fire, fire_again
 from smr_notebook.control.messages import DeathNotice, FailedFiring, Firing, Message, Role, decode
 from smr_notebook.control.metering import metered
 from smr_notebook.control.prior_results import with_results
@@ -62,10 +61,10 @@ def handle(payload: bytes, context: Context) -> bytes:
     match decode(payload):
         case DeathNotice() as notice:
             handle_death(backend, notice)
-        case Firing() as firing:
-            fire(backend, firing)
-        case FailedFiring() as failed:
-            fire_again(backend, failed)
+        case Firing() | FailedFiring() as fired:
+            from smr_notebook.control.firing import fire, fire_again  # noqa: PLC0415 - few calls are those of triggers
+
+            fire(backend, fired) if isinstance(fired, Firing) else fire_again(backend, fired)
         case Message() as message:
             _ROLES[message.role](backend, message, context)
     return b"{}"

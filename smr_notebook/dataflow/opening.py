@@ -9,7 +9,6 @@ from dataclasses import replace
 from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.dataflow.hooks import Hooked
 from smr_notebook.dataflow.joined_programs import JoinedProgram
-from smr_notebook.dataflow.mending import Mended, mended
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.model import Phase
@@ -42,6 +41,8 @@ def opened(program: Program, names: Collection[str], *, meter: Meter | None = No
     if not found:
         yield program
         return
+    from smr_notebook.dataflow.mending import Mended, mended  # noqa: PLC0415 - knows all kinds of programs, of which a worker has one
+
     with ExitStack() as stack:
         given = {name: stack.enter_context(function.entered(name, meter)) for name, function in found}
         if meter is not None:

@@ -1,4 +1,4 @@
-"""What a worker loads before it works: nothing that only a notebook needs. It is paid for with each cold start."""
+"""What a worker loads before it works: nothing that only a notebook needs, or few jobs. It is paid for with each cold start."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ NEEDLESS = (
     "platformdirs",
     "polars",
     "smr_notebook.config",
+    "smr_notebook.control.firing",
+    "smr_notebook.control.triggers",
+    "smr_notebook.dataflow.frames.programs",
+    "smr_notebook.dataflow.mending",
     "smr_notebook.job",
     "smr_notebook.notebook",
     "smr_notebook.pictures",
@@ -29,6 +33,6 @@ def loaded() -> set[str]:
 
 
 @pytest.mark.parametrize("module", NEEDLESS)
-def test_a_worker_loads_nothing_that_only_a_notebook_needs(loaded: set[str], module: str) -> None:
+def test_a_worker_loads_nothing_that_only_a_notebook_or_few_jobs_need(loaded: set[str], module: str) -> None:
     assert "smr_notebook.control.worker" in loaded
     assert not [name for name in loaded if name == module or name.startswith(f"{module}.")]

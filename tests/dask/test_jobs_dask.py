@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -14,14 +15,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import pandas as pd
 import psutil
 import pytest
 from distributed import Client, LocalCluster
 
 import smr_notebook as smr
+from smr_notebook.backends.dask.functions import DaskFunctions
 from smr_notebook.control.ledger import Ledger
-from smr_notebook.errors import ConfigError, JobCancelled, JobError, ServiceError
+from smr_notebook.errors import ConfigError, JobCancelled, JobError, ServiceError, StoreError
 from smr_notebook.job import Job
 from smr_notebook.testing.waiting import wait_until
 
@@ -105,6 +108,12 @@ def own_session(cluster: LocalCluster, tmp_path: Path) -> Iterator[OpenSession]:
 
 def parts(session: smr.Session, job: Job) -> list[bytes]:
     return [session.backend.objects.get(file.key) for part in job.parts() for file in part.files]
+
+
+def client_of(session: smr.Session) -> Client:
+    functions = session.backend.functions
+    assert isinstance(functions, DaskFunctions)
+    return functions._connect()
 
 
 def rows(job: Job) -> list[Any]:
@@ -228,6 +237,29 @@ def test_a_client_that_is_there_already_serves_and_is_left_alone(cluster: LocalC
         assert client.status == "running"
 
 
+@pytest.mark.usefixtures("cluster")  # so that what Python starts besides for all clusters is started
+def test_a_session_finds_a_scheduler_again_that_was_gone(tmp_path: Path) -> None:
+    """Its client had given up meanwhile. What it stored is there, and it runs jobs again."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        own = {"host": "127.0.0.1", "scheduler_port": free.getsockname()[1], "dashboard_address": "127.0.0.1:0", "threads_per_worker": 6}
+    settings = {"workspace": tmp_path / "ws", "lease_seconds": 2.0}
+    with dask.config.set({"distributed.comm.timeouts.connect": "0.5s"}):
+        with LocalCluster(n_workers=0, **own) as cluster:
+            session = smr.Session("dask", address=cluster.scheduler_address, settings=settings)
+            assert session.jobs() == []
+            client = client_of(session)
+        wait_until(lambda: client.status == "closed")
+        with pytest.raises(StoreError, match=r"the scheduler of the Dask cluster keeps cannot be reached: .* Check that the cluster runs"):
+            session.jobs()
+        with pytest.raises(ServiceError, match="The Dask cluster cannot be asked for its workers"):
+            _ = session.backend.functions.limits
+    with LocalCluster(n_workers=1, **own):
+        assert rows(session.map_reduce(slow, collected, ITEMS, reducers=2)) == SLOWLY
+        session.close()
+    assert client_of(session).status == "closed", "what was left is not found again"
+
+
 @pytest.mark.parametrize(
     ("address", "error", "text"),
     [
@@ -238,7 +270,5 @@ def test_a_client_that_is_there_already_serves_and_is_left_alone(cluster: LocalC
     ids=["none", "mistyped", "closed"],
 )
 def test_an_address_that_is_none_is_told(address: str, error: type[Exception], text: str) -> None:
-    import dask
-
     with dask.config.set({"distributed.comm.timeouts.connect": "0.5s"}), pytest.raises(error, match=text):
         smr.Session("dask", address=address)

@@ -2,7 +2,7 @@
 
 Rules of this module:
 
-* A task belongs to the scheduler (`fire_and_forget`): it runs whether or not whoever called still lives. It has a name of its own, is not
+* A task belongs to the scheduler, whose keeper sees to that: it runs whether or not whoever called still lives. It has a name of its own, is not
   tried again when it fails, and leaves nothing in the cluster's memory.
 * Calls that run nobody's functions come first: whole jobs wait for them.
 * Whoever calls from outside waits until the scheduler has the task: it may end a moment later. A process of the cluster does not; should it
@@ -23,10 +23,11 @@ from typing import Any, Final
 
 import msgspec
 import psutil
-from distributed import Client, Future, fire_and_forget
+from distributed import Client, Future
 
 from smr_notebook.backends.dask.bells import bell_of
 from smr_notebook.backends.dask.keeper import TAKEN
+from smr_notebook.backends.dask.lines import ask
 from smr_notebook.backends.dask.survey import survey
 from smr_notebook.backends.dask.wire import GROUPS, Call, Fate, name_of, named, notice_of
 from smr_notebook.backends.dask.work import run_call
@@ -38,6 +39,9 @@ _PAYLOAD_BYTES: Final = 1 << 20
 _DAY: Final = 86_400.0
 _FRESH_SECONDS: Final = 5.0
 _FIRST: Final = 10
+_ALL: Final = -1
+"""Some versions of `distributed` tell of five workers where nobody asks for all."""
+
 _ADVICE: Final = Advice(
     environment="Install the same Python and packages on the workers of the cluster, and start them again.",
     requirements="pip install {options}",
@@ -99,12 +103,12 @@ class DaskFunctions:
             return self._limits[1]
 
     def _look(self) -> ServiceLimits:
-        client = self._connect()
         try:
-            workers: Mapping[str, Any] = client.scheduler_info()["workers"]
+            client = self._connect()
+            workers: Mapping[str, Any] = client.scheduler_info(n_workers=_ALL)["workers"]
             stamp = self._stamp or survey(client, self._probe, self._probed, self._extras)
-        except (OSError, TimeoutError) as error:
-            raise ServiceError(f"The Dask cluster{_at(client)} cannot be asked for its workers: {error}.") from error
+        except (OSError, TimeoutError, RuntimeError) as error:
+            raise ServiceError(f"The Dask cluster cannot be asked for its workers: {error}.") from error
         if workers:
             self._stamp = stamp
         return ServiceLimits(
@@ -129,14 +133,13 @@ class DaskFunctions:
     def _send(self, payload: bytes, ended: Callable[[bytes, Future[None]], None]) -> None:
         nobodys = not named(self._call.tenant)(payload)
         data = msgspec.msgpack.encode(msgspec.structs.replace(self._call, payload=payload))
-        client = self._connect()
         try:
+            client = self._connect()
             key = (GROUPS[nobodys], secrets.token_hex(8))
             future = client.submit(run_call, data, key=key, pure=False, retries=0, priority=_FIRST if nobodys else 0)
-            fire_and_forget(future)
             arrived = self._inside or _taken(client, key)
         except (OSError, TimeoutError, RuntimeError) as error:
-            raise ServiceError(f"The Dask cluster{_at(client)} took no call: {error}.") from error
+            raise ServiceError(f"The Dask cluster took no call: {error}.") from error
         if not arrived:
             raise ServiceError(f"The Dask cluster{_at(client)} took no call: its scheduler does not answer for a task that was sent to it.")
         self._pending.add(future)
@@ -159,7 +162,7 @@ class DaskFunctions:
 
 def _taken(client: Client, key: tuple[str, str]) -> bool:
     """Wait until the scheduler has a task that this client sent, and return whether it came within a while."""
-    answer = client.sync(getattr(client.scheduler, TAKEN), key=key)
+    answer = ask(client, TAKEN, {"key": key})
     return isinstance(answer, dict) and answer.get(TAKEN) is True
 
 

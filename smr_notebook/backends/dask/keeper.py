@@ -8,6 +8,8 @@ Rules of this module:
 
 * The loop of the scheduler never waits: a thread of the keeper's own uses the table.
 * It tells when a task has arrived: a client sends it off without an answer, and may end just then.
+* It wants each task itself that arrived, for nobody (`fire_and_forget`, from inside): were whoever called to want that by a message of
+  his own, as clients do, a task that ended before it came would stay in the cluster, and run once more when its worker leaves.
 * It marks tasks whose worker left the cluster, so that whoever runs them next can tell (`work`): as the scheduler starts a task anew by
   itself, nobody else sees that.
 * An answer carries the name of what was asked for: a scheduler also answers what it does not know.
@@ -35,6 +37,9 @@ TAKEN: Final = "smr_notebook_taken"
 """What it can be asked."""
 
 _VERBS: Final = frozenset(("get", "put", "query", "delete_group"))
+_NOBODY: Final = "fire-and-forget"
+"""Whom the scheduler knows by this name wants a task until it has ended, and not its result."""
+
 _MOST_TAKEN: Final = 4096
 _TAKEN_SECONDS: Final = 20.0
 
@@ -94,9 +99,11 @@ class Keeper(SchedulerPlugin):
         return {TAKEN: came}
 
     def transition(self, key: Any, start: str, finish: str, *_: Any, stimulus_id: str, **__: Unread) -> None:  # noqa: ARG002
-        """Note that a task of ours came, and mark it when it is taken from a worker that left. Called by the scheduler."""
+        """Note that a task of ours came, want it, and mark it when it is taken from a worker that left. Called by the scheduler."""
         if not isinstance(key, tuple) or key[0] not in GROUPS:
             return
+        if start == "released" and finish == "waiting":
+            self._scheduler.client_desires_keys(keys=[key], client=_NOBODY)
         if start == "released":
             self._taken.append(key)
             if key in self._awaited:

@@ -18,13 +18,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
-from distributed import Client, default_client, get_client
+from distributed import Client, get_client
 
 from smr_notebook.backends.dask.bells import bell_of
 from smr_notebook.backends.dask.functions import DaskFunctions
-from smr_notebook.backends.dask.keeper import KEEPER, Keeper
+from smr_notebook.backends.dask.lines import Line
 from smr_notebook.backends.dask.rows import ClusterTable
-from smr_notebook.errors import ConfigError, EnvironmentMismatchError, ServiceError
 from smr_notebook.ports import Backend
 
 HANDLER: Final = "smr_notebook.handler:handle"
@@ -80,17 +79,11 @@ def open_dask(
         EnvironmentMismatchError: The scheduler lacks this package.
         ServiceError: The cluster cannot be reached.
     """
-    client, own = _connect(address)
-    try:
-        client.register_plugin(Keeper(), name=KEEPER)
-    except (ImportError, AttributeError) as error:
-        _leave(client, own=own)
-        text = f"The scheduler of the Dask cluster at {address} cannot import smr_notebook ({error})."
-        raise EnvironmentMismatchError(f"{text} Install this version of it on the scheduler and all workers.") from error
-    backend = _open(options, lender, lambda: client, probed=probed, extras=extras)
+    line = Line(address)
+    backend = _open(options, lender, line, probed=probed, extras=extras, keep=line.keep)
 
     def close() -> None:
-        _leave(client, own=own)
+        line.leave()
         lender.close()
 
     return replace(backend, close=close, user=lender.user)
@@ -104,10 +97,10 @@ def reopen_dask(place: str, reopen: Callable[[str], Backend]) -> Backend:
         reopen: Opens the lender by its location.
     """
     options = msgspec.json.decode(place, type=DaskOptions)
-    return _open(options, reopen(options.lender), _Line(), inside=True)
+    return _open(options, reopen(options.lender), _Inside())
 
 
-class _Line:
+class _Inside:
     """Gives the client of the process that asks, looked for once: a look is told to the scheduler each time."""
 
     def __init__(self) -> None:
@@ -126,7 +119,7 @@ def _open(
     *,
     probed: tuple[str, ...] = (),
     extras: tuple[str, ...] = (),
-    inside: bool = False,
+    keep: Callable[[], None] | None = None,
 ) -> Backend:
     functions = DaskFunctions(
         connect,
@@ -137,14 +130,14 @@ def _open(
         probe=PROBE if probed else "",
         probed=probed,
         extras=extras,
-        inside=inside,
+        inside=keep is None,
     )
     kept = bool(options.rows)
     return replace(
         lender,
         name="dask",
         location=options.location,
-        table=ClusterTable(connect, options.rows, options.place) if kept else lender.table,
+        table=ClusterTable(connect, options.rows, options.place, keep=keep) if kept else lender.table,
         functions=functions,
         clock=bell_of(options.location),
         poll=_POLL if kept else lender.poll,
@@ -157,28 +150,3 @@ def _open(
         tally=None,
         evict=None,
     )
-
-
-def _connect(address: str) -> tuple[Client, bool]:
-    """Return a client of the cluster, and whether it was made here: the one that this process has already serves as well."""
-    try:
-        there = default_client()
-    except ValueError:
-        there = None
-    if there is not None and not there.asynchronous and there.scheduler is not None and address in {there.scheduler.address, ""}:
-        return there, False
-    if not address:
-        text = 'Session("dask") needs the address of the scheduler of a Dask cluster'
-        raise ConfigError(f'{text}: address="tcp://host:8786", SMR_ADDRESS in the environment, or %config Smr.address.')
-    try:
-        return Client(address, set_as_default=False, name="smr-notebook"), True
-    except (OSError, TimeoutError) as error:
-        text = f"There is no Dask scheduler at {address} that answers ({error})."
-        raise ServiceError(f"{text} Check the address, and that `dask scheduler` runs there.") from None
-    except ValueError as error:
-        raise ConfigError(f"{address!r} is no address of a Dask scheduler ({error}): write tcp://host:8786 or tls://host:8786.") from None
-
-
-def _leave(client: Client, *, own: bool) -> None:
-    if own:
-        client.close()

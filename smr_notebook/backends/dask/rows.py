@@ -6,11 +6,12 @@ A call is sent once. One whose reply is lost may have been carried out: that is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from distributed import Client
 
 from smr_notebook.backends.dask.keeper import ROWS
+from smr_notebook.backends.dask.lines import ask
 from smr_notebook.errors import SmrError, StoreError
 from smr_notebook.ports import Row
 
@@ -22,12 +23,14 @@ class ClusterTable:
         connect: Gives a client of the cluster.
         opener: `module:function` by which the scheduler opens the table.
         place: What that is called with.
+        keep: Brings the scheduler a keeper, where it turns out to have none; `None` where whoever opens a session does it.
     """
 
-    def __init__(self, connect: Callable[[], Client], opener: str, place: str) -> None:
+    def __init__(self, connect: Callable[[], Client], opener: str, place: str, *, keep: Callable[[], None] | None = None) -> None:
         self._connect = connect
         self._opener = opener
         self._place = place
+        self._keep = keep
 
     def get(self, group: str, key: str) -> Row | None:
         """See `ports.Table.get`."""
@@ -47,16 +50,22 @@ class ClusterTable:
         self._ask("delete_group", {"group": group})
 
     def _ask(self, verb: str, arguments: dict[str, Any]) -> list[Row]:
+        told = {"verb": verb, "opener": self._opener, "place": self._place, "arguments": arguments}
         try:
-            client = self._connect()
-            rows = getattr(client.scheduler, ROWS)
-            answer = client.sync(rows, verb=verb, opener=self._opener, place=self._place, arguments=arguments)
+            answer = ask(self._connect(), ROWS, told)
+            if self._keep is not None and not _is_answer(answer):  # nothing was done: it did not know what was asked
+                self._keep()
+                answer = ask(self._connect(), ROWS, told)
         except SmrError:
             raise  # the table's own
         except (OSError, TimeoutError, RuntimeError) as error:
             text = f"The rows that the scheduler of the Dask cluster keeps cannot be reached: {error}."
             raise StoreError(f"{text} Check that the cluster runs.") from error
-        if not isinstance(answer, dict) or ROWS not in answer:
+        if not _is_answer(answer):
             text = "The scheduler of the Dask cluster keeps no rows: it was started anew."
             raise StoreError(f"{text} Open a Session on it, which tells it to keep them; those of before are in their file.")
         return [Row(*found) for found in answer[ROWS]]
+
+
+def _is_answer(answer: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(answer, dict) and ROWS in answer
