@@ -69,7 +69,7 @@ def test_errors_and_logs_are_told(session: Session, capsys: pytest.CaptureFixtur
     assert main(["logs", job.id, "--follow"]) == 0
     assert {line.rpartition("  ")[2] for line in capsys.readouterr().out.splitlines()} == {"item 0", "item 1"}
     assert main(["logs", job.id, "--phase", "shuffle"]) == 1
-    assert "map and reduce" in capsys.readouterr().err
+    assert "map, merge, reduce" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "word"), [("a.xlsx", "must end in .csv or .parquet"), ("nowhere/a.csv", "there is no folder")])

@@ -156,9 +156,9 @@ READ_ROWS = rows(
     "query", KeyConditionExpression="#g = :g", ExpressionAttributeNames={"#g": "group"}, ExpressionAttributeValues={":g": {"S": "/1"}}
 )
 READS = {
-    "driver": ("plan", "code", "request", "input/000000"),
+    "driver": ("plan", "code", "request", "input/000000", "manifest/map", "reduce/000007/002/part-0.parquet"),
     "coordinator": ("plan", "code", "map/000007/002/run", "merge/000007/002/run", "manifest/map"),
-    "mapper": ("plan", "code", "splits/000001/000000", "input/000000"),
+    "mapper": ("plan", "code", "splits/000001/000000", "input/000000", "reduce/000007/002/part-0.parquet"),
     "reducer": ("plan", "code", "map/000007/002/run", "merge/000007/002/run", "manifest/map", "index", "merged-index"),
 }
 READS |= {f"{role}-large": READS[role] for role in ("mapper", "reducer")}

@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from botocore.exceptions import ClientError
 
 import smr_notebook as smr
 from smr_notebook.backends.aws.clients import Clients
+from smr_notebook.backends.aws.faults import code_of
 from smr_notebook.backends.aws.functions import PAYLOAD_BYTES, QUOTA_REQUEST
 from smr_notebook.control.launching import plan_branches, ranges_of
 from smr_notebook.control.messages import attempt_message, encode
@@ -370,14 +373,25 @@ def test_a_table_that_is_deleted_while_a_job_runs(deploy: Deploy, shape: Shape, 
             )
 
 
+def _deleted(s3: Any, bucket: str) -> bool:
+    """Empty a bucket and delete it; false if workers wrote in between."""
+    for found in s3.list_objects_v2(Bucket=bucket).get("Contents", ()):
+        s3.delete_object(Bucket=bucket, Key=found["Key"])
+    try:
+        s3.delete_bucket(Bucket=bucket)
+    except ClientError as error:
+        if code_of(error) == "BucketNotEmpty":
+            return False
+        raise
+    return True
+
+
 def test_a_bucket_that_is_deleted_while_a_job_runs(deploy: Deploy, shape: Shape, clients: Clients) -> None:
     bucket = options_of(shape).names.bucket
     with deploy() as (session, _):
         job = session.map_reduce(slow_words, sum, [f"a{number}" for number in range(20)])
         wait_until(lambda: job.status().map.running, 30.0)
-        for found in clients["s3"].list_objects_v2(Bucket=bucket)["Contents"]:
-            clients["s3"].delete_object(Bucket=bucket, Key=found["Key"])
-        clients["s3"].delete_bucket(Bucket=bucket)
+        wait_until(lambda: _deleted(clients["s3"], bucket), 30.0)
         with pytest.raises(DeploymentError) as caught:
             session.map_reduce(words, sum, ["a"])
         check_sentence(caught.value, DeploymentError, f"'s3://{bucket}/", f"`smr down --stack {shape.stack}", f"{deploying(shape)}`")

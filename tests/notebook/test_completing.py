@@ -86,7 +86,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
         ("%smr attach st", ("'status codes'",)),
         ("%smr attach 3f9a --into li", ("lines",)),
         ("%smr attach 3f9a ", ("--into", "--help")),
-        ("%smr logs --phase ", ("map", "reduce")),
+        ("%smr logs --phase ", ("map", "merge", "reduce")),
         ("%smr retry --map ", ("helper",)),
         ("%smr deploy --architecture ", ("x86_64", "arm64")),
         ("%smr deploy --requirement a b --arch", ("--architecture",)),

@@ -48,6 +48,7 @@ def run(of: Plan, *, concurrency: int = 1000, branching: int = 32, seconds: floa
     return Fleet(of, limits, seconds=drawn, parallel=32, branching=branching).run()
 
 
+@pytest.mark.timeout(1200)
 def test_a_hundred_thousand_tasks_meet_no_limit_of_the_table() -> None:
     report = run(plan(100_000), concurrency=3000, seconds=4.0)
     assert report.outcome.state is JobState.DONE
