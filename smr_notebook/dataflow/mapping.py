@@ -273,10 +273,11 @@ class Shuffle:
         return merged
 
     def _begun(self, block: GroupBlock) -> GroupBlock:
-        """Return groups that were just made of pairs, combined if that is worth it, with their values in order."""
-        begun = self._combiner.begin(block)
-        self._pairs -= len(block.values) - len(begun.values)
-        return self._order.arrange(block) if begun is block else self._order.arrange(begun, function="combine")
+        """Return groups that were just made of pairs, combined if that is worth it, with their values in order before and after."""
+        arranged = self._order.arrange(block)
+        begun = self._combiner.begin(arranged)
+        self._pairs -= len(arranged.values) - len(begun.values)
+        return arranged if begun is arranged else self._order.arrange(begun, function="combine")
 
     def _arranged(self, block: GroupBlock, *, combine: bool) -> GroupBlock:
         """Return groups, combined if they shall be, with their values in order."""

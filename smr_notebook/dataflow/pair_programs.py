@@ -85,7 +85,7 @@ class PairProgram:
 
     def check(self, pairs: Sequence[Pair]) -> None:
         """Check the law of the combiner. Raises `CombinerLawError`."""
-        check_combiner(self.functions, pairs)
+        check_combiner(self.functions, pairs, ordered=self.sorting.values)
 
     def emitter(self, input: SplitInput, *, meter: Meter, batch_bytes: int) -> PairEmitter:
         """Return what drains `map`."""

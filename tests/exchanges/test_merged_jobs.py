@@ -183,7 +183,7 @@ def test_several_inputs_with_hooks_and_counters_are_merged_fail_and_go_on(own_se
         job.debug()
     key, values = job.failing_record()
     assert (key, list(values)) == (1, expected[1])
-    again = job.retry_failed(reduce=smr.hooked(lambda _, key, values: list(values), setup=lambda: smr.count_up("reducers") or 1))
+    again = job.retry_failed(reduce=smr.hooked(lambda key, values: list(values), setup=lambda: smr.count_up("reducers")))
     assert dict(rows(again)) == expected
     status, starts = again.status(), [inlet.first for inlet in again._plan().reading.inlets]
     assert status.merge.tasks == status.merge.done >= 1

@@ -86,6 +86,26 @@ def test_a_combiner_that_drops_values_is_refused() -> None:
         check_combiner(functions(total, nothing, combine_yields=True), [("a", 1), ("a", 2)])
 
 
+@pytest.mark.parametrize("value", [1, [1], (1, "a"), None], ids=["numbers", "lists", "tuples", "nothing"])
+def test_the_law_is_tried_on_sorted_values_where_reduce_gets_them_so(value: Any) -> None:
+    """What has no order is left as it is: the job will tell."""
+
+    def last(_key: Any, values: Values) -> Any:
+        given = list(values)
+        assert type(value) is not int or given == sorted(given)
+        return given[-1]
+
+    pairs = [("a", number if value == 1 else value) for number in (3, 1, 2, 5, 4, 1)]
+    check_combiner(functions(last, last), pairs, ordered=True)
+
+    def first_but_one(_key: Any, values: Values) -> Any:
+        return sorted(values, key=repr)[1:][:1] or [0]
+
+    if value == 1:
+        with pytest.raises(CombinerLawError):
+            check_combiner(functions(last, first_but_one), pairs, ordered=True)
+
+
 def test_what_fails_without_the_combiner_is_left_to_the_job() -> None:
     check_combiner(functions(mean, mean), [(["unhashable"], 1), ("text", "a"), ("text", "b"), ("alone", 1)])
 

@@ -178,7 +178,7 @@ def test_names_of_dicts_are_columns_however_many_parts_there_are(batches: list[l
 
 
 def test_dicts_among_other_values_stay_values_in_each_part() -> None:
-    batches = [[{"a": 1}, {"a": 2}], [3]]
+    batches: list[list[Any]] = [[{"a": 1}, {"a": 2}], [3]]
     for files in (1, 2):
         assert told(in_columns(batches, files=files)) == sorted(["{'value': 3}", "{'value': {'a': 1}}", "{'value': {'a': 2}}"])
 

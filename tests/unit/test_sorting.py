@@ -287,6 +287,21 @@ def test_a_combiner_and_sorting_go_together(tasks: list[Any], partitioner: Range
     assert list(map(exactly, found.all)) == list(map(exactly, run(tasks, largest, sorting=Sorting()).all))
 
 
+@settings(max_examples=100)
+@given(records_of(few_keys, st.lists(st.integers(0, 9), max_size=12)), bounds, budgets, st.booleans())
+def test_a_combiner_gets_the_values_of_its_part_in_order(tasks: list[Any], partitioner: RangePartitioner, budget: int, first: bool) -> None:
+    """So that a `reduce` that counts on the order may be the combiner as well."""
+
+    def one_end(_key: Any, values: Iterator[int]) -> int:
+        given = list(values)
+        assert given == sorted(given)
+        return given[0 if first else -1]
+
+    found = run(tasks, one_end, combine=one_end, partitioner=partitioner, sorting=Sorting(keys=True, values=True), budget=budget)
+    expected = run(tasks, lambda _, values: (min if first else max)(values), sorting=Sorting()).all
+    assert list(map(exactly, found.all)) == list(map(exactly, expected))
+
+
 @settings(max_examples=150)
 @given(records_of(few_keys, anything), bounds, budgets, st.lists(st.integers(0, 3), max_size=8), st.booleans())
 def test_the_rows_of_a_sorted_job_are_the_same_in_many_legs(
