@@ -250,7 +250,8 @@ class _Reader:
         if value is None:
             return None
         if not isinstance(value, dict):
-            return output_named(self._place(self._read("output", _text)), overwrite=False)
+            place = self._place(self._read("output", _text))
+            return self._tell(("output",), lambda: output_named(place, overwrite=False))
         self._document.check_keys(("output",), keys_of(value))
         for name in value:
             self._tell(("output", name), partial(checked_value, name, value[name]))
