@@ -119,7 +119,7 @@ class LocalTarget(Target):
 
     @property
     def _local(self) -> Path:
-        return _place(self.path)
+        return _place(self.path, self.verb)
 
     def publish(self, files: Sequence[Path], mark: Path | None = None) -> list[str]:  # noqa: ARG002 - it moves with their folder
         """See `Target.publish`."""
@@ -256,13 +256,13 @@ def target_of(
     Raises:
         ConfigError: It is no path, or an empty one, or nothing can be written there from here; or there are no such files.
     """
-    text = _text(path)
+    text = _text(path, verb)
     if not text.strip():
         raise ConfigError(f"{verb}: the path is empty. Name a folder, or a file that ends in {' or '.join(suffixes)}.")
     shape = shape_of(text, format=format, files=files, suffixes=suffixes, verb=verb)
     url = _URL.fullmatch(text)
     if url is None:
-        _place(text)
+        _place(text, verb)
         return LocalTarget(text, overwrite, shape, verb)
     scheme, bucket, key = url[1], url[2], url[3].rstrip("/")
     if scheme not in targets:
@@ -276,24 +276,24 @@ def target_of(
     return BucketTarget(text, overwrite, shape, verb, targets[scheme](bucket), key, f"{scheme}://{bucket}/")
 
 
-def _text(path: object) -> str:
+def _text(path: object, verb: str) -> str:
     if not isinstance(path, str | os.PathLike) or not isinstance(text := os.fspath(path), str):
-        raise ConfigError(f"to_parquet: the path is {path!r}, which is neither a str nor a pathlib.Path. Name a folder, or a file.")
+        raise ConfigError(f"{verb}: the path is {path!r}, which is neither a str nor a pathlib.Path. Name a folder, or a file.")
     try:
         if b"\0" not in os.fsencode(text):
             return text
     except UnicodeEncodeError:
         pass
-    raise ConfigError(f"to_parquet: the path {text!r} has a character that no name of a file can have. Leave it out.")
+    raise ConfigError(f"{verb}: the path {text!r} has a character that no name of a file can have. Leave it out.")
 
 
-def _place(text: str) -> Path:
+def _place(text: str, verb: str) -> Path:
     try:
         return Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100 - links stay as the user named them
     except RuntimeError as error:
-        raise ConfigError(f"to_parquet: nobody knows the home folder of {text.partition('/')[0]!r}. Write the whole path.") from error
+        raise ConfigError(f"{verb}: nobody knows the home folder of {text.partition('/')[0]!r}. Write the whole path.") from error
     except FileNotFoundError as error:
-        raise ConfigError(f"to_parquet: {text} is told from the working folder, which was removed. Write the whole path.") from error
+        raise ConfigError(f"{verb}: {text} is told from the working folder, which was removed. Write the whole path.") from error
 
 
 def _give_name(folder: Path, path: Path, *, replace: bool) -> None:
