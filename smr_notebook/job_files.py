@@ -251,7 +251,8 @@ class _Reader:
             return None
         if not isinstance(value, dict):
             place = self._place(self._read("output", _text))
-            return self._tell(("output",), lambda: output_named(place, overwrite=False))
+            named: AnyOutput = self._tell(("output",), lambda: output_named(place, overwrite=False))
+            return named
         self._document.check_keys(("output",), keys_of(value))
         for name in value:
             self._tell(("output", name), partial(checked_value, name, value[name]))

@@ -63,7 +63,7 @@ class ItemPlace:
     names: Mapping[str, str]
 
 
-def open_items(table: object, *, sinks: Mapping[str, Callable[[str], ItemSink]], platform: str, names: Mapping[Any, Any]) -> ItemPlace:
+def open_items(table: object, *, sinks: Mapping[str, Callable[[str], ItemSink]], platform: str, names: Any) -> ItemPlace:
     """Return where the user wants items.
 
     Args:

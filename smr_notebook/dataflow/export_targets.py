@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from smr_notebook.dataflow.export_shapes import MARK, PARQUET, Shape, is_ours, shape_of
-from smr_notebook.errors import ConfigError, StoreError
+from smr_notebook.errors import ConfigError, SmrError, StoreError
 from smr_notebook.ports import ObjectStore
 
 _PIECE: Final = 1 << 20
@@ -175,45 +175,44 @@ class BucketTarget(Target):
         self.check()
         before = self._there()
         if self.shape.whole:
-            self._put(self.key, files[0])
+            self._put(self.key, files[0], new=not self.overwrite)
             return [f"{self.scheme}{self.key}"]
-        keys = [f"{self.key}/{file.name}" for file in files]
-        self._delete(sorted(before, key=lambda key: not key.endswith(f"/{MARK}")))  # the mark is the first to go, and the last to appear
+        content = {f"{self.key}/{file.name}": file for file in (*files, *([mark] if mark else []))}  # the mark is the last to appear
+        self._delete(sorted(before, key=lambda key: not key.endswith(f"/{MARK}")))  # and the first to go
         written: dict[str, str] = {}
         try:
-            for key, file in zip(keys, files, strict=True):
-                self._put(key, file)
+            for key, file in content.items():
+                self._put(key, file, new=True)
                 written[key] = self._versions(key).get(key, "")
-            marked = mark is None or self._mark(mark, written)
+            self._check_alone(written)
         except BaseException:
-            whole = [*keys, f"{self.key}/{MARK}"]
-            begun = whole[: len(written) + 1] if self.overwrite else written  # without, the next one may be somebody else's
-            self._delete(begun)
+            self._take_back(written, content)
             raise
-        self._check_alone(written, marked=marked)
-        return [f"{self.scheme}{key}" for key in keys]
+        return [f"{self.scheme}{self.key}/{file.name}" for file in files]
 
-    def _mark(self, mark: Path, written: dict[str, str]) -> bool:
-        """Put the mark, which nobody else may have put meanwhile, and return whether it stands."""
-        key = f"{self.key}/{MARK}"
-        if not self.store.put(key, mark.read_bytes(), if_absent=True) and not self._holds(key, mark):
-            return False
-        written[key] = self._versions(key).get(key, "")
-        return True
-
-    def _check_alone(self, written: Mapping[str, str], *, marked: bool) -> None:
-        """Raise `ConfigError` where somebody else wrote meanwhile, and delete what is ours: theirs and ours are no one table."""
-        standing = self._versions(f"{self.key}/")
-        if not marked or standing != written:
-            own = [key for key, version in written.items() if standing.get(key) == version]
-            self._delete(sorted(own, key=lambda key: not key.endswith(f"/{MARK}")))
+    def _check_alone(self, written: Mapping[str, str]) -> None:
+        if self._versions(f"{self.key}/") != written:
             raise self._refuse(_BOTH)
+
+    def _take_back(self, written: Mapping[str, str], content: Mapping[str, Path]) -> None:
+        """Delete what is ours of what stands, the last one first: also one of which nobody knows whether it was written."""
+        begun, there = list(content)[: len(written) + 1], self._versions(f"{self.key}/")
+        for key in reversed(begun):
+            if key in there and there[key] == written.get(key, there[key]) and self._is_ours(key, content[key], told=key in written):
+                self._delete([key])
+
+    def _is_ours(self, key: str, file: Path, *, told: bool) -> bool:
+        """Whether what stands is what we wrote: somebody else may have replaced it before we were told its version."""
+        try:
+            return self._holds(key, file)
+        except SmrError:  # whoever writes may not be let read: then what we were told
+            return told
 
     def _versions(self, prefix: str) -> dict[str, str]:
         return {info.key: info.version for info in self.store.list_prefix(prefix)}
 
-    def _put(self, key: str, file: Path) -> None:
-        if not self.store.put(key, _pieces(file), if_absent=not self.overwrite) and not self._holds(key, file):
+    def _put(self, key: str, file: Path, *, new: bool) -> None:
+        if not self.store.put(key, _pieces(file), if_absent=new) and not self._holds(key, file):
             raise self._refuse(_THERE)
 
     def _holds(self, key: str, file: Path) -> bool:

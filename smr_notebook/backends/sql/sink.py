@@ -47,7 +47,7 @@ class WrittenTable:
 
 
 @contextmanager
-def sql_sink(database: object, table: object, *, if_exists: object, schema: str | None) -> Iterator[SqlSink]:
+def sql_sink(database: object, table: object, *, if_exists: object, schema: object) -> Iterator[SqlSink]:
     """Give what writes to a table.
 
     Args:
@@ -63,11 +63,12 @@ def sql_sink(database: object, table: object, *, if_exists: object, schema: str 
         raise ConfigError(f"to_sql: if_exists={if_exists!r} is not known. Use {', '.join(map(repr, _POLICIES))}.")
     if not isinstance(table, str) or not table:
         raise ConfigError(f"to_sql: the table is {table!r}. Give its name, as text.")
-    if schema is not None and (not isinstance(schema, str) or not schema):
+    place = schema if isinstance(schema, str) else None
+    if schema is not None and not place:
         raise ConfigError(f"to_sql: the schema is {schema!r}. Give its name, as text, or leave it out.")
     with opened(database) as engine:
-        _check_lasts(engine, table, schema or "")
-        yield SqlSink(engine, table, str(if_exists), schema)
+        _check_lasts(engine, table, place or "")
+        yield SqlSink(engine, table, str(if_exists), place)
 
 
 @dataclass(frozen=True, slots=True)
