@@ -3,7 +3,8 @@
 Rules of this module:
 
 * What is there already stays, unless it may be replaced; and of folders only those may that hold nothing but such files.
-* On this machine a name is given in one step, when all is written: nobody sees a part, and what was there is there until then.
+* On this machine a name is given in one step, when all is written: nobody sees a part, and what was there is there until then. A folder
+  that is replaced is moved away first: whoever is killed between the two steps leaves it whole beside, as `.smr-…/before`.
 * In a bucket there is no such step for several objects: each appears as a whole, and those that are written are deleted again when another
   one cannot be. What they replace is deleted before the first of them is written: old ones and new ones never stand for one table.
 * Where two write to one folder of a bucket at once, whoever finds at the end that not all of its own stands there, and nothing else,
