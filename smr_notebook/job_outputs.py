@@ -9,13 +9,14 @@ Rules of this module:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Final, Literal
 
 from smr_notebook.dataflow.export_items import open_items
-from smr_notebook.dataflow.export_shapes import PARQUET, TEXTS
+from smr_notebook.dataflow.export_shapes import FORMATS, PARQUET, TEXTS
 from smr_notebook.dataflow.export_targets import target_of
 from smr_notebook.errors import ConfigError
 from smr_notebook.job import Job
@@ -146,7 +147,8 @@ AnyOutput = Output | SqlOutput | ItemsOutput
 
 
 def output_named(path: str, *, overwrite: bool) -> Output | ItemsOutput:
-    """Return what a path or a URL means."""
+    """Return what a path or a URL means. Raises `ConfigError` where it has a password."""
+    _refuse_password(path)
     return ItemsOutput(path) if path.startswith(_SCHEME) else Output(path, overwrite)
 
 
@@ -163,7 +165,10 @@ def checked_value(name: str, value: object) -> None:
     """Raise `ConfigError` where a value is none of its key's."""
     wanted: type = _OTHERS.get(name, str)
     if not isinstance(value, wanted) or value == "":
-        raise ConfigError(f"{_WORDS[wanted]} is wanted; got {value!r}.")
+        raise ConfigError(f"{_WORDS[wanted]} is wanted{'' if name == 'sql' else f'; got {value!r}'}.")
+    known = _CHOICES.get(name)
+    if known and value not in known:
+        raise ConfigError(f"{value!r} is not known.{near(str(value), known)} Use {', '.join(map(repr, known))}.")
 
 
 def made_output(given: Mapping[str, Any]) -> AnyOutput:
@@ -178,8 +183,21 @@ def made_output(given: Mapping[str, Any]) -> AnyOutput:
         return SqlOutput(**given)
     if "path" not in given:
         raise ConfigError("there is no path, and no sql: say where the result goes.")
+    _refuse_password(str(given["path"]))
     return ItemsOutput(**given) if str(given["path"]).startswith(_SCHEME) else Output(**given)
 
 
+def _refuse_password(path: str) -> None:
+    """Raise `ConfigError`, in which the path is not told, where it is a URL with a password: paths are told in other messages."""
+    if _PASSWORD.match(path):
+        raise ConfigError('the path is a URL with a password. A database is named by output = { sql = "$NAME", table = "totals" }.')
+
+
+_PASSWORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/@]*:[^/]*@")
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "format": tuple(FORMATS),
+    "files": ("one", "partitions"),
+    "if_exists": ("fail", "append", "replace"),
+}
 _OTHERS: Final[Mapping[str, type]] = {"overwrite": bool, "names": dict}
 _WORDS: Final[Mapping[type, str]] = {str: "text", bool: "true or false", dict: "a table"}

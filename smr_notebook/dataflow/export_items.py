@@ -63,7 +63,7 @@ class ItemPlace:
     names: Mapping[str, str]
 
 
-def open_items(table: object, *, sinks: Mapping[str, Callable[[str], ItemSink]], platform: str, names: Mapping[Any, Any]) -> ItemPlace:
+def open_items(table: object, *, sinks: Mapping[str, Callable[[str], ItemSink]], platform: str, names: Any) -> ItemPlace:
     """Return where the user wants items.
 
     Args:
@@ -80,8 +80,9 @@ def open_items(table: object, *, sinks: Mapping[str, Callable[[str], ItemSink]],
         raise ConfigError(f"to_dynamodb: {table!r} names no table. Give its name, or dynamodb://name.")
     if _SCHEME not in sinks:
         raise ConfigError(f"to_dynamodb: a session on the platform {platform!r} cannot. Attach to the job from one on AWS.")
-    if not all(isinstance(one, str) and one for pair in names.items() for one in pair) or len(set(names.values())) < len(names):
-        raise ConfigError(f"to_dynamodb: names={dict(names)!r} must give each column a name of its own, as text.")
+    told = names.items() if isinstance(names, Mapping) else [("",)]
+    if not all(isinstance(one, str) and one for pair in told for one in pair) or len(set(names.values())) < len(names):
+        raise ConfigError(f"to_dynamodb: names={names!r} must give each column a name of its own, as text.")
     sink = sinks[_SCHEME](name)
     return ItemPlace(name, sink, sink.keys, names)
 

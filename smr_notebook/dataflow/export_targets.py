@@ -3,7 +3,8 @@
 Rules of this module:
 
 * What is there already stays, unless it may be replaced; and of folders only those may that hold nothing but such files.
-* On this machine a name is given in one step, when all is written: nobody sees a part, and what was there is there until then.
+* On this machine a name is given in one step, when all is written: nobody sees a part, and what was there is there until then. A folder
+  that is replaced is moved away first: whoever is killed between the two steps leaves it whole beside, as `.smr-…/before`.
 * In a bucket there is no such step for several objects: each appears as a whole, and those that are written are deleted again when another
   one cannot be. What they replace is deleted before the first of them is written: old ones and new ones never stand for one table.
 * Where two write to one folder of a bucket at once, whoever finds at the end that not all of its own stands there, and nothing else,
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from smr_notebook.dataflow.export_shapes import MARK, PARQUET, Shape, is_ours, shape_of
-from smr_notebook.errors import ConfigError, StoreError
+from smr_notebook.errors import ConfigError, SmrError, StoreError
 from smr_notebook.ports import ObjectStore
 
 _PIECE: Final = 1 << 20
@@ -119,7 +120,7 @@ class LocalTarget(Target):
 
     @property
     def _local(self) -> Path:
-        return _place(self.path)
+        return _place(self.path, self.verb)
 
     def publish(self, files: Sequence[Path], mark: Path | None = None) -> list[str]:  # noqa: ARG002 - it moves with their folder
         """See `Target.publish`."""
@@ -175,45 +176,44 @@ class BucketTarget(Target):
         self.check()
         before = self._there()
         if self.shape.whole:
-            self._put(self.key, files[0])
+            self._put(self.key, files[0], new=not self.overwrite)
             return [f"{self.scheme}{self.key}"]
-        keys = [f"{self.key}/{file.name}" for file in files]
-        self._delete(sorted(before, key=lambda key: not key.endswith(f"/{MARK}")))  # the mark is the first to go, and the last to appear
+        content = {f"{self.key}/{file.name}": file for file in (*files, *([mark] if mark else []))}  # the mark is the last to appear
+        self._delete(sorted(before, key=lambda key: not key.endswith(f"/{MARK}")))  # and the first to go
         written: dict[str, str] = {}
         try:
-            for key, file in zip(keys, files, strict=True):
-                self._put(key, file)
+            for key, file in content.items():
+                self._put(key, file, new=True)
                 written[key] = self._versions(key).get(key, "")
-            marked = mark is None or self._mark(mark, written)
+            self._check_alone(written)
         except BaseException:
-            whole = [*keys, f"{self.key}/{MARK}"]
-            begun = whole[: len(written) + 1] if self.overwrite else written  # without, the next one may be somebody else's
-            self._delete(begun)
+            self._take_back(written, content)
             raise
-        self._check_alone(written, marked=marked)
-        return [f"{self.scheme}{key}" for key in keys]
+        return [f"{self.scheme}{self.key}/{file.name}" for file in files]
 
-    def _mark(self, mark: Path, written: dict[str, str]) -> bool:
-        """Put the mark, which nobody else may have put meanwhile, and return whether it stands."""
-        key = f"{self.key}/{MARK}"
-        if not self.store.put(key, mark.read_bytes(), if_absent=True) and not self._holds(key, mark):
-            return False
-        written[key] = self._versions(key).get(key, "")
-        return True
-
-    def _check_alone(self, written: Mapping[str, str], *, marked: bool) -> None:
-        """Raise `ConfigError` where somebody else wrote meanwhile, and delete what is ours: theirs and ours are no one table."""
-        standing = self._versions(f"{self.key}/")
-        if not marked or standing != written:
-            own = [key for key, version in written.items() if standing.get(key) == version]
-            self._delete(sorted(own, key=lambda key: not key.endswith(f"/{MARK}")))
+    def _check_alone(self, written: Mapping[str, str]) -> None:
+        if self._versions(f"{self.key}/") != written:
             raise self._refuse(_BOTH)
+
+    def _take_back(self, written: Mapping[str, str], content: Mapping[str, Path]) -> None:
+        """Delete what is ours of what stands, the last one first: also one of which nobody knows whether it was written."""
+        begun, there = list(content)[: len(written) + 1], self._versions(f"{self.key}/")
+        for key in reversed(begun):
+            if key in there and there[key] == written.get(key, there[key]) and self._is_ours(key, content[key], told=key in written):
+                self._delete([key])
+
+    def _is_ours(self, key: str, file: Path, *, told: bool) -> bool:
+        """Whether what stands is what we wrote: somebody else may have replaced it before we were told its version."""
+        try:
+            return self._holds(key, file)
+        except SmrError:  # whoever writes may not be let read: then what we were told
+            return told
 
     def _versions(self, prefix: str) -> dict[str, str]:
         return {info.key: info.version for info in self.store.list_prefix(prefix)}
 
-    def _put(self, key: str, file: Path) -> None:
-        if not self.store.put(key, _pieces(file), if_absent=not self.overwrite) and not self._holds(key, file):
+    def _put(self, key: str, file: Path, *, new: bool) -> None:
+        if not self.store.put(key, _pieces(file), if_absent=new) and not self._holds(key, file):
             raise self._refuse(_THERE)
 
     def _holds(self, key: str, file: Path) -> bool:
@@ -256,13 +256,13 @@ def target_of(
     Raises:
         ConfigError: It is no path, or an empty one, or nothing can be written there from here; or there are no such files.
     """
-    text = _text(path)
+    text = _text(path, verb)
     if not text.strip():
         raise ConfigError(f"{verb}: the path is empty. Name a folder, or a file that ends in {' or '.join(suffixes)}.")
     shape = shape_of(text, format=format, files=files, suffixes=suffixes, verb=verb)
     url = _URL.fullmatch(text)
     if url is None:
-        _place(text)
+        _place(text, verb)
         return LocalTarget(text, overwrite, shape, verb)
     scheme, bucket, key = url[1], url[2], url[3].rstrip("/")
     if scheme not in targets:
@@ -276,24 +276,24 @@ def target_of(
     return BucketTarget(text, overwrite, shape, verb, targets[scheme](bucket), key, f"{scheme}://{bucket}/")
 
 
-def _text(path: object) -> str:
+def _text(path: object, verb: str) -> str:
     if not isinstance(path, str | os.PathLike) or not isinstance(text := os.fspath(path), str):
-        raise ConfigError(f"to_parquet: the path is {path!r}, which is neither a str nor a pathlib.Path. Name a folder, or a file.")
+        raise ConfigError(f"{verb}: the path is {path!r}, which is neither a str nor a pathlib.Path. Name a folder, or a file.")
     try:
         if b"\0" not in os.fsencode(text):
             return text
     except UnicodeEncodeError:
         pass
-    raise ConfigError(f"to_parquet: the path {text!r} has a character that no name of a file can have. Leave it out.")
+    raise ConfigError(f"{verb}: the path {text!r} has a character that no name of a file can have. Leave it out.")
 
 
-def _place(text: str) -> Path:
+def _place(text: str, verb: str) -> Path:
     try:
         return Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100 - links stay as the user named them
     except RuntimeError as error:
-        raise ConfigError(f"to_parquet: nobody knows the home folder of {text.partition('/')[0]!r}. Write the whole path.") from error
+        raise ConfigError(f"{verb}: nobody knows the home folder of {text.partition('/')[0]!r}. Write the whole path.") from error
     except FileNotFoundError as error:
-        raise ConfigError(f"to_parquet: {text} is told from the working folder, which was removed. Write the whole path.") from error
+        raise ConfigError(f"{verb}: {text} is told from the working folder, which was removed. Write the whole path.") from error
 
 
 def _give_name(folder: Path, path: Path, *, replace: bool) -> None:

@@ -56,6 +56,7 @@ def python_rows(table: pa.Table) -> list[dict[str, Any]]:
 def check_years(table: pa.Table) -> None:
     """Raise `ConfigError` where a column has a date or a time with date that is beyond the years of Python."""
     for name, column in zip(table.schema.names, table.columns, strict=True):
+        found: Any
         if pa.types.is_date32(column.type):
             found, a_day = pc.min_max(column.cast(pa.int32())).as_py(), 1
         elif pa.types.is_timestamp(column.type):

@@ -332,6 +332,12 @@ def test_what_does_not_go_into_the_table_is_refused_before_anything_is_written(
     assert scanned(DynamoSource(clients, clock=SimulatedClock()), table) == []
 
 
+@pytest.mark.parametrize("names", ["user", ["user"], {"key": 5}, {"key": ""}, {"a": "x", "b": "x"}])
+def test_names_that_are_none_are_refused(names: Any) -> None:
+    with pytest.raises(ConfigError, match="must give each column a name of its own, as text"):
+        open_items("t", sinks={"dynamodb": lambda _: pytest.fail("looked at the table")}, platform="x", names=names)
+
+
 def test_a_key_that_is_empty_is_refused(clients: Clients, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="its key 's' is empty"):
         write(clients, made(clients, "s:S"), pa.table({"s": ["a", ""]}), tmp_path)

@@ -201,7 +201,7 @@ def test_who_makes_triggers_may_do_so_for_this_stack_and_change_no_bucket(names:
     policy = trigger_policy(names)
     actions = {action for statement in policy["Statement"] for action in statement["Action"]}
     assert actions == {
-        *(f"s3:{verb}Object" for verb in ("Get", "Put", "Delete")),
+        *(f"s3:{verb}Object" for verb in ("Put", "Delete")),
         *(f"scheduler:{verb}Schedule" for verb in ("Create", "Get", "Delete")),
         "iam:PassRole",
         "lambda:AddPermission",

@@ -208,6 +208,12 @@ def test_a_key_that_is_nearly_one_is_asked_for(key: str) -> None:
         ('[output]\npath = "a"\noverwrit = true', "line 5, in [output]: "),
         ('[output]\nsql = "sqlite:///a.db"\ntable = 3', "line 5, in [output]: text is wanted; got 3."),
         ('[output]\nsql = "sqlite:///a.db"\npath = "a"', "line 5, in [output]: "),
+        ('output = { path = "a", format = "cvs" }', "line 3, in [output]: 'cvs' is not known. Did you mean 'csv'? Use 'parquet', "),
+        ('output = { path = "a", files = "all" }', "line 3, in [output]: 'all' is not known. Use 'one', 'partitions'."),
+        ('output = { sql = "$D", table = "t", if_exists = "add" }', "line 3, in [output]: 'add' is not known."),
+        ('output = { sql = ["x://me:secret@h"], table = "t" }', "line 3, in [output]: text is wanted."),
+        ('output = "postgresql://me:secret@h/db"', "line 3: the path is a URL with a password. A database is named by"),
+        ('output = { path = "mysql://me:sec:ret@h/db.csv" }', "line 3: the path is a URL with a password. A database is named by"),
         ('output = { sql = "sqlite:///a.db" }', "line 3: there is no table: say which one of the database"),
         ("output = { overwrite = true }", "line 3: there is no path, and no sql"),
         ('output = { path = "dynamodb://t", names = 3 }', "line 3, in [output]: a table is wanted; got 3."),
@@ -220,6 +226,7 @@ def test_a_wrong_value_is_told_with_its_line(tmp_path: Path, line: str, told: st
     with pytest.raises(ConfigError) as caught:
         read(f'input = "a"\nmap = "w.py:map"\n{line}\n', tmp_path)
     assert f"job.toml, {told}" in caught.value.message
+    assert "ret@h" not in caught.value.message  # no secret
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,28 @@ def test_a_connection_that_is_deaf_to_commits_is_refused(url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.parametrize("told", ["file:m?mode=memory&cache=shared&uri=true", "file::memory:?uri=true", "?x=1", "file:?uri=true"])
+def test_a_database_that_is_gone_at_the_end_is_refused(told: str) -> None:
+    with pytest.raises(ConfigError, match="in memory is gone when this returns"):
+        write(f"sqlite:///{told}", pa.table({"x": [1]}))
+
+
+@pytest.mark.parametrize(
+    ("schema", "name", "told"),
+    [
+        ("temp", "t", r"the table temp\.t is gone with its connection"),
+        (5, "t", "the schema is 5"),
+        ("", "t", "the schema is ''"),
+        (None, "\ud800", "cannot name a table"),
+    ],
+    ids=["temp", "number", "empty", "surrogate"],
+)
+def test_tables_that_do_not_last_or_have_no_name_are_refused(url: str, schema: Any, name: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        write(url, pa.table({"x": [1]}), schema=schema, name=name)
+    assert tables(url) == []
+
+
 def test_two_columns_that_are_one_for_the_database_are_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="'Key' and 'key' have one name for sqlite"):
         write(url, pa.table({"Key": [1], "key": [2]}))

@@ -75,7 +75,7 @@ def _made(database: str | URL) -> Engine:
         raise ConfigError(f"to_sql: the database is named by no URL that can be read. Write it as in {_EXAMPLE}.") from None
     dialect = url.get_backend_name()
     _check_dialect(dialect)
-    if dialect == "sqlite" and url.database in {None, "", ":memory:"}:
+    if dialect == "sqlite" and _in_memory(url):
         raise ConfigError(
             "to_sql: a SQLite database in memory is gone when this returns. Name a file, or give the engine that you read with."
         )
@@ -89,6 +89,17 @@ def _made(database: str | URL) -> Engine:
         ) from None
     except (SQLAlchemyError, TypeError, ValueError) as error:
         raise ConfigError(f"to_sql: {url.drivername} cannot be used: {_without_secrets(str(error), url)}.") from None
+
+
+def _in_memory(url: URL) -> bool:
+    """Whether a database of SQLite is in memory: without a name, or as one that the options of a URI say so of."""
+    name = (url.database or "").removeprefix("file:")
+    return name.partition("?")[0] in {"", ":memory:"} or "memory" in _values(url, "mode") or "mode=memory" in name
+
+
+def _values(url: URL, option: str) -> tuple[str, ...]:
+    found = url.query.get(option, ())
+    return (found,) if isinstance(found, str) else found
 
 
 def _check_dialect(name: str) -> None:

@@ -47,7 +47,7 @@ class WrittenTable:
 
 
 @contextmanager
-def sql_sink(database: object, table: object, *, if_exists: object, schema: str | None) -> Iterator[SqlSink]:
+def sql_sink(database: object, table: object, *, if_exists: object, schema: object) -> Iterator[SqlSink]:
     """Give what writes to a table.
 
     Args:
@@ -63,8 +63,12 @@ def sql_sink(database: object, table: object, *, if_exists: object, schema: str 
         raise ConfigError(f"to_sql: if_exists={if_exists!r} is not known. Use {', '.join(map(repr, _POLICIES))}.")
     if not isinstance(table, str) or not table:
         raise ConfigError(f"to_sql: the table is {table!r}. Give its name, as text.")
+    place = schema if isinstance(schema, str) else None
+    if schema is not None and not place:
+        raise ConfigError(f"to_sql: the schema is {schema!r}. Give its name, as text, or leave it out.")
     with opened(database) as engine:
-        yield SqlSink(engine, table, str(if_exists), schema)
+        _check_lasts(engine, table, place or "")
+        yield SqlSink(engine, table, str(if_exists), place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +221,16 @@ def _check_transactions(connection: sa.Connection) -> None:
         )
 
 
+def _check_lasts(engine: sa.Engine, table: str, schema: str) -> None:
+    """Raise `ConfigError` for a table that is gone with its connection."""
+    fleeting = {"sqlite": schema.lower() == "temp", "postgresql": schema.lower().startswith("pg_temp"), "mssql": table.startswith("#")}
+    if fleeting.get(engine.dialect.name):
+        raise ConfigError(f"to_sql: the table {f'{schema}.' if schema else ''}{table} is gone with its connection. Give another name.")
+
+
 def _check_name(name: str, engine: sa.Engine) -> None:
-    longest = engine.dialect.max_identifier_length
-    if not name or "\0" in name or len(name.encode("utf-8", "surrogatepass")) > longest:
+    longest, size = engine.dialect.max_identifier_length, len(name.encode(errors="ignore"))
+    if not 0 < size <= longest or "\0" in name or name != name.encode(errors="ignore").decode():
         raise ConfigError(
-            f"to_sql: {name!r} cannot name a table or column of {name_of(engine)}: names have 1 to {longest} bytes. Give a shorter one."
+            f"to_sql: {name!r} cannot name a table or column of {name_of(engine)}: names have 1 to {longest} bytes. Give another one."
         )

@@ -140,7 +140,7 @@ def trigger_policy(names: Names) -> dict[str, Any]:
     letting = allow(["lambda:AddPermission"], coordinator) | {"Condition": {"StringEquals": {"lambda:Principal": "s3.amazonaws.com"}}}
     return document(
         [
-            allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], [f"{names.bucket_arn}/triggers/*"]),
+            allow(["s3:PutObject", "s3:DeleteObject"], [f"{names.bucket_arn}/triggers/*"]),
             allow(verbs, [names.arn("scheduler", f"schedule/{names.schedules}/{TRIGGER}*")]),
             _passing(names),
             letting,
