@@ -2,8 +2,8 @@
 
 Rules of this module:
 
-* A task belongs to the scheduler, whose keeper sees to that: it runs whether or not whoever called still lives. It has a name of its own, is not
-  tried again when it fails, and leaves nothing in the cluster's memory.
+* A task belongs to the scheduler, whose keeper sees to that: it runs whether or not whoever called still lives. It has a name of its own,
+  is not tried again when it fails, and leaves nothing in the cluster's memory.
 * Calls that run nobody's functions come first: whole jobs wait for them.
 * Whoever calls from outside waits until the scheduler has the task: it may end a moment later. A process of the cluster does not; should it
   end, whoever coordinates next makes the calls again.
