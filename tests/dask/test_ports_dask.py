@@ -142,6 +142,20 @@ def test_a_scheduler_that_keeps_no_rows_yet_is_told_as_such(tmp_path: Path) -> N
             table.get("g", "k")
 
 
+def test_a_call_that_waits_for_a_slot_outlives_whoever_called(client: Client, cluster: LocalCluster, folder: Path) -> None:
+    busy = service_of(client, folder, "somebody")
+    for name in ("one", "other"):
+        busy.invoke(Order(name, waits="go").payload())
+    wait_until(lambda: len(list(folder.glob("started-*"))) == 2)
+    with Client(cluster.scheduler_address, set_as_default=False) as caller:
+        service_of(caller, folder, "somebody").invoke(Order("queued").payload())
+    scheduler = cluster.scheduler
+    assert scheduler is not None
+    wait_until(lambda: caller.id not in scheduler.clients)
+    (folder / "go").touch()
+    wait_until(lambda: list(folder.glob("ended-queued-*")))
+
+
 def test_a_call_to_a_scheduler_that_was_started_anew_brings_it_a_keeper(folder: Path) -> None:
     with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as bare, Client(bare, set_as_default=False) as client:
         with pytest.raises(ServiceError, match="its scheduler does not answer for a task that was sent to it"):
