@@ -23,7 +23,7 @@ from smr_notebook.backends.dask.wire import GROUPS, Call
 from smr_notebook.backends.dask.work import run_call
 from smr_notebook.backends.local.platform import LocalOptions, open_local
 from smr_notebook.environment import environment
-from smr_notebook.errors import ConfigError, EnvironmentMismatchError, StoreError
+from smr_notebook.errors import ConfigError, EnvironmentMismatchError, ServiceError, StoreError
 from smr_notebook.model import Environment
 from smr_notebook.ports import FunctionService, Row
 from smr_notebook.testing.functions import FunctionServiceTests
@@ -140,6 +140,38 @@ def test_a_scheduler_that_keeps_no_rows_yet_is_told_as_such(tmp_path: Path) -> N
         table = table_of(client, tmp_path / "table.sqlite")
         with pytest.raises(StoreError, match="keeps no rows: it was started anew"):
             table.get("g", "k")
+
+
+def test_a_call_that_waits_for_a_slot_outlives_whoever_called(client: Client, cluster: LocalCluster, folder: Path) -> None:
+    busy = service_of(client, folder, "somebody")
+    for name in ("one", "other"):
+        busy.invoke(Order(name, waits="go").payload())
+    wait_until(lambda: len(list(folder.glob("started-*"))) == 2)
+    with Client(cluster.scheduler_address, set_as_default=False) as caller:
+        service_of(caller, folder, "somebody").invoke(Order("queued").payload())
+    scheduler = cluster.scheduler
+    assert scheduler is not None
+    wait_until(lambda: caller.id not in scheduler.clients)
+    (folder / "go").touch()
+    wait_until(lambda: list(folder.glob("ended-queued-*")))
+
+
+def test_a_call_to_a_scheduler_that_was_started_anew_brings_it_a_keeper(folder: Path) -> None:
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as bare, Client(bare, set_as_default=False) as client:
+        with pytest.raises(ServiceError, match="its scheduler does not answer for a task that was sent to it"):
+            service_of(client, folder, "nobody").invoke(Order("early").payload())
+        where = "smr_notebook.testing.handlers"
+        service = DaskFunctions(
+            lambda: client,
+            handler=f"{where}:record",
+            tenant=f"{where}:nobody",
+            location=str(folder),
+            keep=lambda: client.register_plugin(Keeper(), name=KEEPER),
+        )
+        for name in ("first", "second"):
+            service.invoke(Order(name).payload())
+        wait_until(lambda: {file.name.split("-")[1] for file in folder.glob("ended-*")} >= {"first", "second"})
+        wait_until(lambda: not bare.scheduler.tasks)
 
 
 def test_a_folder_that_the_scheduler_cannot_write_is_told(client: Client, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 Rules of this module:
 
-* A task belongs to the scheduler, whose keeper sees to that: it runs whether or not whoever called still lives. It has a name of its own, is not
-  tried again when it fails, and leaves nothing in the cluster's memory.
+* A task belongs to the scheduler, whose keeper sees to that: it runs whether or not whoever called still lives. It has a name of its own,
+  is not tried again when it fails, and leaves nothing in the cluster's memory.
 * Calls that run nobody's functions come first: whole jobs wait for them.
 * Whoever calls from outside waits until the scheduler has the task: it may end a moment later. A process of the cluster does not; should it
   end, whoever coordinates next makes the calls again.
@@ -61,6 +61,7 @@ class DaskFunctions:
         probed: As above.
         extras: Names of packages whose versions the workers are asked for besides.
         inside: Whether this process is one of the cluster's: its own environment is then the workers', and nothing waits for a keeper.
+        keep: Brings the scheduler a keeper, where it turns out to have none; `None` where whoever opens a session does it.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class DaskFunctions:
         probed: tuple[str, ...] = (),
         extras: tuple[str, ...] = (),
         inside: bool = False,
+        keep: Callable[[], None] | None = None,
     ) -> None:
         self._connect = connect
         self._call = Call(handler, tenant, location, _DAY, environment(), preload, b"")
@@ -83,6 +85,7 @@ class DaskFunctions:
         self._extras = extras
         self._stamp = environment() if inside else None
         self._inside = inside
+        self._keep = keep
         self._lock = threading.Lock()
         self._limits: tuple[float, ServiceLimits] | None = None
         self._pending: set[Future[None]] = set()
@@ -137,13 +140,21 @@ class DaskFunctions:
             client = self._connect()
             key = (GROUPS[nobodys], secrets.token_hex(8))
             future = client.submit(run_call, data, key=key, pure=False, retries=0, priority=_FIRST if nobodys else 0)
-            arrived = self._inside or _taken(client, key)
+            arrived = self._inside or self._taken(client, key)
         except (OSError, TimeoutError, RuntimeError) as error:
             raise ServiceError(f"The Dask cluster took no call: {error}.") from error
         if not arrived:
             raise ServiceError(f"The Dask cluster{_at(client)} took no call: its scheduler does not answer for a task that was sent to it.")
         self._pending.add(future)
         future.add_done_callback(lambda future: ended(payload, future))
+
+    def _taken(self, client: Client, key: tuple[str, str]) -> bool:
+        """Wait until the scheduler has a task that this client sent, and return whether it came within a while."""
+        answer = ask(client, TAKEN, {"key": key})
+        if self._keep is not None and not (isinstance(answer, dict) and TAKEN in answer):  # it was started anew
+            self._keep()
+            answer = ask(client, TAKEN, {"key": key})
+        return isinstance(answer, dict) and answer.get(TAKEN) is True
 
     def _ended(self, payload: bytes, future: Future[None]) -> None:
         if future.status == "error":
@@ -158,12 +169,6 @@ class DaskFunctions:
         self._pending.discard(future)
         future.release()  # or the scheduler would run the task again whose worker leaves afterwards
         bell_of(self._call.location).ring()
-
-
-def _taken(client: Client, key: tuple[str, str]) -> bool:
-    """Wait until the scheduler has a task that this client sent, and return whether it came within a while."""
-    answer = ask(client, TAKEN, {"key": key})
-    return isinstance(answer, dict) and answer.get(TAKEN) is True
 
 
 def _at(client: Client) -> str:

@@ -7,7 +7,9 @@ job, forked in milliseconds, whose crash is a word and not the end of the worker
 Rules of this module:
 
 * A host ends with the worker's end of its socket, whatever it does: the kernel closes that when the worker ends.
-* What has nothing to do for a minute keeps no process, and so no memory, of a job.
+* What has nothing to do for a minute keeps no process, and so no memory, of a job; and after some minutes more the host leaves, too: the
+  cluster is other people's as well. Its word of that lies in the socket before it goes. So whoever sends an order just then reads that it
+  was not begun, and never takes it for one that ended.
 * A forked process is a client of the cluster of its own; the host is none.
 
 Started as `python -m smr_notebook.backends.dask.host DESCRIPTOR` by `hosts`.
@@ -50,15 +52,23 @@ class _Host:
     def serve(self) -> None:
         """Run what the worker sends until it closes the connection."""
         try:
-            while True:
-                if not select.select([self._connection], [], [], _IDLE_SECONDS)[0]:
-                    self._tenants.close()
+            while self._has_an_order():
                 order = msgspec.msgpack.decode(receive_frame(self._connection), type=Order)
                 send_frame(self._connection, msgspec.msgpack.encode(self._run(order)))
         except (EOFError, ConnectionError):
             pass
         finally:
             self._tenants.close()
+
+    def _has_an_order(self) -> bool:
+        """Wait for one; leave, when none has come for long."""
+        leaves = self._greeting.leaves
+        for seconds in (min(_IDLE_SECONDS, leaves), max(leaves - _IDLE_SECONDS, 0.0)):
+            if select.select([self._connection], [], [], seconds)[0]:
+                return True
+            self._tenants.close()
+        send_frame(self._connection, msgspec.msgpack.encode(Fate(left=True)))
+        return False
 
     def _run(self, order: Order) -> Fate:
         self._deadline = order.invocation.deadline

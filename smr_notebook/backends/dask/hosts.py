@@ -1,7 +1,8 @@
 """The hosts of one worker, as its threads use them: taken for a call, and given back.
 
-A worker has as many as calls ran in it at once. They are a plugin of the worker, so that they end when it closes; they end as well when
-it is killed, because they notice. A host that ended between two calls is replaced; in a call, what it ran has died with it.
+A worker has as many as calls ran in it at once, until they leave for want of calls. They are a plugin of the worker, so that they end when
+it closes; they end as well when it is killed, because they notice. A host that ended between two calls is replaced; in a call, what it ran
+has died with it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,19 @@ _NAME: Final = "smr-notebook-hosts"
 _END_SECONDS: Final = 10.0
 _ADDING: Final = threading.Lock()
 
+LEAVES: Final = 300.0
+"""Seconds without a call after which a host leaves: it holds some hundred megabytes, and another one starts in a second or two."""
+
 
 class Hosts(WorkerPlugin):
-    """All hosts of one worker."""
+    """All hosts of one worker.
 
-    def __init__(self) -> None:
+    Args:
+        leaves: Seconds without a call after which a host leaves.
+    """
+
+    def __init__(self, leaves: float = LEAVES) -> None:
+        self._leaves = leaves
         self._lock = threading.Lock()
         self._idle: list[Host] = []
         self._closed = False
@@ -51,7 +60,9 @@ class Hosts(WorkerPlugin):
     def run(self, call: Call, invocation: Invocation, *, tenant: str) -> Fate:
         """Have a process of a tenant call the handler, and wait until it has."""
         host = self._take(call, tenant)
-        fate = host.run(Order(invocation, call.payload))
+        while (fate := host.run(Order(invocation, call.payload))).left:
+            host.close()
+            host = self._take(call, tenant)
         with self._lock:
             kept = host.well and not self._closed
             if kept:
@@ -61,7 +72,7 @@ class Hosts(WorkerPlugin):
         return fate
 
     def _take(self, call: Call, tenant: str) -> Host:
-        greeting = Greeting(call.handler, call.tenant, call.preload, self._scheduler, self._security)
+        greeting = Greeting(call.handler, call.tenant, call.preload, self._scheduler, self._security, self._leaves)
         with self._lock:
             fitting = [host for host in self._idle if host.greeting == greeting]
             for host in sorted(fitting, key=lambda host: host.tenant != tenant):

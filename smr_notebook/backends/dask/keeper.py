@@ -92,6 +92,8 @@ class Keeper(SchedulerPlugin):
         """
         key = (key[0], key[1])  # it travels as a list
         came = key in self._scheduler.tasks or key in self._taken
+        if key in self._scheduler.tasks and key not in self._taken:  # it came before this keeper
+            self._want(key)
         if not came:
             with contextlib.suppress(TimeoutError):
                 came = await asyncio.wait_for(self._awaited[key].wait(), _TAKEN_SECONDS)
@@ -103,7 +105,7 @@ class Keeper(SchedulerPlugin):
         if not isinstance(key, tuple) or key[0] not in GROUPS:
             return
         if start == "released" and finish == "waiting":
-            self._scheduler.client_desires_keys(keys=[key], client=_NOBODY)
+            self._want(key)
         if start == "released":
             self._taken.append(key)
             if key in self._awaited:
@@ -111,6 +113,11 @@ class Keeper(SchedulerPlugin):
         elif start == "processing" and finish == "released":
             task = self._scheduler.tasks[key]
             task.annotations = {**(task.annotations or {}), LOST: True}
+
+    def _want(self, key: Key) -> None:
+        """Have a task run to its end, whoever goes before; of one that has ended, nothing is kept."""
+        if self._scheduler.tasks[key].state not in {"memory", "erred"}:
+            self._scheduler.client_desires_keys(keys=[key], client=_NOBODY)
 
     def _use(self, verb: str, opener: str, place: str, arguments: dict[str, Any]) -> list[tuple[str, int, bytes]]:
         if verb not in _VERBS:

@@ -131,6 +131,7 @@ def _open(
         probed=probed,
         extras=extras,
         inside=keep is None,
+        keep=keep,
     )
     kept = bool(options.rows)
     return replace(

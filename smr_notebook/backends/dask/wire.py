@@ -55,6 +55,7 @@ class Greeting(msgspec.Struct, frozen=True, array_like=True):
         preload: As in `Call`.
         scheduler: Address of the scheduler.
         security: How to speak with it: a pickled `distributed.Security`.
+        leaves: The host leaves when it has had nothing to do for so many seconds.
     """
 
     handler: str
@@ -62,6 +63,7 @@ class Greeting(msgspec.Struct, frozen=True, array_like=True):
     preload: tuple[str, ...]
     scheduler: str
     security: bytes
+    leaves: float
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
@@ -78,11 +80,13 @@ class Fate(msgspec.Struct, frozen=True, array_like=True):
         reason: Why there is no answer; `None` where there is one.
         stack: Python's stack when the process ended, if it left one.
         late: Whether its time was up.
+        left: Whether the host had left, so that nothing was begun.
     """
 
     reason: str | None = None
     stack: str = ""
     late: bool = False
+    left: bool = False
 
 
 def name_of(key: object) -> str:

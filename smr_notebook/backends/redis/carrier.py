@@ -50,7 +50,7 @@ _WATCH_BYTES: Final = 32 << 20
 """Bytes that are sent between two looks at its memory."""
 
 _BEGINNING: Final = 4 << 20
-"""Bytes of a slice that are read ahead, the first that are asked for."""
+"""Bytes of a slice that are read ahead: those that are asked for first, which is `dataflow.runs.STEP`."""
 
 _TRIES: Final = 5
 _SECONDS: Final = 30.0
@@ -144,7 +144,7 @@ class RedisCarrier:
                     commands.hmget(each.key, each.fields(0, _begins(each.wanted)))
                 answers = commands.execute()
             for each, answer in zip(slices, answers, strict=True):
-                yield _begun(each, each.whole(answer, 0))
+                yield _begun(each, each.whole(answer, 0)[: _begins(each.wanted)])
             start = stop
 
     def ask(self, key: str, fields: Sequence[str]) -> list[bytes | None]:

@@ -31,18 +31,24 @@ def asking(address: str) -> Iterator[None]:
     except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
         raise _refused(address, error) from None
     except OutOfMemoryError as error:
-        raise full(address, str(error)) from None
+        raise full(address, _told(error)) from None
     except ResponseError as error:
         if "NOAUTH" in str(error) or "Authentication required" in str(error):
             raise _refused(address, error) from None
-        raise StoreError(f"The Redis at {address} does not do what it is asked: {error}.") from None
+        raise StoreError(f"The Redis at {address} does not do what it is asked: {_told(error)}.") from None
     except RedisError as error:
-        raise StoreError(f"The Redis at {address} cannot be reached: {error}. Check that it runs, and that workers can reach it.") from None
+        text = f"The Redis at {address} cannot be reached: {_told(error)}"
+        raise StoreError(f"{text}. Check that it runs, and that workers can reach it.") from None
+
+
+def _told(error: RedisError) -> str:
+    """Return what an error says, without the full stop that some end with."""
+    return str(error).rstrip(".")
 
 
 def _refused(address: str, error: RedisError) -> ConfigError:
     return ConfigError(
-        f"The Redis at {address} does not let us in: {error}. Each process has the credentials from settings of its own, and never from a "
-        "job: set SMR_REDIS_URL=redis://user:password@host:port/0 where the workers run, too. On this machine they have the environment of "
-        "whoever started their service: set it before the first job, or end the service with session.close()."
+        f"The Redis at {address} does not let us in: {_told(error)}. Each process has the credentials from settings of its own, and never "
+        "from a job: set SMR_REDIS_URL=redis://user:password@host:port/0 where the workers run, too. On this machine they have the "
+        "environment of whoever started their service: set it before the first job, or end the service with session.close()."
     )
