@@ -14,10 +14,10 @@ from collections.abc import Callable
 import ipywidgets
 
 from smr_notebook.model import JobState, Numbers, Phase
-from smr_notebook.notebook.render import View, html
-from smr_notebook.notebook.speed import Start
 from smr_notebook.standing import PhaseProgress, Progress, Trouble, TroubleKind
-from smr_notebook.usage import Cost
+from smr_notebook.values.usage import Cost
+from smr_notebook.views.render import View, html
+from smr_notebook.views.speed import Start
 
 ROUNDS = 2_000
 TROUBLES = (Trouble(TroubleKind.DIED, Phase.MAP, 3, 3, "signal 9, SIGKILL"), Trouble(TroubleKind.LOST, Phase.MAP, 1, 1))

@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from smr_notebook import errors, formats
-    from smr_notebook.call_sets import CallSet, calls
+    from smr_notebook.calling.executor import Executor
+    from smr_notebook.calling.sets import CallSet, calls
     from smr_notebook.control.naming import files, items
     from smr_notebook.control.planned import PlannedJob
     from smr_notebook.counting import count_up, counter
     from smr_notebook.dataflow.aggregates import col, collect, count, distinct, first, max, mean, min, quantiles, sum, top
     from smr_notebook.dataflow.hooks import hooked
     from smr_notebook.errors import SmrError
-    from smr_notebook.executor import Executor
-    from smr_notebook.face import aggregate, attach, jobs, map_frames, map_reduce, plan, preview, use
-    from smr_notebook.job import Job, PlanWarning
-    from smr_notebook.left_out import LeftOutWarning
-    from smr_notebook.mapped_inputs import mapped
-    from smr_notebook.previews import Preview
-    from smr_notebook.session import Session
+    from smr_notebook.job.handle import Job, PlanWarning
+    from smr_notebook.job.left_out import LeftOutWarning
+    from smr_notebook.sessions.face import aggregate, attach, jobs, map_frames, map_reduce, plan, preview, use
+    from smr_notebook.sessions.mapped_inputs import mapped
+    from smr_notebook.sessions.previews import Preview
+    from smr_notebook.sessions.session import Session
 
 __all__ = [
     "CallSet",
@@ -76,18 +76,18 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "CallSet": "call_sets",
-    "Executor": "executor",
-    "Job": "job",
-    "LeftOutWarning": "left_out",
-    "PlanWarning": "job",
+    "CallSet": "calling.sets",
+    "Executor": "calling.executor",
+    "Job": "job.handle",
+    "LeftOutWarning": "job.left_out",
+    "PlanWarning": "job.handle",
     "PlannedJob": "control.planned",
-    "Preview": "previews",
-    "Session": "session",
+    "Preview": "sessions.previews",
+    "Session": "sessions.session",
     "SmrError": "errors",
-    "aggregate": "face",
-    "attach": "face",
-    "calls": "call_sets",
+    "aggregate": "sessions.face",
+    "attach": "sessions.face",
+    "calls": "calling.sets",
     "col": "dataflow.aggregates",
     "collect": "dataflow.aggregates",
     "count": "dataflow.aggregates",
@@ -98,19 +98,19 @@ _HOMES: Final = {
     "first": "dataflow.aggregates",
     "hooked": "dataflow.hooks",
     "items": "control.naming",
-    "jobs": "face",
-    "map_frames": "face",
-    "map_reduce": "face",
-    "mapped": "mapped_inputs",
+    "jobs": "sessions.face",
+    "map_frames": "sessions.face",
+    "map_reduce": "sessions.face",
+    "mapped": "sessions.mapped_inputs",
     "max": "dataflow.aggregates",
     "mean": "dataflow.aggregates",
     "min": "dataflow.aggregates",
-    "plan": "face",
-    "preview": "face",
+    "plan": "sessions.face",
+    "preview": "sessions.face",
     "quantiles": "dataflow.aggregates",
     "sum": "dataflow.aggregates",
     "top": "dataflow.aggregates",
-    "use": "face",
+    "use": "sessions.face",
 }
 
 

@@ -12,8 +12,13 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from smr_notebook import cli_aws, cli_jobs, cli_run, cli_setup, cli_triggers, cli_uploads
-from smr_notebook.cli_console import Console, run
+from smr_notebook.commands import aws as cli_aws
+from smr_notebook.commands import jobs as cli_jobs
+from smr_notebook.commands import run as cli_run
+from smr_notebook.commands import setup as cli_setup
+from smr_notebook.commands import triggers as cli_triggers
+from smr_notebook.commands import uploads as cli_uploads
+from smr_notebook.commands.console import Console, run
 from smr_notebook.errors import SmrError
 
 _ROOMS = (

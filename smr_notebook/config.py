@@ -19,10 +19,10 @@ from typing import Any, Final, SupportsIndex
 
 import platformdirs
 
-from smr_notebook.addresses import Secret, read_secret
 from smr_notebook.errors import ConfigError
 from smr_notebook.model import OBJECTS, Sorting
-from smr_notebook.tolerance import DEFAULT_COUNT, DEFAULT_SHARE, STRICT, OnError, Tolerance
+from smr_notebook.values.addresses import Secret, read_secret
+from smr_notebook.values.tolerance import DEFAULT_COUNT, DEFAULT_SHARE, STRICT, OnError, Tolerance
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}

@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Final, cast
 
 from smr_notebook.backends.memory.platform import open_memory
-from smr_notebook.carriers import carriers_of
 from smr_notebook.control.coordinator import run_coordinator
 from smr_notebook.control.driving import run_driver
 from smr_notebook.control.messages import DeathNotice, FailedFiring, Firing, Message, Role, decode
@@ -26,6 +25,7 @@ from smr_notebook.control.warming import rehearse_on, warm_up
 from smr_notebook.control.worker import end_unless_alive, handle_death, run_attempt
 from smr_notebook.errors import ConfigError, StoreError
 from smr_notebook.ports import Backend, Context
+from smr_notebook.sessions.carriers import carriers_of
 from smr_notebook.streams import streams_of
 
 _OPENERS: Final[Mapping[str, str]] = {

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from smr_notebook import policy, readings
 from smr_notebook.counting import Counted, added
-from smr_notebook.shuffles import CarriageCost, Merging
-from smr_notebook.tolerance import STRICT, BadFile, Tolerance
-from smr_notebook.usage import Cost, Rates, Usage
+from smr_notebook.values import policy, readings
+from smr_notebook.values.shuffles import CarriageCost, Merging
+from smr_notebook.values.tolerance import STRICT, BadFile, Tolerance
+from smr_notebook.values.usage import Cost, Rates, Usage
 
 
 class Phase(StrEnum):

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, runtime_checkable
 
-from smr_notebook.capacity import Capacity
-from smr_notebook.identifiers import random_identifier
 from smr_notebook.model import AttemptId, Environment, ObjectInfo, Policy, Receipt
-from smr_notebook.usage import Tally
+from smr_notebook.values.capacity import Capacity
+from smr_notebook.values.identifiers import random_identifier
+from smr_notebook.values.usage import Tally
 
 Buffer = bytes | bytearray | memoryview
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from smr_notebook.model import Attempt, AttemptId, Commit, Estimate, Failure, JobState, Numbers, Phase, TaskId
-from smr_notebook.usage import Cost, Usage
+from smr_notebook.values.usage import Cost, Usage
 
 
 @dataclass(frozen=True, slots=True)

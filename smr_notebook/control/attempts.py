@@ -25,8 +25,8 @@ from smr_notebook.control.metering import Spending
 from smr_notebook.errors import StoreError
 from smr_notebook.model import AttemptId, AttemptState, Commit, Failure, Leg, Numbers, Part, Position, Receipt
 from smr_notebook.ports import Clock
-from smr_notebook.tolerance import BadFile
-from smr_notebook.usage import Tally
+from smr_notebook.values.tolerance import BadFile
+from smr_notebook.values.usage import Tally
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from typing import Final
 
 from smr_notebook.control.merges import Shuffle
 from smr_notebook.ports import PIECE_BYTES
-from smr_notebook.usage import Rates
+from smr_notebook.values.usage import Rates
 
 MOST_SHARDS: Final = 16
 """Shards of a stream, at most: as of `backends.aws.streams`."""

@@ -52,7 +52,7 @@ from smr_notebook.errors import CorruptObjectError, StoreError
 from smr_notebook.model import AttemptId, AttemptState, JobState, Plan
 from smr_notebook.ports import Backend
 from smr_notebook.standing import Lease, Outcome, Progress, Snapshot
-from smr_notebook.usage import Usage
+from smr_notebook.values.usage import Usage
 
 PUBLISH_EVERY = 0.1
 """Seconds between two progress rows, as long as the job's state is the same; where looks are rare, each look has one."""

@@ -21,7 +21,7 @@ from typing import Final
 from smr_notebook.control.snapshots import used
 from smr_notebook.model import Estimate, Phase, Plan
 from smr_notebook.standing import Snapshot
-from smr_notebook.usage import Cost, Rates, Usage
+from smr_notebook.values.usage import Cost, Rates, Usage
 
 _GIB: Final = 2**30
 _X86: Final = 0.0000166667

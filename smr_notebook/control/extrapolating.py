@@ -16,7 +16,7 @@ from typing import Final
 from smr_notebook.control.costs import UNSAMPLED_SECONDS_PER_BYTE, Sample, Shape, elapsed, estimate, task_seconds
 from smr_notebook.control.moving import moves_of
 from smr_notebook.model import OBJECTS, Estimate
-from smr_notebook.usage import Rates
+from smr_notebook.values.usage import Rates
 
 LOCAL_OVERHEAD: Final = 0.05
 """Seconds of an attempt besides the user's code where nothing costs: the workers are warm, and on this machine."""

@@ -34,8 +34,8 @@ from smr_notebook.control.triggers import Trigger, TriggerKind, code_key, reques
 from smr_notebook.control.watchdog import Watchdog
 from smr_notebook.dataflow.export_marks import without_marks
 from smr_notebook.errors import WorkerLostError
-from smr_notebook.globs import lies_under
 from smr_notebook.ports import Backend, Table
+from smr_notebook.values.globs import lies_under
 
 MOST_FAILURES: Final = 9
 """Invocations for one occurrence that may fail."""

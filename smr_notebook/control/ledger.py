@@ -59,7 +59,7 @@ from smr_notebook.control.snapshots import snapshot_of, with_done
 from smr_notebook.errors import FormatVersionError, JobNotFoundError
 from smr_notebook.model import Attempt, AttemptId, AttemptState, Commit, Failure, Leg, Numbers, Phase, TaskId
 from smr_notebook.standing import Lease, Outcome, Progress, Snapshot
-from smr_notebook.usage import Usage
+from smr_notebook.values.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

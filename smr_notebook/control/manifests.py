@@ -32,7 +32,7 @@ from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.errors import CorruptObjectError, UntrustedObjectError
 from smr_notebook.model import Commit, Manifest, Numbers, Phase, Plan
 from smr_notebook.ports import ObjectStore
-from smr_notebook.usage import Cost
+from smr_notebook.values.usage import Cost
 
 _MANIFEST: Final = msgspec.json.Decoder(Manifest)
 

@@ -17,8 +17,8 @@ from typing import Final
 
 from smr_notebook.control.costs import OVERHEAD_SECONDS, PRICES, priced
 from smr_notebook.dataflow.grids import Grid
-from smr_notebook.shuffles import Merging
-from smr_notebook.usage import Rates, Usage
+from smr_notebook.values.shuffles import Merging
+from smr_notebook.values.usage import Rates, Usage
 
 MOST_READS: Final = 300_000
 """Reads of the shuffle up to which nothing is merged: they cost $0.12 on S3, and some minutes of all workers together."""

@@ -28,7 +28,7 @@ from smr_notebook.ports import (
     Table,
     Wanted,
 )
-from smr_notebook.usage import Tally, Usage, read_units, write_units
+from smr_notebook.values.usage import Tally, Usage, read_units, write_units
 
 _PIECE: Final = 8 << 20
 _PAGE: Final = 1000

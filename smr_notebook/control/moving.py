@@ -10,8 +10,8 @@ from smr_notebook.control.costs import Sample, Shape, elapsed, task_seconds
 from smr_notebook.control.merges import Shuffle, choose_merging, direct_cost, merging_usage
 from smr_notebook.dataflow.grids import Grid
 from smr_notebook.model import OBJECTS
-from smr_notebook.shuffles import CarriageCost, Merging
-from smr_notebook.usage import Rates
+from smr_notebook.values.shuffles import CarriageCost, Merging
+from smr_notebook.values.usage import Rates
 
 PAIR_BYTES: Final = 16
 """What a pair takes on its way, about, where nobody knows better."""

@@ -36,7 +36,7 @@ from smr_notebook.environment import PACKAGES
 from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, PlanError
 from smr_notebook.model import OBJECTS, PLAINLY, Environment, Format, Plan, Policy, Reading, Split
 from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore, ServiceLimits
-from smr_notebook.tolerance import STRICT, Tolerance
+from smr_notebook.values.tolerance import STRICT, Tolerance
 
 PARTITION_BYTES = 64 * 2**20
 """Input bytes for each partition when the user names no number."""

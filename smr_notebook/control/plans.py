@@ -27,7 +27,7 @@ from smr_notebook.dataflow.signing import SIGNATURE_BYTES, Keyring
 from smr_notebook.errors import CorruptObjectError, ObjectNotFoundError
 from smr_notebook.model import OBJECTS, PLAINLY, Plan, Policy, Reading, Split
 from smr_notebook.ports import ObjectStore
-from smr_notebook.tolerance import STRICT, Tolerance
+from smr_notebook.values.tolerance import STRICT, Tolerance
 
 T = TypeVar("T")
 

@@ -35,7 +35,7 @@ from smr_notebook.dataflow.watched import RunInMemory, Watched
 from smr_notebook.model import PLAINLY, AttemptId, Numbers, Part, Phase, Reading, TaskId
 from smr_notebook.ports import Backend
 from smr_notebook.standing import FailedAttempt
-from smr_notebook.tolerance import OnError
+from smr_notebook.values.tolerance import OnError
 
 JOB: Final = "preview"
 """What stands for the identifier of a job."""

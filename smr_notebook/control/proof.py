@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from smr_notebook.control.tolerances import check_tolerance
 from smr_notebook.errors import ConservationError
 from smr_notebook.model import Commit, Manifest, Phase, Plan, TaskId
-from smr_notebook.tolerance import OnError
+from smr_notebook.values.tolerance import OnError
 
 
 def check_map(plan: Plan, manifest: Manifest) -> None:

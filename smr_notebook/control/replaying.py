@@ -46,7 +46,7 @@ from smr_notebook.errors import ConfigError, CorruptObjectError, EnvironmentMism
 from smr_notebook.model import AttemptId, Failure, FailureKind, Phase, Plan, Reading, TaskId
 from smr_notebook.ports import Backend, Buffer, ObjectStore
 from smr_notebook.standing import FailedAttempt
-from smr_notebook.tolerance import STRICT
+from smr_notebook.values.tolerance import STRICT
 
 T = TypeVar("T")
 

@@ -28,7 +28,6 @@ from heapq import merge
 from itertools import islice
 from types import MappingProxyType
 
-from smr_notebook.capacity import Capacity
 from smr_notebook.control.costs import price_of_attempt, spent
 from smr_notebook.control.counters import too_many_counters
 from smr_notebook.control.retrying import not_yet
@@ -41,6 +40,7 @@ from smr_notebook.errors import BudgetExceededError, JobTimeoutError
 from smr_notebook.model import Attempt, AttemptId, AttemptState, Failure, FailureKind, JobState, Phase, Plan, Policy, TaskId
 from smr_notebook.showing.amounts import brief
 from smr_notebook.standing import Outcome, Snapshot
+from smr_notebook.values.capacity import Capacity
 
 _Tasks = Mapping[TaskId, tuple[Attempt, ...]]
 

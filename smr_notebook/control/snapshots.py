@@ -18,7 +18,7 @@ from smr_notebook.control.speculation import left_behind
 from smr_notebook.control.troubles import stalled, together, troubles_of
 from smr_notebook.model import Attempt, AttemptState, Commit, Numbers, Phase, Plan, TaskId
 from smr_notebook.standing import Lease, Outcome, PhaseProgress, Settled, Snapshot
-from smr_notebook.usage import Usage
+from smr_notebook.values.usage import Usage
 
 
 def snapshot_of(rows: Iterable[tuple[str, object]]) -> Snapshot | None:

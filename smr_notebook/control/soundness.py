@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from smr_notebook.dataflow.signing import Keyring
     from smr_notebook.ports import ObjectStore
     from smr_notebook.standing import Outcome
-    from smr_notebook.tolerance import BadFile
+    from smr_notebook.values.tolerance import BadFile
 
 ROTTEN: Final = frozenset(error.__name__ for error in (CorruptObjectError, UntrustedObjectError, ObjectNotFoundError))
 """Ends of a job after which it is looked at with care: a stored object was not what was written."""

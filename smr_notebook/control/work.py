@@ -45,7 +45,7 @@ from smr_notebook.dataflow.vouching import SigningWriter, proved_runs
 from smr_notebook.errors import CorruptObjectError
 from smr_notebook.model import AttemptId, Manifest, Phase, Plan, Position, Split
 from smr_notebook.ports import Backend, ObjectStore, Table
-from smr_notebook.tolerance import OnError
+from smr_notebook.values.tolerance import OnError
 
 _JOBS = 2  # a worker runs one job; a service of threads may run two at a time
 _PAGES = 8

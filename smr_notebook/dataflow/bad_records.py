@@ -31,7 +31,7 @@ from smr_notebook.dataflow.sealing import seal, unseal
 from smr_notebook.dataflow.spooling import IN_MEMORY, Spool
 from smr_notebook.errors import CorruptObjectError
 from smr_notebook.ports import ObjectStore
-from smr_notebook.tolerance import BadFile
+from smr_notebook.values.tolerance import BadFile
 
 KIND: Final = "bad"
 VERSION: Final = 1

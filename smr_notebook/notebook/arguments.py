@@ -21,7 +21,7 @@ from smr_notebook.config import DISPLAYS, EXCHANGES, parse_size, read_bad, read_
 from smr_notebook.dataflow.aggregations import BUILTINS
 from smr_notebook.errors import ConfigError
 from smr_notebook.formats import AUTO, NAMES, InputFormat
-from smr_notebook.tolerance import OnError
+from smr_notebook.values.tolerance import OnError
 
 FORMATS = (AUTO, *NAMES)
 _SHORT = ("text", "jsonl", "csv", "tsv", "parquet", "arrow", "binary")

@@ -2,7 +2,7 @@
 
 Rules of this module:
 
-* What a command does is its own business (`cli_aws`); only its console differs. Nobody is asked anything: what the shell asks about must
+* What a command does is its own business (`commands.aws`); only its console differs. Nobody is asked anything: what the shell asks about must
   be said.
 * A command that does not end well is an error, with all that it told: a runner of notebooks must see it.
 * What a command tells is the value of the cell. Where somebody watches a command that takes minutes, each line is shown as it comes, and
@@ -17,14 +17,14 @@ from typing import Any, Final
 
 from IPython.display import display
 
-from smr_notebook import cli_aws
-from smr_notebook.cli_console import Console
+from smr_notebook.commands import aws as cli_aws
+from smr_notebook.commands.console import Console
 from smr_notebook.config import from_machine
 from smr_notebook.errors import ConfigError, DeploymentError
 from smr_notebook.notebook.arguments import MagicParser
 from smr_notebook.notebook.mode import Display
-from smr_notebook.notebook.render import Shown
 from smr_notebook.notebook.screens import show
+from smr_notebook.views.render import Shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any
 
 from smr_notebook.errors import JobCancelled, JobError, SmrError
-from smr_notebook.job import Job
-from smr_notebook.job_errors import counted, debug_command, frame_lines, sample_lines
+from smr_notebook.job.errors import counted, debug_command, frame_lines, sample_lines
+from smr_notebook.job.handle import Job
 from smr_notebook.labels import cell_label
 from smr_notebook.model import Frame
 from smr_notebook.notebook.cells import run_body

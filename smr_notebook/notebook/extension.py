@@ -11,8 +11,7 @@ from IPython.core.magic import no_var_expand
 
 from smr_notebook.config import from_machine
 from smr_notebook.errors import ConfigError
-from smr_notebook.face import current_session, follow_settings, session_if_open
-from smr_notebook.job import Job
+from smr_notebook.job.handle import Job
 from smr_notebook.notebook import errors
 from smr_notebook.notebook.magic import CellMagic, Cells
 from smr_notebook.notebook.matcher import register_matcher
@@ -20,7 +19,8 @@ from smr_notebook.notebook.mode import Display, choose_display, is_notebook, som
 from smr_notebook.notebook.screens import OpenScreen, QuietScreen, StaticScreen, TextScreen, failure_note, follow, show, watch
 from smr_notebook.notebook.settings import settings_of
 from smr_notebook.notebook.subcommands import LineMagic
-from smr_notebook.session import Session
+from smr_notebook.sessions.face import current_session, follow_settings, session_if_open
+from smr_notebook.sessions.session import Session
 
 if TYPE_CHECKING:
     from smr_notebook.notebook.panel import Panel

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from smr_notebook.control.expiry import remove_ended
 from smr_notebook.control.registering import is_of
-from smr_notebook.job import cancel_and_tell
-from smr_notebook.notebook.render import Shown
+from smr_notebook.job.handle import cancel_and_tell
 from smr_notebook.ports import Backend
 from smr_notebook.showing.amounts import counted, dollars
 from smr_notebook.showing.sheets import Fact, Sheet, sheet_html, sheet_text
+from smr_notebook.views.render import Shown
 
 if TYPE_CHECKING:
-    from smr_notebook.job import Job
+    from smr_notebook.job.handle import Job
     from smr_notebook.standing import Progress
 
 _NAMED = 10

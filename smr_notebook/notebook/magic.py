@@ -7,23 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from smr_notebook.configuring import overridden
 from smr_notebook.dataflow.export_targets import target_of
 from smr_notebook.errors import ConfigError
-from smr_notebook.job import PlanWarning, warn
+from smr_notebook.job.handle import PlanWarning, warn
 from smr_notebook.model import JobState
 from smr_notebook.notebook.arguments import CellOptions, cell_help, parse_cell_line
 from smr_notebook.notebook.cells import CellFunctions, choose_functions, choose_input, run_body
-from smr_notebook.notebook.render import Shown, rows_note
 from smr_notebook.notebook.screens import OpenScreen, QuietScreen, Screen, TextScreen, watch
+from smr_notebook.sessions.configuring import overridden
 from smr_notebook.showing.amounts import counted
+from smr_notebook.views.render import Shown, rows_note
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from smr_notebook.dataflow.exporting import WrittenFiles
-    from smr_notebook.job import Job
-    from smr_notebook.session import Session
+    from smr_notebook.job.handle import Job
+    from smr_notebook.sessions.session import Session
 
 T = TypeVar("T")
 

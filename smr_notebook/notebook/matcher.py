@@ -25,7 +25,7 @@ from smr_notebook.notebook.paths import MOST_NAMES
 
 if TYPE_CHECKING:
     from smr_notebook.ports import Backend
-    from smr_notebook.session import Session
+    from smr_notebook.sessions.session import Session
 
 _NAME: Final = "smr_matcher"
 _KEYS_SECONDS: Final = 30.0

@@ -24,12 +24,12 @@ import ipywidgets
 from IPython.display import DisplayHandle, display
 
 from smr_notebook.errors import SmrError
-from smr_notebook.notebook.render import View, announcement, bundle, html
 from smr_notebook.notebook.screens import PROGRESS_AFTER, follow, show
-from smr_notebook.notebook.speed import Start, started
+from smr_notebook.views.render import View, announcement, bundle, html
+from smr_notebook.views.speed import Start, started
 
 if TYPE_CHECKING:
-    from smr_notebook.job import Job
+    from smr_notebook.job.handle import Job
     from smr_notebook.model import JobState
     from smr_notebook.standing import Progress
 

@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 from smr_notebook.errors import JobCancelled
 from smr_notebook.model import JobState
-from smr_notebook.notebook.render import View, bundle
+from smr_notebook.views.render import View, bundle
 
 if TYPE_CHECKING:
-    from smr_notebook.job import Job
+    from smr_notebook.job.handle import Job
     from smr_notebook.standing import Progress
 
 PROGRESS_AFTER = 0.3

@@ -19,8 +19,8 @@ from traitlets.config import Config, Configurable
 
 from smr_notebook.config import NOTEBOOK, Told, meanings, read_setting
 from smr_notebook.errors import ConfigError
-from smr_notebook.face import told_settings
-from smr_notebook.notebook.render import Shown
+from smr_notebook.sessions.face import told_settings
+from smr_notebook.views.render import Shown
 
 _SECTION = "Smr"
 

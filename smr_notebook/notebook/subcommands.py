@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from smr_notebook.errors import ConfigError
-from smr_notebook.face import told_settings
 from smr_notebook.model import Phase
 from smr_notebook.notebook.arguments import MagicParser, Worded, cell_parser, count, split_words, suggestion, time_span, variable
 from smr_notebook.notebook.deployment import COMMANDS, command_help, command_parser, run_command
 from smr_notebook.notebook.housekeeping import cancel_jobs, clean, cost_table
 from smr_notebook.notebook.magic import Cells, run_in_cell
 from smr_notebook.notebook.mode import Display
-from smr_notebook.notebook.render import Shown, View, html, text
 from smr_notebook.notebook.settings import settings_table
+from smr_notebook.sessions.face import told_settings
+from smr_notebook.views.render import Shown, View, html, text
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from smr_notebook.job import Job
-    from smr_notebook.session import Session
+    from smr_notebook.job.handle import Job
+    from smr_notebook.sessions.session import Session
 
 
 @dataclass(frozen=True, slots=True)

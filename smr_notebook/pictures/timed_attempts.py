@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from smr_notebook.showing.amounts import span
-from smr_notebook.stragglers import USUAL
+from smr_notebook.values.stragglers import USUAL
 
 LEAST_DONE: Final = 3
 """Attempts of a phase that must be done before another one can be said to take long."""

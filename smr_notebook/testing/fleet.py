@@ -37,7 +37,7 @@ from smr_notebook.model import Numbers, Plan, Position, TaskId
 from smr_notebook.ports import Backend, Context, Row, ServiceLimits
 from smr_notebook.standing import Outcome
 from smr_notebook.testing.fleet_work import SameRuns, gets_of, share_of, work_of
-from smr_notebook.usage import Cost, Usage, read_units, write_units
+from smr_notebook.values.usage import Cost, Usage, read_units, write_units
 
 _WATCH_EVERY = 20.0
 _LONGEST = 30 * 86_400.0

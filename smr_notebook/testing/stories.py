@@ -12,10 +12,10 @@ from smr_notebook.control.verdicts import lost_launch
 from smr_notebook.environment import environment
 from smr_notebook.model import OBJECTS, Attempt, Format, JobState, Plan, Policy
 from smr_notebook.ports import ServiceLimits
-from smr_notebook.shuffles import Merging
 from smr_notebook.testing.fates import Fates, Odds
 from smr_notebook.testing.simulation import Simulation, Story
 from smr_notebook.testing.tinyplane import Pairs, expected, split_bytes
+from smr_notebook.values.shuffles import Merging
 
 POLICY = Policy(retries=2, lost_launches=8, heartbeat=1.0, lease=15.0, launch=60.0, coordinator_lease=10.0)
 """How hard simulated jobs try."""

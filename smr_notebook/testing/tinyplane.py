@@ -27,7 +27,7 @@ from smr_notebook.dataflow.grids import grid_of
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.model import AttemptId, Numbers, Part, PartFile, Phase, Plan, Position
 from smr_notebook.ports import Backend, ObjectStore
-from smr_notebook.tolerance import BadFile
+from smr_notebook.values.tolerance import BadFile
 
 T = TypeVar("T")
 

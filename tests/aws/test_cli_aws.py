@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import pytest
 
-from smr_notebook import cli_aws
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.deploy.account import find_caller
 from smr_notebook.backends.aws.deploy.down import left
@@ -22,8 +21,9 @@ from smr_notebook.backends.aws.notifications import Notifications
 from smr_notebook.backends.aws.table import TABLE_SCHEMA, DynamoTable
 from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.cli import main
-from smr_notebook.cli_console import Console, run
-from smr_notebook.cli_deploy import _compare_environments
+from smr_notebook.commands import aws as cli_aws
+from smr_notebook.commands.console import Console, run
+from smr_notebook.commands.deploy import _compare_environments
 from smr_notebook.control.rows import Codec
 from smr_notebook.control.triggers import Trigger, TriggerKind
 from smr_notebook.errors import ConfigError, DeploymentError

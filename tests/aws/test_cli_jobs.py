@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from smr_notebook.cli import main
-from smr_notebook.job import Job
-from smr_notebook.session import Session
+from smr_notebook.job.handle import Job
+from smr_notebook.sessions.session import Session
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.notebook.completing import Places, complete
 from smr_notebook.notebook.lookups import Lookups
 from smr_notebook.notebook.matcher import Asking
-from smr_notebook.session import Session
+from smr_notebook.sessions.session import Session
 
 
 def test_objects_of_a_folder_are_offered(aws: str, clients: Clients, bucket: str, hooks: Any) -> None:

@@ -21,7 +21,7 @@ import pytest
 import smr_notebook as smr
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.control.ledger import Ledger
-from smr_notebook.job import Job
+from smr_notebook.job.handle import Job
 from smr_notebook.model import AttemptState, JobState, Phase
 from smr_notebook.testing.cloud import Shape
 from smr_notebook.testing.lambdas.service import Service

@@ -30,14 +30,14 @@ from smr_notebook.backends.aws.triggers import AwsTriggers
 from smr_notebook.cli import main
 from smr_notebook.control.triggers import list_triggers, request_key
 from smr_notebook.errors import AccessDeniedError, ConfigError, DeploymentError, ServiceError
-from smr_notebook.globs import lies_under
-from smr_notebook.job import Job, JobInfo
+from smr_notebook.job.handle import Job, JobInfo
 from smr_notebook.testing.cloud import Shape, deployed
 from smr_notebook.testing.emulators import aws_environment
 from smr_notebook.testing.lambdas.service import Service
 from smr_notebook.testing.lambdas.settings import ACCOUNT, Faults
 from smr_notebook.testing.triggers import TriggersBench, TriggersTests
 from smr_notebook.testing.waiting import wait_until
+from smr_notebook.values.globs import lies_under
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*tasks run .* at a time")  # of a small account, which these are
 

@@ -17,8 +17,8 @@ VERBS = frozenset({"load", "loads", "Unpickler", "open", "read_pickle"})
 RUNNERS = frozenset({"eval", "exec", "compile", "__import__"})
 
 SAFE = {
-    "call_outcomes.py:_loaded": "a row of a part whose digest `results` checked",
-    "call_outcomes.py:_outcome": "a row of a part whose digest `results` checked",
+    "calling/outcomes.py:_loaded": "a row of a part whose digest `results` checked",
+    "calling/outcomes.py:_outcome": "a row of a part whose digest `results` checked",
     "backends/dask/host.py:_begin": "what the worker that started this process sent by a socket that nobody else has",
     "control/failures.py:_pickled": "its own bytes, pickled on the line before",
     "dataflow/calls.py:_opened": "a value of the job's own groups, which come from blocks that `vouching` proved",
@@ -29,7 +29,7 @@ SAFE = {
     "dataflow/formats/stored.py:_unpickle_items": "a frame that `_proved` gave, which checks its signature",
     "dataflow/formats/stored.py:_unpickle_slice": "a frame that `_proved` gave, which checks its signature",
     "dataflow/keys.py:decode_keys": "a block that `vouching` proved or this process wrote",
-    "outcome_errors.py:cause_of": "a row of the table, which is the root of trust",
+    "job/outcome_errors.py:cause_of": "a row of the table, which is the root of trust",
     "testing/races.py:<module>": "a test's own process, over its stdin",
     "testing/sentences.py:check_sentence": "its own bytes, pickled in the same line",
     "testing/tinyplane.py:reduce_pairs": "a simulation's own bytes",

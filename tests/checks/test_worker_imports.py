@@ -19,7 +19,7 @@ NEEDLESS = (
     "smr_notebook.control.triggers",
     "smr_notebook.dataflow.frames.programs",
     "smr_notebook.dataflow.mending",
-    "smr_notebook.job",
+    "smr_notebook.job.handle",
     "smr_notebook.notebook",
     "smr_notebook.pictures",
 )

@@ -25,7 +25,7 @@ import smr_notebook as smr
 from smr_notebook.backends.dask.functions import DaskFunctions
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.errors import ConfigError, JobCancelled, JobError, ServiceError, StoreError
-from smr_notebook.job import Job
+from smr_notebook.job.handle import Job
 from smr_notebook.testing.waiting import wait_until
 
 OpenSession = Callable[..., smr.Session]

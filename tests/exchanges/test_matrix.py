@@ -28,12 +28,12 @@ from smr_notebook.backends.aws.streams import StreamCarrier
 from smr_notebook.backends.local.source import FileSource
 from smr_notebook.backends.memory.functions import MemoryFunctions
 from smr_notebook.backends.memory.platform import open_memory
-from smr_notebook.carriers import carriers_of
 from smr_notebook.control.coordinator import run_coordinator
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.messages import Message, decode
 from smr_notebook.control.worker import run_attempt
 from smr_notebook.ports import Carrier, Context
+from smr_notebook.sessions.carriers import carriers_of
 from smr_notebook.testing.cloud import Shape, deployed
 from smr_notebook.testing.emulators import aws_environment
 from smr_notebook.testing.redis_server import RedisServer

@@ -28,7 +28,7 @@ from smr_notebook.errors import SmrError
 from smr_notebook.ports import Backend
 from smr_notebook.testing.mutations import nearly
 from smr_notebook.testing.nobody import NoFunctions
-from smr_notebook.tolerance import BadFile
+from smr_notebook.values.tolerance import BadFile
 
 FUZZ = settings(max_examples=int(os.environ.get("SMR_TEST_FUZZ", "150")))
 JSON = st.recursive(

@@ -296,7 +296,7 @@ def test_a_job_is_kept_as_long_as_one_that_stands_on_it(own_session: OpenSession
 
 
 @pytest.mark.parametrize("on_error", ["collect", "skip"])
-@pytest.mark.filterwarnings("ignore::smr_notebook.left_out.LeftOutWarning")
+@pytest.mark.filterwarnings("ignore::smr_notebook.job.left_out.LeftOutWarning")
 def test_what_a_job_left_out_is_done_again_with_mended_code(session: smr.Session, calls: Calls, on_error: str) -> None:
     """The tasks that left records out, whole, so that values stay in the order of the input; the others not at all."""
 
@@ -325,7 +325,7 @@ def test_what_a_job_left_out_is_done_again_with_mended_code(session: smr.Session
         again.retry_failed(map=sound)
 
 
-@pytest.mark.filterwarnings("ignore::smr_notebook.left_out.LeftOutWarning")
+@pytest.mark.filterwarnings("ignore::smr_notebook.job.left_out.LeftOutWarning")
 def test_groups_that_a_job_left_out_are_reduced_again_and_nothing_is_mapped(session: smr.Session, calls: Calls) -> None:
     def mapped(item: int) -> Iterator[tuple[int, int]]:
         calls.note(item)

@@ -37,9 +37,9 @@ from smr_notebook.errors import (
     TaskError,
     TooManyBadError,
 )
+from smr_notebook.job.so_far import SoFar
 from smr_notebook.model import AttemptId, Commit, JobState, Phase, Plan, TaskId
 from smr_notebook.ports import Backend, ObjectStore
-from smr_notebook.so_far import SoFar
 from smr_notebook.testing.waiting import wait_until
 
 BAD = 123  # the record that fails, so that the job keeps what its map tasks wrote

@@ -16,7 +16,7 @@ from traitlets.config import Config
 import smr_notebook
 from smr_notebook.config import from_machine
 from smr_notebook.errors import JobCancelled
-from smr_notebook.job_errors import JobErrors
+from smr_notebook.job.errors import JobErrors
 from smr_notebook.model import JobState, Numbers
 from smr_notebook.standing import PhaseProgress, Progress
 

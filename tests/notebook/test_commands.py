@@ -11,7 +11,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from smr_notebook.cli import main
-from smr_notebook.cli_setup import kernel_specs
+from smr_notebook.commands.setup import kernel_specs
 
 ROOT = Path(__file__).parents[2]
 ASKED = """

@@ -12,7 +12,7 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from jupyter_client.manager import start_new_kernel
 
-from smr_notebook import Session, face, formats
+from smr_notebook import Session, formats
 from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
@@ -25,6 +25,7 @@ from smr_notebook.notebook.extension import load, register_magics
 from smr_notebook.notebook.lookups import Lookups
 from smr_notebook.notebook.matcher import register_matcher
 from smr_notebook.notebook.subcommands import WORDS, parser_of
+from smr_notebook.sessions import face
 from smr_notebook.testing.waiting import wait_until
 
 KEYS = ("logs/2026/01/a.gz", "logs/2026/01/b.gz", "logs/2026/all.csv", "logs/2026/with blank")

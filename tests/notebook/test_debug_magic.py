@@ -12,7 +12,7 @@ from smr_notebook.config import Settings
 from smr_notebook.errors import ConfigError
 from smr_notebook.notebook import errors
 from smr_notebook.notebook.extension import register_magics
-from smr_notebook.session import Session
+from smr_notebook.sessions.session import Session
 
 FAILING = """%%smr lines --retries 0
 def map(line):

@@ -13,9 +13,9 @@ from smr_notebook.model import JobState
 from smr_notebook.notebook.deployment import _PAINTERS, _Lines
 from smr_notebook.notebook.extension import load
 from smr_notebook.notebook.mode import Display
-from smr_notebook.notebook.render import View, html, text
 from smr_notebook.standing import Progress
-from smr_notebook.usage import Cost
+from smr_notebook.values.usage import Cost
+from smr_notebook.views.render import View, html, text
 
 
 def run(shell: Any, line: str) -> Any:

@@ -15,7 +15,7 @@ from smr_notebook.model import AttemptId, Failure, FailureKind, Frame, Phase, Ta
 from smr_notebook.notebook import errors
 from smr_notebook.notebook.cells import run_body
 from smr_notebook.notebook.errors import error_lines, failure_lines
-from smr_notebook.session import Session
+from smr_notebook.sessions.session import Session
 from smr_notebook.standing import FailedAttempt
 
 CELL = "#%%smr lines\ndef map(line):\n    n = 10 // (len(line) - 7)\n    yield line, n\n"

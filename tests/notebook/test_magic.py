@@ -16,11 +16,11 @@ import pytest
 from smr_notebook.config import Settings
 from smr_notebook.errors import ConfigError, JobCancelled, JobNotFoundError
 from smr_notebook.model import Estimate, JobState
-from smr_notebook.notebook import render
 from smr_notebook.notebook.extension import keep_empty_body, register_magics
 from smr_notebook.notebook.subcommands import WORDS, parser_of
 from smr_notebook.standing import Progress
-from smr_notebook.usage import Cost
+from smr_notebook.values.usage import Cost
+from smr_notebook.views import render
 
 FRAME = pd.DataFrame({"key": ["a", "b"], "value": [1, 2]})
 PLANNED, PREVIEWED = object(), object()

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smr_notebook.model import JobState, Numbers, Phase
-from smr_notebook.notebook import render
-from smr_notebook.notebook.render import Shown, View, announcement, bar, bundle, html, rows_note, text
-from smr_notebook.notebook.speed import Start
 from smr_notebook.showing.amounts import duration
 from smr_notebook.standing import PhaseProgress, Progress, Trouble, TroubleKind
-from smr_notebook.usage import Cost
+from smr_notebook.values.usage import Cost
+from smr_notebook.views import render
+from smr_notebook.views.render import Shown, View, announcement, bar, bundle, html, rows_note, text
+from smr_notebook.views.speed import Start
 
 MAP = PhaseProgress(412, 188, 96, 3, 2, 0, Numbers(10**9, 1_900_000, 1_900_000, 1_900_000, 61), 3.0)
 RUNNING = Progress(JobState.MAPPING, MAP, PhaseProgress(32), 100.0, 114.0, 1, 0.0)

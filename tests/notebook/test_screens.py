@@ -20,11 +20,11 @@ from smr_notebook.notebook.errors import error_lines
 from smr_notebook.notebook.extension import JobDisplay
 from smr_notebook.notebook.mode import Display, choose_display
 from smr_notebook.notebook.panel import Panel
-from smr_notebook.notebook.render import View, bundle
 from smr_notebook.notebook.screens import QuietScreen, StaticScreen, TextScreen, follow, watch
 from smr_notebook.standing import Progress
 from smr_notebook.testing.waiting import wait_until
-from smr_notebook.usage import Cost
+from smr_notebook.values.usage import Cost
+from smr_notebook.views.render import View, bundle
 
 Moment = Callable[..., Progress]
 Scripted = Callable[..., Any]

@@ -13,10 +13,10 @@ from traitlets.config import Config
 import smr_notebook as smr
 from smr_notebook.config import Settings
 from smr_notebook.errors import ConfigError
-from smr_notebook.face import current_session, follow_settings
 from smr_notebook.notebook.extension import display_of, load, screen_for
 from smr_notebook.notebook.screens import QuietScreen, StaticScreen
 from smr_notebook.notebook.settings import Smr, settings_of
+from smr_notebook.sessions.face import current_session, follow_settings
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smr_notebook.model import JobState, Numbers
-from smr_notebook.notebook.speed import Start, seconds_left, speed, started
 from smr_notebook.standing import PhaseProgress, Progress
+from smr_notebook.views.speed import Start, seconds_left, speed, started
 
 
 def look(done: int, running: int = 0, *, at: float, tasks: int = 100, records: int = 0, state: JobState = JobState.MAPPING) -> Progress:

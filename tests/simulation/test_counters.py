@@ -6,7 +6,7 @@ import pytest
 
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
-from smr_notebook.job_counters import counters_of
+from smr_notebook.job.counters import counters_of
 from smr_notebook.model import JobState, Numbers
 from smr_notebook.testing.fates import ROUGH, STORM, Odds
 from smr_notebook.testing.stories import draw

@@ -19,11 +19,11 @@ from smr_notebook.environment import environment
 from smr_notebook.errors import PlanError
 from smr_notebook.model import Commit, Format, JobState, Leg, Phase, Plan, Policy
 from smr_notebook.ports import Backend, ServiceLimits
-from smr_notebook.shuffles import Merging
 from smr_notebook.testing.fates import CALM, ROUGH, STORM, Fates, Odds
 from smr_notebook.testing.simulation import Simulation, Story
 from smr_notebook.testing.tinyplane import BITTER, POISON, Pairs, expected, split_bytes
-from smr_notebook.tolerance import STRICT, OnError, Tolerance
+from smr_notebook.values.shuffles import Merging
+from smr_notebook.values.tolerance import STRICT, OnError, Tolerance
 
 POLICY = Policy(retries=1, lost_launches=8, heartbeat=1.0, lease=15.0, launch=60.0, coordinator_lease=10.0)
 AS_BEFORE = Wish(Mended(), again=False, max_cost=None, label_of=str)

@@ -43,10 +43,10 @@ from smr_notebook.errors import (
     ThrottledError,
 )
 from smr_notebook.formats import InputFormat
-from smr_notebook.job import Job
+from smr_notebook.job.handle import Job
 from smr_notebook.model import Format, JobState, ObjectInfo, Policy, Reading
 from smr_notebook.ports import Backend, Context, ServiceLimits
-from smr_notebook.session import Session
+from smr_notebook.sessions.session import Session
 from smr_notebook.testing.fates import Fates, Odds
 from smr_notebook.testing.faults import Died, FaultyStore, FaultyTable, Mischief
 from smr_notebook.testing.waiting import wait_until

@@ -13,7 +13,7 @@ from smr_notebook.ports import ServiceLimits
 from smr_notebook.testing.fates import CALM, ROUGH, STORM, Fates, Odds
 from smr_notebook.testing.simulation import Simulation
 from smr_notebook.testing.tinyplane import BITTER, POISON, Pairs, bad_of, expected, split_bytes
-from smr_notebook.tolerance import OnError, Tolerance
+from smr_notebook.values.tolerance import OnError, Tolerance
 
 POLICY = Policy(retries=2, lost_launches=8, heartbeat=1.0, lease=15.0, launch=60.0, coordinator_lease=10.0)
 

@@ -17,10 +17,10 @@ from smr_notebook.config import Settings
 from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.environment import environment
 from smr_notebook.errors import CombinerLawError, JobError, JobNotFoundError, ServiceError, SmrError, StoreError, ThrottledError
-from smr_notebook.job import Job, PlanWarning
+from smr_notebook.job.handle import Job, PlanWarning
 from smr_notebook.model import JobState, Policy
 from smr_notebook.ports import Backend, Clock, Row, ServiceLimits, Table
-from smr_notebook.session import Session
+from smr_notebook.sessions.session import Session
 from smr_notebook.standing import Outcome, PhaseProgress, Progress
 
 

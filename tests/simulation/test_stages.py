@@ -38,10 +38,10 @@ from smr_notebook.errors import (
     PlanError,
     PriorJobError,
 )
-from smr_notebook.job import Job
+from smr_notebook.job.handle import Job
 from smr_notebook.model import JobState, Phase, Policy
 from smr_notebook.ports import Backend, Context, ServiceLimits
-from smr_notebook.session import Session
+from smr_notebook.sessions.session import Session
 from smr_notebook.standing import Outcome
 
 

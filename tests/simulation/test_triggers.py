@@ -45,10 +45,10 @@ from smr_notebook.errors import (
     UntrustedObjectError,
     WorkerLostError,
 )
-from smr_notebook.job import Job
+from smr_notebook.job.handle import Job
 from smr_notebook.model import JobState, Policy
 from smr_notebook.ports import Backend, Context, ServiceLimits
-from smr_notebook.session import Session
+from smr_notebook.sessions.session import Session
 from smr_notebook.standing import Outcome
 from smr_notebook.testing.fates import Fates, Odds
 from smr_notebook.testing.faults import Died, FaultyStore, FaultyTable, Mischief

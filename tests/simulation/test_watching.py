@@ -14,10 +14,10 @@ from smr_notebook.config import Settings
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.environment import environment
 from smr_notebook.model import JobState, Policy
-from smr_notebook.pacing import LONG, LONGEST_PAUSE, TICK
 from smr_notebook.ports import Backend, Row, ServiceLimits
-from smr_notebook.session import Session
+from smr_notebook.sessions.session import Session
 from smr_notebook.standing import PhaseProgress, Progress
+from smr_notebook.values.pacing import LONG, LONGEST_PAUSE, TICK
 
 AWS_POLL = (0.2, 3.0)
 

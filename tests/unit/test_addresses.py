@@ -6,11 +6,11 @@ import pickle
 
 import pytest
 
-from smr_notebook.addresses import Secret, address_of, plain, read_secret, url_for
-from smr_notebook.carriers import carriers_of, place_of
 from smr_notebook.config import from_machine, read_setting, told_on_machine
 from smr_notebook.errors import ConfigError
 from smr_notebook.notebook.settings import settings_table
+from smr_notebook.sessions.carriers import carriers_of, place_of
+from smr_notebook.values.addresses import Secret, address_of, plain, read_secret, url_for
 
 
 @pytest.mark.parametrize(

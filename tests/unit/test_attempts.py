@@ -13,7 +13,7 @@ from smr_notebook.errors import StoreError
 from smr_notebook.model import AttemptId, JobState, Numbers, Part, PartFile, Phase, Position, Receipt, TaskId
 from smr_notebook.ports import Row
 from smr_notebook.standing import Outcome
-from smr_notebook.usage import Tally, Usage
+from smr_notebook.values.usage import Tally, Usage
 
 TASK = TaskId(Phase.MAP, 3)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from smr_notebook.call_batching import FULL, Batches
+from smr_notebook.calling.batching import FULL, Batches
 from smr_notebook.testing.waiting import wait_until
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.call_items import Zipped
+from smr_notebook.calling.items import Zipped
 from smr_notebook.dataflow.calls import TOGETHER, Raised, Returned, pack_arguments, program_of_calls
 from smr_notebook.dataflow.meter import AttemptStopped
 

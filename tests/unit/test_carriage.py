@@ -19,11 +19,11 @@ from smr_notebook.control.merges import Shuffle
 from smr_notebook.errors import BudgetExceededError
 from smr_notebook.model import Plan
 from smr_notebook.ports import PIECE_BYTES, Backend, Context, Piece, Wanted
-from smr_notebook.session import Session
+from smr_notebook.sessions.session import Session
 from smr_notebook.standing import Lease, Snapshot
 from smr_notebook.testing.fates import CALM
 from smr_notebook.testing.stories import draw
-from smr_notebook.usage import Tally, Usage
+from smr_notebook.values.usage import Tally, Usage
 
 TARIFF = "aws/us-east-1/arm64"
 RATES = PRICES[TARIFF]

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from smr_notebook import Session, platforms
+from smr_notebook import Session
 from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.config import Settings
-from smr_notebook.configuring import configured, overridden
 from smr_notebook.errors import ConfigError
-from smr_notebook.platforms import OPENED_WITH
+from smr_notebook.sessions import platforms
+from smr_notebook.sessions.configuring import configured, overridden
+from smr_notebook.sessions.platforms import OPENED_WITH
 
 
 def test_the_default_session_is_opened_with_the_settings_of_the_notebook() -> None:

@@ -32,7 +32,7 @@ from smr_notebook.model import (
 from smr_notebook.ports import Backend
 from smr_notebook.standing import Settled, Snapshot
 from smr_notebook.testing.nobody import NoFunctions
-from smr_notebook.usage import Usage, read_units, write_units
+from smr_notebook.values.usage import Usage, read_units, write_units
 
 X86 = PRICES["aws/us-east-1/x86_64"]
 GIB = 1 << 30

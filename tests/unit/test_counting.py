@@ -21,7 +21,7 @@ import smr_notebook as smr
 from smr_notebook.control.counters import too_many_counters
 from smr_notebook.counting import MOST, MOST_NAMES, NAME_CHARACTERS, Counts, count_up, counter, counting, uncounted
 from smr_notebook.errors import CounterError
-from smr_notebook.job_counters import counters_of, told_counters
+from smr_notebook.job.counters import counters_of, told_counters
 from smr_notebook.model import AttemptId, Commit, JobState, Numbers, Phase, TaskId
 from smr_notebook.standing import PhaseProgress, Progress, Settled, Snapshot
 

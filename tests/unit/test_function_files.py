@@ -13,8 +13,8 @@ from smr_notebook.dataflow.code import capture, load_program
 from smr_notebook.dataflow.opening import opened
 from smr_notebook.dataflow.pair_programs import PairProgram, program_of_pairs
 from smr_notebook.errors import ConfigError, UnpicklableError
-from smr_notebook.function_files import Reference, functions_below, read_reference
-from smr_notebook.task_folders import load_task, names_below
+from smr_notebook.job_files.function_files import Reference, functions_below, read_reference
+from smr_notebook.job_files.task_folders import load_task, names_below
 
 
 def write(folder: Path, **files: str) -> Path:

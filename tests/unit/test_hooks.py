@@ -30,8 +30,8 @@ from smr_notebook.dataflow.opening import NAMES, opened
 from smr_notebook.dataflow.pair_programs import AggregatedPairs, PairProgram, program_of_pairs
 from smr_notebook.dataflow.yields import proved_of
 from smr_notebook.errors import PairShapeError, PlanError
-from smr_notebook.mapped_inputs import program_over
 from smr_notebook.model import UNSORTED, FailureKind, Phase
+from smr_notebook.sessions.mapped_inputs import program_over
 
 
 class Log:

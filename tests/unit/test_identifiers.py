@@ -9,7 +9,7 @@ import smr_notebook as smr
 from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.config import from_machine
 from smr_notebook.control.registering import reserve_identifier
-from smr_notebook.identifiers import random_identifier, seeded_identifiers
+from smr_notebook.values.identifiers import random_identifier, seeded_identifiers
 
 
 def test_a_seed_gives_the_same_identifiers_each_time() -> None:

@@ -84,7 +84,7 @@ def test_an_included_module_is_imported_above_the_function(installed: Path) -> N
         ("odd_wrods", "there is no module 'odd_wrods' here"),
         ("jso", r"there is no module 'jso' here .*\. Did you mean 'json'\?"),
         ("zlib", "'zlib' is not written in Python, so that it cannot travel. Install it on the workers."),
-        ("smr_notebook.job", "on every worker already"),
+        ("smr_notebook.job.handle", "on every worker already"),
     ],
 )
 def test_what_cannot_be_included_is_refused(name: str, told: str) -> None:

@@ -8,7 +8,7 @@ from html import unescape
 
 import pytest
 
-from smr_notebook.job_errors import JobErrors
+from smr_notebook.job.errors import JobErrors
 from smr_notebook.model import AttemptId, Failure, FailureKind, Frame, Phase, TaskId
 from smr_notebook.standing import FailedAttempt
 

@@ -15,11 +15,11 @@ from smr_notebook import formats
 from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.dataflow import aggregates
 from smr_notebook.errors import ConfigError
-from smr_notebook.function_files import Reference
-from smr_notebook.job_files import Groups, JobFile, Pairs, Parse, Shared, read_job_file
-from smr_notebook.job_outputs import AnyOutput, ItemsOutput, Output, SqlOutput
+from smr_notebook.job_files.function_files import Reference
+from smr_notebook.job_files.job_file import Groups, JobFile, Pairs, Parse, Shared, read_job_file
+from smr_notebook.job_files.outputs import AnyOutput, ItemsOutput, Output, SqlOutput
+from smr_notebook.job_files.toml_places import read_document
 from smr_notebook.model import Format
-from smr_notebook.toml_places import read_document
 
 WHOLE = """\
 # a comment, and a text over two lines

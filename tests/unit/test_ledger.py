@@ -37,7 +37,7 @@ from smr_notebook.model import (
 )
 from smr_notebook.ports import Row
 from smr_notebook.standing import FailedAttempt, Lease, Outcome, PhaseProgress, Progress
-from smr_notebook.usage import Cost, Usage
+from smr_notebook.values.usage import Cost, Usage
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "rows"
 NOW = 1_000.0

@@ -20,7 +20,7 @@ from smr_notebook.control.logs import LogPiece, put_piece, read_pieces
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.dataflow.sealing import unseal
 from smr_notebook.errors import ConfigError, CorruptObjectError
-from smr_notebook.job_logs import SHOWN_LINES, JobLogs
+from smr_notebook.job.logs import SHOWN_LINES, JobLogs
 from smr_notebook.model import AttemptId, Phase, TaskId
 from smr_notebook.ports import Backend
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.table import MemoryTable
-from smr_notebook.capacity import Capacity
 from smr_notebook.control.costs import used_by
 from smr_notebook.control.ledger import Ledger, Report
 from smr_notebook.control.looking import Looks
@@ -22,7 +21,8 @@ from smr_notebook.errors import JobNotFoundError
 from smr_notebook.model import AttemptId, AttemptState, Commit, Format, Numbers, Phase, Plan, Policy, TaskId
 from smr_notebook.ports import Row
 from smr_notebook.standing import Lease
-from smr_notebook.usage import Usage
+from smr_notebook.values.capacity import Capacity
+from smr_notebook.values.usage import Usage
 
 NOW = 1_000.0
 LEASE = Lease("me", 1, NOW + 10)

@@ -14,9 +14,9 @@ from smr_notebook.control.rows import JobEntry
 from smr_notebook.environment import environment
 from smr_notebook.errors import ConservationError, CorruptObjectError
 from smr_notebook.model import AttemptId, Commit, Format, Phase, Plan, Policy, TaskId
-from smr_notebook.shuffles import Merging
 from smr_notebook.testing.fleet_work import RECORD_BYTES, SameRuns, work_of
-from smr_notebook.usage import Cost
+from smr_notebook.values.shuffles import Merging
+from smr_notebook.values.usage import Cost
 
 MAPS = 5
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from smr_notebook.control.costs import PRICES
 from smr_notebook.control.merges import MOST_READS, TASK_BYTES, Shuffle, choose_merging
 from smr_notebook.dataflow.grids import Grid
-from smr_notebook.shuffles import Merging
+from smr_notebook.values.shuffles import Merging
 
 RATES = PRICES["aws/us-east-1/arm64"]
 MEMORY = 1769 << 20

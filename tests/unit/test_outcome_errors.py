@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from smr_notebook import errors
+from smr_notebook.job.outcome_errors import error_of
 from smr_notebook.model import AttemptId, Failure, FailureKind, JobState, Phase, TaskId
-from smr_notebook.outcome_errors import error_of
 from smr_notebook.standing import FailedAttempt, Outcome
 
 ID = AttemptId(TaskId(Phase.MAP, 3), 2)

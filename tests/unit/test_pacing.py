@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.pacing import LONG, LONGEST_PAUSE, TICK, is_due, next_pause
+from smr_notebook.values.pacing import LONG, LONGEST_PAUSE, TICK, is_due, next_pause
 
 
 @given(st.floats(0.001, 60), st.floats(0.001, 60))

@@ -20,7 +20,7 @@ from smr_notebook.control.planned import PlannedJob
 from smr_notebook.errors import BudgetExceededError
 from smr_notebook.model import Policy
 from smr_notebook.ports import Backend, Context
-from smr_notebook.session import Session
+from smr_notebook.sessions.session import Session
 
 SPAN: Final = re.compile(r'<span class="smr-v">[^<]*</span>')
 STAMP: Final = re.compile(r"\[smr-[0-9a-z-]+, [0-9.]+ s\](\n ! .*)*")

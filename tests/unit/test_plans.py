@@ -38,7 +38,7 @@ from smr_notebook.model import (
     TaskId,
 )
 from smr_notebook.testing.keys import KEYS
-from smr_notebook.usage import Cost
+from smr_notebook.values.usage import Cost
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LAYOUT = Layout("3f9a")

@@ -38,8 +38,8 @@ from smr_notebook.errors import (
 from smr_notebook.formats import csv, parse
 from smr_notebook.model import Phase, Policy
 from smr_notebook.ports import LASTING, Backend, Context
-from smr_notebook.previews import Preview
-from smr_notebook.session import Session
+from smr_notebook.sessions.previews import Preview
+from smr_notebook.sessions.session import Session
 
 Previews = Callable[..., Preview]
 

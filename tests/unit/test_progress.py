@@ -10,7 +10,7 @@ from smr_notebook.control.costs import PRICES
 from smr_notebook.control.progress import progress
 from smr_notebook.model import Attempt, AttemptId, AttemptState, Commit, Environment, Format, JobState, Numbers, Phase, Plan, Policy, TaskId
 from smr_notebook.standing import Lease, Outcome, PhaseProgress, Progress, Snapshot
-from smr_notebook.usage import Usage
+from smr_notebook.values.usage import Usage
 
 LEASE = Lease("me", 4, 50.0)
 

@@ -21,9 +21,9 @@ from smr_notebook.control.registering import new_job, register, reserve_identifi
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.environment import environment
 from smr_notebook.errors import JobNotFoundError
-from smr_notebook.finding import find_entry
 from smr_notebook.model import Policy
 from smr_notebook.ports import Backend, ServiceLimits
+from smr_notebook.sessions.finding import find_entry
 
 
 class Nowhere:

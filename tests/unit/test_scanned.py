@@ -27,7 +27,7 @@ from smr_notebook.errors import ConfigError, InputMixedError, InputReadError, Pl
 from smr_notebook.model import Format, ObjectInfo, Part, Position, Span, Split
 from smr_notebook.ports import InputSource, ItemSource, ScannedPage
 from smr_notebook.testing.pair_tasks import run_map_to_part
-from smr_notebook.usage import Tally
+from smr_notebook.values.usage import Tally
 
 
 @dataclass

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.capacity import Capacity
 from smr_notebook.control.scheduling import Decision, End, Expire, Gather, Launch, Stop, cap, decide
 from smr_notebook.control.verdicts import MOST_KINDS
 from smr_notebook.model import (
@@ -32,7 +31,8 @@ from smr_notebook.model import (
 )
 from smr_notebook.showing.amounts import brief
 from smr_notebook.standing import Lease, Outcome, Settled, Snapshot
-from smr_notebook.usage import Rates
+from smr_notebook.values.capacity import Capacity
+from smr_notebook.values.usage import Rates
 
 NOW = 1_000.0
 POLICY = Policy(retries=2, lost_launches=3, lease=15.0, launch=60.0)

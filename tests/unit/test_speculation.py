@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.capacity import Capacity
 from smr_notebook.control.progress import progress
 from smr_notebook.control.scheduling import Decision, End, Expire, Gather, Launch, Stop, decide
 from smr_notebook.control.snapshots import settle, used
@@ -34,8 +33,9 @@ from smr_notebook.model import (
     TaskId,
 )
 from smr_notebook.standing import Lease, Settled, Snapshot
-from smr_notebook.stragglers import Speculation
-from smr_notebook.usage import Rates, Usage
+from smr_notebook.values.capacity import Capacity
+from smr_notebook.values.stragglers import Speculation
+from smr_notebook.values.usage import Rates, Usage
 
 NOW = 1_000.0
 RULE = Speculation(tasks=10, done=0.5, factor=3.0, seconds=5.0, share=0.1)

@@ -31,7 +31,7 @@ from smr_notebook.dataflow.splits import PlannedObject, plan_splits
 from smr_notebook.errors import CorruptObjectError, InputFormatError
 from smr_notebook.model import AttemptId, Format, Numbers, Part, Phase, Position, Receipt, TaskId
 from smr_notebook.testing.pair_tasks import run_map, run_map_to_part, run_reduce
-from smr_notebook.tolerance import BadFile
+from smr_notebook.values.tolerance import BadFile
 
 # ---------------------------------------------------------------- parts to work with
 

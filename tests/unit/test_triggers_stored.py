@@ -11,8 +11,8 @@ from smr_notebook.control.firing import Fired
 from smr_notebook.control.plans import StoredRequest
 from smr_notebook.control.rows import Codec
 from smr_notebook.control.triggers import Trigger, TriggerKind
-from smr_notebook.globs import lies_under
 from smr_notebook.model import Policy
+from smr_notebook.values.globs import lies_under
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "triggers"
 ROWS: dict[str, object] = {

@@ -44,7 +44,7 @@ from smr_notebook.errors import (
 )
 from smr_notebook.model import JobState, ObjectInfo
 from smr_notebook.ports import Backend, Buffer, InputSource
-from smr_notebook.session import Session
+from smr_notebook.sessions.session import Session
 from smr_notebook.standing import Outcome
 
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
 from smr_notebook.errors import ConfigError, ServiceError
-from smr_notebook.globs import WILD
+from smr_notebook.values.globs import WILD
 
 Entry = Mapping[str, Any]
 Document = dict[str, Any]

@@ -26,8 +26,8 @@ from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.faults import BOTO_ERRORS, Mends, code_of, told
 from smr_notebook.backends.aws.s3 import list_objects, read_range, version_of
 from smr_notebook.errors import AccessDeniedError, ConfigError, CredentialsError, InputMissingError, InputReadError, SmrError
-from smr_notebook.globs import WILD, matches
 from smr_notebook.model import ObjectInfo
+from smr_notebook.values.globs import WILD, matches
 
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _BUCKET = re.compile(r"[\w.-]{1,255}", re.ASCII)

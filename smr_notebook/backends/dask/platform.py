@@ -1,7 +1,7 @@
 """A Dask cluster as a whole: its workers run code, and what is stored is another platform's, with rows that the scheduler keeps if need be.
 
 A cluster has no store of its own that outlives it. So a backend of this kind is put on top of another one, the *lender*, which is opened
-on either side by its own location: whoever composes platforms gives it (`smr_notebook.platforms`, `smr_notebook.handler`).
+on either side by its own location: whoever composes platforms gives it (`smr_notebook.sessions.platforms`, `smr_notebook.handler`).
 
 Rules of this module:
 

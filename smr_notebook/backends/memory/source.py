@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 
 from smr_notebook.errors import InputMissingError
-from smr_notebook.globs import matches
 from smr_notebook.model import ObjectInfo
+from smr_notebook.values.globs import matches
 
 
 class MemorySource:

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 
-from smr_notebook.globs import lies_under
+from smr_notebook.values.globs import lies_under
 
 
 class MemoryTriggers:

@@ -30,10 +30,10 @@ from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from smr_notebook.addresses import address_of, url_for
 from smr_notebook.backends.redis.faults import asking, full
 from smr_notebook.errors import ConfigError, CorruptObjectError
 from smr_notebook.ports import PIECE_BYTES, Piece, Wanted
+from smr_notebook.values.addresses import address_of, url_for
 
 if TYPE_CHECKING:
     from smr_notebook.ports import Fetched

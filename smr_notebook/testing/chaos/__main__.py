@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from smr_notebook.job import PlanWarning
+from smr_notebook.job.handle import PlanWarning
 from smr_notebook.testing.chaos.campaign import run_trials
 from smr_notebook.testing.chaos.cloud import cloud_arena
 from smr_notebook.testing.chaos.local import local_arena

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from smr_notebook.session import Session
+from smr_notebook.sessions.session import Session
 from smr_notebook.testing.chaos.torments import Torment
 
 

@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 
 from smr_notebook.errors import SmrError
-from smr_notebook.job import Job
+from smr_notebook.job.handle import Job
 from smr_notebook.testing.chaos.arena import Arena
 from smr_notebook.testing.chaos.torments import rot_one
 from smr_notebook.testing.chaos.trials import Rows, Trial, draw, shown

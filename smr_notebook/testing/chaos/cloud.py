@@ -17,7 +17,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from smr_notebook.backends.aws.clients import Clients
-from smr_notebook.session import Session
+from smr_notebook.sessions.session import Session
 from smr_notebook.testing.chaos.arena import Arena
 from smr_notebook.testing.chaos.torments import freeze_one, kill_one
 from smr_notebook.testing.cloud import Shape, deployed

@@ -17,7 +17,7 @@ from smr_notebook.backends.local.client import LocalFunctions
 from smr_notebook.backends.local.wire import Status
 from smr_notebook.config import Settings
 from smr_notebook.errors import SmrError
-from smr_notebook.session import Session
+from smr_notebook.sessions.session import Session
 from smr_notebook.testing.chaos.arena import Arena
 from smr_notebook.testing.chaos.torments import freeze_one, kill_one
 

@@ -20,8 +20,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import smr_notebook
-from smr_notebook.job import Job
-from smr_notebook.session import Session
+from smr_notebook.job.handle import Job
+from smr_notebook.sessions.session import Session
 from smr_notebook.testing.chaos.sabotage import sabotaged
 
 Rows = list[tuple[Any, ...]]
