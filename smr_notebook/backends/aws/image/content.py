@@ -50,9 +50,11 @@ _NOT_FOR_WORKERS: Final = (
     "backends/aws/deploy/",
     "backends/aws/image/",
     "cli.py",
-    "cli_",
+    "commands/",
+    "job_files/",
     "notebook/",
     "testing/",
+    "views/",
 )
 _DATA: Final = "share/smr_notebook/lambda"
 """Where a wheel puts the Dockerfile and the entry, below the folder of data files."""
