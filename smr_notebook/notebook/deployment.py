@@ -2,8 +2,8 @@
 
 Rules of this module:
 
-* What a command does is its own business (`commands.aws`); only its console differs. Nobody is asked anything: what the shell asks about must
-  be said.
+* What a command does is its own business (`commands.aws`); only its console differs. Nobody is asked anything: what the shell asks about
+  must be said.
 * A command that does not end well is an error, with all that it told: a runner of notebooks must see it.
 * What a command tells is the value of the cell. Where somebody watches a command that takes minutes, each line is shown as it comes, and
   there is no value: a saved notebook holds the same either way.

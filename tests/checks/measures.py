@@ -59,10 +59,10 @@ def row() -> str:
     measured = [lines_of(source) for source in sources]
     modules = [len(code) for code, _, _ in measured if code]
     lengths, typed, told, names = [], [], 0, 0
-    for source, (code, _, _) in zip(sources, measured, strict=True):
+    for source, (own, _, _) in zip(sources, measured, strict=True):
         tree = ast.parse(source)
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-        lengths += [len(code & set(range(node.lineno, (node.end_lineno or 0) + 1))) for node in functions]
+        lengths += [len(own & set(range(node.lineno, (node.end_lineno or 0) + 1))) for node in functions]
         typed += [annotated(node) for node in functions]
         with_text, public = documented(tree)
         told, names = told + with_text, names + public
