@@ -65,7 +65,7 @@ test-aws: install $(MINISTACK)
 	@SMR_TEST_INSTALLED=1 $(AWS) $(BIN)/pytest -q tests/aws
 
 test-fast: install
-	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q tests/unit tests/checks
+	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q -n auto tests/unit tests/checks
 
 # OPTIONS="--seed 7 --trials 20 --verbose" and more: python -m smr_notebook.testing.chaos --help
 chaos: install $(MINISTACK)
