@@ -66,6 +66,14 @@ class SmrError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return what exceptions give anyway, said here.
+
+        tblib, which dask brings along, makes an error that says nothing again without its `__init__`, and that fails for those that are an
+        error of the system as well.
+        """
+        return type(self), self.args, self.__dict__
+
 
 class ConfigError(SmrError, ValueError):
     """A setting or an option is wrong."""

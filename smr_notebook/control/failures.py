@@ -15,15 +15,17 @@ Rules of this module:
 from __future__ import annotations
 
 import errno
+import io
 import linecache
 import pickle
 import sysconfig
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import gettempdir
 from types import TracebackType
+from typing import Any
 
 import cloudpickle
 
@@ -185,9 +187,34 @@ def _place(error: BaseException) -> str:
     return f" (at {Path(last[0].filename).name}:{last[0].lineno} in {last[0].name})" if last else ""
 
 
+class _Reducers(Mapping[type, Any]):
+    """What pickle was taught of types, but for tracebacks of exceptions.
+
+    Lines are told as frames. Whether a library of this process (dask is one) has taught pickle of tracebacks must not show in what is told.
+    """
+
+    def __getitem__(self, kind: type) -> Any:
+        reducer = cloudpickle.Pickler.dispatch_table[kind]
+        if str(getattr(reducer, "__module__", "")).startswith("tblib."):
+            raise KeyError(kind)
+        return reducer
+
+    def __iter__(self) -> Iterator[type]:
+        return iter(cloudpickle.Pickler.dispatch_table)
+
+    def __len__(self) -> int:
+        return len(cloudpickle.Pickler.dispatch_table)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+    dispatch_table = _Reducers()
+
+
 def _pickled(error: BaseException) -> bytes:
     try:
-        data = bytes(cloudpickle.dumps(error))
+        file = io.BytesIO()
+        _Pickler(file).dump(error)
+        data = file.getvalue()
         same = len(data) <= PICKLED_BYTES and str(pickle.loads(data)) == str(error)
     except Exception:  # noqa: BLE001 - the user's classes may do anything when they are pickled
         return b""

@@ -462,7 +462,7 @@ def test_the_commands(led: Running, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert smr_run("on-upload", watched, str(file), "--name", "in-out")[:2] == (0, "in-out\n")
     code, _, err = smr_run("on-upload", f"{watched}2026/", str(file), "--name", "other")
     assert (code, "S3 tells of an upload once" in err) == (2, True)
-    wait_until(lambda: len(led.made("words")) >= 2)  # the first has ended, or there were no second one
+    wait_until(lambda: len(led.made("words")) >= 2, 120.0)  # the first has ended, or there were no second one
     code, out, _ = smr_run("triggers")
     assert [line.split()[:2] for line in out.splitlines()] == [["in-out", watched], ["words", "rate(1"]]
     assert "no job yet" in out.splitlines()[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import pickle
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -58,6 +60,20 @@ def test_an_error_crosses_a_process_whole(error: type[SmrError]) -> None:
     again = pickle.loads(pickle.dumps(told))
     assert type(again) is error
     assert str(again) == str(told) == "what happened, where, and what to do"
+
+
+def test_errors_cross_a_process_also_where_a_library_has_taught_pickle_of_tracebacks() -> None:
+    """As dask does when it is imported, with tblib."""
+    code = """
+import pickle, tblib.pickling_support
+from smr_notebook import errors
+tblib.pickling_support.install()
+for name, error in vars(errors).items():
+    if isinstance(error, type) and issubclass(error, errors.SmrError):
+        again = pickle.loads(pickle.dumps(error("what")))
+        assert (type(again), str(again)) == (error, "what"), name
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("error", [error for error in TREE if issubclass(error, JobError)])

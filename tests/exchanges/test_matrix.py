@@ -264,7 +264,15 @@ def on_emulated_aws(_: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
 def on_a_dask_cluster(folder: Path, _: pytest.FixtureRequest) -> Iterator[Place]:
     with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0", host="127.0.0.1") as cluster:
         fixed = {"workspace": folder / "dask", "lease_seconds": 5.0}
-        yield Place(lambda **settings: smr.Session("dask", address=cluster.scheduler_address, settings={**fixed, **settings}), str(folder))
+        opened: list[smr.Session] = []
+
+        def open_one(**settings: Any) -> smr.Session:
+            opened.append(smr.Session("dask", address=cluster.scheduler_address, settings={**fixed, **settings}))
+            return opened[-1]
+
+        yield Place(open_one, str(folder))
+        for session in opened:  # else their clients look for the cluster when it has gone
+            session.close()
 
 
 BACKENDS: dict[str, Callable[[Path, pytest.FixtureRequest], AbstractContextManager[Place]]] = {
@@ -367,8 +375,9 @@ class Hostile(Clients):
         return _Service(super().__getitem__(service), self)
 
     def happens(self, what: str, odds: float) -> bool:
+        """Whether it is done this time: the first time in any case, however few calls there are."""
         with self._lock:
-            so = self._chance.random() < odds
+            so = not self.done[what] or self._chance.random() < odds
             self.done[what] += so
         return so
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,3 +239,25 @@ def test_what_calls_this_package_is_not_the_users() -> None:
         ([helper, user], [helper, user]),
     ):
         assert [(frame.file, frame.line, frame.function) for frame in told_frames(steps, SOURCES)] == expected
+
+
+TOLD_WITH_TRACEBACKS = """
+import sys
+if len(sys.argv) > 1:
+    import tblib.pickling_support
+    tblib.pickling_support.install()
+from smr_notebook.control.failures import describe
+from smr_notebook.dataflow.code import Sources
+try:
+    1 / 0
+except ZeroDivisionError as error:
+    print(describe(error, Sources({})).pickled.hex())
+"""
+
+
+def test_an_exception_travels_without_its_traceback_whatever_pickle_was_taught_in_this_process() -> None:
+    """As dask teaches it, when it is imported: what is told of a failure is the same in each process."""
+    command = [sys.executable, "-c", TOLD_WITH_TRACEBACKS]
+    plain, taught = (subprocess.run([*command, *words], check=True, capture_output=True, text=True).stdout for words in ((), ("taught",)))
+    assert plain == taught
+    assert type(pickle.loads(bytes.fromhex(plain))) is ZeroDivisionError
