@@ -30,7 +30,8 @@ from smr_notebook.errors import ConfigError, PlanError
 from smr_notebook.formats import AUTO, InputFormat
 from smr_notebook.function_files import Reference, read_reference
 from smr_notebook.job_outputs import AnyOutput, checked_value, keys_of, made_output, output_named
-from smr_notebook.toml_places import Document, near, read_document
+from smr_notebook.suggestions import near
+from smr_notebook.toml_places import Document, read_document
 
 _PAIRS: Final = ("map", "reduce", "combine", "sort")
 _GROUPS: Final = ("by", "where", "aggregate")

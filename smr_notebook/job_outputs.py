@@ -23,7 +23,7 @@ from smr_notebook.job import Job
 from smr_notebook.job_results import sql_place
 from smr_notebook.ports import Backend
 from smr_notebook.showing.amounts import counted
-from smr_notebook.toml_places import near
+from smr_notebook.suggestions import near
 
 _SCHEME: Final = "dynamodb://"
 _OTHER_FILES: Final = frozenset({".json", ".ndjson", ".tsv", ".xlsx", ".gz", ".zst", ".pq", ".feather", ".arrow"})

@@ -8,13 +8,13 @@ needed.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Final
 
 from smr_notebook.dataflow.joined_programs import core_of
 from smr_notebook.dataflow.pair_programs import PairProgram
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.errors import ConfigError, PlanError
+from smr_notebook.suggestions import near
 
 TREE: Final = "tree"
 """What `reducers` says for one output."""
@@ -39,8 +39,8 @@ def one_output(reducers: int | str | None, program: Program) -> int | None:
     if not isinstance(reducers, str):
         return reducers
     if reducers != TREE:
-        hint = f" Did you mean {TREE!r}?" if get_close_matches(reducers, [TREE]) else ""
-        raise ConfigError(f"reducers must be a whole number, 1 or more, or {TREE!r} for one output; got {reducers!r}.{hint}")
+        wanted = f"a whole number, 1 or more, or {TREE!r} for one output"
+        raise ConfigError(f"reducers must be {wanted}; got {reducers!r}.{near(reducers, [TREE])}")
     core = core_of(program)
     if not program.reduces or not program.combines:
         raise PlanError("reducers='tree' reduces in rounds, and there is no reduce that may be run on parts. Give one, or a combine.")

@@ -12,15 +12,15 @@ import keyword
 import re
 import shlex
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from smr_notebook.config import DISPLAYS, EXCHANGES, parse_size, read_bad, read_dollars, read_sorting, read_time, read_tolerance
 from smr_notebook.dataflow.aggregations import BUILTINS
 from smr_notebook.errors import ConfigError
 from smr_notebook.formats import AUTO, NAMES, InputFormat
+from smr_notebook.suggestions import near
 from smr_notebook.tolerance import OnError
 
 FORMATS = (AUTO, *NAMES)
@@ -139,8 +139,8 @@ class MagicParser(argparse.ArgumentParser):
         if wrong:
             named = [action for action in self._actions if f"argument {'/'.join(action.option_strings)}" == option]
             choices = [str(choice) for action in named for choice in action.choices or ()]
-            near = suggestion(wrong["got"], choices)
-            raise ConfigError(f"{self.prog}: {option}: {wrong['got']!r} is not known.{near} Known: {', '.join(choices)}.")
+            hint = near(wrong["got"], choices)
+            raise ConfigError(f"{self.prog}: {option}: {wrong['got']!r} is not known.{hint} Known: {', '.join(choices)}.")
         raise ConfigError(f"{self.prog}: {message}. All options: {self.prog} --help")
 
     def read(self, words: list[str]) -> argparse.Namespace:
@@ -152,15 +152,9 @@ class MagicParser(argparse.ArgumentParser):
         found, unknown = self.parse_known_intermixed_args(words)
         if unknown:
             option = unknown[0].partition("=")[0]
-            near = suggestion(option, self._option_string_actions)
-            raise ConfigError(f"{self.prog}: there is no option {option!r}.{near} All options: {self.prog} --help")
+            hint = near(option, self._option_string_actions)
+            raise ConfigError(f"{self.prog}: there is no option {option!r}.{hint} All options: {self.prog} --help")
         return found
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` when something known is near, else an empty string."""
-    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def parse_cell_line(line: str, namespace: Mapping[str, Any]) -> CellOptions:
@@ -232,7 +226,7 @@ class _Filling(string.Formatter):
     def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         name = _VARIABLE.split(field_name, maxsplit=1)[0]
         if name not in kwargs:
-            raise _UnfilledError(f"no {name!r} in this notebook.{suggestion(name, _public(kwargs))}")
+            raise _UnfilledError(f"no {name!r} in this notebook.{near(name, _public(kwargs))}")
         try:
             return super().get_field(field_name, args, kwargs)
         except Exception as error:  # what an object of the user's raises

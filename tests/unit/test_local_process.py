@@ -7,11 +7,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
 from smr_notebook.backends.local.process import _Worker
-from smr_notebook.backends.local.wire import RUN_HEADER, SLEEP_BODY, Kind, Settings, named, pack, read_frame
+from smr_notebook.backends.local.wire import RUN_HEADER, SLEEP_BODY, Kind, Settings, pack, read_frame
 from smr_notebook.testing.handlers import Order, nothing
 
 SETTINGS = Settings(
@@ -81,8 +82,8 @@ def test_calls_that_come_while_one_sleeps_wait_for_their_turn(ends: tuple[socket
 
 
 def test_a_handler_is_found_by_its_name_and_missed_by_a_wrong_one() -> None:
-    assert named("smr_notebook.testing.handlers:nothing") is nothing
+    assert resolve_name("smr_notebook.testing.handlers:nothing") is nothing
     with pytest.raises(ModuleNotFoundError):
-        named("smr_notebook.no_such:handle")
+        resolve_name("smr_notebook.no_such:handle")
     with pytest.raises(AttributeError):
-        named("smr_notebook.testing.handlers:no_such")
+        resolve_name("smr_notebook.testing.handlers:no_such")
