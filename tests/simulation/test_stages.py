@@ -466,7 +466,7 @@ def test_the_parts_of_a_job_that_was_gone_on_from_are_read_where_they_lie(cloud:
     cloud.run()
     mended = one.retry_failed(reduce=lambda key, values: sum(values))
     cloud.run()
-    assert {file.key.split("/")[1] for part in mended.parts() for file in part.files} <= {one.id, mended.id}
+    assert {file.key.split("/")[1] for part in mended.parts() for file in part.files} == {one.id, mended.id}
     two = cloud.session.map_reduce(lambda source, row: [(source, row[1])], sum, mended)
     cloud.run()
     assert answer(two) == {mended.id: sum(range(20))}

@@ -517,4 +517,4 @@ def test_encoded_firings_are_what_the_port_says() -> None:
     firing = Firing("in.0123abcd", "1/2", "in/a", "v", 3)
     assert json.loads(encode_firing(firing)) == {"fire": "in.0123abcd", "occurrence": "1/2", "object": "in/a", "version": "v", "bytes": 3}
     assert decode(encode_firing(replace(firing, restarts=2))) == replace(firing, restarts=2)
-    assert encode(drive("3f9a"))
+    assert decode(encode(drive("3f9a"))) == drive("3f9a"), "other messages stay what they are"
