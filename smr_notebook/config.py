@@ -87,7 +87,7 @@ class Settings:
         include: Names of installed modules that travel with the functions, for workers that do not have them.
         exchange: What carries pairs from map to reduce: `objects`, `redis`, `sqs` or `kinesis`.
         redis_url: Where the Redis of `exchange=redis` is: `redis://user:password@host:6379/0`.
-        merge_above: Runs are merged before they are reduced if reducers would read more ranges than this; 0 means if that is cheaper.
+        merge_above: Runs are merged before they are reduced if reducers would read more ranges than this; 0: than 300,000, if cheaper.
     """
 
     workspace: Path

@@ -30,6 +30,7 @@ from smr_notebook.errors import ConfigError, PlanError
 from smr_notebook.formats import AUTO, InputFormat
 from smr_notebook.function_files import Reference, read_reference
 from smr_notebook.job_outputs import AnyOutput, checked_value, keys_of, made_output, output_named
+from smr_notebook.rounds import read_reducers
 from smr_notebook.suggestions import near
 from smr_notebook.toml_places import Document, read_document
 
@@ -79,7 +80,7 @@ class Shared:
     """Arguments of both."""
 
     name: str = ""
-    reducers: int | None = None
+    reducers: int | str | None = None
     split_size: int | None = None
     retries: int | None = None
     max_cost: float | None = None
@@ -195,7 +196,7 @@ class _Reader:
         read = self._read
         shared = Shared(
             name=read("name", _text, default=""),
-            reducers=read("reducers", _count(1)),
+            reducers=read("reducers", read_reducers),
             split_size=read("split_size", parse_size),
             retries=read("retries", _count(0)),
             max_cost=read("max_cost", read_dollars),

@@ -25,6 +25,14 @@ def combining(combine: object, reducers: object, *, reduce: object) -> object:
     return True if reducers == TREE and combine is None and reduce is not None else combine
 
 
+def read_reducers(value: object) -> int | str:
+    """Return a number of partitions, or `TREE`, as somebody said it. Raises `ConfigError`."""
+    if value == TREE or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    wanted = f"a whole number, 1 or more, or {TREE!r} for one output"
+    raise ConfigError(f"reducers must be {wanted}; got {value!r}.{near(value, [TREE])}")
+
+
 def one_output(reducers: int | str | None, program: Program) -> int | None:
     """Return the number of partitions that somebody asked for.
 
@@ -38,9 +46,7 @@ def one_output(reducers: int | str | None, program: Program) -> int | None:
     """
     if not isinstance(reducers, str):
         return reducers
-    if reducers != TREE:
-        wanted = f"a whole number, 1 or more, or {TREE!r} for one output"
-        raise ConfigError(f"reducers must be {wanted}; got {reducers!r}.{near(reducers, [TREE])}")
+    read_reducers(reducers)
     core = core_of(program)
     if not program.reduces or not program.combines:
         raise PlanError("reducers='tree' reduces in rounds, and there is no reduce that may be run on parts. Give one, or a combine.")

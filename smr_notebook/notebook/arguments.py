@@ -20,6 +20,7 @@ from smr_notebook.config import DISPLAYS, EXCHANGES, parse_size, read_bad, read_
 from smr_notebook.dataflow.aggregations import BUILTINS
 from smr_notebook.errors import ConfigError
 from smr_notebook.formats import AUTO, NAMES, InputFormat
+from smr_notebook.rounds import TREE
 from smr_notebook.suggestions import near
 from smr_notebook.tolerance import OnError
 
@@ -39,7 +40,7 @@ class CellOptions:
     Attributes:
         inputs: Words that name the input, in order.
         into: Variable that takes the result; nothing but the panel is shown then.
-        reducers: Number of partitions.
+        reducers: Number of partitions, or `tree`.
         combine: Whether `reduce` also combines on the map side.
         format: How the bytes become records.
         split_size: Bytes of input for each map task.
@@ -70,7 +71,7 @@ class CellOptions:
 
     inputs: tuple[str, ...] = ()
     into: str | None = None
-    reducers: int | None = None
+    reducers: int | str | None = None
     combine: bool = False
     format: str | InputFormat = "auto"
     split_size: int | None = None
@@ -261,6 +262,11 @@ def count(least: int) -> Callable[[str], int]:
     return read
 
 
+def partitions(value: str) -> int | str:
+    """Read a number of partitions, or `tree`, for an option of a parser."""
+    return TREE if value == TREE else count(1)(value)
+
+
 def _size(value: str) -> int:
     try:
         return parse_size(value)
@@ -410,7 +416,7 @@ def cell_parser(formats: Sequence[str] = FORMATS) -> MagicParser:
     add("inputs", nargs="*", metavar="INPUT", help="path, folder, glob, range(…), or one notebook variable (list, DataFrame, …)")
     add("-i", "--input", dest="more_inputs", action="append", default=[], metavar="INPUT", help="the same, as an option")
     _add_result(parser)
-    add("-r", "--reducers", type=count(1), metavar="N", help="number of partitions (default: by the size of the input)")
+    add("-r", "--reducers", type=partitions, metavar="N", help="number of partitions (default: by the size of the input); tree: one output")
     add("-c", "--combine", action="store_true", help="let reduce also combine on the map side (its law is checked first)")
     told = f"{AUTO} (by the names of the files), {', '.join(_SHORT)}, or a variable that holds one with options: smr.formats.csv(…)"
     add("-f", "--format", choices=formats, default="auto", metavar="F", help=told)
