@@ -59,6 +59,7 @@ CASES = (
     # Beside Lambada: as many workers as its paper starts, where nothing but the launch holds them back, and under today's ramp.
     Case(4_096, 0, 25.0, concurrency=4096, burst=4096.0, branching=0),
     Case(4_096, 0, 25.0, concurrency=4096, burst=4096.0),
+    Case(4_096, 0, 25.0, concurrency=4096, burst=4096.0, branching=64),
     Case(4_096, 0, 25.0, concurrency=4096),
     # Beside Flint: tasks that take much longer than an invocation may; under its limit, under today's, and without one.
     Case(500, 50, 3600.0, longest=300.0),
@@ -103,7 +104,7 @@ def run(case: Case) -> Report:
 def main() -> None:
     for case in CASES:
         report = run(case)
-        launch = ("tree" if case.branching else "flat") + (", merged" if case.merged else "")
+        launch = (f"tree of {case.branching}" if case.branching else "flat") + (", merged" if case.merged else "")
         print(
             f"{case.maps:,} map × {case.reducers:,} reduce, {case.seconds:g} s each, {case.longest:g} s an invocation at most,"
             f" {case.concurrency:,} at once after {case.burst:g}, {launch}"

@@ -49,6 +49,7 @@ OURS = (
     Contestant(FLOOR, "floor"),
     Contestant("product", "product"),
     Contestant("product, columns", "product_columns"),
+    Contestant("product on Dask", "product_dask"),
     Contestant("fold", "fold"),
 )
 PEERS = (

@@ -12,7 +12,6 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from operator import index
 from pathlib import Path
 from typing import Any, Final, SupportsIndex
@@ -22,6 +21,7 @@ import platformdirs
 from smr_notebook.errors import ConfigError
 from smr_notebook.model import OBJECTS, Sorting
 from smr_notebook.values.addresses import Secret, read_secret
+from smr_notebook.values.suggestions import near
 from smr_notebook.values.tolerance import DEFAULT_COUNT, DEFAULT_SHARE, STRICT, OnError, Tolerance
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -87,7 +87,7 @@ class Settings:
         include: Names of installed modules that travel with the functions, for workers that do not have them.
         exchange: What carries pairs from map to reduce: `objects`, `redis`, `sqs` or `kinesis`.
         redis_url: Where the Redis of `exchange=redis` is: `redis://user:password@host:6379/0`.
-        merge_above: Runs are merged before they are reduced if reducers would read more ranges than this; 0 means if that is cheaper.
+        merge_above: Runs are merged before they are reduced if reducers would read more ranges than this; 0: than 300,000, if cheaper.
     """
 
     workspace: Path
@@ -353,9 +353,7 @@ def read_setting(name: str, value: object, origin: str = "argument") -> Any:
         ConfigError: There is no such setting, or the value is none.
     """
     if name not in _READERS:
-        close = get_close_matches(name, _READERS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"{origin}: there is no setting {name!r}.{hint} Known: {', '.join(sorted(_READERS))}.")
+        raise ConfigError(f"{origin}: there is no setting {name!r}.{near(name, _READERS)} Known: {', '.join(sorted(_READERS))}.")
     reader, wanted = _READERS[name]
     try:
         return reader(value)

@@ -7,11 +7,11 @@ keeps nothing between invocations but that open backend and what the worker cach
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pkgutil import resolve_name
 from typing import Final, cast
 
 from smr_notebook.backends.memory.platform import open_memory
@@ -112,8 +112,7 @@ def _reopen(location: str) -> Backend:
     known = {**_OPENERS, **_BORROWERS}
     if platform not in known:
         raise ConfigError(f"A worker was told to open {location!r}, and knows only: {', '.join(known)}.")
-    module, _, opener = known[platform].partition(":")
-    reopen = cast("Callable[..., Backend]", getattr(importlib.import_module(module), opener))
+    reopen = cast("Callable[..., Backend]", resolve_name(known[platform]))
     return reopen(place, _reopen) if platform in _BORROWERS else reopen(place)
 
 

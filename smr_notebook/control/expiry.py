@@ -3,9 +3,8 @@
 A job is removed when its last coordinator let go of it longer ago than the workspace keeps jobs, and no job that is kept stands on it:
 what a job took over of another one (`control.deriving`), or reads as its input (`control.stages`), lies where that one wrote it. A lease
 that has just expired is no reason: between two coordinators each job has one. A job that waits for others is left alone when they are, and
-its time begins when they have ended.
-Objects go first and rows last, so that an interrupted
-removal is found and finished by the next one, and no identifier is given anew as long as something of the old job is there.
+its time begins when they have ended. Objects go first and rows last, so that an interrupted removal is found and finished by the next one,
+and no identifier is given anew as long as something of the old job is there.
 
 So for a moment a job stands without what it stored, and who reads it then finds objects missing. Of these the code goes first, which each
 job has from its submission on. Hence the rule: a job whose code is gone is removed, whatever its rows still say.

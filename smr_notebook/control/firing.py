@@ -22,13 +22,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import count
 from typing import Final
 
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import FailedFiring, Firing, drive, encode, encode_firing
-from smr_notebook.control.plans import is_planned, read_code_under, read_request_under, write_code, write_request
+from smr_notebook.control.plans import read_code_under, read_request_under, write_code, write_request
+from smr_notebook.control.registering import reserve_first
 from smr_notebook.control.rows import Codec, JobEntry
 from smr_notebook.control.triggers import Trigger, TriggerKind, code_key, request_key, trigger_called
 from smr_notebook.control.watchdog import Watchdog
@@ -122,20 +124,11 @@ def _chosen(backend: Backend, trigger: Trigger, token: str) -> Fired:
     key, now = f"fired/{token}", backend.clock.now()
     row = backend.table.get(trigger.group, key)
     if row is None:
-        job = _identifier(backend, token)
+        candidates = (blake2b(f"{token}/{number}".encode(), digest_size=4).hexdigest() for number in count())
+        job = reserve_first(backend, candidates, token=token)
         wanted = Fired(job if _is_next(backend, trigger, Fired(job, now)) else "", now)
         row = backend.table.put(trigger.group, key, _FIRED.encode(wanted), expect=0)
     return _FIRED.decode(key, row.value)
-
-
-def _identifier(backend: Backend, token: str) -> str:
-    """Return the first of an occurrence's own candidates that no other job has."""
-    number = 0
-    while True:
-        job = blake2b(f"{token}/{number}".encode(), digest_size=4).hexdigest()
-        if Ledger(backend.table, job).reserve(token) and not (backend.expires and is_planned(backend.objects, job)):
-            return job
-        number += 1
 
 
 def _is_next(backend: Backend, trigger: Trigger, wanted: Fired) -> bool:

@@ -188,8 +188,14 @@ def encode(message: Message) -> bytes:
 
 def encode_firing(firing: Firing) -> bytes:
     """Return the payload of a firing."""
-    payload = _Payload(restarts=firing.restarts, fire=firing.trigger, occurrence=firing.occurrence, object=firing.object)
-    payload.version, payload.bytes = firing.version, firing.bytes
+    payload = _Payload(
+        restarts=firing.restarts,
+        fire=firing.trigger,
+        occurrence=firing.occurrence,
+        object=firing.object,
+        version=firing.version,
+        bytes=firing.bytes,
+    )
     return msgspec.json.encode(payload)
 
 

@@ -37,12 +37,9 @@ from smr_notebook.errors import (
     PlanError,
 )
 from smr_notebook.model import Format, ObjectInfo
-from smr_notebook.ports import InputSource
+from smr_notebook.ports import InputSource, ItemSource
 
 _STORED = (Format.ITEMS, Format.FRAME, Format.RESULT, Format.SEVERAL, Format.TABLE)
-_TABLES = frozenset({"dynamodb"})
-"""Schemes of what has items and no bytes."""
-
 _CALLED = {Format.TEXT: "text", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet", Format.CSV: "CSV", Format.ARROW: "Arrow"}
 _SUFFIXES = {
     **dict.fromkeys((".jsonl", ".ndjson"), Format.JSONL),
@@ -106,10 +103,17 @@ NamedInput = Storable | JobRows
 
 @dataclass(frozen=True, slots=True)
 class FoundObject:
-    """One object found under a location."""
+    """One object found under a location.
+
+    Attributes:
+        scheme: Of the location.
+        info: The object.
+        has_items: Whether it is a segment of a table, with items instead of bytes.
+    """
 
     scheme: str
     info: ObjectInfo
+    has_items: bool = False
 
 
 def files(*patterns: str | os.PathLike[str]) -> Files:
@@ -177,7 +181,8 @@ def find(named: Files, sources: Mapping[str, InputSource]) -> list[FoundObject]:
                 "there later is the input of another job."
             )
         data = without_marks([(info.key, info.size) for info in listed], location)
-        found.extend(FoundObject(scheme, info) for info in compress(listed, data))
+        has_items = isinstance(sources[scheme], ItemSource)
+        found.extend(FoundObject(scheme, info, has_items) for info in compress(listed, data))
         if len(found) == before:
             raise _nothing(pattern, scheme, location, sources[scheme])
     _refuse_repeated(found)
@@ -203,7 +208,7 @@ def choose_format(requested: str, found: Iterable[FoundObject]) -> Format:
         InputMixedError: The names tell different formats.
     """
     objects = list(found)
-    if tables := [item.info.key for item in objects if item.scheme in _TABLES]:
+    if tables := [item.info.key for item in objects if item.has_items]:
         if requested != "auto":
             raise ConfigError(f"{tables[0]} is a segment of a table, whose items have no format, and format={requested!r}. Leave it out.")
         if len(tables) < len(objects):
@@ -341,7 +346,7 @@ def _refuse_repeated(found: list[FoundObject]) -> None:
             continue
         if before == item.info.key:
             raise InputMixedError(f"{item.info.key} is named twice: its records would count twice. Name it once.")
-        if item.scheme in _TABLES:
+        if item.has_items:
             raise InputMixedError(f"{before} and {item.info.key} are of one table: its items would count twice. Name it once.")
         raise InputMixedError(
             f"{before} and {item.info.key} are one file, under two names that are links: its records would count twice. Leave one out by a "

@@ -8,7 +8,7 @@ objects expire each by themselves, an identifier is free only when no plan of an
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from smr_notebook.control.driving import tell_end
@@ -42,11 +42,23 @@ def new_job(backend: Backend) -> Iterator[str]:
 
 def reserve_identifier(backend: Backend) -> str:
     """Return an identifier that no other job has or will be given, of those that `backend.draw` gives."""
-    token = secrets.token_hex(16)
-    while True:
-        job = backend.draw()
-        if Ledger(backend.table, job).reserve(token) and not (backend.expires and is_planned(backend.objects, job)):
-            return job
+    return reserve_first(backend, iter(backend.draw, None), token=secrets.token_hex(16))
+
+
+def reserve_first(backend: Backend, candidates: Iterable[str], *, token: str) -> str:
+    """Return the first identifier that no other job has or will be given.
+
+    Args:
+        backend: Where the job shall stand.
+        candidates: Identifiers, without an end.
+        token: Stands for the job: whoever comes with it again is given the same one.
+    """
+    free = (
+        job
+        for job in candidates
+        if Ledger(backend.table, job).reserve(token) and not (backend.expires and is_planned(backend.objects, job))
+    )
+    return next(free)
 
 
 def register(backend: Backend, entry: JobEntry, message: Message) -> JobEntry:

@@ -22,7 +22,6 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Final
 
@@ -32,6 +31,7 @@ from smr_notebook.control.plans import StoredRequest, write_code_under, write_re
 from smr_notebook.control.rows import Codec
 from smr_notebook.errors import ConfigError, FormatVersionError, PlatformError, ServiceError
 from smr_notebook.ports import LASTING, Backend, Row, Table, Triggers
+from smr_notebook.values.suggestions import near
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 """What a trigger may be called."""
@@ -175,9 +175,7 @@ def find_trigger(table: Table, name: str) -> Trigger:
     found = _decoded(table.get(LASTING, f"{_ROWS}{name}"))
     if found is None:
         known = [one.name for one in list_triggers(table)]
-        near = get_close_matches(name, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"There is no trigger {name!r}.{hint} `smr triggers` lists {', '.join(known) or 'none'}.")
+        raise ConfigError(f"There is no trigger {name!r}.{near(name, known)} `smr triggers` lists {', '.join(known) or 'none'}.")
     return found
 
 

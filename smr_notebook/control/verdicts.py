@@ -14,6 +14,7 @@ Rules of this module:
 * An attempt that ran out of memory is followed by one with the next size of memory, once for each size, and not counted among the
   failures. At the largest size it ends the task: trying again would run out again.
 * Failures are told in groups of the same line: one sample, and how many tasks failed alike; of many groups, the first ones.
+* A missing input is told behind a broken deployment, whichever task ended first: where a bucket goes, its objects go before it.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def failed_outcome(attempts: Mapping[TaskId, Sequence[Attempt]], ended: Sequence
         now: Time of the end.
     """
     first = set(ended)
-    failures = _grouped(attempts[task] for task in (*ended, *(task for task in attempts if task not in first)))
+    failures = _explained(_grouped(attempts[task] for task in (*ended, *(task for task in attempts if task not in first))))
     return Outcome(JobState.FAILED, now, failures=failures, error=error_name(failures[0].failure), message=_message(attempts[ended[0]]))
 
 
@@ -156,6 +157,13 @@ def _grouped(tasks: Iterable[Sequence[Attempt]]) -> tuple[FailedAttempt, ...]:
             known = groups.get(last.failure.where)
             groups[last.failure.where] = replace(known, tasks=known.tasks + 1) if known else FailedAttempt(last.id, last.failure)
     return tuple(islice(groups.values(), MOST_KINDS))
+
+
+def _explained(failures: tuple[FailedAttempt, ...]) -> tuple[FailedAttempt, ...]:
+    """Put what explains a missing input before it."""
+    if failures[0].failure.type != errors.InputMissingError.__name__:
+        return failures
+    return tuple(sorted(failures, key=lambda failed: failed.failure.type != errors.DeploymentError.__name__))
 
 
 def _last_failed(attempts: Sequence[Attempt]) -> Attempt | None:

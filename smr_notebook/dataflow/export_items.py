@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from smr_notebook.dataflow.exporting import Staged
 from smr_notebook.dataflow.functions import short_repr
 from smr_notebook.errors import ConfigError
 from smr_notebook.ports import ItemSink
+from smr_notebook.values.suggestions import near
 
 _SCHEME: Final = "dynamodb"
 _ROWS: Final = 1_000
@@ -107,7 +107,7 @@ def _columns(there: list[str], names: Mapping[str, str]) -> dict[str, str]:
     """Return what each column is called in the table."""
     for name in names:
         if name not in there:
-            raise ConfigError(f"to_dynamodb: the result has no column {name!r}.{_near(name, there)} It has {', '.join(there)}.")
+            raise ConfigError(f"to_dynamodb: the result has no column {name!r}.{near(name, there)} It has {', '.join(there)}.")
     columns = {name: names.get(name, name) for name in there}
     if len(set(columns.values())) < len(columns):
         raise ConfigError(f"to_dynamodb: names={dict(names)!r} gives two columns one name.")
@@ -119,7 +119,7 @@ def _check_keys(columns: list[str], place: ItemPlace) -> None:
         if key not in columns:
             raise ConfigError(
                 f"to_dynamodb: the key of the table {place.table!r} is {', '.join(map(repr, place.keys))}, and no column is called {key!r}."
-                f"{_near(key, columns)} Say which one it is: names={{'key': {key!r}}}."
+                f"{near(key, columns)} Say which one it is: names={{'key': {key!r}}}."
             )
 
 
@@ -157,8 +157,3 @@ def _rows(staged: Staged, columns: Mapping[str, str]) -> Iterator[Row]:
 
 def _shown(row: Row) -> str:
     return short_repr(row)
-
-
-def _near(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""

@@ -13,11 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final, Literal
 
 from smr_notebook.errors import ConfigError
+from smr_notebook.values.suggestions import near
 
 PARQUET: Final = (".parquet",)
 """How the name of one file ends that is Parquet."""
@@ -98,6 +98,4 @@ def _check(value: object, known: Iterable[str], *, verb: str, name: str) -> None
     names = tuple(known)
     if isinstance(value, str) and value in names:
         return
-    close = get_close_matches(value, names, n=1) if isinstance(value, str) else []
-    meant = f" Did you mean {close[0]!r}?" if close else ""
-    raise ConfigError(f"{verb}: {name}={value!r} is not known.{meant} Use {', '.join(map(repr, names))}, or leave it out.")
+    raise ConfigError(f"{verb}: {name}={value!r} is not known.{near(value, names)} Use {', '.join(map(repr, names))}, or leave it out.")

@@ -10,10 +10,10 @@ import importlib
 import sys
 import types
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Final
 
 from smr_notebook.errors import PlanError
+from smr_notebook.values.suggestions import near
 
 _WRITTEN: Final = (".py",)
 
@@ -40,9 +40,7 @@ def _import(name: str) -> None:
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        close = get_close_matches(name, list(sys.modules), n=1)
-        near = f" Did you mean {close[0]!r}?" if close else ""
-        raise PlanError(f"include: there is no module {name!r} here ({error}).{near}") from error
+        raise PlanError(f"include: there is no module {name!r} here ({error}).{near(name, list(sys.modules))}") from error
     if not _is_written(module):
         raise PlanError(f"include: {name!r} is not written in Python, so that it cannot travel. Install it on the workers.")
 

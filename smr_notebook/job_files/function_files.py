@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 from smr_notebook.errors import ConfigError
+from smr_notebook.values.suggestions import near
 
 _RELATIVE: Final = "relative import with no known parent package"
 
@@ -93,9 +93,8 @@ def _found(folder: Path, reference: Reference, before: AbstractSet[str]) -> Any:
     found: Any = module
     for part in reference.name.split("."):
         if not hasattr(found, part):
-            close = get_close_matches(part, [name for name in dir(found) if not name.startswith("_")], n=1)
-            near = f" Did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(f"{reference.where} defines no {reference.name!r}.{near}")
+            names = [name for name in dir(found) if not name.startswith("_")]
+            raise ConfigError(f"{reference.where} defines no {reference.name!r}.{near(part, names)}")
         found = getattr(found, part)
     return found
 
@@ -103,8 +102,7 @@ def _found(folder: Path, reference: Reference, before: AbstractSet[str]) -> Any:
 def _module_of_file(folder: Path, reference: Reference) -> ModuleType:
     path = (folder / os.path.expanduser(reference.where)).resolve()  # noqa: PTH111 - which leaves a folder of nobody's as it is
     if not path.is_file():
-        near = get_close_matches(path.name, [one.name for one in path.parent.glob("*.py")], n=1)
-        raise ConfigError(f"There is no file {path}.{f' Did you mean {near[0]!r}?' if near else ''}")
+        raise ConfigError(f"There is no file {path}.{near(path.name, [one.name for one in path.parent.glob('*.py')])}")
     if not path.stem.isidentifier():
         raise ConfigError(f"{path} cannot be imported: {path.stem!r} is no name of a module. Rename it.")
     if str(path.parent) not in sys.path:

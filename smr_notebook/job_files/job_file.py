@@ -30,7 +30,9 @@ from smr_notebook.errors import ConfigError, PlanError
 from smr_notebook.formats import AUTO, InputFormat
 from smr_notebook.job_files.function_files import Reference, read_reference
 from smr_notebook.job_files.outputs import AnyOutput, checked_value, keys_of, made_output, output_named
-from smr_notebook.job_files.toml_places import Document, near, read_document
+from smr_notebook.job_files.toml_places import Document, read_document
+from smr_notebook.sessions.rounds import read_reducers
+from smr_notebook.values.suggestions import near
 
 _PAIRS: Final = ("map", "reduce", "combine", "sort")
 _GROUPS: Final = ("by", "where", "aggregate")
@@ -78,7 +80,7 @@ class Shared:
     """Arguments of both."""
 
     name: str = ""
-    reducers: int | None = None
+    reducers: int | str | None = None
     split_size: int | None = None
     retries: int | None = None
     max_cost: float | None = None
@@ -194,7 +196,7 @@ class _Reader:
         read = self._read
         shared = Shared(
             name=read("name", _text, default=""),
-            reducers=read("reducers", _count(1)),
+            reducers=read("reducers", read_reducers),
             split_size=read("split_size", parse_size),
             retries=read("retries", _count(0)),
             max_cost=read("max_cost", read_dollars),

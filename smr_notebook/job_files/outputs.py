@@ -21,9 +21,9 @@ from smr_notebook.dataflow.export_targets import target_of
 from smr_notebook.errors import ConfigError
 from smr_notebook.job.handle import Job
 from smr_notebook.job.results import sql_place
-from smr_notebook.job_files.toml_places import near
 from smr_notebook.ports import Backend
 from smr_notebook.showing.amounts import counted
+from smr_notebook.values.suggestions import near
 
 _SCHEME: Final = "dynamodb://"
 _OTHER_FILES: Final = frozenset({".json", ".ndjson", ".tsv", ".xlsx", ".gz", ".zst", ".pq", ".feather", ".arrow"})

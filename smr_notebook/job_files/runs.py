@@ -34,6 +34,7 @@ from smr_notebook.job_files.job_file import Groups, JobFile, Parse, Shared
 from smr_notebook.job_files.task_folders import load_task
 from smr_notebook.sessions.options import Options
 from smr_notebook.sessions.previews import Preview
+from smr_notebook.sessions.rounds import combining
 from smr_notebook.sessions.session import Session
 
 
@@ -121,9 +122,10 @@ class _Functions:
     combine: Callable[..., Any] | bool | None = None
     sort: str | None = None
 
-    def program(self) -> Program:
-        """Return what the job runs."""
-        return program_of_pairs(self.map, self.reduce, self.combine, read_sorting(self.sort))
+    def program(self, reducers: int | str | None) -> Program:
+        """Return what the job runs, with so many partitions."""
+        combine = combining(self.combine, reducers, reduce=self.reduce)
+        return program_of_pairs(self.map, self.reduce, combine, read_sorting(self.sort))
 
 
 def _asked_pairs(session: Session, call: Call, functions: _Functions) -> Asked:
@@ -133,7 +135,9 @@ def _asked_pairs(session: Session, call: Call, functions: _Functions) -> Asked:
         submit=lambda: session.map_reduce(*what, **arguments),
         plan=lambda: session.plan(*what, **arguments),
         preview=lambda records: session.preview(*what, records=records, **arguments),
-        request=lambda: session.request(functions.program(), files(*call.input), options=_options(call, functions.combine)),
+        request=lambda: session.request(
+            functions.program(call.shared.reducers), files(*call.input), options=_options(call, functions.combine)
+        ),
     )
 
 

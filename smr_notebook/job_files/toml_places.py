@@ -10,11 +10,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 from smr_notebook.errors import ConfigError
+from smr_notebook.values.suggestions import near
 
 Keys = tuple[str, ...]
 """The keys that lead to a value, from the top."""
@@ -68,12 +68,6 @@ class Document:
         for key in values:
             if key not in names:
                 self.refuse((*table, key), f"there is no key {key!r}.{near(key, names)} Known: {', '.join(names)}.")
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` when something known is near a word, else an empty string."""
-    close = get_close_matches(word, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def read_document(file: Path) -> Document:

@@ -12,15 +12,16 @@ import keyword
 import re
 import shlex
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from smr_notebook.config import DISPLAYS, EXCHANGES, parse_size, read_bad, read_dollars, read_sorting, read_time, read_tolerance
 from smr_notebook.dataflow.aggregations import BUILTINS
 from smr_notebook.errors import ConfigError
 from smr_notebook.formats import AUTO, NAMES, InputFormat
+from smr_notebook.sessions.rounds import TREE
+from smr_notebook.values.suggestions import near
 from smr_notebook.values.tolerance import OnError
 
 FORMATS = (AUTO, *NAMES)
@@ -39,7 +40,7 @@ class CellOptions:
     Attributes:
         inputs: Words that name the input, in order.
         into: Variable that takes the result; nothing but the panel is shown then.
-        reducers: Number of partitions.
+        reducers: Number of partitions, or `tree`.
         combine: Whether `reduce` also combines on the map side.
         format: How the bytes become records.
         split_size: Bytes of input for each map task.
@@ -70,7 +71,7 @@ class CellOptions:
 
     inputs: tuple[str, ...] = ()
     into: str | None = None
-    reducers: int | None = None
+    reducers: int | str | None = None
     combine: bool = False
     format: str | InputFormat = "auto"
     split_size: int | None = None
@@ -139,8 +140,8 @@ class MagicParser(argparse.ArgumentParser):
         if wrong:
             named = [action for action in self._actions if f"argument {'/'.join(action.option_strings)}" == option]
             choices = [str(choice) for action in named for choice in action.choices or ()]
-            near = suggestion(wrong["got"], choices)
-            raise ConfigError(f"{self.prog}: {option}: {wrong['got']!r} is not known.{near} Known: {', '.join(choices)}.")
+            hint = near(wrong["got"], choices)
+            raise ConfigError(f"{self.prog}: {option}: {wrong['got']!r} is not known.{hint} Known: {', '.join(choices)}.")
         raise ConfigError(f"{self.prog}: {message}. All options: {self.prog} --help")
 
     def read(self, words: list[str]) -> argparse.Namespace:
@@ -152,15 +153,9 @@ class MagicParser(argparse.ArgumentParser):
         found, unknown = self.parse_known_intermixed_args(words)
         if unknown:
             option = unknown[0].partition("=")[0]
-            near = suggestion(option, self._option_string_actions)
-            raise ConfigError(f"{self.prog}: there is no option {option!r}.{near} All options: {self.prog} --help")
+            hint = near(option, self._option_string_actions)
+            raise ConfigError(f"{self.prog}: there is no option {option!r}.{hint} All options: {self.prog} --help")
         return found
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` when something known is near, else an empty string."""
-    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def parse_cell_line(line: str, namespace: Mapping[str, Any]) -> CellOptions:
@@ -232,7 +227,7 @@ class _Filling(string.Formatter):
     def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         name = _VARIABLE.split(field_name, maxsplit=1)[0]
         if name not in kwargs:
-            raise _UnfilledError(f"no {name!r} in this notebook.{suggestion(name, _public(kwargs))}")
+            raise _UnfilledError(f"no {name!r} in this notebook.{near(name, _public(kwargs))}")
         try:
             return super().get_field(field_name, args, kwargs)
         except Exception as error:  # what an object of the user's raises
@@ -265,6 +260,11 @@ def count(least: int) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def partitions(value: str) -> int | str:
+    """Read a number of partitions, or `tree`, for an option of a parser."""
+    return TREE if value == TREE else count(1)(value)
 
 
 def _size(value: str) -> int:
@@ -416,7 +416,7 @@ def cell_parser(formats: Sequence[str] = FORMATS) -> MagicParser:
     add("inputs", nargs="*", metavar="INPUT", help="path, folder, glob, range(…), or one notebook variable (list, DataFrame, …)")
     add("-i", "--input", dest="more_inputs", action="append", default=[], metavar="INPUT", help="the same, as an option")
     _add_result(parser)
-    add("-r", "--reducers", type=count(1), metavar="N", help="number of partitions (default: by the size of the input)")
+    add("-r", "--reducers", type=partitions, metavar="N", help="number of partitions (default: by the size of the input); tree: one output")
     add("-c", "--combine", action="store_true", help="let reduce also combine on the map side (its law is checked first)")
     told = f"{AUTO} (by the names of the files), {', '.join(_SHORT)}, or a variable that holds one with options: smr.formats.csv(…)"
     add("-f", "--format", choices=formats, default="auto", metavar="F", help=told)

@@ -21,7 +21,8 @@ from typing import Any
 from smr_notebook.control.naming import files
 from smr_notebook.dataflow.hooks import hooked
 from smr_notebook.errors import ConfigError, PlanError
-from smr_notebook.notebook.arguments import CellOptions, suggestion
+from smr_notebook.notebook.arguments import CellOptions
+from smr_notebook.values.suggestions import near
 
 _ALIASES = {"map": "mapper", "reduce": "reducer", "combine": "combiner"}
 
@@ -102,8 +103,8 @@ def _meaning(word: str, namespace: Mapping[str, Any]) -> object:
         if word in namespace:
             return namespace[word]
         if not Path(word).exists():
-            near = suggestion(word, [name for name in namespace if not name.startswith("_")])
-            raise ConfigError(f"%%smr: {word!r} is neither a variable of this notebook nor a file or folder here.{near}")
+            hint = near(word, [name for name in namespace if not name.startswith("_")])
+            raise ConfigError(f"%%smr: {word!r} is neither a variable of this notebook nor a file or folder here.{hint}")
     return str(Path(word).expanduser()) if word.startswith("~") else word
 
 
@@ -152,12 +153,12 @@ def _named(role: str, name: str, bound: Mapping[str, Any], namespace: Mapping[st
                 value = getattr(value, attribute, None)
             if value is not None:
                 return value
-    near = suggestion(name, [known for known, value in namespace.items() if callable(value) and not known.startswith("_")])
-    raise ConfigError(f"%%smr: --{role} {name}: there is no such function in this notebook.{near}")
+    hint = near(name, [known for known, value in namespace.items() if callable(value) and not known.startswith("_")])
+    raise ConfigError(f"%%smr: --{role} {name}: there is no such function in this notebook.{hint}")
 
 
 def _near_map(bound: Mapping[str, Any], namespace: Mapping[str, Any]) -> str:
     if callable(namespace.get("map")):
         return " The notebook has one: write --map map to use it."
-    near = suggestion("map", [name for name, value in bound.items() if callable(value)])
-    return near or (f" It defines {', '.join(sorted(bound))}." if bound else "")
+    hint = near("map", [name for name, value in bound.items() if callable(value)])
+    return hint or (f" It defines {', '.join(sorted(bound))}." if bound else "")

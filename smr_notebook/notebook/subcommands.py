@@ -16,13 +16,14 @@ import pandas as pd
 
 from smr_notebook.errors import ConfigError
 from smr_notebook.model import Phase
-from smr_notebook.notebook.arguments import MagicParser, Worded, cell_parser, count, split_words, suggestion, time_span, variable
+from smr_notebook.notebook.arguments import MagicParser, Worded, cell_parser, count, split_words, time_span, variable
 from smr_notebook.notebook.deployment import COMMANDS, command_help, command_parser, run_command
 from smr_notebook.notebook.housekeeping import cancel_jobs, clean, cost_table
 from smr_notebook.notebook.magic import Cells, run_in_cell
 from smr_notebook.notebook.mode import Display
 from smr_notebook.notebook.settings import settings_table
 from smr_notebook.sessions.face import told_settings
+from smr_notebook.values.suggestions import near
 from smr_notebook.views.render import Shown, View, html, text
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class LineMagic:
             return command_help(first) if helping else run_command(first, words, self._mode(), given=self._given())
         first = "help" if first in {"-h", "--help"} else first
         if first not in _SUBCOMMANDS:
-            raise ConfigError(f"%smr: there is no subcommand {first!r}.{suggestion(first, WORDS)} Known: {', '.join(WORDS)}.")
+            raise ConfigError(f"%smr: there is no subcommand {first!r}.{near(first, WORDS)} Known: {', '.join(WORDS)}.")
         parser = parser_of(first)
         return Shown(parser.format_help()) if helping else _SUBCOMMANDS[first].run(self, parser.read(words))
 
@@ -146,7 +147,7 @@ class LineMagic:
 
     def _function(self, name: str, word: str) -> Any:
         if word not in self._shell.user_ns:
-            raise ConfigError(f"%smr retry --{name} {word}: the notebook has no {word!r}.{suggestion(word, self._shell.user_ns)}")
+            raise ConfigError(f"%smr retry --{name} {word}: the notebook has no {word!r}.{near(word, self._shell.user_ns)}")
         return self._shell.user_ns[word]
 
     def errors(self, options: Namespace) -> object:

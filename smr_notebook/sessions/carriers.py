@@ -12,8 +12,8 @@ Rules of this module:
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable, Mapping
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Final, cast
 
 from smr_notebook.errors import ConfigError
@@ -72,9 +72,8 @@ def carriers_of(redis_url: Callable[[], str]) -> dict[str, Callable[[str], Carri
 @functools.lru_cache(maxsize=4)
 def _opened(name: str, place: str, told: str) -> Carrier:
     path, extra = _OPENERS[name]
-    module, _, function = path.partition(":")
     try:
-        opened = cast("Callable[..., Carrier]", getattr(importlib.import_module(module), function))
+        opened = cast("Callable[..., Carrier]", resolve_name(path))
     except ModuleNotFoundError as error:
         text = f"exchange={name!r} needs {error.name}, which is not installed"
         raise ConfigError(f"{text}: `pip install 'smr_notebook[{extra}]'` brings it, here and where the workers run.") from None

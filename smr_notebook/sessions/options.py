@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from typing import Any
 
 from smr_notebook.config import EXCHANGES, Settings, parse_size, read_dollars, read_exchange, read_tolerance
@@ -21,6 +20,7 @@ from smr_notebook.model import OBJECTS, PLAINLY, Policy
 from smr_notebook.sessions.carriers import place_of
 from smr_notebook.sessions.rounds import one_output
 from smr_notebook.sessions.stage_inputs import refuse_format
+from smr_notebook.values.suggestions import near
 
 Reduce = Callable[..., Any] | Aggregation
 
@@ -108,9 +108,7 @@ def _exchange(value: object) -> str:
     try:
         return read_exchange(value)
     except ValueError:
-        near = get_close_matches(str(value), EXCHANGES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"exchange must be one of {', '.join(EXCHANGES)}; got {value!r}.{hint}") from None
+        raise ConfigError(f"exchange must be one of {', '.join(EXCHANGES)}; got {value!r}.{near(value, EXCHANGES)}") from None
 
 
 def _dollars(value: object) -> float:

@@ -8,13 +8,13 @@ needed.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Final
 
 from smr_notebook.dataflow.joined_programs import core_of
 from smr_notebook.dataflow.pair_programs import PairProgram
 from smr_notebook.dataflow.programs import Program
 from smr_notebook.errors import ConfigError, PlanError
+from smr_notebook.values.suggestions import near
 
 TREE: Final = "tree"
 """What `reducers` says for one output."""
@@ -23,6 +23,14 @@ TREE: Final = "tree"
 def combining(combine: object, reducers: object, *, reduce: object) -> object:
     """Return the combiner of a job: `reduce` itself where there is to be one output and nobody names another."""
     return True if reducers == TREE and combine is None and reduce is not None else combine
+
+
+def read_reducers(value: object) -> int | str:
+    """Return a number of partitions, or `TREE`, as somebody said it. Raises `ConfigError`."""
+    if value == TREE or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    wanted = f"a whole number, 1 or more, or {TREE!r} for one output"
+    raise ConfigError(f"reducers must be {wanted}; got {value!r}.{near(value, [TREE])}")
 
 
 def one_output(reducers: int | str | None, program: Program) -> int | None:
@@ -38,9 +46,7 @@ def one_output(reducers: int | str | None, program: Program) -> int | None:
     """
     if not isinstance(reducers, str):
         return reducers
-    if reducers != TREE:
-        hint = f" Did you mean {TREE!r}?" if get_close_matches(reducers, [TREE]) else ""
-        raise ConfigError(f"reducers must be a whole number, 1 or more, or {TREE!r} for one output; got {reducers!r}.{hint}")
+    read_reducers(reducers)
     core = core_of(program)
     if not program.reduces or not program.combines:
         raise PlanError("reducers='tree' reduces in rounds, and there is no reduce that may be run on parts. Give one, or a combine.")

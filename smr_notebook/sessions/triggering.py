@@ -213,7 +213,7 @@ def read_location(location: str, backend: Backend) -> str:
         raise ConfigError(
             f"{location!r} is no place whose uploads one is told of. Name a bucket, and a folder or a glob: {known[0]}://bucket/logs/*.gz"
         )
-    if set(found[2]) & set("*?["):
+    if WILD.search(found[2]):
         raise ConfigError(f"{location!r}: the name of the bucket must be said as it is.")
     path = found[3] or "/"
     if WILD.search(path) and path.endswith("/"):

@@ -50,12 +50,11 @@ def test_a_call_that_comes_when_a_host_has_left_was_not_begun(greeting: Greeting
     host.close()
 
 
-def test_calls_run_once_each_whenever_hosts_leave(cluster: LocalCluster, tmp_path: Path) -> None:
+def test_calls_run_once_each_whenever_hosts_leave(tmp_path: Path) -> None:
     """Each call finds the host of the one before about to go, or gone."""
     hosts = Hosts(leaves=0.0)
-    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as other:
+    with LocalCluster(n_workers=1, processes=False, protocol="tcp://", host="127.0.0.1", dashboard_address=None) as other:
         hosts.setup(other.workers[0])
-        hosts._scheduler = cluster.scheduler_address
         for number in range(4):
             order = sent(tmp_path, f"n{number}")
             call = Call(f"{HANDLERS}:record", f"{HANDLERS}:somebody", str(tmp_path), 60.0, environment(), (), order.payload)

@@ -267,6 +267,7 @@ def test_the_password_is_in_no_object_no_row_and_no_message(
     session = own_session(redis_url=server.url, exchange="redis")
     job = session.map_reduce(slow, slow_list, list(range(48)), reducers=2)
     assert list(job.result().itertuples(index=False, name=None)) == EXPECTED
+    session.close()  # so that nobody removes what is no longer wanted while we look at it
     stored = [path for path in (tmp_path / "ws").rglob("*") if path.is_file()]
     assert len(stored) > 3
     assert not [path for path in stored if secret.encode() in path.read_bytes()]

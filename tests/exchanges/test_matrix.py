@@ -313,7 +313,11 @@ def answers(place: Place, exchange: str, settings: Mapping[str, Any]) -> dict[st
     """Run all jobs, side by side."""
     session = place.open(**settings)
     jobs = {name: job.submit(session, place.input, exchange) for name, job in JOBS.items()}
-    return {name: answer(session, job) for name, job in jobs.items()}
+    found = {name: answer(session, job) for name, job in jobs.items()}
+    for job in jobs.values():
+        assert job._plan().exchange == exchange, "else these were the answers of another one"
+        assert bool(job.status().merge.tasks) == bool(settings.get("merge_above"))
+    return found
 
 
 def answer(session: smr.Session, job: smr.Job) -> Answer:

@@ -90,19 +90,34 @@ def workers(session: smr.Session) -> tuple[int, ...]:
     return tuple(status.workers) if status else ()
 
 
-@pytest.mark.parametrize("done", [12, 13])
-def test_a_worker_is_killed_while_runs_are_written_merged_or_read(own_session: OpenSession, done: int) -> None:
+def _maps(folder: Path, moment: str) -> Callable[..., Any]:
+    def map(item: int) -> Iterator[tuple[int, frozenset[int]]]:
+        if moment == "written" and item == 30:
+            mark(folder / "mapping")
+            wait_until((folder / "go_on").exists, seconds=120)
+        yield from fives(item)
+
+    return map
+
+
+MOMENTS: dict[str, Callable[[Path, smr.Job], bool]] = {
+    "written": lambda folder, _: (folder / "mapping").exists(),
+    "merged": lambda _, job: 0 < job.status().map.tasks == job.status().map.done,
+    "read": lambda folder, _: (folder / "reducing").exists(),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_worker_is_killed_while_runs_are_written_merged_or_read(own_session: OpenSession, tmp_path: Path, moment: str) -> None:
+    """No job ends before: whoever reduces waits for us."""
     session = own_session()
-    job = session.map_reduce(fives, in_order, ITEMS, reducers=3, split_size=5)
-
-    def far_enough() -> bool:
-        status = job.status()
-        return status.state.ended or (bool(workers(session)) and status.map.done + status.merge.done + status.reduce.done >= done)
-
-    wait_until(far_enough)
-    for worker in workers(session)[:1]:
-        os.kill(worker, signal.SIGKILL)
+    job = session.map_reduce(_maps(tmp_path, moment), _waits(tmp_path), ITEMS, reducers=3, split_size=5)
+    wait_until(lambda: MOMENTS[moment](tmp_path, job))
+    worker, *_ = workers(session)
+    os.kill(worker, signal.SIGKILL)
+    mark(tmp_path / "go_on")
     assert rows(job) == EXPECTED
+    assert job.status().merge.done == job.status().merge.tasks >= 1
 
 
 def test_what_is_asked_while_merged_runs_are_reduced_is_answered(own_session: OpenSession, tmp_path: Path) -> None:

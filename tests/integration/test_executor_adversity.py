@@ -199,16 +199,23 @@ def test_what_loading_raises_here_is_the_outcome_of_the_call_alone(executor: smr
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit], ids=lambda error: error.__name__)
 def test_what_a_callback_raises_is_nobody_elses_affair(executor: smr.Executor, error: type[BaseException]) -> None:
-    def raises(_: Future[Any]) -> NoReturn:
+    called: list[Future[Any]] = []
+    attached: list[Future[Any]] = []
+
+    def raises(future: Future[Any]) -> NoReturn:
+        called.append(future)
         raise error
 
     lock = threading.Lock()
     refused: Future[Any] = executor.submit(lambda: lock)  # whose callback is called where batches are sent
     futures = [executor.submit(same, number) for number in range(4)]
     for future in (refused, futures[1]):
-        future.add_done_callback(raises) if not future.done() else None
+        if not future.done():
+            attached.append(future)
+            future.add_done_callback(raises)
     assert [future.result(SECONDS) for future in futures] == [0, 1, 2, 3]
     assert isinstance(refused.exception(SECONDS), UnpicklableError)
+    assert {*called} == {*attached}
     assert executor.submit(same, "later").result(SECONDS) == "later"
 
 

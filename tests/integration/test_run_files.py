@@ -252,6 +252,21 @@ def test_a_result_is_files_of_a_shape_or_a_table_of_a_database(shell: Smr, tmp_p
     assert "has a table 'words' already" in refused.stderr
 
 
+def test_one_output_is_asked_for_in_a_job_file(shell: Smr, tmp_path: Path) -> None:
+    """As in Python: a function of one's own is its combiner, and one of that name may not yield rows."""
+    job = 'input = "books/"\nmap = "words.py:map"\nreduce = "words.py:reduce"\nreducers = "tree"\nsplit_size = 5\noutput = "counts.jsonl"\n'
+    words = "def map(line):\n    for word in line.split():\n        yield word, 1\n\n\ndef reduce(word, counts):\n    "
+    write(tmp_path, {"job.toml": job, "words.py": f"{words}return sum(counts)\n", **BOOKS})
+    done = shell("run", "job.toml")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/counts.jsonl: 5 rows\n")
+    assert "combined" in done.stderr
+    planned = shell("run", "job.toml", "--dry-run").stdout
+    assert "1 reduce" in planned
+    assert "combine keeps its law" in planned
+    write(tmp_path, {"words.py": f"{words}yield word, sum(counts)\n"})
+    assert "a reduce that yields rows" in shell("run", "job.toml", "--overwrite").stderr
+
+
 def test_plan_and_preview_run_nothing(shell: Smr, tmp_path: Path) -> None:
     write(tmp_path, {"job.toml": of_the_paper("job.toml"), "words.py": of_the_paper("words.py"), **BOOKS})
     before = shell("jobs").stdout

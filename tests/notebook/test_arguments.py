@@ -16,6 +16,7 @@ from smr_notebook.notebook.arguments import CellOptions, MagicParser, braced, ce
 def test_options_and_inputs_may_alternate() -> None:
     found = parse_cell_line("a.txt --into df b.txt -r 8 c.txt", {})
     assert found == CellOptions(inputs=("a.txt", "b.txt", "c.txt"), into="df", reducers=8)
+    assert parse_cell_line("a.txt -r tree", {}).reducers == "tree"
 
 
 def test_all_options() -> None:

@@ -22,7 +22,7 @@ from smr_notebook.control.keeping import Keeper
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
-from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate, decode, drive
+from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate, drive
 from smr_notebook.control.metering import Spending
 from smr_notebook.control.plans import read_plan
 from smr_notebook.control.worker import handle_death, run_attempt
@@ -49,6 +49,7 @@ from smr_notebook.ports import Backend, Context, ServiceLimits
 from smr_notebook.sessions.session import Session
 from smr_notebook.testing.fates import Fates, Odds
 from smr_notebook.testing.faults import Died, FaultyStore, FaultyTable, Mischief
+from smr_notebook.testing.noted_calls import AtOnce, NotedCalls
 from smr_notebook.testing.waiting import wait_until
 
 
@@ -57,27 +58,11 @@ def count_words(line: str) -> Iterator[tuple[str, int]]:
         yield word, 1
 
 
-@dataclass
-class Service:
-    """Takes down what it is called with."""
-
-    calls: list[Message] = field(default_factory=list)
-
-    @property
-    def limits(self) -> ServiceLimits:
-        return ServiceLimits(1 << 20, 900.0, 4, 0.0, 1 << 30, environment())
-
-    def invoke(self, payload: bytes) -> None:
-        message = decode(payload)
-        assert isinstance(message, Message)
-        self.calls.append(message)
-
-
 class Cloud:
     """A platform on which input is planned where code runs."""
 
     def __init__(self, tmp_path: Any, *, tariff: str = "") -> None:
-        self.service = Service()
+        self.service = NotedCalls()
         self.input = {"books/a.txt": b"one two\ntwo\n", "books/b.txt": b"two three\n"}
         self.clock = SimulatedClock(1_000.0)
         self.backend = Backend(
@@ -110,27 +95,13 @@ class Cloud:
             run: Callable[..., None] = {Role.DRIVER: run_driver, Role.COORDINATOR: self.coordinate_through}.get(message.role, run_attempt)
             run(self.backend, message, self.context(f"{message.role}-{len(self.service.calls)}-{self.clock.now()}"))
 
+    def _work(self, message: Message) -> None:
+        run_attempt(self.backend, message, self.context(f"w-{message.attempt_id}"))
+
     def coordinate_through(self, backend: Backend, message: Message, context: Context) -> None:
-        run_coordinator(replace(backend, functions=_Inline(self)), message, replace(context, deadline=self.clock.now() + 1e6))
-
-
-@dataclass
-class _Inline:
-    """Runs workers at once, so that a coordinator finds them done."""
-
-    cloud: Cloud
-
-    @property
-    def limits(self) -> ServiceLimits:
-        return self.cloud.service.limits
-
-    def invoke(self, payload: bytes) -> None:
-        message = decode(payload)
-        assert isinstance(message, Message)
-        if message.works:
-            run_attempt(self.cloud.backend, message, self.cloud.context(f"w-{message.attempt_id}"))
-        else:
-            self.cloud.service.invoke(payload)
+        run_coordinator(
+            replace(backend, functions=AtOnce(self.service, self._work)), message, replace(context, deadline=self.clock.now() + 1e6)
+        )
 
 
 @pytest.fixture
@@ -299,7 +270,7 @@ class _Unreachable(MemoryStore):
 
 def test_workers_of_another_environment_are_told_before_anything_is_stored(cloud: Cloud) -> None:
     @dataclass
-    class Older(Service):
+    class Older(NotedCalls):
         @property
         def limits(self) -> ServiceLimits:
             return replace(super().limits, environment=replace(environment(), python="3.9"))
@@ -422,7 +393,7 @@ def test_a_service_that_cannot_be_asked_is_no_end_of_the_job(cloud: Cloud, troub
 
 
 @dataclass
-class _Silent(Service):
+class _Silent(NotedCalls):
     """Does not tell its limits."""
 
     trouble: Exception = field(default_factory=lambda: ServiceError("Nobody answers."))
@@ -541,7 +512,7 @@ def test_who_keeps_the_lease_of_a_job_that_was_removed_stops(cloud: Cloud) -> No
 
 
 def test_a_submission_that_breaks_off_where_nobody_deletes_leaves_no_job_that_runs(cloud: Cloud) -> None:
-    class Broken(Service):
+    class Broken(NotedCalls):
         def invoke(self, payload: bytes) -> None:
             raise ServiceError("Lambda cannot be reached.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from tempfile import gettempdir
@@ -24,10 +24,9 @@ from smr_notebook.control.driving import run_driver
 from smr_notebook.control.expiry import remove_expired, remove_job
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger, list_jobs
-from smr_notebook.control.messages import Message, Role, decode
+from smr_notebook.control.messages import Message, Role
 from smr_notebook.control.plans import is_planned, read_plan
 from smr_notebook.control.worker import run_attempt
-from smr_notebook.environment import environment
 from smr_notebook.errors import (
     ConfigError,
     CorruptObjectError,
@@ -40,32 +39,17 @@ from smr_notebook.errors import (
 )
 from smr_notebook.job.handle import Job
 from smr_notebook.model import JobState, Phase, Policy
-from smr_notebook.ports import Backend, Context, ServiceLimits
+from smr_notebook.ports import Backend, Context
 from smr_notebook.sessions.session import Session
 from smr_notebook.standing import Outcome
-
-
-@dataclass
-class Service:
-    """Takes down what it is called with."""
-
-    calls: list[Message] = field(default_factory=list)
-
-    @property
-    def limits(self) -> ServiceLimits:
-        return ServiceLimits(1 << 20, 900.0, 4, 0.0, 1 << 30, environment())
-
-    def invoke(self, payload: bytes) -> None:
-        message = decode(payload)
-        assert isinstance(message, Message)
-        self.calls.append(message)
+from smr_notebook.testing.noted_calls import AtOnce, NotedCalls
 
 
 class Cloud:
     """A platform whose calls are run one by one, in an order of the test's."""
 
     def __init__(self, folder: Path, *, plans: bool = False) -> None:
-        self.service = Service()
+        self.service = NotedCalls()
         self.clock = SimulatedClock(1_000.0)
         self.alarms = MemoryAlarms(self.clock, self.service.invoke)
         self.backend = Backend(
@@ -96,31 +80,12 @@ class Cloud:
         self._count += 1
         context = Context("memory:", f"{message.role}-{self._count}", self.clock.now() + 900, 1 << 30, self.clock)
         if message.role is Role.COORDINATOR:
-            inline = replace(self.backend, functions=_Inline(self))
+            inline = replace(self.backend, functions=AtOnce(self.service, self.run_one))
             run_coordinator(inline, message, replace(context, deadline=self.clock.now() + 1e6))
         elif message.role is Role.DRIVER:
             run_driver(self.backend, message, context)
         else:
             run_attempt(self.backend, message, context)
-
-
-@dataclass
-class _Inline:
-    """Runs workers at once, so that a coordinator finds them done."""
-
-    cloud: Cloud
-
-    @property
-    def limits(self) -> ServiceLimits:
-        return self.cloud.service.limits
-
-    def invoke(self, payload: bytes) -> None:
-        message = decode(payload)
-        assert isinstance(message, Message)
-        if message.works:
-            self.cloud.run_one(message)
-        else:
-            self.cloud.service.invoke(payload)
 
 
 @pytest.fixture(params=[False, True], ids=["planned-here", "planned-there"])
@@ -501,7 +466,7 @@ def test_the_parts_of_a_job_that_was_gone_on_from_are_read_where_they_lie(cloud:
     cloud.run()
     mended = one.retry_failed(reduce=lambda key, values: sum(values))
     cloud.run()
-    assert {file.key.split("/")[1] for part in mended.parts() for file in part.files} <= {one.id, mended.id}
+    assert {file.key.split("/")[1] for part in mended.parts() for file in part.files} == {one.id, mended.id}
     two = cloud.session.map_reduce(lambda source, row: [(source, row[1])], sum, mended)
     cloud.run()
     assert answer(two) == {mended.id: sum(range(20))}

@@ -35,7 +35,6 @@ from smr_notebook.control.triggers import code_key, list_triggers, request_key
 from smr_notebook.control.worker import run_attempt
 from smr_notebook.dataflow.pair_programs import program_of_pairs
 from smr_notebook.dataflow.signing import Keyring
-from smr_notebook.environment import environment
 from smr_notebook.errors import (
     ConfigError,
     InputChangedError,
@@ -47,11 +46,12 @@ from smr_notebook.errors import (
 )
 from smr_notebook.job.handle import Job
 from smr_notebook.model import JobState, Policy
-from smr_notebook.ports import Backend, Context, ServiceLimits
+from smr_notebook.ports import Backend, Context
 from smr_notebook.sessions.session import Session
 from smr_notebook.standing import Outcome
 from smr_notebook.testing.fates import Fates, Odds
 from smr_notebook.testing.faults import Died, FaultyStore, FaultyTable, Mischief
+from smr_notebook.testing.noted_calls import AtOnce, NotedCalls
 from smr_notebook.testing.races import in_threads
 
 
@@ -64,26 +64,25 @@ PROGRAM = program_of_pairs(count_words, sum, None, read_sorting(None))
 
 
 @dataclass
-class Service:
-    """Takes down what it is called with; refuses the next calls, if it shall."""
+class Service(NotedCalls):
+    """Notes calls for triggers by themselves; refuses the next calls, if it shall."""
 
-    calls: list[bytes] = field(default_factory=list)
     refused: int = 0
-
-    @property
-    def limits(self) -> ServiceLimits:
-        return ServiceLimits(1 << 20, 900.0, 4, 0.0, 1 << 30, environment())
+    firings: list[Firing] = field(default_factory=list)
 
     def invoke(self, payload: bytes) -> None:
         if self.refused:
             self.refused -= 1
             raise ThrottledError("Rate exceeded. Try again later.")
-        self.calls.append(payload)
+        message = decode(payload)
+        if isinstance(message, Firing):
+            self.firings.append(message)
+        else:
+            super().invoke(payload)
 
     def of(self, role: Role) -> list[Message]:
         """Return the messages for a role."""
-        found = [decode(payload) for payload in self.calls]
-        return [one for one in found if isinstance(one, Message) and one.role is role]
+        return [one for one in self.calls if one.role is role]
 
 
 class Cloud:
@@ -143,31 +142,20 @@ class Cloud:
         names = {one.name for one in list_triggers(self.backend.table)}
         return [entry for entry in list_jobs(self.backend.table) if entry.name in names]
 
+    def _work(self, message: Message) -> None:
+        run_attempt(self.backend, message, Context("memory:", f"w-{message.attempt_id}", 1e9, 1 << 30, self.clock))
+
     def run(self) -> None:
         """Run what was called, and what that calls."""
         while self.service.calls:
-            message = decode(self.service.calls.pop(0))
-            assert isinstance(message, Message)
+            message = self.service.calls.pop(0)
             context = Context("memory:", f"{message.role}-{len(self.service.calls)}-{self.clock.now()}", 1e9, 1 << 30, self.clock)
             work: Callable[..., None] = {Role.DRIVER: run_driver, Role.COORDINATOR: run_coordinator}.get(message.role, run_attempt)
-            work(replace(self.backend, functions=_Inline(self)) if message.role is Role.COORDINATOR else self.backend, message, context)
-
-
-@dataclass
-class _Inline:
-    """Runs workers at once, so that a coordinator finds them done."""
-
-    cloud: Cloud
-
-    @property
-    def limits(self) -> ServiceLimits:
-        return self.cloud.service.limits
-
-    def invoke(self, payload: bytes) -> None:
-        message = decode(payload)
-        assert isinstance(message, Message)
-        context = Context("memory:", f"w-{message.attempt_id}", 1e9, 1 << 30, self.cloud.clock)
-        run_attempt(self.cloud.backend, message, context)
+            work(
+                replace(self.backend, functions=AtOnce(self.service, self._work)) if message.role is Role.COORDINATOR else self.backend,
+                message,
+                context,
+            )
 
 
 @pytest.fixture
@@ -326,7 +314,7 @@ def test_whoever_was_ended_before_it_called_the_driver_is_followed_by_one_who_do
     cloud.run()
     assert cloud.session.attach("daily").status().state is JobState.DONE
     fire(cloud.backend, firing)
-    assert cloud.service.calls == []
+    assert (cloud.service.calls, cloud.service.firings) == ([], [])
 
 
 def test_a_firing_whose_invocation_failed_is_tried_later_and_later_and_not_for_ever(cloud: Cloud) -> None:
@@ -340,9 +328,9 @@ def test_a_firing_whose_invocation_failed_is_tried_later_and_later_and_not_for_e
         waits.append(cloud.alarms.next_at - cloud.clock.now())
         cloud.clock.sleep(waits[-1])
         cloud.alarms.ring()
-        again = decode(cloud.service.calls.pop())
+        (again,) = cloud.service.firings
         assert again == replace(firing, restarts=firing.restarts + 1)
-        assert isinstance(again, Firing)
+        cloud.service.firings.clear()
         firing = again
     assert waits == sorted(waits)
     assert sum(waits) > 3600
@@ -367,7 +355,7 @@ def test_calls_for_what_does_not_stand_or_is_not_watched_do_nothing(cloud: Cloud
         replace(firing, bytes=0),
     ]
     assert [fire(cloud.backend, other) for other in others] == [""] * len(others)
-    assert (cloud.made(), cloud.service.calls) == ([], [])
+    assert (cloud.made(), cloud.service.calls, cloud.service.firings) == ([], [], [])
     assert fire(cloud.backend, firing)
 
 
@@ -387,7 +375,7 @@ def test_a_template_that_was_changed_makes_no_job(cloud: Cloud) -> None:
     objects.put(code_key(trigger), code + other.sign("code", code_key(trigger), code))
     with pytest.raises(UntrustedObjectError):
         fire(cloud.backend, firing)
-    assert (cloud.made(), cloud.service.calls) == ([], [])
+    assert (cloud.made(), cloud.service.calls, cloud.service.firings) == ([], [], [])
 
 
 def test_the_code_of_a_job_is_no_template_of_a_trigger(cloud: Cloud) -> None:
@@ -529,4 +517,4 @@ def test_encoded_firings_are_what_the_port_says() -> None:
     firing = Firing("in.0123abcd", "1/2", "in/a", "v", 3)
     assert json.loads(encode_firing(firing)) == {"fire": "in.0123abcd", "occurrence": "1/2", "object": "in/a", "version": "v", "bytes": 3}
     assert decode(encode_firing(replace(firing, restarts=2))) == replace(firing, restarts=2)
-    assert encode(drive("3f9a"))
+    assert decode(encode(drive("3f9a"))) == drive("3f9a"), "other messages stay what they are"

@@ -592,12 +592,9 @@ def test_what_two_write_at_once_is_one_of_them_or_said_to_be_lost(
         if overwrite:
             bucket.other()
         bucket.more = more
-        try:
+        with pytest.raises(ConfigError):
             written(objects, mine, "s3://b/out", overwrite=overwrite, store=bucket)
-        except ConfigError:
-            assert {name for name, _ in _rows_of(bucket)} <= {"others"}
-        else:
-            assert _rows_of(bucket) == [("mine", number) for number in range(count)]
+        assert _rows_of(bucket) == [("others", number) for number in range(theirs)]
 
 
 class Forgets(MemoryStore):
@@ -724,11 +721,8 @@ def _deep(values: Any) -> Any:
     return pa.StructArray.from_arrays([pa.ListArray.from_arrays([0, len(values)], values)], names=["x"])
 
 
-@pytest.mark.parametrize("deep", [False, True], ids=["plain", "inside"])
-@pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
+@pytest.mark.parametrize(("name", "deep"), [("a.jsonl", False), ("a.jsonl", True), ("a.txt", False)], ids=["json", "inside", "text"])
 def test_a_time_of_day_is_not_cut(objects: MemoryStore, tmp_path: Path, name: str, *, deep: bool) -> None:
-    if deep and name == "a.txt":
-        return  # which takes no lists
     for nanoseconds in (5_000, 5_001):
         times = pa.array([nanoseconds], pa.time64("ns"))
         pieces = [frames(objects, pa.table({"key": [1], "value": _deep(times) if deep else times}), 0, ["key"])]

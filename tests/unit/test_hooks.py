@@ -6,7 +6,6 @@ import io
 import operator
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from typing import Any, Self
 
@@ -435,10 +434,7 @@ def test_a_hook_that_hangs_is_named() -> None:
         failure = stall_failure(Worked(meter, 0, Phase.MAP, {}), 60.0)
         seen.append((failure.type, failure.function))
 
-    with (
-        suppress(UserCodeError),
-        opened(program_of_pairs(smr.hooked(of_record, setup=hangs, teardown=hangs), None, None), ("map",), meter=meter),
-    ):
+    with opened(program_of_pairs(smr.hooked(of_record, setup=hangs, teardown=hangs), None, None), ("map",), meter=meter):
         assert meter.place() is None
     assert seen == [("TaskTimeoutError", "the setup of map"), ("TaskTimeoutError", "the teardown of map")]
 

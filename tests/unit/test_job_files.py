@@ -21,6 +21,8 @@ from smr_notebook.job_files.outputs import AnyOutput, ItemsOutput, Output, SqlOu
 from smr_notebook.job_files.toml_places import read_document
 from smr_notebook.model import Format
 
+REDUCERS = "a whole number, 1 or more, or 'tree' for one output"
+
 WHOLE = """\
 # a comment, and a text over two lines
 input = ["logs/*.txt", "s3://bucket/more/"]
@@ -182,8 +184,14 @@ def test_a_key_that_is_nearly_one_is_asked_for(key: str) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("reducers = 0", "line 3: a whole number, 1 or more, is wanted; got 0."),
-        ("reducers = true", "line 3: a whole number, 1 or more"),
+        ("reducers = 0", f"line 3: reducers must be {REDUCERS}; got 0."),
+        ("reducers = true", f"line 3: reducers must be {REDUCERS}; got True."),
+        (
+            'reducers = "trees"',
+            f"line 3: reducers must be {REDUCERS}; got 'trees'. Did you mean 'tree'?",
+        ),
+        ('reducers = "4"', f"line 3: reducers must be {REDUCERS}; got '4'."),
+        ("retries = true", "line 3: a whole number, 0 or more, is wanted; got True."),
         ('split_size = "big"', "line 3: 'big' is not a size."),
         ('on_error = "ignore"', "line 3: on_error must be one of"),
         ("max_bad = 0.1", "line 3: max_bad=0.1 needs on_error='skip' or 'collect'"),

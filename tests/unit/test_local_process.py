@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from smr_notebook.backends.local.process import _Worker
-from smr_notebook.backends.local.wire import RUN_HEADER, SLEEP_BODY, Kind, Settings, named, pack, read_frame
-from smr_notebook.testing.handlers import Order, nothing
+from smr_notebook.backends.local.wire import RUN_HEADER, SLEEP_BODY, Kind, Settings, pack, read_frame
+from smr_notebook.testing.handlers import Order
 
 SETTINGS = Settings(
     workspace="",
@@ -78,11 +78,3 @@ def test_calls_that_come_while_one_sleeps_wait_for_their_turn(ends: tuple[socket
     assert [read_frame(service)[0], read_frame(service)] == [Kind.AWAKE, (Kind.ENDED, b"\x01")]
     thread.join()
     assert not list(tmp_path.glob("started-next-*")), "who leaves leaves the rest to others"
-
-
-def test_a_handler_is_found_by_its_name_and_missed_by_a_wrong_one() -> None:
-    assert named("smr_notebook.testing.handlers:nothing") is nothing
-    with pytest.raises(ModuleNotFoundError):
-        named("smr_notebook.no_such:handle")
-    with pytest.raises(AttributeError):
-        named("smr_notebook.testing.handlers:no_such")

@@ -56,7 +56,6 @@ KEYS = st.one_of(
     *(st.integers(), st.text(), st.booleans(), st.floats(allow_nan=False), st.none(), st.binary()),
     *(st.tuples(st.integers(0, 3), st.text(max_size=1)), st.decimals(allow_nan=False), st.dates()),
 )
-GROUPS = st.dictionaries(KEYS.map(encode_key), st.integers() | st.text() | st.none(), max_size=12)
 
 
 @st.composite

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -41,7 +41,6 @@ class Shelf:
     page: int
     size: int = 100
     after: str = ""
-    pages: list[int] = field(default_factory=list)
 
     def find(self, pattern: str) -> Iterator[ObjectInfo]:
         yield from (ObjectInfo(f"{pattern}/{segment}", self.size, "") for segment in (0, 1))
@@ -53,7 +52,7 @@ class Shelf:
         return ObjectInfo(key, 0, "")
 
     def behind(self, token: str) -> InputSource:
-        return Shelf(self.numbers, self.page, self.size, token, self.pages)
+        return Shelf(self.numbers, self.page, self.size, token)
 
     def scan(self, key: str) -> Iterator[ScannedPage]:
         segment, after = int(key[-1]), self.after
@@ -61,7 +60,6 @@ class Shelf:
             last = json.loads(after) if after else -1
             there = sorted(number for number in self.numbers if number % 2 == segment and number > last)
             some = there[: self.page]
-            self.pages.append(len(some))
             yield ScannedPage([{"n": number} for number in some], 7 * len(some), 0.6, partial(self._behind, after, some))
             if len(there) <= self.page:
                 return

@@ -201,6 +201,14 @@ def test_failures_are_told_in_groups_with_the_number_of_tasks() -> None:
     assert end.error == "TaskError"
 
 
+def test_a_missing_input_is_told_behind_the_broken_deployment_that_explains_it() -> None:
+    missing, broken = Failure(FailureKind.INPUT, "InputMissingError", "gone"), Failure(FailureKind.SYSTEM, "DeploymentError", "no bucket")
+    end = outcome(decided(look({task(1): failed(task(1), missing), task(2): failed(task(2), broken)})))
+    assert (end.error, [sample.failure.type for sample in end.failures]) == ("DeploymentError", ["DeploymentError", "InputMissingError"])
+    own = outcome(decided(look({task(1): failed(task(1), *[user_error("a")] * 2), task(2): failed(task(2), broken)})))
+    assert (own.error, [sample.failure.type for sample in own.failures]) == ("TaskError", ["ValueError", "DeploymentError"])
+
+
 def test_an_outcome_fits_into_a_row_however_many_kinds_of_failure_there_are() -> None:
     kinds = {task(n): failed(task(n), *[replace(CRASH, type=f"Kind{n}")] * 3) for n in range(100)}
     end = outcome(decided(look(kinds), plan(100)))

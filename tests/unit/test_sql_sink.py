@@ -40,7 +40,7 @@ def write(
         return sink.write(table.schema, (pa.Table.from_batches([batch]) for batch in table.to_batches(max_chunksize=rows)))
 
 
-def read(url: str, types: dict[str, Any] | None = None, name: str = "t") -> list[dict[str, Any]]:
+def read(url: str, name: str = "t") -> list[dict[str, Any]]:
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         table = sa.Table(name, sa.MetaData(), autoload_with=connection)
@@ -320,9 +320,7 @@ def test_no_message_has_a_secret(tmp_path: Path) -> None:
     for said in ("FATAL: p@ss/word", "dsn me:p%40ss%2Fword@host", "sslpassword=hush"):
         with pytest.raises(SmrError) as raised, telling(engine, "writing"):
             raise sa.exc.OperationalError("INSERT INTO t VALUES (?)", {"v": "private"}, Exception(said))
-        text = "".join(traceback.format_exception(raised.value)).partition("raise sa.exc")[0] + str(
-            pickle.loads(pickle.dumps(raised.value))
-        )
+        text = "".join(traceback.format_exception(raised.value)) + str(pickle.loads(pickle.dumps(raised.value)))
         assert not [word for word in ("p@ss", "p%40ss", "hush", "private") if word in text]
 
 

@@ -6,12 +6,12 @@ and asks a function for its location: so both sides go by what was deployed. Who
 
 from __future__ import annotations
 
-import importlib
 import platform
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pkgutil import resolve_name
 from typing import Final, cast
 
 import msgspec
@@ -181,8 +181,7 @@ def _open(
 ) -> Backend:
     names, clock = options.names, SystemClock()
     anew = f"It has been deleted: `{_deploy(names, 'down')}` and then `{_deploy(names)}` make everything anew."
-    module, _, function = ROUTE.partition(":")
-    route = cast("Callable[[bytes], str]", getattr(importlib.import_module(module), function))
+    route = cast("Callable[[bytes], str]", resolve_name(ROUTE))
     return Backend(
         name="aws",
         location=options.location,

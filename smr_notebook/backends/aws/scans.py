@@ -21,7 +21,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -39,6 +38,7 @@ from smr_notebook.errors import (
 )
 from smr_notebook.model import ObjectInfo
 from smr_notebook.ports import Clock, ScannedPage
+from smr_notebook.values.suggestions import near
 
 _SEGMENT_BYTES: Final = 16 << 20
 _UNTOLD: Final = 8 * _SEGMENT_BYTES
@@ -222,8 +222,7 @@ def meant_table(clients: Clients, table: str) -> str:
                 break
     except BOTO_ERRORS:
         return ""
-    close = get_close_matches(table, names, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    return near(table, names)
 
 
 def wait_until(clock: Clock, time: float) -> None:
@@ -253,9 +252,7 @@ def _read_pattern(pattern: str) -> _Scan:
     scan = _Scan(table)
     for name, text in parse_qsl(options, keep_blank_values=True):
         if name not in _OPTIONS:
-            close = get_close_matches(name, _OPTIONS, n=1)
-            meant = f" Did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(f"dynamodb://{table} has no option {name!r}.{meant} Use {', '.join(_OPTIONS)}.")
+            raise ConfigError(f"dynamodb://{table} has no option {name!r}.{near(name, _OPTIONS)} Use {', '.join(_OPTIONS)}.")
         try:
             scan = _OPTIONS[name](scan, text)
         except ValueError as error:

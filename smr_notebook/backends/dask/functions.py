@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pkgutil import resolve_name
 from typing import Any, Final
 
 import msgspec
@@ -29,7 +30,7 @@ from smr_notebook.backends.dask.bells import bell_of
 from smr_notebook.backends.dask.keeper import TAKEN
 from smr_notebook.backends.dask.lines import ask
 from smr_notebook.backends.dask.survey import survey
-from smr_notebook.backends.dask.wire import GROUPS, Call, Fate, name_of, named, notice_of
+from smr_notebook.backends.dask.wire import GROUPS, Call, Fate, name_of, notice_of
 from smr_notebook.backends.dask.work import run_call
 from smr_notebook.environment import environment
 from smr_notebook.errors import PayloadTooLargeError, ServiceError
@@ -134,7 +135,7 @@ class DaskFunctions:
         self._send(payload, self._ended)
 
     def _send(self, payload: bytes, ended: Callable[[bytes, Future[None]], None]) -> None:
-        nobodys = not named(self._call.tenant)(payload)
+        nobodys = not resolve_name(self._call.tenant)(payload)
         data = msgspec.msgpack.encode(msgspec.structs.replace(self._call, payload=payload))
         try:
             client = self._connect()

@@ -24,12 +24,13 @@ import select
 import socket
 import sys
 import time
+from pkgutil import resolve_name
 from typing import Final
 
 import distributed
 import msgspec
 
-from smr_notebook.backends.dask.wire import Fate, Greeting, Order, named
+from smr_notebook.backends.dask.wire import Fate, Greeting, Order
 from smr_notebook.backends.tenants import InvocationFailedError, ProcessEndedError, Tenants, UnwantedError, receive_frame, send_frame
 
 _IDLE_SECONDS: Final = 60.0
@@ -47,7 +48,8 @@ class _Host:
         self._connection = connection
         self._greeting = greeting
         self._deadline = 0.0
-        self._tenants = Tenants(named(greeting.handler), named(greeting.tenant), begin=self._begin, wanted=self._wanted, crowded=False)
+        handler, tenant = resolve_name(greeting.handler), resolve_name(greeting.tenant)
+        self._tenants = Tenants(handler, tenant, begin=self._begin, wanted=self._wanted, crowded=False)
 
     def serve(self) -> None:
         """Run what the worker sends until it closes the connection."""

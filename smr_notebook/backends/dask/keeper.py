@@ -21,11 +21,12 @@ import asyncio
 import contextlib
 from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
+from pkgutil import resolve_name
 from typing import Any, Final
 
 from distributed import Scheduler, SchedulerPlugin
 
-from smr_notebook.backends.dask.wire import GROUPS, LOST, named
+from smr_notebook.backends.dask.wire import GROUPS, LOST
 from smr_notebook.errors import StoreError
 from smr_notebook.ports import Table
 
@@ -124,7 +125,7 @@ class Keeper(SchedulerPlugin):
             raise StoreError(f"The scheduler was asked to {verb!r} rows, and knows only: {', '.join(sorted(_VERBS))}.")
         table = self._tables.get((opener, place))
         if table is None:
-            table = self._tables[opener, place] = named(opener)(place)
+            table = self._tables[opener, place] = resolve_name(opener)(place)
         found = getattr(table, verb)(**arguments)
         rows = found if isinstance(found, list) else [] if found is None else [found]
         return [(row.key, row.version, row.value) for row in rows]

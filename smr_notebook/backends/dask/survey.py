@@ -6,11 +6,11 @@ A worker that joins later is asked by the first call that it gets (`work`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pkgutil import resolve_name
 from typing import Any, Final
 
 from distributed import Client
 
-from smr_notebook.backends.dask.wire import named
 from smr_notebook.environment import environment
 from smr_notebook.errors import ConfigError, EnvironmentMismatchError, ServiceError
 from smr_notebook.model import Environment
@@ -53,7 +53,7 @@ def survey(client: Client, probe: str, probed: Sequence[str], extras: Sequence[s
 
 def _look(probe: str, probed: tuple[str, ...], extras: tuple[str, ...]) -> tuple[Environment, str]:
     """Be asked, in a worker."""
-    return environment(extras), str(named(probe)(*probed)) if probe else ""
+    return environment(extras), str(resolve_name(probe)(*probed)) if probe else ""
 
 
 def _many(workers: Mapping[str, Any]) -> str:

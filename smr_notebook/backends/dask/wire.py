@@ -9,8 +9,7 @@ Rules of this module:
 
 from __future__ import annotations
 
-import importlib
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -21,7 +20,7 @@ GROUPS: Final = ("smr-notebook", "smr-notebook-coordinator")
 """First part of the key of a task: of one that runs somebody's functions, and of one that does not."""
 
 LOST: Final = "smr_notebook_lost"
-"""The annotation of a task: how many workers left the cluster while they had it."""
+"""The annotation of a task that it is there at all: a worker left the cluster that had it."""
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True):
@@ -106,14 +105,3 @@ def notice_of(payload: bytes, invocation: str, fate: Fate) -> bytes:
     notice |= {"stack": fate.stack} if fate.stack else {}
     notice |= {"late": True} if fate.late else {}
     return msgspec.json.encode(notice)
-
-
-def named(name: str) -> Any:
-    """Return what `module:function` names.
-
-    Raises:
-        ImportError: There is no such module.
-        AttributeError: It has no such function.
-    """
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)

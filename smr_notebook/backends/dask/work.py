@@ -18,6 +18,7 @@ import secrets
 import sys
 import time
 import traceback
+from pkgutil import resolve_name
 from typing import Final
 
 import distributed
@@ -27,7 +28,7 @@ from distributed import Worker
 
 from smr_notebook.backends.dask.bells import bell_of
 from smr_notebook.backends.dask.hosts import hosts_of
-from smr_notebook.backends.dask.wire import LOST, Call, Fate, name_of, named, notice_of
+from smr_notebook.backends.dask.wire import LOST, Call, Fate, name_of, notice_of
 from smr_notebook.backends.tenants import Invocation
 from smr_notebook.environment import environment
 from smr_notebook.ports import Clock, Context
@@ -47,7 +48,7 @@ def run_call(data: bytes) -> None:
     worker = distributed.get_worker()
     key = worker.get_current_task()
     name = name_of(key)
-    tenant = named(call.tenant)(call.payload)
+    tenant = resolve_name(call.tenant)(call.payload)
     if not tenant:
         distributed.secede()
     lost = bool((worker.state.tasks[key].annotations or {}).get(LOST))
@@ -79,7 +80,7 @@ def _run(worker: Worker, call: Call, invocation: Invocation, tenant: str) -> Fat
     if tenant:
         return hosts_of(worker).run(call, invocation, tenant=tenant)
     try:
-        named(call.handler)(call.payload, _context(invocation, bell_of(call.location)))
+        resolve_name(call.handler)(call.payload, _context(invocation, bell_of(call.location)))
     except BaseException as error:  # noqa: BLE001 - SystemExit too: the call of the handler is what ends, not the worker
         sys.stderr.write(f"invocation {invocation.name} failed\n")
         traceback.print_exc()
@@ -91,7 +92,7 @@ def _tell(worker: Worker, call: Call, name: str, fate: Fate) -> None:
     """Call the handler with a notice."""
     invocation = Invocation(call.location, f"{name}/notice", time.time() + call.seconds, memory_of(worker))
     try:
-        named(call.handler)(notice_of(call.payload, name, fate), _context(invocation, bell_of(call.location)))
+        resolve_name(call.handler)(notice_of(call.payload, name, fate), _context(invocation, bell_of(call.location)))
     except BaseException:  # noqa: BLE001 - leases expire
         _LOG.warning("smr_notebook: nobody could be told that %s failed: %s", name, fate.reason, exc_info=True)
 

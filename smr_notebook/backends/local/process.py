@@ -29,11 +29,12 @@ import sys
 import threading
 import time
 import traceback
+from pkgutil import resolve_name
 from typing import NoReturn, cast
 
 from smr_notebook.backends.crash_stacks import CrashStack
 from smr_notebook.backends.local.machine import give_back, resident_bytes
-from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, HEADER, RUN_HEADER, SLEEP_BODY, Inbox, Kind, Settings, named, pack
+from smr_notebook.backends.local.wire import CHILD_BODY, FORK_BODY, HEADER, RUN_HEADER, SLEEP_BODY, Inbox, Kind, Settings, pack
 from smr_notebook.ports import Context, Handler
 from smr_notebook.streams import forget_streams
 
@@ -76,7 +77,7 @@ def _preload(settings: Settings) -> None:
     for module in (*settings.preload, settings.handler.partition(":")[0]):
         try:
             if ":" in module:
-                named(module)()
+                resolve_name(module)()
             else:
                 importlib.import_module(module)
         except Exception:  # noqa: BLE001 - the workers will fail to import it too, and say so to whoever called
@@ -210,7 +211,7 @@ def _warm_up(connection: socket.socket, settings: Settings) -> None:
     waiting, _, _ = select.select([connection], [], [], 0)
     if settings.warm and not waiting:
         try:
-            named(settings.warm)(settings.location)
+            resolve_name(settings.warm)(settings.location)
         except Exception:  # noqa: BLE001 - the first call will fail the same way, and say so to whoever called
             traceback.print_exc()
 
@@ -268,7 +269,7 @@ class _Worker:
             clock=_WorkerClock(self._connection, self._inbox),
         )
         try:
-            handler = cast("Handler", named(self._settings.handler))
+            handler = cast("Handler", resolve_name(self._settings.handler))
             handler(body[start:], context)
         except BaseException as error:  # noqa: BLE001 - SystemExit too: the call of the handler is what ends, not the worker
             sys.stderr.write(f"invocation {context.invocation} failed\n")

@@ -24,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 
 import msgspec
 
@@ -42,7 +43,6 @@ from smr_notebook.backends.local.wire import (
     Kind,
     Settings,
     Status,
-    named,
     pack,
 )
 
@@ -74,8 +74,8 @@ class Service:
         self._watchers: set[Channel] = set()
         self._told = 0
         self._unsent: set[Channel] = set()
-        self._tenant: Callable[[bytes], str] = named(settings.tenant) if settings.tenant else lambda _payload: ""
-        self._size: Callable[[bytes], int] = named(settings.size) if settings.size else lambda _payload: 0
+        self._tenant: Callable[[bytes], str] = resolve_name(settings.tenant) if settings.tenant else lambda _payload: ""
+        self._size: Callable[[bytes], int] = resolve_name(settings.size) if settings.size else lambda _payload: 0
         self._idle_since = time.monotonic()
         self._stopped = False
         self._stillborn = 0

@@ -21,7 +21,6 @@ Rules of this module:
 
 from __future__ import annotations
 
-import importlib
 import select
 import socket
 import struct
@@ -30,7 +29,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 HEADER = struct.Struct(">BI")
 RUN_HEADER = struct.Struct(">dQH")
@@ -130,17 +128,6 @@ class Status:
     failed: int
     died: int
     settings: Settings
-
-
-def named(function: str) -> Any:
-    """Return the function that `module:function` names.
-
-    Raises:
-        ImportError: There is no such module.
-        AttributeError: It has no such function.
-    """
-    module, _, name = function.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def pack(kind: Kind, body: bytes = b"") -> bytes:

@@ -1,0 +1,1 @@
+"""Tables of databases, through SQLAlchemy: what a result may be written to. The extra `sql` brings it."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Final
 from urllib.parse import quote, quote_plus
 
@@ -23,6 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from smr_notebook.backends.sql.dialects import DIALECTS
 from smr_notebook.errors import ConfigError, SmrError, StoreError
+from smr_notebook.values.suggestions import near
 
 _LONGEST: Final = 300
 _EXAMPLE: Final = "postgresql+psycopg://user@host/database, sqlite:///file.db"
@@ -105,10 +105,9 @@ def _values(url: URL, option: str) -> tuple[str, ...]:
 def _check_dialect(name: str) -> None:
     if name in DIALECTS:
         return
-    close = get_close_matches(name, DIALECTS, n=1)
-    meant = f" Did you mean {close[0]!r}?" if close else ""
+    known = f"(known are {', '.join(DIALECTS)}).{near(name, DIALECTS)}"
     raise ConfigError(
-        f"to_sql: what {name!r} does to values is not known here, so nothing is written to it (known are {', '.join(DIALECTS)}).{meant} "
+        f"to_sql: what {name!r} does to values is not known here, so nothing is written to it {known} "
         "Write files with to_parquet, and load them there."
     )
 

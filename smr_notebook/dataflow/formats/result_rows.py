@@ -13,7 +13,7 @@ Rules:
 * A record is the tuple of key and value, of exactly the types that they had; or, of rows of frames, a dict by the names of the columns.
 * As columns, they are named as those of the result's DataFrame: `key`, and `value` or the names of dicts. Which of the two, the kinds of
   all files together tell (`named_values`), so that it depends on no cut; pickled values that are no dicts keep `value`. A column that a
-  block lacks is missing there, and so are all names of dicts where a value is `None`.
+  block lacks is missing there, and so are all names of dicts where a value is `None`, which keeps the DataFrame's from being columns.
 * The source that `map` sees is the identifier of the job.
 """
 

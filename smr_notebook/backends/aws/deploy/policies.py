@@ -13,8 +13,7 @@
   jobs: it makes those of triggers. Still a function can read the key, and write rows of other jobs: whoever may submit jobs to a deployment
   trusts the others who may. Whoever may write to the bucket alone need not be trusted.
 * Who makes triggers may do so for the functions of this stack, under names that no alarm has, and lets S3 call the coordinator, and nobody
-  else. What a bucket tells others is the bucket's
-  affair: whoever changes that does so by their own rights.
+  else. What a bucket tells others is the bucket's affair: whoever changes that does so by their own rights.
 * Somebody with a notebook writes what a job is planned from, and the plan of a job that goes on from another one.
 * A resource is always named. The one exception is an action that knows no resources.
 """
