@@ -22,13 +22,14 @@ from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.dataflow.formats.binary import read_binary
-from smr_notebook.dataflow.formats.compression import cuttable, sniff, zstd
+from smr_notebook.dataflow.formats.compression import sniff, zstd
 from smr_notebook.dataflow.formats.fixed import read_fixed
 from smr_notebook.dataflow.formats.jsonl import read_jsonl
 from smr_notebook.dataflow.formats.parsed import ParsedReader
 from smr_notebook.dataflow.formats.passages import PassageReader
 from smr_notebook.dataflow.formats.text import read_text
 from smr_notebook.dataflow.formats.text_encodings import POLICIES, check_encoding, encoding_of
+from smr_notebook.dataflow.known_formats import cuttable
 from smr_notebook.dataflow.positions import advanced, walk
 from smr_notebook.dataflow.records import RecordBlock, Unreadable
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
