@@ -11,7 +11,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -52,7 +52,7 @@ class Case:
     format: Format
     reading: Reading
     bodies: list[bytes]
-    wanted: Callable[[bytes], list[tuple[object, int]]]
+    wanted: Callable[[bytes], Sequence[tuple[object, int]]]
     read: Read
     blocks: bool = True
 
