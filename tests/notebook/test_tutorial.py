@@ -1,4 +1,4 @@
-"""`docs/tutorial.md`: its cells run in the order of the page, in a real kernel that is restarted where the page says so, and show what stands there."""
+"""`docs/tutorial.md`: its cells run in its order, in a kernel that is restarted where it says so, and show what stands there."""
 
 from __future__ import annotations
 
@@ -55,9 +55,14 @@ def stable(text: str) -> str:
 
 def shown(cell: Any) -> str:
     """Return what a cell of a notebook that was run shows, as text."""
-    told = {"stream": lambda output: output.text, "error": lambda output: COLOUR.sub("", "\n".join(output.traceback))}
-    texts = (told.get(output.output_type, lambda output: output.data["text/plain"])(output) for output in cell.outputs)
-    return "\n".join(text.strip("\n") for text in texts)
+    return "\n".join(text_of(output).strip("\n") for output in cell.outputs)
+
+
+def text_of(output: Any) -> str:
+    """Return an output as text: what was printed, an error as a person sees it, or a value."""
+    if output.output_type == "stream":
+        return str(output.text)
+    return COLOUR.sub("", "\n".join(output.traceback)) if output.output_type == "error" else str(output.data["text/plain"])
 
 
 def run(page: Sequence[Cell], folder: Path, environment: dict[str, str]) -> list[str]:
