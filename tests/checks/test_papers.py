@@ -42,6 +42,19 @@ def held_by() -> list[tuple[str, str]]:
     return [(row[0], row[-1]) for row in cells if len(row) == 3 and row[-1] != "held by"]
 
 
+def quoted() -> list[tuple[str, list[str]]]:
+    """Return what `CONTRIBUTING.md` shows as right: the file that it names, and the lines, without their indent."""
+    blocks = re.findall(r"^ *```python\n(.*?)^ *```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [[line.strip() for line in block.splitlines()] for block in blocks]
+    return [(first.removeprefix("# "), rest) for first, *rest in lines if re.fullmatch(r"# [\w/]+\.py", first)]
+
+
+@pytest.mark.parametrize(("path", "lines"), quoted(), ids=[path for path, _ in quoted()])
+def test_what_the_style_guide_shows_as_right_stands_in_the_code(path: str, lines: list[str]) -> None:
+    source = [line.strip() for line in (ROOT / path).read_text(encoding="utf-8").splitlines()]
+    assert any(source[start : start + len(lines)] == lines for start in range(len(source)))
+
+
 @functools.cache
 def names_of_tests() -> frozenset[str]:
     """Return the names of all files with tests, and of all tests."""
