@@ -15,7 +15,9 @@ from nbclient import NotebookClient
 
 import smr_notebook
 
-PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESTART = "<!-- the kernel is restarted -->"
 HOME = "/home/you"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -36,7 +38,7 @@ def cells(text: str) -> Iterator[Cell]:
     """Yield the cells of a part of the page."""
     blocks = re.findall(r"^```(\w+)\n(.*?)^```\n", text, re.MULTILINE | re.DOTALL)
     for (language, source), (behind, shows) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
-        if language == "ipython":
+        if language in {"ipython", "python"}:
             yield Cell(source.rstrip("\n"), shows.rstrip("\n") if behind == "text" else None)
 
 
@@ -94,3 +96,12 @@ def test_a_cell_of_the_tutorial_shows_what_the_page_says(number: int, done: list
         hidden, _, rest = cell.shows.rpartition(LEFT_OUT)  # above which a page may leave out what a traceback shows
         assert hidden == ""
         assert stable(rest) == stable(showed)[-len(stable(rest)) :] if LEFT_OUT in cell.shows else stable(rest) == stable(showed)
+
+
+def test_the_cell_and_the_calls_of_the_readme_run(engine: dict[str, str], access_log: Path, tmp_path: Path) -> None:
+    """Over the log of a web server that the tests have; what stands there for AWS is no `python` block."""
+    (tmp_path / "access.log").write_bytes(access_log.read_bytes())
+    page = list(cells(README))
+    loaded = Cell("%load_ext smr_notebook", None)
+    for cell, showed in zip(page, run([loaded, *page], tmp_path, engine)[1:], strict=True):
+        assert cell.shows is None or stable(cell.shows) == stable(showed)
