@@ -98,6 +98,14 @@ def test_the_reference_has_every_public_module(module: ModuleType) -> None:
     ] == []
 
 
+def test_the_reference_names_every_suite() -> None:
+    folder = ROOT / "smr_notebook" / "testing"
+    defined = {
+        f"{file.stem}.{name}" for file in folder.glob("*.py") for name in re.findall(r"^class (\w+Tests)\b", file.read_text(), re.MULTILINE)
+    }
+    assert set(re.findall(r"`(\w+\.\w+Tests)`", REFERENCE)) == defined
+
+
 def test_the_cost_model_has_the_prices_of_the_lists() -> None:
     rows = [line.strip("| ").split(" | ")[-1] for line in COST_MODEL.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
     x86, arm = PRICES["aws/us-east-1/x86_64"], PRICES["aws/us-east-1/arm64"]
