@@ -126,6 +126,23 @@ def test_a_page_names_only_options_that_are_there(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_names_only_what_is_there(path: Path) -> None:
+    """Functions of the package, what jobs and sessions can do, and formats, as far as they are written as in Python."""
+    text = path.read_text(encoding="utf-8")
+    fields_of_jobs = {"created", "id", "name", "user"}  # of an instance, which `dir` of the class does not tell
+    others = {"toml", "handle"}  # a job file, and the module of jobs
+    there = {
+        r"\bsmr": set(smr_notebook.__all__),
+        r"\bjob": {*dir(smr_notebook.Job), *fields_of_jobs, *others},
+        r"\bsession": set(dir(smr_notebook.Session)),
+        r"\bsmr\.formats": set(dir(formats)),
+    }
+    assert [
+        f"{where}.{name}" for where, names in there.items() for name in re.findall(rf"{where}\.(\w+)\b", text) if name not in names
+    ] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_a_page_names_only_settings_that_are_there(path: Path) -> None:
     named = set(re.findall(r"\bSMR_([A-Z_]+[A-Z])\b", path.read_text(encoding="utf-8")))
     assert sorted(name for name in named if name.lower() not in meanings()) == []
