@@ -21,9 +21,9 @@ from smr_notebook.commands.jobs import add_platform, session_of
 from smr_notebook.errors import ConfigError, JobError, SmrError
 from smr_notebook.job.errors import counted, sample_lines
 from smr_notebook.job.handle import Job, cancel_and_tell
+from smr_notebook.job_files.asking import Asked, Folder, asked_by_file, asked_by_folder
 from smr_notebook.job_files.job_file import read_job_file
 from smr_notebook.job_files.outputs import AnyOutput, Output, output_named
-from smr_notebook.job_files.runs import Asked, Folder, asked_by_file, asked_by_folder
 from smr_notebook.sessions.session import Session
 from smr_notebook.standing import Progress
 from smr_notebook.views.render import View, text

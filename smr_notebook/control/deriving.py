@@ -83,14 +83,14 @@ class Wish:
         again: Whether tasks that left something out are done again, whole: so values stay in the order of the input.
         max_cost: US dollars that it may cost; `None` for as many as the one before might.
         label_of: Gives the name that a person knows a code file by.
-        stall: Seconds that one record, or one group, may take, 0 for any; `None` for as many as before.
+        record_timeout: Seconds that one record, or one group, may take, 0 for any; `None` for as many as before.
     """
 
     mended: Mended
     again: bool
     max_cost: float | None
     label_of: Callable[[str], str]
-    stall: float | None = None
+    record_timeout: float | None = None
 
     def costs(self, before: float) -> float:
         """Return the dollars that it may cost, where the one before might cost so many."""
@@ -98,7 +98,7 @@ class Wish:
 
     def tries(self, before: Policy) -> Policy:
         """Return how hard to try, where the one before tried so hard."""
-        return before if self.stall is None else replace(before, stall=self.stall)
+        return before if self.record_timeout is None else replace(before, stall=self.record_timeout)
 
     def does_again(self, output: Commit | Leg) -> bool:
         """Whether a task that gave this is done again: it left something out that another function, or another try, may not."""

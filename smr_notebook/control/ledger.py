@@ -40,7 +40,6 @@ from smr_notebook.control.row_keys import (
 from smr_notebook.control.rows import (
     ATTEMPT,
     CANCEL,
-    CLAIM,
     COMMIT,
     ENTRY,
     LEASE,
@@ -48,11 +47,12 @@ from smr_notebook.control.rows import (
     MANIFEST,
     OUTCOME,
     PROGRESS,
+    RESERVATION,
     CancelRequest,
-    Claim,
     Codec,
     JobEntry,
     ManifestEntry,
+    Reservation,
     RowReader,
 )
 from smr_notebook.control.snapshots import snapshot_of, with_done
@@ -144,7 +144,7 @@ class Ledger:
 
     def reserve(self, token: str) -> bool:
         """Take this identifier for a new job, and return whether it was free. `token` is unique for each submission."""
-        return self._create(job_row("claim"), CLAIM, Claim(token)).token == token and self.job() is None
+        return self._create(job_row("claim"), RESERVATION, Reservation(token)).token == token and self.job() is None
 
     def create_job(self, entry: JobEntry) -> JobEntry:
         """Register a job, and return the entry that stands."""

@@ -53,7 +53,7 @@ class JobEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Reservation:
     """Somebody is about to submit a job under this identifier. `token` is unique for each submission."""
 
     token: str
@@ -119,7 +119,7 @@ class Codec(Generic[T]):
 
 
 ENTRY: Final = Codec(JobEntry)
-CLAIM: Final = Codec(Claim)
+RESERVATION: Final = Codec(Reservation)
 LEASE: Final = Codec(Lease)
 PROGRESS: Final = Codec(Progress)
 CANCEL: Final = Codec(CancelRequest)

@@ -45,7 +45,7 @@ from smr_notebook.control.logs import Caught, Outlet, Uncaught
 from smr_notebook.control.messages import DeathNotice, Message, encode
 from smr_notebook.control.pulse import Watch, pulse_of
 from smr_notebook.control.stalls import Worked, late_failure, stall_failure
-from smr_notebook.control.work import Task, load_job, perform
+from smr_notebook.control.work import Errand, load_job, perform
 from smr_notebook.dataflow.code import Sources, load_program
 from smr_notebook.dataflow.memory import room_of
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
@@ -332,7 +332,7 @@ def _work(backend: Backend, job: str, mine: Claim, *, meter: Meter, sources: Sou
         program, texts = load_program(loaded.code)
         sources.update(texts)
         room = room_of(loaded.plan.budget, bare=_bare_bytes(job), resident=resident_bytes)
-        done = perform(Task(backend, loaded.plan, program, mine.id, meter, Path(gettempdir()), room, mine.after, sources))
+        done = perform(Errand(backend, loaded.plan, program, mine.id, meter, Path(gettempdir()), room, mine.after, sources))
     deliver(backend, job, mine, done, numbers=meter.numbers(resident_bytes()))
 
 

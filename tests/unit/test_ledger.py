@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.ledger import Held, Ledger, Report, list_jobs
 from smr_notebook.control.row_keys import attempt_row, leg_row
-from smr_notebook.control.rows import CancelRequest, Claim, Codec, JobEntry, ManifestEntry
+from smr_notebook.control.rows import CancelRequest, Codec, JobEntry, ManifestEntry, Reservation
 from smr_notebook.control.verdicts import lost_launch
 from smr_notebook.errors import CorruptObjectError, FormatVersionError, JobNotFoundError
 from smr_notebook.model import (
@@ -277,7 +277,7 @@ ROWS: dict[str, object] = {
     "entry": ENTRY,
     "lease": Lease("local-1-2", 3, 1_010.25, USAGE, Usage(9.5)),
     "progress": Progress(JobState.MAPPING, PHASE, PhaseProgress(2), 12.5, 1_000.5, 3, 1_010.25, "", COST, Estimate(1.5, 2.5, 0.5, 2.0, 7)),
-    "claim": Claim("5f0e"),
+    "claim": Reservation("5f0e"),
     "cancel": CancelRequest("cancelled by the user", 1_001.0),
     "attempt": Attempt(ID, AttemptState.FAILED, "local-1-3", 1_015.0, 999.0, 1_000.0, NUMBERS, FAILURE, 999.5, USAGE),
     "commit": Commit(ID, "local-1-3", 1_001.0, 2.0, NUMBERS, (RECEIPT,), PART, 2**64 - 1, 5, USAGE),
