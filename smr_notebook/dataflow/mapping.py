@@ -230,7 +230,7 @@ class Shuffle:
         if self._pairs:
             raise ConservationError(
                 f"The sums of a map task differ: {self._pairs:,} more pairs were mapped than combined and written. "
-                "There is no result, because it would be wrong. Run the job again; if it happens again, report it with this line."
+                "There is no result, because it would be wrong. Submit the job again; if it happens again, report it with this line."
             )
 
     def close(self) -> None:

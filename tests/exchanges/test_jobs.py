@@ -242,7 +242,7 @@ def test_a_lost_key_ends_the_job_under_its_name(own_session: OpenSession, server
     wait_until(seen.exists)
     redis.Redis.from_url(server.url).delete(*keys(server, job))
     gone.touch()
-    with pytest.raises(CorruptObjectError, match=r"has lost smr:jobs/.*Run the job again"):
+    with pytest.raises(CorruptObjectError, match=r"has lost smr:jobs/.*Submit the job again"):
         job.result()
 
 
