@@ -209,7 +209,7 @@ class Plan:
 
     Attributes:
         job: Identifier of the job.
-        name: Label given by the user, or an empty string.
+        name: What the user calls the job, or an empty string.
         created: Time of submission.
         format: How input bytes become records.
         maps: Number of map tasks, so of splits.

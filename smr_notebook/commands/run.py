@@ -47,7 +47,7 @@ def add_commands(commands: Any) -> None:
     add("--overwrite", action="store_true", help="let it replace what an earlier run wrote there")
     add("--passage", metavar="SIZE", help="with -c: about how many bytes of text a chunk has at most (default: 8MB)")
     add("--reducers", type=int, metavar="N", help="with -c: number of partitions (default: by the size of the input)")
-    add("--name", metavar="TEXT", help="with -c: label of the job")
+    add("--name", metavar="TEXT", help="with -c: what the job is called")
     add("--detach", action="store_true", help="print the identifier of the job, and do not wait for it")
     add("-n", "--dry-run", action="store_true", help="show the plan; run nothing")
     told = f"try the first N records here (default: {_PREVIEWED}), and show what they give; run no job"

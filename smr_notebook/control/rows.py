@@ -35,7 +35,7 @@ class JobEntry:
 
     Attributes:
         job: Identifier of the job.
-        name: Label given by the user, or an empty string.
+        name: What the user calls the job, or an empty string.
         created: Time of submission.
         plan: Key of the plan in the object store.
         user: Who submitted it; empty for nobody in particular.

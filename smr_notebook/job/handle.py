@@ -91,7 +91,7 @@ class Job(ReadableJob, AwaitedJob):
 
     Attributes:
         id: Its identifier; any unambiguous beginning of it attaches to it.
-        name: Label given at submission, or an empty string.
+        name: What it was called at submission, or an empty string.
         user: Who submitted it; empty for nobody in particular.
         foreign: Whether that is somebody else.
     """

@@ -64,7 +64,7 @@ class Folder:
         code: The folder, or an upload.
         passage: Bytes of a passage, as a number or as text.
         reducers: Number of partitions; `None` for by the size of the input.
-        name: Label of the job.
+        name: What the job is called.
     """
 
     data: str

@@ -50,7 +50,7 @@ class CellOptions:
         on_error: What becomes of a record or a group that fails: `fail`, `skip` or `collect`.
         max_bad: How many may be left out: a share, or a whole number.
         detach: Whether the cell returns the job at once.
-        name: Label of the job.
+        name: What the job is called.
         dry_run: Whether only the plan is shown.
         preview: How many of the first records are tried here, and nothing else done; `None` for a job.
         map: Name of a function from another cell.
@@ -384,7 +384,7 @@ def _add_screen(parser: MagicParser) -> None:
     add = parser.add_argument
     detach = "return the Job at once; the notebook stays free (a run that nobody watches, as in CI, waits)"
     add("-d", "--detach", action="store_true", help=detach)
-    add("--name", default="", metavar="TEXT", help="label of the job")
+    add("--name", default="", metavar="TEXT", help="what the job is called")
     _add_looking_ahead(parser)
     add("--display", choices=DISPLAYS, metavar="D", help=f"how progress is shown: {', '.join(DISPLAYS)}")
     add("-q", "--quiet", action="store_true", help="show no progress")

@@ -52,7 +52,7 @@ class Preview:
         whole: What the whole input is, and what it is thought to take.
         heaviest: The keys that have most of the pairs, where they are reduced.
         warnings: What should be known, a sentence each.
-        name: Label of the job, or an empty string.
+        name: What the job is called, or an empty string.
     """
 
     result: pd.DataFrame

@@ -112,12 +112,12 @@ class FolderStore:
 
     def _open_temporary(self) -> tuple[str, int]:
         path = f"{self._writing}/{secrets.token_hex(16)}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            return path, os.open(path, flags, 0o666)
+            return path, os.open(path, mode, 0o666)
         except FileNotFoundError:
             make_private(self._writing)
-            return path, os.open(path, flags, 0o666)
+            return path, os.open(path, mode, 0o666)
 
     def _walk(self, folder: str, name: str = "") -> Iterator[tuple[str, os.stat_result | None]]:
         """Yield the objects below `folder` whose names there start with `name`, and each folder, without status, after what it holds."""
