@@ -49,10 +49,10 @@ from smr_notebook.control.rows import (
     PROGRESS,
     RESERVATION,
     CancelRequest,
-    Codec,
     JobEntry,
     ManifestEntry,
     Reservation,
+    RowCodec,
     RowReader,
 )
 from smr_notebook.control.snapshots import snapshot_of, with_done
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_OUTPUTS: Final[dict[str, Codec[Commit] | Codec[Leg]]] = {"commit": COMMIT, "leg": LEG}
+_OUTPUTS: Final[dict[str, RowCodec[Commit] | RowCodec[Leg]]] = {"commit": COMMIT, "leg": LEG}
 
 JOBS: Final = "jobs"
 """Group with one small row for each job."""
@@ -365,11 +365,11 @@ class Ledger:
     def _group_of(self, task: TaskId) -> str:
         return group_of(self._group, page_of(task))
 
-    def _create(self, key: str, codec: Codec[T], value: T) -> T:
+    def _create(self, key: str, codec: RowCodec[T], value: T) -> T:
         row = self._put(key, codec.encode(value), expect=0)
         return codec.decode(row.key, row.value)
 
-    def _read(self, key: str, codec: Codec[T]) -> T | None:
+    def _read(self, key: str, codec: RowCodec[T]) -> T | None:
         row = self._table.get(self._group, key)
         return codec.decode(row.key, row.value) if row else None
 
