@@ -38,6 +38,8 @@ from smr_notebook.errors import (
 )
 from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource, ItemSource
+from smr_notebook.values.globs import WILD
+from smr_notebook.values.suggestions import near_file
 
 _STORED = (Format.ITEMS, Format.FRAME, Format.RESULT, Format.SEVERAL, Format.TABLE)
 _CALLED = {Format.TEXT: "text", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet", Format.CSV: "CSV", Format.ARROW: "Arrow"}
@@ -323,7 +325,8 @@ def _nothing(pattern: str, scheme: str, location: str, source: InputSource) -> I
         return InputMissingError(
             f"{what}. Check the name, or the glob: `aws s3 ls s3://{location.partition('/')[0]}/` lists what is there."
         )
-    return InputMissingError(f"{what}: no such file, and no folder with a file in it. Check the path, or the glob.")
+    hint = "" if WILD.search(location) else near_file(Path(location))
+    return InputMissingError(f"{what}: no such file, and no folder with a file in it. Check the path, or the glob.{hint}")
 
 
 def _place(scheme: str, location: str) -> str:

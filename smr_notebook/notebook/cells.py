@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import builtins
 import symtable
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from smr_notebook.control.naming import files
-from smr_notebook.dataflow.hooks import hooked
+from smr_notebook.dataflow.aggregations import BUILTINS
+from smr_notebook.dataflow.hooks import Hooked, hooked
+from smr_notebook.dataflow.yields import gives_nothing
 from smr_notebook.errors import ConfigError, PlanError
-from smr_notebook.notebook.arguments import CellOptions
-from smr_notebook.values.suggestions import near
+from smr_notebook.notebook.arguments import CellOptions, cell_parser
+from smr_notebook.values.suggestions import near, near_file
 
 _ALIASES = {"map": "mapper", "reduce": "reducer", "combine": "combiner"}
 
@@ -81,6 +83,15 @@ def choose_functions(options: CellOptions, bound: Mapping[str, Any], namespace: 
     return CellFunctions(_with_hooks("map", map, bound), _with_hooks("reduce", reduce, bound), combine)
 
 
+def doubts_of(functions: CellFunctions) -> Iterator[str]:
+    """Yield a sentence for each function that gives nothing whatever it is called with: it may be meant so, and hardly ever is."""
+    map, reduce = (one.plain if isinstance(one, Hooked) else one for one in (functions.map, functions.reduce))
+    if gives_nothing(map):
+        yield "map gives no pair: it has no `yield`, and returns nothing. Write `yield key, value`, or return a list of such pairs."
+    if gives_nothing(reduce):
+        yield "reduce gives no value: it returns nothing, so each value of the result is None. Write `return value`, or `yield key, value`."
+
+
 def choose_input(words: tuple[str, ...], namespace: Mapping[str, Any]) -> object:
     """Return the input that the words of a line name: one variable, one range, or locations.
 
@@ -103,9 +114,19 @@ def _meaning(word: str, namespace: Mapping[str, Any]) -> object:
         if word in namespace:
             return namespace[word]
         if not Path(word).exists():
-            hint = near(word, [name for name in namespace if not name.startswith("_")])
-            raise ConfigError(f"%%smr: {word!r} is neither a variable of this notebook nor a file or folder here.{hint}")
+            here = Path.cwd()
+            hint = _near_input(word, namespace, here)
+            raise ConfigError(f"%%smr: {word!r} is neither a variable of this notebook nor a file or folder in {here}.{hint}")
     return str(Path(word).expanduser()) if word.startswith("~") else word
+
+
+def _near_input(word: str, namespace: Mapping[str, Any], here: Path) -> str:
+    """Return what a word may have meant: an option without its dashes (`-into` is read as `-i nto`), a variable, a file."""
+    options = {name for action in cell_parser().actions for name in action.option_strings}
+    for option in (f"--{word}", f"--i{word}"):
+        if option in options:
+            return f" Did you mean {option!r}?"
+    return near(word, [name for name in namespace if not name.startswith("_")]) or near_file(here / word)
 
 
 def _range(word: str) -> range:
@@ -153,7 +174,8 @@ def _named(role: str, name: str, bound: Mapping[str, Any], namespace: Mapping[st
                 value = getattr(value, attribute, None)
             if value is not None:
                 return value
-    hint = near(name, [known for known, value in namespace.items() if callable(value) and not known.startswith("_")])
+    own = [known for known, value in namespace.items() if callable(value) and not known.startswith("_")]
+    hint = near(name, own) or near(name, BUILTINS)
     raise ConfigError(f"%%smr: --{role} {name}: there is no such function in this notebook.{hint}")
 
 

@@ -52,6 +52,16 @@ def test_what_is_missing_is_an_error(tmp_path: Path) -> None:
             planned(tmp_path / pattern)
 
 
+def test_a_name_that_is_missing_is_told_with_the_one_beside_it_that_is_near(tmp_path: Path) -> None:
+    (tmp_path / "access.log").write_text("x\n")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputMissingError, match=r"Did you mean 'access\.log'\?$"):
+        planned(tmp_path / "acces.log")
+    for pattern in ("empty", "acces*.lg", "none/access.log", "nothing like it"):
+        with pytest.raises(InputMissingError, match=r"the glob\.$"):
+            planned(tmp_path / pattern)
+
+
 def test_one_location_that_is_missing_is_an_error_though_others_are_there(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x\n")
     with pytest.raises(InputMissingError, match="none"):
