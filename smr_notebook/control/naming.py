@@ -56,6 +56,14 @@ RESULT: Final = "result"
 _INNER = frozenset({"job", SCHEME, RESULT})
 """Schemes that no URL names."""
 
+_ON_AWS: Final = " One on AWS has: `smr.use(smr.Session(\"aws\"))`, or `%config Smr.platform = 'aws'` in a notebook."
+_READERS: Final = {
+    "s3": _ON_AWS,
+    "dynamodb": _ON_AWS,
+    **dict.fromkeys(("http", "https", "ftp"), " Fetch it first, and name the file."),
+}
+"""Who reads what a session does not, by scheme."""
+
 _COMPRESSED_SUFFIXES = {".gz", ".bz2", ".zst", ".zstd", ".xz"}
 
 
@@ -306,7 +314,8 @@ def _scheme(pattern: str, sources: Mapping[str, InputSource]) -> tuple[str, str]
         return scheme, rest
     if scheme not in sources or scheme in _INNER:
         known = ", ".join(sorted(set(sources) - _INNER))
-        raise ConfigError(f"{pattern!r}: this session has no reader for {scheme}:// (it reads {known}://).")
+        hint = _READERS.get(scheme, "")
+        raise ConfigError(f"{pattern!r}: this session has no reader for {scheme}:// (it reads {known}://).{hint}")
     return scheme, rest
 
 

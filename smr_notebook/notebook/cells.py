@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import builtins
+import re
 import symtable
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from smr_notebook.errors import ConfigError, PlanError
 from smr_notebook.notebook.arguments import CellOptions, cell_parser
 from smr_notebook.values.suggestions import near, near_file
 
+_ROOT = re.compile(r"[^\W\d]\w*(?=[.(\[])")
 _ALIASES = {"map": "mapper", "reduce": "reducer", "combine": "combiner"}
 
 
@@ -100,6 +102,8 @@ def choose_input(words: tuple[str, ...], namespace: Mapping[str, Any]) -> object
     """
     if not words:
         raise ConfigError("%%smr: no input. Name a path, a glob, range(…) or a notebook variable: `%%smr logs/*.gz`.")
+    if len(words) > 1 and _stands(" ".join(words)) and not all(map(_stands, words)):
+        raise ConfigError(f'%%smr: a name with spaces stands in quotes: "{" ".join(words)}".')
     meant = [(word, _meaning(word, namespace)) for word in words]
     values = [word for word, meaning in meant if not issubclass(type(meaning), str)]
     if values and len(words) > 1:
@@ -117,7 +121,17 @@ def _meaning(word: str, namespace: Mapping[str, Any]) -> object:
             here = Path.cwd()
             hint = _near_input(word, namespace, here)
             raise ConfigError(f"%%smr: {word!r} is neither a variable of this notebook nor a file or folder in {here}.{hint}")
+    root = _ROOT.match(word)
+    if root and root[0] in namespace and word.endswith(")") and not _stands(word):
+        raise ConfigError(f"%%smr: {word!r} is an expression. Put its value into a variable, and name that.")
     return str(Path(word).expanduser()) if word.startswith("~") else word
+
+
+def _stands(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _near_input(word: str, namespace: Mapping[str, Any], here: Path) -> str:

@@ -147,8 +147,10 @@ def test_several_kinds_of_input_are_an_error(tmp_path: Path) -> None:
 def test_locations_of_several_schemes_are_all_read_or_refused() -> None:
     sources = {"file": MemorySource({"/a": b"1\n"}), "s3": MemorySource({"bucket/b": b"2\n"})}
     assert [(item.scheme, item.info.key) for item in find(files("s3://bucket/b", "/a"), sources)] == [("s3", "bucket/b"), ("file", "/a")]
-    with pytest.raises(ConfigError, match="no reader for https://"):
+    with pytest.raises(ConfigError, match=r"no reader for https://.* Fetch it first, and name the file\.$"):
         find(files("/a", "https://example.org/b"), sources)
+    with pytest.raises(ConfigError, match=r"no reader for s3://.* One on AWS has: `smr\.use\(smr\.Session\(\"aws\"\)\)`"):
+        find(files("s3://bucket/b"), {"file": MemorySource({})})
 
 
 def shorter(path: Path) -> None:
