@@ -118,9 +118,8 @@ def _meaning(word: str, namespace: Mapping[str, Any]) -> object:
         if word in namespace:
             return namespace[word]
         if not Path(word).exists():
-            here = Path.cwd()
-            hint = _near_input(word, namespace, here)
-            raise ConfigError(f"%%smr: {word!r} is neither a variable of this notebook nor a file or folder in {here}.{hint}")
+            hint = _near_input(word, namespace)
+            raise ConfigError(f"%%smr: {word!r} is neither a variable of this notebook nor a file or folder here.{hint}")
     root = _ROOT.match(word)
     if root and root[0] in namespace and word.endswith(")") and not _stands(word):
         raise ConfigError(f"%%smr: {word!r} is an expression. Put its value into a variable, and name that.")
@@ -134,13 +133,13 @@ def _stands(name: str) -> bool:
         return False
 
 
-def _near_input(word: str, namespace: Mapping[str, Any], here: Path) -> str:
+def _near_input(word: str, namespace: Mapping[str, Any]) -> str:
     """Return what a word may have meant: an option without its dashes (`-into` is read as `-i nto`), a variable, a file."""
     options = {name for action in cell_parser().actions for name in action.option_strings}
     for option in (f"--{word}", f"--i{word}"):
         if option in options:
             return f" Did you mean {option!r}?"
-    return near(word, [name for name in namespace if not name.startswith("_")]) or near_file(here / word)
+    return near(word, [name for name in namespace if not name.startswith("_")]) or near_file(Path(word))
 
 
 def _range(word: str) -> range:

@@ -200,7 +200,7 @@ def test_functions_variables_and_modules_of_the_notebook_travel(ready: Person, c
     [
         (f"%%smr acces.log\n{TWO}", "InputMissingError", r"Nothing found under 'acces.log' \(in .*work\).* Did you mean 'access.log'\?"),
         (f"%%smr logs/*.txt\n{TWO}", "InputMissingError", r"Nothing found under 'logs/\*\.txt' \(in .*work\)"),
-        (f"%%smr lgos\n{TWO}", "ConfigError", r"neither a variable of this notebook nor a file or folder in .*work. Did you mean 'logs'\?"),
+        (f"%%smr lgos\n{TWO}", "ConfigError", r"neither a variable of this notebook nor a file or folder here. Did you mean 'logs'\?"),
         (f"%%smr access.log --inot codes\n{TWO}", "ConfigError", r"no option '--inot'\. Did you mean '--into'\?"),
         (f"%%smr access.log into codes\n{TWO}", "ConfigError", r"'into' is neither .* Did you mean '--into'\?"),
         (f"%%smr access.log --detach --into codes\n{TWO}", "ConfigError", r"%smr attach --into codes` has its result later"),
