@@ -127,8 +127,8 @@ def _check_merges(program: Program, plan: Plan) -> tuple[str, ...]:
     if plan.reducers and (inner.combines or (isinstance(inner, PairProgram) and is_known(inner.functions.reduce))):
         return _columns(inner)
     why = (
-        "is a function without combine, and nobody knows what it makes of a part of a group. With combine=True, if it may be run on parts, "
-        "there is an answer so far"
+        "is a function without combine, and nobody knows what it makes of a part of a group. With combine=True (`--combine` in a cell), if "
+        "it may be run on parts, there is an answer so far"
         if inner.reduces and inner.named()
         else "is none: nothing is aggregated"
     )

@@ -8,7 +8,8 @@ What travels how:
   is *included*: then it travels by value like a module of the user's own (`dataflow.including`).
 * An `import` statement inside a function runs in the worker, where a module of the user's own cannot be found. That is
   refused before anything runs, with the mend (import it above the function).
-* The source lines of the functions travel beside them, so that a failure can show its line in any kernel.
+* The source lines of the functions travel beside them, so that a failure can show its line in any kernel: the code
+  keeps the name of its file (`dataflow.by_value`).
 
 The stored form is a JSON head (lengths, kinds, sources) and the pickle, inside a sealed object.
 """
@@ -33,6 +34,7 @@ from typing import Any
 import cloudpickle
 import msgspec
 
+from smr_notebook.dataflow import by_value
 from smr_notebook.dataflow.hooks import Hooked, parts_of
 from smr_notebook.dataflow.including import included_modules
 from smr_notebook.dataflow.programs import Program
@@ -335,7 +337,7 @@ def _imported_by(code: types.CodeType, package: str) -> Iterator[str]:
 
 def _pickle(program: Program, captures: list[tuple[str, Any]]) -> bytes:
     try:
-        return bytes(cloudpickle.dumps(program))
+        return by_value.dumps(program)
     except Exception as error:
         raise UnpicklableError(_blame(program, captures, error)) from error
 
@@ -358,6 +360,6 @@ def _blame(program: Program, captures: list[tuple[str, Any]], error: Exception) 
 def _size(value: object) -> int:
     """Return the pickled size in bytes, or -1 when the value does not pickle."""
     try:
-        return len(cloudpickle.dumps(value))
+        return len(by_value.dumps(value))
     except Exception:  # noqa: BLE001 - an object's own __reduce__ may raise anything
         return -1

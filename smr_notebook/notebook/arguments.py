@@ -403,7 +403,8 @@ def cell_parser(formats: Sequence[str] = FORMATS) -> MagicParser:
         allow_abbrev=False,
         usage="%(prog)s INPUT… [--into VAR] [options]",
         description=(
-            "The cell defines map(record), which yields (key, value) pairs,\nand if wanted reduce(key, values) and combine(key, values)."
+            "The cell defines map(record), which yields (key, value) pairs, and if wanted\n"
+            "reduce(key, values) and combine(key, values); values is an iterator."
         ),
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=27, width=90),
         epilog=(
