@@ -370,10 +370,10 @@ def resolve(
     file: Mapping[str, object],
     *,
     default_workspace: Path,
-    user: tuple[str, Mapping[str, object]] = ("", {}),
-    notebook: Mapping[str, object] | None = None,
-) -> Settings:
-    """Merge the sources of settings into one value.
+    user: tuple[str, Mapping[str, object]],
+    notebook: Mapping[str, object],
+) -> dict[str, Told]:
+    """Return the value of each setting, and which source says it.
 
     Args:
         arguments: Given in the call; `None` means not given.
@@ -386,19 +386,6 @@ def resolve(
     Raises:
         ConfigError: A name or a value is wrong; the message says in which source.
     """
-    told = _told(arguments, env, file, default_workspace=default_workspace, user=user, notebook=notebook or {})
-    return settings_of(told)
-
-
-def _told(
-    arguments: Mapping[str, object],
-    env: Mapping[str, str],
-    file: Mapping[str, object],
-    *,
-    default_workspace: Path,
-    user: tuple[str, Mapping[str, object]],
-    notebook: Mapping[str, object],
-) -> dict[str, Told]:
     names = [field.name for field in fields(Settings)]
     standing = Settings(workspace=default_workspace)
     told = {name: Told(getattr(standing, name), "default") for name in names}
@@ -449,7 +436,7 @@ def user_file() -> Path:
 def told_on_machine(arguments: Mapping[str, object], notebook: Mapping[str, object] | None = None) -> dict[str, Told]:
     """Return each setting of this process, with its source. Arguments and errors as of `from_machine`."""
     file = user_file()
-    return _told(
+    return resolve(
         arguments,
         os.environ,
         _project_table(),
