@@ -132,8 +132,6 @@ class Fleet:
         seconds: How long `map` or `reduce` of one attempt takes: a number drawn for each attempt.
         parallel: Calls that one invocation has under way at once.
         branching: Calls that a worker makes for others at most; 0 for none.
-        latencies: What calls take.
-        seed: Tells one story from another.
     """
 
     def __init__(
@@ -144,19 +142,17 @@ class Fleet:
         seconds: Callable[[Random], float],
         parallel: int,
         branching: int,
-        latencies: Latencies | None = None,
-        seed: int = 0,
     ) -> None:
         self.plan = plan
         self.table = MemoryTable()
         self.objects = SameRuns(plan)
-        self.latencies = latencies or Latencies()
+        self.latencies = Latencies()
         self.parallel = parallel
         self.branching = branching
         self.limits = limits
         self.meters = _Meters()
         self._seconds = seconds
-        self._random = Random(seed)
+        self._random = Random(0)
         self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._names = itertools.count(1)

@@ -75,22 +75,19 @@ def map_tolerantly(map: FrameMap, frame: InputFrame, by: Sequence[str], bad: Bad
                 yield given
 
 
-def reduce_frames_tolerantly(
-    reduce: FrameCall, blocks: Blocks, sink: RowSink, bad: BadRecords, *, meter: Meter, done: int, frame_bytes: int = FRAME_BYTES
-) -> Handed:
+def reduce_frames_tolerantly(reduce: FrameCall, blocks: Blocks, sink: RowSink, bad: BadRecords, *, meter: Meter, done: int) -> Handed:
     """Call the user's `reduce` for frames of whole groups, as `reducing.reduce_frames` does, and leave out the groups that fail.
 
     Args:
-        reduce: As of `reduce_frames`; so are `blocks`, `sink`, `meter`, `done` and `frame_bytes`.
+        reduce: As of `reduce_frames`; so are `blocks`, `sink`, `meter` and `done`.
         blocks: See above.
         sink: See above.
         bad: Takes what is left out.
         meter: See above.
         done: See above.
-        frame_bytes: See above.
     """
     checksum = 0
-    for whole in whole_groups(behind(blocks, done, meter), frame_bytes, meter):
+    for whole in whole_groups(behind(blocks, done, meter), FRAME_BYTES, meter):
         if meter.ending:
             return Handed(checksum, Position(done=done + meter.done))
         values = concat_columns([block.values for block in whole.blocks])
