@@ -7,20 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from smr_notebook.config import (
-    Settings,
-    from_machine,
-    meanings,
-    parse_size,
-    read_sorting,
-    read_time,
-    resolve,
-    settings_of,
-    told_on_machine,
-    user_file,
-)
+from smr_notebook.config import Settings, from_machine, meanings, resolve, settings_of, told_on_machine, user_file
 from smr_notebook.errors import ConfigError
-from smr_notebook.model import Sorting
 
 HERE = Path("/ws")
 
@@ -90,19 +78,6 @@ def test_every_setting_has_a_meaning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90.0), (1.5, 1.5), ("30s", 30.0), ("15m", 900.0), (" 2h ", 7_200.0), ("7d", 604_800.0)]
-)
-def test_times_have_units(text: object, seconds: float) -> None:
-    assert read_time(text) == seconds
-
-
-@pytest.mark.parametrize("wrong", ["", "h", "-1", "1 week", None, True, [1], float("inf")])
-def test_what_is_no_time_is_refused(wrong: object) -> None:
-    with pytest.raises(ConfigError, match="is not a time"):
-        read_time(wrong)
-
-
-@pytest.mark.parametrize(
     ("told", "meant"), [("", ()), ("a", ("a",)), ("a, b.c,a", ("a", "b.c")), (["x"], ("x",)), (("x", "y"), ("x", "y")), ([], ())]
 )
 def test_modules_are_named_with_commas_or_as_a_list(told: object, meant: tuple[str, ...]) -> None:
@@ -116,25 +91,12 @@ def test_what_is_no_name_of_a_module_is_refused(wrong: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("0", 0), ("10", 10), ("128MB", 128_000_000), ("64 MiB", 64 * 2**20), ("1.5g", 1_500_000_000), (7, 7), ("2k", 2000)]
-)
-def test_sizes_have_units(text: object, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize(
     ("told", "meant"), [(True, True), (False, False), ("on", True), ("Off", False), ("1", True), ("0", False), (" no ", False)]
 )
 def test_a_switch_is_on_or_off(told: object, *, meant: bool) -> None:
     assert resolved({"speculate": told}).speculate is meant
     assert resolved({}, {}, {"speculate": told}).speculate is meant
     assert resolved({}, {"SMR_SPECULATE": str(told)}, {}).speculate is meant
-
-
-@pytest.mark.parametrize("wrong", ["", "MB", "-1", "1 potato", None, True, -5, [1], float("inf")])
-def test_what_is_no_size_is_refused(wrong: object) -> None:
-    with pytest.raises(ConfigError, match="is not a size"):
-        parse_size(wrong)
 
 
 @pytest.mark.parametrize(
@@ -185,20 +147,3 @@ def test_a_folder_that_is_gone_is_in_no_project(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     assert from_machine({}).retries == 2
-
-
-@pytest.mark.parametrize(
-    ("said", "meant"),
-    [
-        (None, Sorting()),
-        (False, Sorting()),
-        (True, Sorting(keys=True)),
-        ("keys", Sorting(keys=True)),
-        ("values", Sorting(values=True)),
-        ("keys, values", Sorting(keys=True, values=True)),
-        (["values", "keys"], Sorting(keys=True, values=True)),
-    ],
-    ids=repr,
-)
-def test_what_is_sorted_is_said_by_words_or_by_yes(said: object, meant: Sorting) -> None:
-    assert read_sorting(said) == meant
