@@ -23,6 +23,7 @@ from random import Random
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.attempts import Claim, Output, claim
 from smr_notebook.control.coordinator import looks, revive
+from smr_notebook.control.heart import ends_of
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.launching import launch_rest
 from smr_notebook.control.layout import Layout
@@ -31,7 +32,7 @@ from smr_notebook.control.messages import Message, Role, coordinate, decode, enc
 from smr_notebook.control.metering import metered
 from smr_notebook.control.plans import write_plan
 from smr_notebook.control.rows import JobEntry
-from smr_notebook.control.worker import deliver, ends_of
+from smr_notebook.control.worker import deliver
 from smr_notebook.errors import PlatformError
 from smr_notebook.model import Numbers, Plan, Position, TaskId
 from smr_notebook.ports import Backend, Context, Row, ServiceLimits

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from smr_notebook.control.attempts import claim
+from smr_notebook.control.heart import ABANDONED, Heart, ends_of
 from smr_notebook.control.troubles import idle_seconds
-from smr_notebook.control.worker import ABANDONED, Heart, ends_of
 from smr_notebook.dataflow.inputs import RecordBlock
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.model import AttemptId, AttemptState, Leg, Numbers, Part, Policy, Position

@@ -11,13 +11,14 @@ from dataclasses import replace
 import pytest
 
 from smr_notebook.control.attempts import Claim, Output, claim
+from smr_notebook.control.heart import ABANDONED, GRACE, Ends, Heart
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.logs import Uncaught
 from smr_notebook.control.messages import AttemptRange, DeathNotice, attempt_message
 from smr_notebook.control.plans import write_plan
 from smr_notebook.control.pulse import pulse_of
-from smr_notebook.control.worker import ABANDONED, GRACE, Ends, Heart, deliver, handle_death, run_attempt
+from smr_notebook.control.worker import deliver, handle_death, run_attempt
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.environment import environment
 from smr_notebook.model import AttemptId, AttemptState, FailureKind, Numbers, Position, Receipt
