@@ -77,7 +77,7 @@ def own_session(tmp_path: Path) -> Iterator[Callable[..., Session]]:
 
     def open_one(**settings: Any) -> Session:
         chosen: dict[str, Any] = {"workspace": tmp_path / "ws", "lease_seconds": 2.0, "workers": 2, **settings}
-        opened.append(Session(settings=Settings(**chosen)))
+        opened.append(Session(settings=chosen))
         return opened[-1]
 
     yield open_one
