@@ -18,7 +18,6 @@ from decimal import Decimal
 from types import FunctionType, MappingProxyType
 from typing import Any, Final
 
-from smr_notebook.config import parse_size
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.formats.parsed import ParsedReader
 from smr_notebook.dataflow.formats.passages import PassageReader
@@ -26,6 +25,7 @@ from smr_notebook.dataflow.formats.text_encodings import check_encoding
 from smr_notebook.dataflow.parsed_programs import OwnReader
 from smr_notebook.errors import ConfigError, PlanError
 from smr_notebook.model import PLAINLY, Dialect, Format, Reading
+from smr_notebook.values.spellings import parse_size
 
 __all__ = ["InputFormat", "arrow", "binary", "csv", "fixed", "jsonl", "parquet", "parse", "passages", "text", "tsv"]
 

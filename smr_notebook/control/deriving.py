@@ -31,7 +31,7 @@ from smr_notebook.control.launching import side_by_side
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.control.messages import coordinate, drive
-from smr_notebook.control.planning import check_environment, memory_share, told_of_service, try_out
+from smr_notebook.control.planning import check_environment, memory_share, told_of_service
 from smr_notebook.control.plans import (
     is_planned,
     read_code,
@@ -48,6 +48,7 @@ from smr_notebook.control.registering import new_job, register
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.soundness import Sound, doubted, irreplaceable, sound_outputs
 from smr_notebook.control.stages import note_reading, tell_waiting
+from smr_notebook.control.trying import try_out
 from smr_notebook.dataflow.code import capture, load_program
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.mending import Mended, changes_combiner, mended

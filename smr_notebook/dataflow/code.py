@@ -163,33 +163,29 @@ def modules_by_value(included: Mapping[str, types.ModuleType] | None = None) -> 
                 cloudpickle.unregister_pickle_by_value(module)
 
 
-def load_program(data: bytes, *, name: str = "code") -> tuple[Program, Sources]:
+def load_program(data: bytes) -> tuple[Program, Sources]:
     """Load what `capture` stored.
-
-    Args:
-        data: The stored bytes.
-        name: What to call them in an error.
 
     Raises:
         CorruptObjectError: The bytes are not what was stored.
     """
-    sources, pickled = _opened(data, name=name)
+    sources, pickled = _opened(data)
     program: Program = pickle.loads(pickled)
     return program, sources
 
 
-def load_sources(data: bytes, *, name: str = "code") -> Sources:
+def load_sources(data: bytes) -> Sources:
     """Return the sources of what `capture` stored, for whoever must run none of it. Raises as `load_program` does."""
-    return _opened(data, name=name)[0]
+    return _opened(data)[0]
 
 
-def _opened(data: bytes, *, name: str) -> tuple[Sources, bytes]:
-    body = unseal("code", data, name=name)
+def _opened(data: bytes) -> tuple[Sources, bytes]:
+    body = unseal("code", data, name="code")
     length = int.from_bytes(body[:8], "little")
     try:
         head = msgspec.json.decode(body[8 : 8 + length], type=_Head)
     except msgspec.DecodeError as error:
-        raise CorruptObjectError(f"{name}: the head of the code bundle cannot be read: {error}") from error
+        raise CorruptObjectError(f"code: the head of the code bundle cannot be read: {error}") from error
     return head.sources, body[8 + length :]
 
 

@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 
 from smr_notebook import formats
 from smr_notebook.backends.local.source import absolute
-from smr_notebook.config import read_sorting
 from smr_notebook.control.naming import files
 from smr_notebook.control.planned import PlannedJob
 from smr_notebook.control.planning import Request
@@ -36,6 +35,7 @@ from smr_notebook.sessions.options import Options
 from smr_notebook.sessions.previews import Preview
 from smr_notebook.sessions.rounds import combining
 from smr_notebook.sessions.session import Session
+from smr_notebook.values.spellings import read_sorting
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from smr_notebook import formats
-from smr_notebook.config import parse_size, read_bad, read_dollars, read_setting, read_sorting, read_tolerance
+from smr_notebook.config import read_setting
 from smr_notebook.dataflow import aggregates
 from smr_notebook.dataflow.aggregates import Aggregation
 from smr_notebook.dataflow.aggregations import BUILTINS
@@ -32,6 +32,7 @@ from smr_notebook.job_files.function_files import Reference, read_reference
 from smr_notebook.job_files.outputs import AnyOutput, checked_value, keys_of, made_output, output_named
 from smr_notebook.job_files.toml_places import Document, read_document
 from smr_notebook.sessions.rounds import read_reducers
+from smr_notebook.values.spellings import parse_size, read_bad, read_dollars, read_sorting, read_tolerance
 from smr_notebook.values.suggestions import near
 
 _PAIRS: Final = ("map", "reduce", "combine", "sort")

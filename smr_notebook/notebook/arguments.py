@@ -16,11 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from smr_notebook.config import DISPLAYS, EXCHANGES, parse_size, read_bad, read_dollars, read_sorting, read_time, read_tolerance
+from smr_notebook.config import DISPLAYS, EXCHANGES
 from smr_notebook.dataflow.aggregations import BUILTINS
 from smr_notebook.errors import ConfigError
 from smr_notebook.formats import AUTO, NAMES, InputFormat
 from smr_notebook.sessions.rounds import TREE
+from smr_notebook.values.spellings import parse_size, read_bad, read_dollars, read_sorting, read_time, read_tolerance
 from smr_notebook.values.suggestions import near
 from smr_notebook.values.tolerance import OnError
 

@@ -160,7 +160,7 @@ def _refuse_contradictions(options: CellOptions) -> None:
         raise ConfigError(f"%%smr: -q and --display {options.display} both say how progress is shown. Keep one.")
 
 
-def run_in_cell(job: Job, screen: Screen, variable: str, *, limit: int | None = None, goes_on: bool = False) -> pd.DataFrame:
+def run_in_cell(job: Job, screen: Screen, variable: str, *, limit: int | None = None, goes_on: bool) -> pd.DataFrame:
     """Follow a job in the running cell, and load its result.
 
     Args:
@@ -189,7 +189,7 @@ def run_in_cell(job: Job, screen: Screen, variable: str, *, limit: int | None = 
     return frame
 
 
-def write_in_cell(job: Job, screen: Screen, path: str, *, overwrite: bool, goes_on: bool = False) -> WrittenFiles:
+def write_in_cell(job: Job, screen: Screen, path: str, *, overwrite: bool, goes_on: bool) -> WrittenFiles:
     """Follow a job in the running cell, and write its result to files.
 
     Args:

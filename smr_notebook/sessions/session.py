@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
-from smr_notebook.config import Settings, Told, all_told, read_sorting, settings_of, told_on_machine
+from smr_notebook.config import Settings, Told, all_told, settings_of, told_on_machine
 from smr_notebook.control.inlets import jobs_read
 from smr_notebook.control.ledger import list_jobs
 from smr_notebook.control.planning import Request
@@ -37,6 +37,7 @@ from smr_notebook.sessions.submission import submit, tidy_up
 from smr_notebook.sessions.triggering import KeepsTriggers
 from smr_notebook.sessions.uploading import KeepsUploads
 from smr_notebook.values.identifiers import seeded_identifiers
+from smr_notebook.values.spellings import read_sorting
 
 if TYPE_CHECKING:
     import pandas as pd

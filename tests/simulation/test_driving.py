@@ -15,7 +15,7 @@ from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.backends.memory.table import MemoryTable
-from smr_notebook.config import resolve
+from smr_notebook.config import Settings
 from smr_notebook.control.coordinator import revive, run_coordinator
 from smr_notebook.control.driving import GIVEN_UP, MOST_DRIVERS, run_driver
 from smr_notebook.control.keys import keys_of
@@ -78,7 +78,7 @@ class Cloud:
             plans=True,
             tariff=tariff,
         )
-        self.session = Session(settings=resolve({}, {}, {}, default_workspace=tmp_path), backend=self.backend)
+        self.session = Session(settings=Settings(workspace=tmp_path), backend=self.backend)
 
     def submit(self, pattern: str = "s3://books", **options: Any) -> Job:
         job: Job = self.session.map_reduce(count_words, sum, pattern, **options)

@@ -49,8 +49,6 @@ _RECORDS: Final = 500
 _RECORDS_BYTES: Final = 4 << 20
 _GONE: Final = "ResourceNotFoundException"
 _BUSY: Final = frozenset({"ProvisionedThroughputExceededException", "LimitExceededException", "KMSThrottlingException"})
-_AGAIN: Final = _BUSY | {"ExpiredIteratorException"}
-_UNREADY: Final = _BUSY | {_GONE}
 _PAUSES: Final = (0.1, 2.0)
 _TRIES: Final = 60
 """Times that a record is put, each after a pause: what is refused once more has been refused for minutes."""
