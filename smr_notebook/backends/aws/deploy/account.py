@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.backends.aws.faults import BOTO_ERRORS, told
 from smr_notebook.backends.aws.names import Names, check_stack_name
-from smr_notebook.errors import ConfigError, ServiceError
+from smr_notebook.backends.aws.regions import check_region, unknown_region
+from smr_notebook.errors import ServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +25,18 @@ def find_caller(clients: Clients, stack: str) -> Caller:
     """Return who asks, and the names of a deployment in the account and region of the clients.
 
     Raises:
-        ConfigError: The stack's name is none, there is no such profile, or no region is set.
+        ConfigError: The stack's name is none, there is no such profile or region, or no region is set.
         CredentialsError: AWS does not know who asks.
+        ServiceError: AWS cannot be asked.
     """
     check_stack_name(stack)
     with asking("asking AWS who you are"):
-        if not clients.region:
-            raise ConfigError('No region is set. Say --region eu-west-1 (or region="eu-west-1"), for one, or set AWS_REGION.')
-        caller = clients["sts"].get_caller_identity()
+        check_region(clients)
+    try:
+        with asking("asking AWS who you are"):
+            caller = clients["sts"].get_caller_identity()
+    except ServiceError as error:
+        raise unknown_region(clients) or error from None
     return Caller(caller["Arn"], Names(stack, caller["Account"], clients.region, caller["Arn"].split(":")[1]))
 
 
