@@ -63,9 +63,9 @@ def test_a_deployment_from_nothing_to_nothing(stack: str, clients: Clients, caps
 
     assert main(["jobs", "--platform", "aws", "--stack", stack]) == 0
     assert main(["status", "--platform", "aws", "--stack", stack, "ffff"]) == 1
-    told = capsys.readouterr().err.splitlines()
-    assert told[0] == "there are no jobs of yours on the platform aws; --platform and --stack name other places"
-    assert told[1].startswith(f"smr: There are no jobs in stack {stack}. Those of another platform or deployment are found by --platform")
+    none, unknown = capsys.readouterr().err.splitlines()
+    assert none == "there are no jobs of yours on the platform aws; --platform and --stack name other places"
+    assert unknown.startswith(f"smr: There are no jobs in stack {stack}. Those of another platform or deployment are found by --platform")
 
     assert main(["down", "--stack", stack, "--yes"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"nothing is left of {stack} in us-east-1"
@@ -202,6 +202,14 @@ def test_what_fails_is_one_sentence_and_no_traceback(aws: str, capsys: pytest.Ca
         assert told.out == ""
         assert told.err.startswith("smr: Asking AWS who you are failed: there are no credentials for AWS")
         assert len(told.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["deploy"], ["down", "--yes"]])
+def test_who_may_not_deploy_is_told_what_that_takes(faults: FaultProxy, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """And not what one call lacks: the next one would lack another."""
+    faults.set({"service": "cloudformation", "times": 1, "error": {"code": "AccessDenied", "status": 403}})
+    assert main([*words, "--stack", f"t-{uuid4().hex[:12]}"]) == 1
+    assert "Deploying and taking down need the rights of an administrator" in capsys.readouterr().err
 
 
 def test_a_setting_of_the_environment_names_the_stack(

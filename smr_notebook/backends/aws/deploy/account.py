@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from smr_notebook.backends.aws.clients import Clients
-from smr_notebook.backends.aws.faults import BOTO_ERRORS, told
+from smr_notebook.backends.aws.faults import BOTO_ERRORS, Mends, told
 from smr_notebook.backends.aws.names import Names, check_stack_name
 from smr_notebook.backends.aws.regions import check_region, unknown_region
-from smr_notebook.errors import ServiceError
+from smr_notebook.errors import AccessDeniedError, ServiceError, SmrError
+
+_MENDS: Final[Mends] = {
+    AccessDeniedError: "Deploying and taking down need the rights of an administrator; AWS_PROFILE or --profile says as whom. "
+    "What jobs need, `smr doctor` tells.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +56,14 @@ def asking(doing: str) -> Iterator[None]:
     try:
         yield
     except BOTO_ERRORS as error:
-        raise told(error, doing, unreachable=ServiceError) from error
+        raise deploying_told(error, doing) from error
+
+
+def deploying_told(error: Exception, doing: str) -> SmrError:
+    """Return the error that says what an error of botocore means to who deploys, or looks at a deployment.
+
+    Args:
+        error: One of `BOTO_ERRORS`.
+        doing: What was tried, as it follows "while".
+    """
+    return told(error, doing, unreachable=ServiceError, mends=_MENDS)
