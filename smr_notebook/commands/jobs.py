@@ -66,7 +66,7 @@ def _jobs(options: Namespace, console: Console) -> int:
         whose = "" if options.everyone else " of yours"
         console.note(f"there are no jobs{whose} on the platform {session.backend.name}; --platform and --stack name other places")
     for job in found[: options.number]:
-        created = datetime.fromtimestamp(int(job.created), UTC).strftime("%Y-%m-%d %H:%M:%S")
+        created = datetime.fromtimestamp(int(job.created), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         user = f"{job.user or '-':<12} " if options.everyone else ""
         console.tell(f"{job.id}  {created}  {job.state.value:<10} {user}{job.name}".rstrip())
     return 0

@@ -29,6 +29,7 @@ def test_a_job_is_listed_and_told(job: Job, capsys: pytest.CaptureFixture[str]) 
     assert main(["jobs"]) == 0
     words = capsys.readouterr().out.split()
     assert (words[0], words[3:]) == (job.id, ["done", "words"])
+    assert words[2].endswith("Z"), "whoever reads it may be elsewhere than who ran it"
     assert main(["status", job.id[:6]]) == 0
     told = capsys.readouterr().out
     assert told.startswith("MapReduce 'words' done")
