@@ -56,7 +56,7 @@ class _Cause:
 
 
 _SIGN_IN = "Sign in again (`aws sso login`, with `--profile NAME` if you use a profile) or set AWS_PROFILE, then try again."
-_SET_UP = "`aws configure` or `aws sso login` gives this machine some; of several, AWS_PROFILE says which. Then try again."
+_SET_UP = "`aws configure` or `aws sso login` gives this machine some, and AWS_PROFILE says which of several."
 _AGAIN = "Try again in a minute."
 _DEPLOY = "`smr deploy` makes what is missing and mends the rest."
 _DOCTOR = "`smr doctor` tells all that is missing."

@@ -14,8 +14,8 @@ from smr_notebook.backends.aws.regions import check_region, unknown_region
 from smr_notebook.errors import AccessDeniedError, ServiceError, SmrError
 
 _MENDS: Final[Mends] = {
-    AccessDeniedError: "Deploying and taking down need the rights of an administrator; AWS_PROFILE or --profile says as whom. "
-    "What jobs need, `smr doctor` tells.",
+    AccessDeniedError: "Deploying and taking down need the rights of an administrator (AWS_PROFILE or --profile says as whom); "
+    "what jobs need, `smr doctor` tells.",
 }
 
 
