@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from smr_notebook.counting import Counted, added
 from smr_notebook.values import policy, readings
+from smr_notebook.values.counted import Counted, added
 from smr_notebook.values.shuffles import CarriageCost, Merging
 from smr_notebook.values.tolerance import STRICT, BadFile, Tolerance
 from smr_notebook.values.usage import Cost, Rates, Usage
