@@ -45,7 +45,7 @@ from smr_notebook.model import PLAINLY, PartFile, Reading, Span
 from smr_notebook.ports import InputSource
 
 if TYPE_CHECKING:
-    from smr_notebook.dataflow.tables import TableColumn
+    from smr_notebook.dataflow.table_blocks import TableColumn
 
 _IN_MEMORY: Final = 64 << 20
 """Bytes of a file that is kept in memory while its rows are given."""
