@@ -142,6 +142,20 @@ def test_without_a_builder_the_stack_comes_without_functions_and_says_what_next(
     assert lines[-1].startswith(f"  smr deploy --stack {stack} --region us-east-1 --image ")
 
 
+def test_a_build_that_fails_says_how_to_go_on(
+    stack: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\n[ "$1" != build ] || { echo "no space left on device"; exit 1; }\n', encoding="utf-8")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["deploy", "--stack", stack]) == 1
+    told = capsys.readouterr().err
+    assert "no space left on device" in told
+    assert f"The stack {stack} stands, and `smr deploy --stack {stack} --region us-east-1` goes on from there." in told
+    assert f"`smr image context FOLDER --stack {stack} --region us-east-1` says how another one does." in told
+
+
 def test_an_image_that_is_in_the_repository_is_not_built_again(
     stack: str, clients: Clients, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
