@@ -27,7 +27,7 @@ from smr_notebook.values.usage import Cost, Rates, Usage
 
 
 class Phase(StrEnum):
-    """One of the stages of a job, each of which ends before the next one begins."""
+    """Map, then reduce, and between them the merge of runs, if there is one: each ends before the next one begins."""
 
     MAP = "map"
     MERGE = "merge"
@@ -209,7 +209,7 @@ class Plan:
 
     Attributes:
         job: Identifier of the job.
-        name: Label given by the user, or an empty string.
+        name: What the user calls the job, or an empty string.
         created: Time of submission.
         format: How input bytes become records.
         maps: Number of map tasks, so of splits.

@@ -7,12 +7,16 @@ import lzma
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from hypothesis import HealthCheck, settings
+
+from smr_notebook import Session
+from smr_notebook.config import Settings
 
 # How long an example takes says more about the machine than about us. CI tries the same examples each time.
 settings.register_profile(
@@ -60,6 +64,29 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("SMR_WORKSPACE", str(path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(path / "config"))  # where the user's own settings would stand
     return path
+
+
+@pytest.fixture(scope="session")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """A session on a local service that stays warm from test to test, for all tests that do not kill it."""
+    session = Session(settings=Settings(workspace=tmp_path_factory.mktemp("workspace"), workers=2, lease_seconds=5.0))
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def own_session(tmp_path: Path) -> Iterator[Callable[..., Session]]:
+    """Open sessions on a workspace of the test's own, and end their services afterwards."""
+    opened: list[Session] = []
+
+    def open_one(**settings: Any) -> Session:
+        chosen: dict[str, Any] = {"workspace": tmp_path / "ws", "lease_seconds": 2.0, "workers": 2, **settings}
+        opened.append(Session(settings=chosen))
+        return opened[-1]
+
+    yield open_one
+    for session in opened:
+        session.close()
 
 
 def _unpacked(name: str, folder: Path) -> Path:
