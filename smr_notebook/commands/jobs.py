@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smr_notebook.commands.console import Console, add_place
-from smr_notebook.config import read_dollars, read_time
 from smr_notebook.errors import ConfigError, JobCancelled, JobError, SmrError
 from smr_notebook.job.errors import counted, sample_lines
 from smr_notebook.job.handle import cancel_and_tell
 from smr_notebook.sessions.session import Session
+from smr_notebook.values.spellings import read_dollars, read_time
 from smr_notebook.views.housekeeping import cancel_jobs, clean, cost_table
 from smr_notebook.views.render import View, text
 
