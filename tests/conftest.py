@@ -44,6 +44,13 @@ def _started_below(root: Path) -> list[psutil.Process]:
     return found
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test whose name differs from run to run: several processes could not share the tests out."""
+    nameless = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if nameless:
+        raise pytest.UsageError(f"Names of tests hold addresses; give `parametrize` its `ids`: {nameless}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail at the end of the run when a process of ours works on: whoever started a service ends it."""

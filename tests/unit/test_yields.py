@@ -190,13 +190,19 @@ async def awaited(record: Any) -> None:
     record.clear()
 
 
-@pytest.mark.parametrize("function", [forgotten, printed, functools.partial(printed), lambda key, values: None], ids=str)
+@pytest.mark.parametrize(
+    "function",
+    [forgotten, printed, functools.partial(printed), lambda key, values: None],
+    ids=["forgotten", "printed", "partial", "lambda"],
+)
 def test_a_function_that_can_give_nothing_is_known(function: Callable[..., Any]) -> None:
     assert gives_nothing(function)
 
 
 @pytest.mark.parametrize(
-    "function", [ones, delegated, chosen_none, found_or_nothing, raised, awaited, lambda record: [record], len, None, "text"], ids=str
+    "function",
+    [ones, delegated, chosen_none, found_or_nothing, raised, awaited, lambda record: [record], len, None, "text"],
+    ids=lambda function: getattr(function, "__name__", str(function)),
 )
 def test_a_function_that_may_give_something_is_not_doubted(function: object) -> None:
     assert not gives_nothing(function)
