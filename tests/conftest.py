@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import lzma
 import os
 import shutil
@@ -14,8 +15,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says more about the machine than about us. CI tries the same examples each time.
+# `make test-fast` tries fewer: a law that takes many says so as a multiple of `max_examples`.
 settings.register_profile(
-    "ours", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ, print_blob=True
+    "ours",
+    max_examples=int(os.environ.get("SMR_TEST_EXAMPLES", "100")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+    print_blob=True,
 )
 settings.load_profile("ours")
 
@@ -47,10 +54,18 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     assert told == []
 
 
+@pytest.fixture(scope="session")
+def workspaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names of workspaces, in a folder apart: pytest lists its own for each folder that it makes there, and these are thousands."""
+    folder = tmp_path_factory.mktemp("workspaces")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def workspace(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workspace(workspaces: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty workspace for each test, in `SMR_WORKSPACE`, and no other setting from outside."""
-    path = tmp_path_factory.mktemp("workspace")
+    path = next(workspaces)
+    path.mkdir(mode=0o700)
     for name in [name for name in os.environ if name.startswith("SMR_") and name != "SMR_TEST_INSTALLED"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SMR_WORKSPACE", str(path))

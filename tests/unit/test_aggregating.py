@@ -115,7 +115,7 @@ FOLDS: list[Fold] = [
 ]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(st.sampled_from(FOLDS), tasks_of(numbers), st.integers(1, 3), budgets, st.booleans())
 def test_a_job_gives_what_python_gives_whatever_the_plan(
     fold: Fold, tasks: list[Batches], partitions: int, budget: int, legs: bool

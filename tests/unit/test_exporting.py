@@ -149,7 +149,7 @@ DEALT = st.lists(st.sampled_from(range(len(KINDS))), min_size=1, max_size=2).fla
 """Rows, each a key, a value of one kind or two, and the piece to which it is dealt."""
 
 
-@settings(max_examples=250)
+@settings(max_examples=5 * settings().max_examples // 2)
 @example([(1, {"n": 2}, 0), (2, None, 1)])
 @example([(1, [None, None], 0), (2, None, 1)])
 @example([(1, {"value": 2}, 0), (2, 3, 1)])

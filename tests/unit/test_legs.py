@@ -170,7 +170,7 @@ texts = st.builds(lambda lines, last: "\n".join([*lines, last]).encode(), lines,
 # ---------------------------------------------------------------- map
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(bodies=st.lists(texts, min_size=1, max_size=4), split_bytes=st.integers(1, 120), legs=legs)
 def test_the_rows_of_the_legs_are_those_of_one_attempt(bodies: list[bytes], split_bytes: int, legs: list[int]) -> None:
     source = MemorySource({f"object-{number}": data for number, data in enumerate(bodies)})

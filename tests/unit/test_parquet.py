@@ -233,7 +233,7 @@ COMPARED: list[Any] = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(
     rows=st.lists(st.tuples(FLOATS, st.integers(0, 3)), min_size=1, max_size=8),
     picked=st.lists(st.sampled_from(range(len(COMPARED))), min_size=1, max_size=3),

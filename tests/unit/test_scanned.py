@@ -111,7 +111,7 @@ def leg(shelf: Shelf, after: Position | None, most: int) -> tuple[Position | Non
     return position, rows.keys, meter.bytes_read
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(numbers, st.integers(1, 6), st.lists(st.tuples(st.integers(0, 6), numbers, numbers), max_size=5))
 def test_an_item_that_stays_is_given_once_whatever_comes_and_goes(
     first: set[int], page: int, legs: list[tuple[int, set[int], set[int]]]

@@ -248,7 +248,7 @@ def expected_bad(bodies: list[list[tuple[str, int]]], broken: tuple[str, ...] = 
     return found
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(bodies=bodies_of_lines, split_bytes=st.integers(1, 300), legs=legs)
 def test_the_rows_are_those_of_the_good_records_and_the_others_are_told_with_their_places(
     bodies: list[list[tuple[str, int]]], split_bytes: int, legs: list[int]
