@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says more about the machine than about us. CI tries the same examples each time.
-# `make test-fast` tries fewer: a law that takes many says so as a multiple of `max_examples`.
+# `make test-fast` tries fewer: a law that takes more or less says so by `settings().max_examples`, which is what it sets.
 settings.register_profile(
     "ours",
     max_examples=int(os.environ.get("SMR_TEST_EXAMPLES", "100")),

@@ -74,7 +74,7 @@ TYPES: dict[str, pa.DataType] = {
 SCHEMA = pa.schema(TYPES)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=min(60, settings().max_examples))
 @given(
     bodies=st.lists(ROWS, min_size=1, max_size=3), group_rows=st.integers(1, 5), split_bytes=st.integers(50, 4000), stop=st.integers(0, 30)
 )
