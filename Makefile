@@ -76,7 +76,7 @@ test-random: install
 	@seed=$(or $(SEED),$$(date +%s)); echo "SEED=$$seed"; \
 		SMR_TEST_INSTALLED=1 $(BIN)/pytest -q --random-order-seed=$$seed $(HERE)
 
-# In processes that are started or forked too; what a killed one ran, nobody can tell.
+# In processes that are started too, but not in those that are forked or killed.
 coverage: export COVERAGE_FILE := $(abspath build)/coverage/data
 coverage: install
 	@rm -rf build/coverage && mkdir -p build/coverage
