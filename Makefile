@@ -37,7 +37,7 @@ KERNELS := 6.31 7.0 7.3 7.4
 KERNEL_TOOLS := nbclient nbformat nbval pytest pytest-timeout hypothesis
 AWS = SMR_TEST_MINISTACK=$(abspath build/ministack/bin/python) SMR_TEST_IMAGE_CACHE=$(abspath build/image)
 # What needs no emulator, no server and no browser.
-HERE := $(addprefix tests/,unit checks conformance simulation integration)
+HERE := $(addprefix tests/,unit checks conformance simulation fuzz integration peers notebook)
 NEGATIVE := $(sort $(wildcard notebooks/negative/*.ipynb))
 NBVAL = $(BIN)/pytest -q -p no:cacheprovider --nbval --nbval-sanitize-with $$($(BIN)/python -m smr_notebook nbval-sanitize)
 
