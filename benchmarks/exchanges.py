@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from smr_notebook import Session
-from smr_notebook.backends.local.objects import DirectoryStore
+from smr_notebook.backends.local.objects import FolderStore
 from smr_notebook.backends.redis.carrier import open_redis
 from smr_notebook.dataflow.carrying import CarriedExchange
 from smr_notebook.dataflow.coalescing import Coalescer, SourceRun
@@ -43,7 +43,7 @@ def count(key: int, values: Iterator[str]) -> int:  # noqa: ARG001 - the signatu
     return sum(1 for _ in values)
 
 
-def alone(folder: Path, open_exchange: Open, objects: DirectoryStore, shape: tuple[int, int, int]) -> tuple[float, float]:
+def alone(folder: Path, open_exchange: Open, objects: FolderStore, shape: tuple[int, int, int]) -> tuple[float, float]:
     """Return seconds of writing and of reading runs of a shape."""
     runs, partitions, size = shape
     block = random.Random(1).randbytes(size)
@@ -67,7 +67,7 @@ def alone(folder: Path, open_exchange: Open, objects: DirectoryStore, shape: tup
     return wrote, time.perf_counter() - began
 
 
-def merged(folder: Path, objects: DirectoryStore, shape: tuple[int, int, int]) -> tuple[float, float]:
+def merged(folder: Path, objects: FolderStore, shape: tuple[int, int, int]) -> tuple[float, float]:
     """Return seconds of processor time of merging runs of a shape, in a grid of four tasks, and of reading them then."""
     runs, partitions, size = shape
     block, prefix, grid = random.Random(1).randbytes(size), f"jobs/{folder.name}", Grid(runs, partitions, 2, 2)
@@ -103,7 +103,7 @@ def main() -> None:
     """Measure, and print."""
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name) / "redis") as server:
         root = Path(name)
-        objects, carrier = DirectoryStore(root / "objects"), open_redis(server.address)
+        objects, carrier = FolderStore(root / "objects"), open_redis(server.address)
 
         def by_objects(prefix: str, index: tuple[str, tuple[int, ...]] | None) -> Exchange:
             key, crcs = index or ("", ())

@@ -21,7 +21,7 @@ from smr_notebook.commands import uploads as cli_uploads
 from smr_notebook.commands.console import Console, run
 from smr_notebook.errors import SmrError
 
-_ROOMS = (
+ROOMS = (
     cli_run.add_commands,
     cli_triggers.add_commands,
     cli_jobs.add_commands,
@@ -29,6 +29,8 @@ _ROOMS = (
     cli_aws.add_commands,
     cli_setup.add_commands,
 )
+"""Where the commands are, in the order of `smr --help`."""
+
 _INTERRUPTED = 130
 _UNREAD = 141
 
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what a terminal or a file cannot hold is told, and not the end of a job
     try:
-        return run(words, Console(_print, _ask, _note), rooms=_ROOMS, parser=parser)
+        return run(words, Console(_print, _ask, _note), rooms=ROOMS, parser=parser)
     except SmrError as error:
         sys.stderr.write(f"smr: {error}\n")
         return 1

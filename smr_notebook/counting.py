@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from smr_notebook.errors import CounterError
+from smr_notebook.values.counted import Counted
 
 MOST_NAMES: Final = 50
 """Counters of a phase of a job."""
@@ -37,9 +38,6 @@ MOST: Final = 10**12
 
 _ONE: Final = 1
 """The amount that nearly everybody counts by: an object of which there is one only."""
-
-Counted = tuple[tuple[str, int], ...]
-"""Names and what was counted, by name."""
 
 
 def count_up(name: str, by: int = 1) -> None:
@@ -150,16 +148,6 @@ class Counts:
         if name not in self.own and name not in self.others:
             _check_name(name)
             check_names([*self.own, *self.others, name])
-
-
-def added(some: Counted, others: Counted) -> Counted:
-    """Return counters together, by name."""
-    if not some or not others:
-        return some or others
-    found = dict(some)
-    for name, number in others:
-        found[name] = found.get(name, 0) + number
-    return tuple(sorted(found.items()))
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -51,15 +51,3 @@ def installed_version(name: str) -> str:
         return metadata.version(name).partition("+")[0]
     except metadata.PackageNotFoundError:
         return ""
-
-
-def command_to_follow(here: Environment, there: Environment) -> str:
-    """Return the command that gives this environment the package versions of another one; empty where no command can.
-
-    None can where Python itself differs, or the other side lacks what this one has.
-    """
-    ours, theirs = dict(here.packages), dict(there.packages)
-    differing = [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
-    if here.python != there.python or not differing or not theirs.keys() >= set(differing):
-        return ""
-    return "pip install " + " ".join(f"{name}=={theirs[name]}" for name in differing)

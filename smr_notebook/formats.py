@@ -18,7 +18,6 @@ from decimal import Decimal
 from types import FunctionType, MappingProxyType
 from typing import Any, Final
 
-from smr_notebook.config import parse_size
 from smr_notebook.dataflow.code import takes_source
 from smr_notebook.dataflow.formats.parsed import ParsedReader
 from smr_notebook.dataflow.formats.passages import PassageReader
@@ -26,6 +25,7 @@ from smr_notebook.dataflow.formats.text_encodings import check_encoding
 from smr_notebook.dataflow.parsed_programs import OwnReader
 from smr_notebook.errors import ConfigError, PlanError
 from smr_notebook.model import PLAINLY, Dialect, Format, Reading
+from smr_notebook.values.spellings import parse_size
 
 __all__ = ["InputFormat", "arrow", "binary", "csv", "fixed", "jsonl", "parquet", "parse", "passages", "text", "tsv"]
 
@@ -85,7 +85,7 @@ def fixed(bytes_per_record: int, *, header_bytes: int = 0, decompress: bool = Tr
     _check_size("bytes_per_record", bytes_per_record, least=1)
     _check_size("header_bytes", header_bytes, least=0)
     return InputFormat(
-        Format.FIXED, Reading(record_bytes=bytes_per_record, header_bytes=header_bytes, decompress=_flag("decompress", decompress))
+        Format.FIXED, Reading(record_bytes=bytes_per_record, header_bytes=header_bytes, decompress=_switch("decompress", decompress))
     )
 
 
@@ -103,7 +103,7 @@ def parse(function: Callable[..., Any], *, decompress: bool = True) -> InputForm
     if not callable(function):
         raise PlanError(f"parse needs a function that takes a stream; got {function!r}.")
     reader = ParsedReader(function, takes_source(function, name="parse", what="stream"))
-    return InputFormat(Format.PARSED, Reading(decompress=_flag("decompress", decompress)), reader)
+    return InputFormat(Format.PARSED, Reading(decompress=_switch("decompress", decompress)), reader)
 
 
 def passages(size: int | str = "8MB", *, encoding: str = "utf-8", errors: str = "strict") -> InputFormat:
@@ -184,13 +184,13 @@ def csv(
         "" if delimiter is None else _sign("delimiter", delimiter),
         _sign("quotechar", quotechar) if quotechar else "",
         _sign("escapechar", escapechar) if escapechar else "",
-        _flag("doublequote", doublequote),
+        _switch("doublequote", doublequote),
         _skipped(skip),
-        _flag("header", header),
+        _switch("header", header),
         named,
         _types(types),
-        _flag("infer", infer),
-        _flag("newlines", newlines) and bool(quotechar or escapechar),
+        _switch("infer", infer),
+        _switch("newlines", newlines) and bool(quotechar or escapechar),
     )
     signs = [sign for sign in (dialect.delimiter, dialect.quote, dialect.escape) if sign]
     if len(set(signs)) < len(signs):
@@ -292,7 +292,7 @@ def _check_size(name: str, value: object, *, least: int) -> None:
         raise ConfigError(f"{name} must be a whole number of bytes, {least} or more; got {value!r}.")
 
 
-def _flag(name: str, value: object) -> bool:
+def _switch(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(f"{name} must be True or False; got {value!r}.")
     return value

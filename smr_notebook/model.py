@@ -19,15 +19,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from smr_notebook.counting import Counted, added
 from smr_notebook.values import policy, readings
+from smr_notebook.values.counted import Counted, added
 from smr_notebook.values.shuffles import CarriageCost, Merging
 from smr_notebook.values.tolerance import STRICT, BadFile, Tolerance
 from smr_notebook.values.usage import Cost, Rates, Usage
 
 
 class Phase(StrEnum):
-    """One of the stages of a job, each of which ends before the next one begins."""
+    """Map, then reduce, and between them the merge of runs, if there is one: each ends before the next one begins."""
 
     MAP = "map"
     MERGE = "merge"
@@ -209,7 +209,7 @@ class Plan:
 
     Attributes:
         job: Identifier of the job.
-        name: Label given by the user, or an empty string.
+        name: What the user calls the job, or an empty string.
         created: Time of submission.
         format: How input bytes become records.
         maps: Number of map tasks, so of splits.

@@ -7,12 +7,16 @@ import itertools
 import lzma
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from hypothesis import HealthCheck, settings
+
+from smr_notebook import Session
+from smr_notebook.config import Settings
 
 # How long an example takes says more about the machine than about us. CI tries the same examples each time.
 # `make test-fast` tries fewer: a law that takes more or less says so by `settings().max_examples`, which is what it sets.
@@ -43,6 +47,13 @@ def _started_below(root: Path) -> list[psutil.Process]:
     return found
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test whose name differs from run to run: several processes could not share the tests out."""
+    nameless = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if nameless:
+        raise pytest.UsageError(f"Names of tests hold addresses; give `parametrize` its `ids`: {nameless}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail at the end of the run when a process of ours works on: whoever started a service ends it."""
@@ -71,6 +82,29 @@ def workspace(workspaces: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.setenv("SMR_WORKSPACE", str(path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(path / "config"))  # where the user's own settings would stand
     return path
+
+
+@pytest.fixture(scope="session")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """A session on a local service that stays warm from test to test, for all tests that do not kill it."""
+    session = Session(settings=Settings(workspace=tmp_path_factory.mktemp("workspace"), workers=2, lease_seconds=5.0))
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def own_session(tmp_path: Path) -> Iterator[Callable[..., Session]]:
+    """Open sessions on a workspace of the test's own, and end their services afterwards."""
+    opened: list[Session] = []
+
+    def open_one(**settings: Any) -> Session:
+        chosen: dict[str, Any] = {"workspace": tmp_path / "ws", "lease_seconds": 2.0, "workers": 2, **settings}
+        opened.append(Session(settings=chosen))
+        return opened[-1]
+
+    yield open_one
+    for session in opened:
+        session.close()
 
 
 def _unpacked(name: str, folder: Path) -> Path:

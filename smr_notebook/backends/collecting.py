@@ -45,7 +45,7 @@ def unpacked(data: bytes) -> tuple[str, Piece]:
         name, piece = data[_HEAD.size : _HEAD.size + size], Piece(partition, offset, data[_HEAD.size + size :])
         if magic == _MAGIC and len(name) == size and _crc(piece, name) == crc:
             return name.decode(), piece
-    raise CorruptObjectError("A message is not what was sent: it is damaged, or somebody else's. Run the job again.")
+    raise CorruptObjectError("A message is not what was sent: it is damaged, or somebody else's. Submit the job again.")
 
 
 class Collector:
@@ -88,7 +88,7 @@ class Collector:
         start, length = self._starts[name]
         if piece.offset % PIECE_BYTES or len(piece.data) != min(PIECE_BYTES, length - piece.offset):
             what = f"{name} was sent with other pieces of partition {self._partition} than its index says"
-            raise CorruptObjectError(f"{what}. Run the job again.")
+            raise CorruptObjectError(f"{what}. Submit the job again.")
         self._file.put(piece.data, start + piece.offset)
         self._here[name].add(piece.offset)
         self._missing -= len(piece.data)

@@ -31,7 +31,7 @@ def add_commands(commands: Any) -> None:
         _add_content(command)
     for command in (build, push, context):
         command.add_argument("--base", default="", metavar="IMAGE", help="another base image")
-        command.add_argument("--wheels", type=Path, metavar="DIR", help="install the wheels of this folder, and fetch nothing")
+        command.add_argument("--wheels", type=Path, metavar="FOLDER", help="install the wheels of this folder, and fetch nothing")
     for command in (build, push):
         command.add_argument("--builder", default="", metavar="NAME", help="docker, podman or buildah (default: the first that works)")
     for name, command in {"deploy": deploy, "doctor": doctor, "down": down, "build": build, "push": push, "context": context}.items():

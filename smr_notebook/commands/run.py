@@ -21,9 +21,9 @@ from smr_notebook.commands.jobs import add_platform, session_of
 from smr_notebook.errors import ConfigError, JobError, SmrError
 from smr_notebook.job.errors import counted, sample_lines
 from smr_notebook.job.handle import Job, cancel_and_tell
+from smr_notebook.job_files.asking import Asked, Folder, asked_by_file, asked_by_folder
 from smr_notebook.job_files.job_file import read_job_file
 from smr_notebook.job_files.outputs import AnyOutput, Output, output_named
-from smr_notebook.job_files.runs import Asked, Folder, asked_by_file, asked_by_folder
 from smr_notebook.sessions.session import Session
 from smr_notebook.standing import Progress
 from smr_notebook.views.render import View, text
@@ -47,7 +47,7 @@ def add_commands(commands: Any) -> None:
     add("--overwrite", action="store_true", help="let it replace what an earlier run wrote there")
     add("--passage", metavar="SIZE", help="with -c: about how many bytes of text a chunk has at most (default: 8MB)")
     add("--reducers", type=int, metavar="N", help="with -c: number of partitions (default: by the size of the input)")
-    add("--name", metavar="TEXT", help="with -c: label of the job")
+    add("--name", metavar="TEXT", help="with -c: what the job is called")
     add("--detach", action="store_true", help="print the identifier of the job, and do not wait for it")
     add("-n", "--dry-run", action="store_true", help="show the plan; run nothing")
     told = f"try the first N records here (default: {_PREVIEWED}), and show what they give; run no job"

@@ -13,8 +13,8 @@ from smr_notebook.commands.jobs import add_platform, session_of
 from smr_notebook.control.planning import Request
 from smr_notebook.errors import ConfigError, PlatformError
 from smr_notebook.job.handle import Job
+from smr_notebook.job_files.asking import asked_by_file
 from smr_notebook.job_files.job_file import JobFile, read_job_file
-from smr_notebook.job_files.runs import asked_by_file
 from smr_notebook.sessions.session import Session
 from smr_notebook.sessions.triggering import StandingTrigger
 from smr_notebook.values.globs import WILD

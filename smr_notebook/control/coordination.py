@@ -32,7 +32,6 @@ from smr_notebook.control.attempts import persist
 from smr_notebook.control.backoff import Backoff
 from smr_notebook.control.carrying import Box
 from smr_notebook.control.costs import spent
-from smr_notebook.control.keeping import Keeper
 from smr_notebook.control.launching import launch
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
@@ -42,6 +41,7 @@ from smr_notebook.control.messages import coordinate, encode
 from smr_notebook.control.metering import Spending
 from smr_notebook.control.progress import progress
 from smr_notebook.control.proof import proof_line
+from smr_notebook.control.renewing import Renewer
 from smr_notebook.control.row_keys import page_of
 from smr_notebook.control.scheduling import Action, Decision, End, Expire, Gather, Launch, Stop, decide
 from smr_notebook.control.snapshots import with_done
@@ -113,7 +113,7 @@ class Coordinator:
         if snapshot.outcome is not None:
             return None if self._conclude(snapshot, snapshot.outcome) else self._now()
         if self._box.due:
-            with self._keeper():  # a stream takes longer to be made than a lease lasts
+            with self._renewer():  # a stream takes longer to be made than a lease lasts
                 self._box.hold(lambda: self._ledger.outcome() is not None)
         if not self._act([*self._calls_again(snapshot, decision), *decision.actions], snapshot):
             return self._now() if self._holds_lease() else None
@@ -151,9 +151,9 @@ class Coordinator:
     def _may_act(self) -> bool:
         return self._holds_lease() and self._epoch == self._looked_in
 
-    def _keeper(self) -> Keeper:
+    def _renewer(self) -> Renewer:
         seconds = self._plan.policy.coordinator_lease
-        return Keeper(self._ledger, self._owner, self._backend.clock, seconds=seconds, spending=self._spending)
+        return Renewer(self._ledger, self._owner, self._backend.clock, seconds=seconds, spending=self._spending)
 
     def _usage(self) -> Usage:
         return self._spending.usage(self._now())
@@ -215,7 +215,7 @@ class Coordinator:
             case Gather(phase):
                 commits = self._looks.commits(snapshot, phase)
                 cost = spent(self._plan, snapshot) if self._plan.rates else None
-                with self._keeper():
+                with self._renewer():
                     gather(self._plan, phase, commits, cost=cost, objects=self._backend.objects, ledger=self._ledger)
             case End(outcome):
                 proof = self._proof() if outcome.state is JobState.DONE else ""

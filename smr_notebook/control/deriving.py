@@ -31,7 +31,7 @@ from smr_notebook.control.launching import side_by_side
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.control.messages import coordinate, drive
-from smr_notebook.control.planning import check_environment, memory_share, told_of_service, try_out
+from smr_notebook.control.planning import check_environment, memory_share, told_of_service
 from smr_notebook.control.plans import (
     is_planned,
     read_code,
@@ -48,6 +48,7 @@ from smr_notebook.control.registering import new_job, register
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.soundness import Sound, doubted, irreplaceable, sound_outputs
 from smr_notebook.control.stages import note_reading, tell_waiting
+from smr_notebook.control.trying import try_out
 from smr_notebook.dataflow.code import capture, load_program
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.mending import Mended, changes_combiner, mended
@@ -83,14 +84,14 @@ class Wish:
         again: Whether tasks that left something out are done again, whole: so values stay in the order of the input.
         max_cost: US dollars that it may cost; `None` for as many as the one before might.
         label_of: Gives the name that a person knows a code file by.
-        stall: Seconds that one record, or one group, may take, 0 for any; `None` for as many as before.
+        record_timeout: Seconds that one record, or one group, may take, 0 for any; `None` for as many as before.
     """
 
     mended: Mended
     again: bool
     max_cost: float | None
     label_of: Callable[[str], str]
-    stall: float | None = None
+    record_timeout: float | None = None
 
     def costs(self, before: float) -> float:
         """Return the dollars that it may cost, where the one before might cost so many."""
@@ -98,7 +99,7 @@ class Wish:
 
     def tries(self, before: Policy) -> Policy:
         """Return how hard to try, where the one before tried so hard."""
-        return before if self.stall is None else replace(before, stall=self.stall)
+        return before if self.record_timeout is None else replace(before, stall=self.record_timeout)
 
     def does_again(self, output: Commit | Leg) -> bool:
         """Whether a task that gave this is done again: it left something out that another function, or another try, may not."""

@@ -21,7 +21,6 @@ from dataclasses import replace
 from typing import Final
 
 from smr_notebook.control.backoff import passes
-from smr_notebook.control.keeping import Keeper
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import Message, coordinate, encode
@@ -29,6 +28,7 @@ from smr_notebook.control.metering import Spending
 from smr_notebook.control.planning import Request, plan_captured
 from smr_notebook.control.plans import StoredRequest, input_of, is_planned, read_code, read_request, write_plan
 from smr_notebook.control.pulse import Watch
+from smr_notebook.control.renewing import Renewer
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.control.stages import call_followers, may_begin, spoiled_outcome, waits_for
 from smr_notebook.control.verdicts import broken_outcome, cancelled_outcome
@@ -86,12 +86,12 @@ def run_driver(backend: Backend, message: Message, context: Context, *, abandon:
             abandon(GIVEN_UP)
 
     seconds = backend.policy.coordinator_lease
-    keeper = Keeper(ledger, context.invocation, clock, seconds=seconds, spending=spending, unwanted=give_up)
-    keeper.watch, keeper.patience = watch, _PATIENCE * seconds
-    if not keeper.take():
+    renewer = Renewer(ledger, context.invocation, clock, seconds=seconds, spending=spending, unwanted=give_up)
+    renewer.watch, renewer.patience = watch, _PATIENCE * seconds
+    if not renewer.take():
         return
-    _tell_begin(ledger, keeper.lease, now=clock.now())
-    outcome = _end_or_plan(backend, entry, keeper)
+    _tell_begin(ledger, renewer.lease, now=clock.now())
+    outcome = _end_or_plan(backend, entry, renewer)
     if outcome is not None:
         tell_end(backend, entry, outcome, now=clock.now())
         watchdog.call_off()
@@ -145,7 +145,7 @@ def _tell_begin(ledger: Ledger, lease: Lease, *, now: float) -> None:
         ledger.put_progress(replace(seen, started=now, updated=now, epoch=lease.epoch, lease_expires=lease.expires, waits=()))
 
 
-def _end_or_plan(backend: Backend, entry: JobEntry, keeper: Keeper) -> Outcome | None:
+def _end_or_plan(backend: Backend, entry: JobEntry, renewer: Renewer) -> Outcome | None:
     """Plan a job unless a plan stands; return how it ends where there is none after that."""
     if is_planned(backend.objects, entry.job):
         return None
@@ -153,8 +153,8 @@ def _end_or_plan(backend: Backend, entry: JobEntry, keeper: Keeper) -> Outcome |
     if outcome is not None:
         return outcome
     try:
-        with keeper:
-            _plan(backend, entry, keeper.lease)
+        with renewer:
+            _plan(backend, entry, renewer.lease)
     except Exception as error:  # whatever it is, the job must end with its name
         if passes(error):
             raise

@@ -23,7 +23,7 @@ from smr_notebook.control.manifests import manifest_of
 from smr_notebook.control.plans import read_code
 from smr_notebook.control.proof import check_reduce, check_tasks_mapped
 from smr_notebook.control.replaying import check_python
-from smr_notebook.control.work import Task, work_on
+from smr_notebook.control.work import Errand, work_on
 from smr_notebook.dataflow.aggregations import is_known
 from smr_notebook.dataflow.code import load_program
 from smr_notebook.dataflow.exchange import gather_index
@@ -90,23 +90,23 @@ def reduce_early(backend: Backend, plan: Plan, commits: Sequence[Commit], *, scr
     for partition in range(plan.reducers):
         program, sources = load_program(code)  # anew for each, as a worker does it: so that no state of one leaks into another
         attempt = AttemptId(TaskId(Phase.REDUCE, partition), 1)
-        outputs.append(_reduce(Task(place, plan, program, attempt, Meter(), scratch, Room(plan.budget), sources=sources, mapped=mapped)))
+        outputs.append(_reduce(Errand(place, plan, program, attempt, Meter(), scratch, Room(plan.budget), sources=sources, mapped=mapped)))
     reduced = manifest_of(plan, Phase.REDUCE, outputs)
     check_reduce(_lenient(plan), mapped, reduced)
     parts = tuple(commit.part for commit in outputs if commit.part is not None)
     return EarlyAnswer(parts, objects, mapped.totals.records_bad + reduced.totals.records_bad)
 
 
-def _reduce(task: Task) -> Commit:
+def _reduce(errand: Errand) -> Commit:
     """Return what would be committed."""
     try:
-        output = work_on(task)
+        output = work_on(errand)
     except UserCodeError as error:
         cause = error.__cause__ or error
-        raise TaskError(f"{error.function} fails on what there is so far: {type(cause).__name__}: {cause}", job=task.plan.job) from cause
+        raise TaskError(f"{error.function} fails on what there is so far: {type(cause).__name__}: {cause}", job=errand.plan.job) from cause
     bad = () if output.bad is None else (output.bad,)
-    numbers = task.meter.numbers()
-    return Commit(task.attempt, "", 0.0, 0.0, numbers, part=output.part, checksum=output.checksum, groups=output.groups, bad=bad)
+    numbers = errand.meter.numbers()
+    return Commit(errand.attempt, "", 0.0, 0.0, numbers, part=output.part, checksum=output.checksum, groups=output.groups, bad=bad)
 
 
 def _lenient(plan: Plan) -> Plan:
@@ -127,8 +127,8 @@ def _check_merges(program: Program, plan: Plan) -> tuple[str, ...]:
     if plan.reducers and (inner.combines or (isinstance(inner, PairProgram) and is_known(inner.functions.reduce))):
         return _columns(inner)
     why = (
-        "is a function without combine, and nobody knows what it makes of a part of a group. With combine=True, if it may be run on parts, "
-        "there is an answer so far"
+        "is a function without combine, and nobody knows what it makes of a part of a group. With combine=True (`--combine` in a cell), if "
+        "it may be run on parts, there is an answer so far"
         if inner.reduces and inner.named()
         else "is none: nothing is aggregated"
     )

@@ -31,7 +31,7 @@ from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import FailedFiring, Firing, drive, encode, encode_firing
 from smr_notebook.control.plans import read_code_under, read_request_under, write_code, write_request
 from smr_notebook.control.registering import reserve_first
-from smr_notebook.control.rows import Codec, JobEntry
+from smr_notebook.control.rows import JobEntry, RowCodec
 from smr_notebook.control.triggers import Trigger, TriggerKind, code_key, request_key, trigger_called
 from smr_notebook.control.watchdog import Watchdog
 from smr_notebook.dataflow.export_marks import without_marks
@@ -56,7 +56,7 @@ class Fired:
     at: float
 
 
-_FIRED: Final = Codec(Fired)
+_FIRED: Final = RowCodec(Fired)
 
 
 def fire(backend: Backend, firing: Firing) -> str:

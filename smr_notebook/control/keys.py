@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from smr_notebook.control.rows import Codec
+from smr_notebook.control.rows import RowCodec
 from smr_notebook.dataflow.signing import Keyring, new_secret
 from smr_notebook.errors import CorruptObjectError
 from smr_notebook.ports import LASTING, Table
@@ -29,7 +29,7 @@ class _KeyRow:
     secret: bytes = field(repr=False)
 
 
-_CODEC: Final = Codec(_KeyRow)
+_CODEC: Final = RowCodec(_KeyRow)
 
 
 def keys_of(table: Table) -> Keyring:

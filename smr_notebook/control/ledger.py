@@ -40,7 +40,6 @@ from smr_notebook.control.row_keys import (
 from smr_notebook.control.rows import (
     ATTEMPT,
     CANCEL,
-    CLAIM,
     COMMIT,
     ENTRY,
     LEASE,
@@ -48,11 +47,12 @@ from smr_notebook.control.rows import (
     MANIFEST,
     OUTCOME,
     PROGRESS,
+    RESERVATION,
     CancelRequest,
-    Claim,
-    Codec,
     JobEntry,
     ManifestEntry,
+    Reservation,
+    RowCodec,
     RowReader,
 )
 from smr_notebook.control.snapshots import snapshot_of, with_done
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_OUTPUTS: Final[dict[str, Codec[Commit] | Codec[Leg]]] = {"commit": COMMIT, "leg": LEG}
+_OUTPUTS: Final[dict[str, RowCodec[Commit] | RowCodec[Leg]]] = {"commit": COMMIT, "leg": LEG}
 
 JOBS: Final = "jobs"
 """Group with one small row for each job."""
@@ -144,7 +144,7 @@ class Ledger:
 
     def reserve(self, token: str) -> bool:
         """Take this identifier for a new job, and return whether it was free. `token` is unique for each submission."""
-        return self._create(job_row("claim"), CLAIM, Claim(token)).token == token and self.job() is None
+        return self._create(job_row("claim"), RESERVATION, Reservation(token)).token == token and self.job() is None
 
     def create_job(self, entry: JobEntry) -> JobEntry:
         """Register a job, and return the entry that stands."""
@@ -365,11 +365,11 @@ class Ledger:
     def _group_of(self, task: TaskId) -> str:
         return group_of(self._group, page_of(task))
 
-    def _create(self, key: str, codec: Codec[T], value: T) -> T:
+    def _create(self, key: str, codec: RowCodec[T], value: T) -> T:
         row = self._put(key, codec.encode(value), expect=0)
         return codec.decode(row.key, row.value)
 
-    def _read(self, key: str, codec: Codec[T]) -> T | None:
+    def _read(self, key: str, codec: RowCodec[T]) -> T | None:
         row = self._table.get(self._group, key)
         return codec.decode(row.key, row.value) if row else None
 

@@ -124,7 +124,7 @@ class Caught:
 
     def __enter__(self) -> Self:
         with suppress(OSError):
-            self._streams.begin(_encoded(self._note))
+            self._streams.begin(msgspec.json.encode(self._note))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -150,7 +150,7 @@ class Caught:
     def _put_and_note(self) -> None:
         with suppress(OSError):
             if self._put():
-                self._streams.write_note(_encoded(self._note))
+                self._streams.write_note(msgspec.json.encode(self._note))
 
     def _take(self, *, final: bool) -> None:
         for taken in self._streams.take(MOST_BYTES - self._kept, final=final):
@@ -204,10 +204,6 @@ def bury_output(backend: Backend, notice: DeathNotice) -> str:
             left.forget()
             return worth_telling(words)
     return ""
-
-
-def _encoded(note: _Note) -> bytes:
-    return msgspec.json.encode(note)
 
 
 def _read_note(left: Left) -> _Note | None:

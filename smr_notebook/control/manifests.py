@@ -83,7 +83,7 @@ def read_manifest(objects: ObjectStore, ledger: Ledger, phase: Phase, *, job: st
     """
     entry = ledger.manifest(phase)
     if entry is None:
-        raise CorruptObjectError(f"Job {job} has no manifest of its {phase} phase: the phase has not ended, or the job was deleted.")
+        raise CorruptObjectError(f"Job {job} has no manifest of its {phase} phase: the phase has not ended, or the job was removed.")
     data = objects.get(entry.key)
     if zlib.crc32(data) != entry.crc:
         raise CorruptObjectError(f"{entry.key} is not the manifest that was proved: its checksum differs. Submit the job again.")

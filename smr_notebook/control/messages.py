@@ -164,14 +164,14 @@ class _Payload(msgspec.Struct, omit_defaults=True):
     bytes: int = 0
 
 
-def coordinate(job: str, *, restarts: int = 0) -> Message:
+def coordinate(job: str) -> Message:
     """Return the message that starts a coordinator."""
-    return Message(Role.COORDINATOR, job, restarts=restarts)
+    return Message(Role.COORDINATOR, job)
 
 
-def drive(job: str, *, restarts: int = 0) -> Message:
+def drive(job: str) -> Message:
     """Return the message that starts the planning of a job where code runs."""
-    return Message(Role.DRIVER, job, restarts=restarts)
+    return Message(Role.DRIVER, job)
 
 
 def attempt_message(job: str, attempt: AttemptId, then: tuple[AttemptRange, ...] = (), *, size: int = 0) -> Message:

@@ -34,7 +34,7 @@ class Moves:
     carriage: CarriageCost | None = None
 
 
-def moves_of(shape: Shape, sample: Sample, rates: Rates | None, *, exchange: str, memory_bytes: int, merge_above: int = 0) -> Moves:
+def moves_of(shape: Shape, sample: Sample, rates: Rates | None, *, exchange: str, memory_bytes: int, merge_above: int) -> Moves:
     """Return how the pairs of a job travel.
 
     Args:

@@ -38,6 +38,8 @@ from smr_notebook.errors import (
 )
 from smr_notebook.model import Format, ObjectInfo
 from smr_notebook.ports import InputSource, ItemSource
+from smr_notebook.values.globs import WILD
+from smr_notebook.values.suggestions import near_file
 
 _STORED = (Format.ITEMS, Format.FRAME, Format.RESULT, Format.SEVERAL, Format.TABLE)
 _CALLED = {Format.TEXT: "text", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet", Format.CSV: "CSV", Format.ARROW: "Arrow"}
@@ -53,6 +55,14 @@ RESULT: Final = "result"
 
 _INNER = frozenset({"job", SCHEME, RESULT})
 """Schemes that no URL names."""
+
+_ON_AWS: Final = " One on AWS has: `smr.use(smr.Session(\"aws\"))`, or `%config Smr.platform = 'aws'` in a notebook."
+_READERS: Final = {
+    "s3": _ON_AWS,
+    "dynamodb": _ON_AWS,
+    **dict.fromkeys(("http", "https", "ftp"), " Fetch it first, and name the file."),
+}
+"""Who reads what a session does not, by scheme."""
 
 _COMPRESSED_SUFFIXES = {".gz", ".bz2", ".zst", ".zstd", ".xz"}
 
@@ -304,7 +314,8 @@ def _scheme(pattern: str, sources: Mapping[str, InputSource]) -> tuple[str, str]
         return scheme, rest
     if scheme not in sources or scheme in _INNER:
         known = ", ".join(sorted(set(sources) - _INNER))
-        raise ConfigError(f"{pattern!r}: this session has no reader for {scheme}:// (it reads {known}://).")
+        hint = _READERS.get(scheme, "")
+        raise ConfigError(f"{pattern!r}: this session has no reader for {scheme}:// (it reads {known}://).{hint}")
     return scheme, rest
 
 
@@ -323,7 +334,8 @@ def _nothing(pattern: str, scheme: str, location: str, source: InputSource) -> I
         return InputMissingError(
             f"{what}. Check the name, or the glob: `aws s3 ls s3://{location.partition('/')[0]}/` lists what is there."
         )
-    return InputMissingError(f"{what}: no such file, and no folder with a file in it. Check the path, or the glob.")
+    hint = "" if WILD.search(location) else near_file(Path(location))
+    return InputMissingError(f"{what}: no such file, and no folder with a file in it. Check the path, or the glob.{hint}")
 
 
 def _place(scheme: str, location: str) -> str:

@@ -7,10 +7,9 @@ are stored beside the job on the way, so that workers read them like any other o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain
 
 from smr_notebook.control.costs import Sample, Shape, estimate, rates_of
 from smr_notebook.control.inlets import AnyInput, Inlet, Inlets, cut_parts, files_of, plan_inlets, told_of
@@ -23,19 +22,17 @@ from smr_notebook.control.prior_results import plan_rows
 from smr_notebook.control.reading import PlannedInput, StoredInput, plan_input, store_input
 from smr_notebook.control.row_keys import MOST_TASKS
 from smr_notebook.control.sampling import sample_keys
-from smr_notebook.counting import uncounted
+from smr_notebook.control.trying import try_out
 from smr_notebook.dataflow.code import Bundle, capture, load_program
-from smr_notebook.dataflow.functions import Pair, UserCodeError
 from smr_notebook.dataflow.inputs import JobInput, SplitInput
 from smr_notebook.dataflow.joined_programs import JoinedProgram
-from smr_notebook.dataflow.opening import opened, passing_over
 from smr_notebook.dataflow.partitioning import choose_bounds
-from smr_notebook.dataflow.programs import Program, Tried
+from smr_notebook.dataflow.programs import Program
 from smr_notebook.dataflow.splits import plan_splits
 from smr_notebook.environment import PACKAGES
 from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, PlanError
 from smr_notebook.model import OBJECTS, PLAINLY, Environment, Format, Plan, Policy, Reading, Split
-from smr_notebook.ports import Backend, Clock, InputSource, ObjectStore, ServiceLimits
+from smr_notebook.ports import Backend, InputSource, ObjectStore, ServiceLimits
 from smr_notebook.values.tolerance import STRICT, Tolerance
 
 PARTITION_BYTES = 64 * 2**20
@@ -56,11 +53,6 @@ MOST_MEMORY = 2**30
 FEW_WAVES = 8
 """How often a worker may have to begin anew before the user is told: as many pieces as are made of an input for each worker."""
 
-SAMPLE_BYTES = 2**20
-SAMPLE_RECORDS = 200
-SAMPLE_PAIRS = 5_000
-SAMPLE_SECONDS = 2.0
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -72,7 +64,7 @@ class Request:
         format: Name of a format, or `auto`.
         reducers: Partitions; 0 for automatic.
         split_size: Bytes for each map task; 0 for automatic.
-        name: Label, or an empty string.
+        name: What the job is called, or an empty string.
         budget: Resident bytes that a worker may take before it spills; 0 for automatic.
         policy: How hard to try.
         max_cost: US dollars that the job may cost; 0 for any.
@@ -362,24 +354,6 @@ def _checked_inputs(
     return inputs
 
 
-def try_out(code: bytes, inputs: Sequence[SplitInput], backend: Backend) -> Sample:
-    """Map some records with a copy of the functions, check on them what only they can show, and return what it took. Raises `PlanError`."""
-    program, _ = load_program(code)
-    sample, pairs = take_sample(program, inputs, clock=backend.clock)
-    if program.has_law:
-        check_law(program, pairs)
-    return sample
-
-
-def check_law(program: Program, pairs: Sequence[Pair]) -> None:
-    """Check on a sample of pairs what only they can show, with functions that are set up for it. Raises `PlanError`.
-
-    A hook that fails here is passed over, as what fails without the combiner is: the job tells of it.
-    """
-    with passing_over(), uncounted(), opened(program, ("reduce", "combine")) as ready:
-        ready.check(pairs)
-
-
 def _estimated(plan: Plan, sample: Sample, shape: Shape) -> Plan:
     """Return a plan with what it is thought to cost.
 
@@ -434,42 +408,6 @@ def check_environment(here: Environment, there: Environment, *, mend: str = "") 
             + ". "
             + (mend or "Restart the kernel after installing packages, or install the same versions on both sides.")
         )
-
-
-def take_sample(program: Program, inputs: Iterable[SplitInput], *, clock: Clock) -> tuple[Sample, list[Pair]]:
-    """Map the first few records, and return what that took and the first pairs that it gave.
-
-    As far as `map` is quick and does not fail: the job itself names its failures.
-    """
-    began = clock.now()
-    took = 0.0
-    pairs: list[Pair] = []
-    records, size, failed = 0, 0.0, ""
-    try:
-        with uncounted(), opened(program, ("map",)) as ready:
-            began = clock.now()  # what a setup takes is no record's time
-            for tried in _first_tried(ready, inputs):
-                pairs += tried.pairs
-                records, size, took = records + tried.records, size + tried.size, clock.now() - began
-                if took > SAMPLE_SECONDS or len(pairs) > SAMPLE_PAIRS or records >= SAMPLE_RECORDS:
-                    break
-            took = clock.now() - began
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is found again, and told with its place, by the map task
-        cause = error.__cause__ if isinstance(error, UserCodeError) and error.__cause__ is not None else error
-        if not isinstance(cause, Exception | SystemExit):
-            raise cause from None
-        failed, took = type(cause).__name__, clock.now() - began
-    return Sample(records, int(size), len(pairs), took, failed=failed), pairs
-
-
-def _first_tried(program: Program, inputs: Iterable[SplitInput]) -> Iterator[Tried]:
-    """Yield what the first records give, split after split: a short list has as many splits as items."""
-    size = 0.0
-    for tried in chain.from_iterable(map(program.try_out, inputs)):
-        yield tried
-        size += tried.size
-        if size >= SAMPLE_BYTES:
-            return
 
 
 def reducers_of(request: Request, total: int, *, slots: int) -> int:

@@ -57,7 +57,7 @@ class StoredRequest:
         format: Name of a format, or `auto`.
         reducers: Partitions; 0 for automatic.
         split_size: Bytes for each map task; 0 for automatic.
-        name: Label, or an empty string.
+        name: What the job is called, or an empty string.
         created: Time of submission.
         budget: Resident bytes that a worker may take before it spills; 0 for automatic.
         policy: How hard to try.

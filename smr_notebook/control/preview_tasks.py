@@ -15,7 +15,8 @@ from typing import Final
 from smr_notebook.control.extrapolating import Looked
 from smr_notebook.control.failures import describe, tell_of
 from smr_notebook.control.layout import Layout
-from smr_notebook.control.planning import SAMPLE_PAIRS, Request, budget_of
+from smr_notebook.control.planning import Request, budget_of
+from smr_notebook.control.trying import SAMPLE_PAIRS
 from smr_notebook.counting import counting
 from smr_notebook.dataflow.bad_records import BadRecord, BadRecords, read_bad
 from smr_notebook.dataflow.code import Sources

@@ -27,7 +27,6 @@ from smr_notebook.control.planning import (
     CutInput,
     Request,
     check_environment,
-    check_law,
     cut_input,
     reducers_of,
     slots_of,
@@ -35,6 +34,7 @@ from smr_notebook.control.planning import (
 )
 from smr_notebook.control.preview_tasks import JOB, PreviewTasks
 from smr_notebook.control.reading import LARGEST_CHUNK, store_input
+from smr_notebook.control.trying import check_law
 from smr_notebook.dataflow.bad_records import BadRecord
 from smr_notebook.dataflow.code import capture, load_program
 from smr_notebook.dataflow.first_records import FirstRecords, beginning_of

@@ -34,7 +34,7 @@ from smr_notebook.errors import (
     PriorJobError,
     StoreError,
 )
-from smr_notebook.model import PLAINLY, Format, JobState, ObjectInfo, PartFile, Reading
+from smr_notebook.model import Format, JobState, ObjectInfo, PartFile, Reading
 from smr_notebook.ports import Backend, ObjectStore, Table
 
 _MOST_PIECES: Final = 64
@@ -107,7 +107,7 @@ class ResultInput:
             yield from commit.part.files if commit.part is not None else ()
 
 
-def plan_rows(named: JobRows, backend: Backend, *, split_size: int, slots: int, per_slot: int, reading: Reading = PLAINLY) -> PlannedInput:
+def plan_rows(named: JobRows, backend: Backend, *, split_size: int, slots: int, per_slot: int, reading: Reading) -> PlannedInput:
     """List what a job reads of the result of another one. Arguments as of `reading.plan_input`.
 
     Raises:

@@ -170,4 +170,4 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-_ADVICE = "There is no result, because it would be wrong. Run the job again; if it happens again, report it with this line."
+_ADVICE = "There is no result, because it would be wrong. Submit the job again; if it happens again, report it with this line."

@@ -25,7 +25,7 @@ from typing import Any, Final, TypeVar
 
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.plans import read_code, read_plan
-from smr_notebook.control.work import Task, input_of, partition_runs, work_on
+from smr_notebook.control.work import Errand, input_of, partition_runs, work_on
 from smr_notebook.dataflow.bad_records import BadRecord
 from smr_notebook.dataflow.blocks import unpack
 from smr_notebook.dataflow.code import Sources, load_program, travelling_functions
@@ -116,7 +116,7 @@ class Replay:
         _show_sources(program, sources, job)
         self._failed = failed
         reading = replace(backend, objects=_ReadOnly(backend.objects))
-        self._task = Task(reading, plan, mended(program, given), failed.attempt, Meter(), Path(gettempdir()), Room(plan.budget))
+        self._errand = Errand(reading, plan, mended(program, given), failed.attempt, Meter(), Path(gettempdir()), Room(plan.budget))
 
     def run(self) -> Replayed:
         """Run it, and return what it gave.
@@ -129,9 +129,9 @@ class Replay:
         functions = self._functions
         if self._alone and functions is not None and (self._failure.function in _OF_RECORDS or functions.reduce is not None):
             return self._run_alone()
-        plan = self._task.plan
+        plan = self._errand.plan
         strict = replace(plan, tolerance=STRICT, reading=_strict(plan.reading))
-        _users(lambda: _there(replace(self._task, plan=strict), work_on))
+        _users(lambda: _there(replace(self._errand, plan=strict), work_on))
         task = self._failed.attempt.task
         return Replayed(f"The whole of {task.phase} task {task.number}")
 
@@ -143,7 +143,7 @@ class Replay:
 
         def run() -> None:
             __tracebackhide__ = True
-            with opened(self._task.program, (name,), inlet=self._inlet) as program:
+            with opened(self._errand.program, (name,), inlet=self._inlet) as program:
                 functions = _functions_of(program, self._inlet)
                 assert functions is not None  # noqa: S101 - the caller has looked
                 replayed.append(self._map(functions) if name == "map" else self._reduce(functions))
@@ -177,11 +177,11 @@ class Replay:
     @property
     def _functions(self) -> Functions | None:
         """The functions of a program that calls them for one record, or one group, at a time."""
-        return _functions_of(self._task.program, self._inlet)
+        return _functions_of(self._errand.program, self._inlet)
 
     @property
     def _inlet(self) -> int:
-        return inlet_of_task(self._task.plan.reading, self._task.attempt.task)
+        return inlet_of_task(self._errand.plan.reading, self._errand.attempt.task)
 
     @property
     def _one(self) -> bool:
@@ -216,18 +216,18 @@ class Replay:
     def _found(self) -> tuple[RecordBlock, int]:
         __tracebackhide__ = True
         number = self._failure.record_number
-        _, input = mapped_by(self._task.program, _there(self._task, input_of))
+        _, input = mapped_by(self._errand.program, _there(self._errand, input_of))
         for block in input.blocks():
             if number <= block.at.done + block.count:
                 return block, number - 1 - block.at.done
-        raise InputMissingError(f"Split {self._task.attempt.task.number} has no record {number:,} any more. Submit the job again.")
+        raise InputMissingError(f"Split {self._errand.attempt.task.number} has no record {number:,} any more. Submit the job again.")
 
     def _store(self, functions: Functions, pairs: list[tuple[Any, Any]]) -> None:
         """Refuse pairs that a worker could not store: a key that cannot be grouped, a value that does not pickle or has no order."""
         __tracebackhide__ = True
         block = RecordBlock("", [None], 0, lambda _: -1, None)
         given = replace(functions, map=lambda _: pairs, map_takes_source=False)
-        ordered = self._task.plan.sorting.values
+        ordered = self._errand.plan.sorting.values
         emitter = PairEmitter(given, [block], meter=Meter(), batch_bytes=_BATCH_BYTES, ordered=ordered)
         _users(lambda: deque(emitter.batches(), maxlen=0))
 
@@ -249,14 +249,16 @@ class Replay:
     def _group(self) -> tuple[Any, Iterator[Any], Groups]:
         """Return the group. Its values are read as they are asked for."""
         __tracebackhide__ = True
-        task = self._task
-        partition = Partition(room=task.room, scratch=task.scratch, order=ORDERS[task.plan.sorting.values])
-        _there(task, lambda task: _fill(partition, partition_runs(task)))
+        errand = self._errand
+        partition = Partition(room=errand.room, scratch=errand.scratch, order=ORDERS[errand.plan.sorting.values])
+        _there(errand, lambda errand: _fill(partition, partition_runs(errand)))
         groups = Groups(partition.blocks(), Meter(), done=self._failure.record_number - 1)
         self._handed = iter(groups)  # kept, because the values end with it
         for key, values in self._handed:
             return key, values, groups
-        raise InputMissingError(f"Partition {task.attempt.task.number} has no group {self._failure.record_number:,}. Submit the job again.")
+        raise InputMissingError(
+            f"Partition {errand.attempt.task.number} has no group {self._failure.record_number:,}. Submit the job again."
+        )
 
 
 def _strict(reading: Reading) -> Reading:
@@ -282,22 +284,22 @@ def _users(action: Callable[[], object]) -> None:
         raise cause
 
 
-def _there(task: Task, action: Callable[[Task], T]) -> T:
+def _there(errand: Errand, action: Callable[[Errand], T]) -> T:
     """Return what an action gives, or say why what the job stored is not there any more."""
     __tracebackhide__ = True
     try:
-        return action(task)
+        return action(errand)
     except ObjectNotFoundError as error:
         raise InputMissingError(
-            f"What the job {task.plan.job} had stored for its tasks is not there any more: a job that is done keeps its result only. "
+            f"What the job {errand.plan.job} had stored for its tasks is not there any more: a job that is done keeps its result only. "
             "Submit it again."
         ) from error
     except CorruptObjectError as error:
-        if not task.plan.carried:
+        if not errand.plan.carried:
             raise
         raise InputMissingError(
-            f"What the map tasks of job {task.plan.job} sent by {task.plan.exchange} is not there any more: it goes with the job, however "
-            "that ends. Submit it again with exchange='objects' to look into groups."
+            f"What the map tasks of job {errand.plan.job} sent by {errand.plan.exchange} is not there any more: it goes with the job, "
+            "however that ends. Submit it again with exchange='objects' to look into groups."
         ) from error
 
 

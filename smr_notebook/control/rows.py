@@ -35,7 +35,7 @@ class JobEntry:
 
     Attributes:
         job: Identifier of the job.
-        name: Label given by the user, or an empty string.
+        name: What the user calls the job, or an empty string.
         created: Time of submission.
         plan: Key of the plan in the object store.
         user: Who submitted it; empty for nobody in particular.
@@ -53,7 +53,7 @@ class JobEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Reservation:
     """Somebody is about to submit a job under this identifier. `token` is unique for each submission."""
 
     token: str
@@ -85,7 +85,7 @@ class _Envelope(msgspec.Struct):
 _ENVELOPES = msgspec.json.Decoder(_Envelope)
 
 
-class Codec(Generic[T]):
+class RowCodec(Generic[T]):
     """Writes and reads the rows of one noun."""
 
     def __init__(self, noun: type[T]) -> None:
@@ -118,18 +118,18 @@ class Codec(Generic[T]):
             raise CorruptObjectError(f"Row {key!r} does not hold the {self._noun} that it should ({error}).") from error
 
 
-ENTRY: Final = Codec(JobEntry)
-CLAIM: Final = Codec(Claim)
-LEASE: Final = Codec(Lease)
-PROGRESS: Final = Codec(Progress)
-CANCEL: Final = Codec(CancelRequest)
-MANIFEST: Final = Codec(ManifestEntry)
-OUTCOME: Final = Codec(Outcome)
-ATTEMPT: Final = Codec(Attempt)
-LEG: Final = Codec(Leg)
-COMMIT: Final = Codec(Commit)
+ENTRY: Final = RowCodec(JobEntry)
+RESERVATION: Final = RowCodec(Reservation)
+LEASE: Final = RowCodec(Lease)
+PROGRESS: Final = RowCodec(Progress)
+CANCEL: Final = RowCodec(CancelRequest)
+MANIFEST: Final = RowCodec(ManifestEntry)
+OUTCOME: Final = RowCodec(Outcome)
+ATTEMPT: Final = RowCodec(Attempt)
+LEG: Final = RowCodec(Leg)
+COMMIT: Final = RowCodec(Commit)
 
-_CODECS: Final[dict[str, Codec[Any]]] = {
+_CODECS: Final[dict[str, RowCodec[Any]]] = {
     "entry": ENTRY,
     "lease": LEASE,
     "cancel": CANCEL,
@@ -148,7 +148,7 @@ class RowReader:
         self._seen: dict[str, tuple[int, object]] = {}
 
     def read(self, row: Row) -> object:
-        """Return the noun that a row holds, or `None` when decisions do not need it. Raises as `Codec.decode` does."""
+        """Return the noun that a row holds, or `None` when decisions do not need it. Raises as `RowCodec.decode` does."""
         version, value = self._seen.get(row.key, (0, None))
         if version != row.version:
             codec = _CODECS.get(kind_of(row.key))

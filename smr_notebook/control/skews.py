@@ -160,7 +160,7 @@ def _of_runs(backend: Backend, plan: Plan, commits: Sequence[Commit]) -> _Writte
 def _sizes(index: bytes | memoryview, partitions: int) -> tuple[int, ...]:
     """Return the bytes of each partition over all runs. Raises `CorruptObjectError`."""
     if not partitions or len(index) % (partitions * ROW.itemsize):
-        raise CorruptObjectError(f"{len(index)} bytes of index are no rows of {partitions} partitions. Run the job again.")
+        raise CorruptObjectError(f"{len(index)} bytes of index are no rows of {partitions} partitions. Submit the job again.")
     rows = np.frombuffer(index, ROW).reshape(partitions, -1)
     return tuple(int(size) for size in rows["length"].sum(axis=1))
 

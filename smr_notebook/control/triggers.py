@@ -28,7 +28,7 @@ from typing import Final
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.plans import StoredRequest, write_code_under, write_request_under
-from smr_notebook.control.rows import Codec
+from smr_notebook.control.rows import RowCodec
 from smr_notebook.errors import ConfigError, FormatVersionError, PlatformError, ServiceError
 from smr_notebook.ports import LASTING, Backend, Row, Table, Triggers
 from smr_notebook.values.suggestions import near
@@ -102,7 +102,7 @@ class Template:
     request: StoredRequest
 
 
-_CODEC: Final = Codec(Trigger)
+_CODEC: Final = RowCodec(Trigger)
 
 
 def new_token() -> str:

@@ -28,7 +28,7 @@ from typing import Final
 
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.ledger import Ledger, list_jobs
-from smr_notebook.control.rows import Codec
+from smr_notebook.control.rows import RowCodec
 from smr_notebook.dataflow.uploaded import (
     BLOCK_BYTES,
     SCHEME,
@@ -99,7 +99,7 @@ class LocalFile:
     path: Path
 
 
-_CODEC: Final = Codec(Upload)
+_CODEC: Final = RowCodec(Upload)
 
 
 def with_uploads(backend: Backend) -> Backend:

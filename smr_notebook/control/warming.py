@@ -21,7 +21,7 @@ from smr_notebook.control.naming import Items
 from smr_notebook.control.plans import write_plan
 from smr_notebook.control.pulse import pulse_of
 from smr_notebook.control.reading import plan_input, store_input
-from smr_notebook.control.work import Task, perform
+from smr_notebook.control.work import Errand, perform
 from smr_notebook.dataflow.code import capture, load_program
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.memory import room_of
@@ -73,17 +73,17 @@ def rehearse_on(stage: Backend) -> None:
     )
     write_plan(stage.objects, plan, splits, keys_of(stage.table))
     room = room_of(plan.budget, bare=0, resident=lambda: 0)
-    done = Task(stage, plan, program, AttemptId(TaskId(Phase.MAP, 0), 1), Meter(), Path(gettempdir()), room)
+    done = Errand(stage, plan, program, AttemptId(TaskId(Phase.MAP, 0), 1), Meter(), Path(gettempdir()), room)
     mapped = [_commit(replace(done, attempt=AttemptId(TaskId(Phase.MAP, number), 1), meter=Meter())) for number in range(plan.maps)]
     gather(plan, Phase.MAP, mapped, objects=stage.objects, ledger=Ledger(stage.table, _JOB))
     _commit(replace(done, attempt=AttemptId(TaskId(Phase.REDUCE, 0), 1), meter=Meter()))
     perform(replace(done, plan=replace(plan, reducers=0), meter=Meter()))
 
 
-def _commit(task: Task) -> Commit:
-    output: Output = perform(task)
+def _commit(errand: Errand) -> Commit:
+    output: Output = perform(errand)
     receipts = (output.receipt,) if output.receipt else ()
-    return Commit(task.attempt, "", 0.0, 0.0, task.meter.numbers(0), receipts=receipts, part=output.part)
+    return Commit(errand.attempt, "", 0.0, 0.0, errand.meter.numbers(0), receipts=receipts, part=output.part)
 
 
 def _pair(record: str) -> Iterator[tuple[str, int]]:

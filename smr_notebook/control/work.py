@@ -61,8 +61,8 @@ class LoadedJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One attempt's errand.
+class Errand:
+    """What one attempt has to do, and by what means.
 
     Attributes:
         backend: The platform.
@@ -110,7 +110,7 @@ def _split_page(objects: ObjectStore, table: Table, prefix: str, page: int) -> t
     return read_split_page(objects, prefix, page, keys_of(table))
 
 
-def perform(task: Task) -> Output:
+def perform(errand: Errand) -> Output:
     """Do the work of one attempt.
 
     Raises:
@@ -121,108 +121,109 @@ def perform(task: Task) -> Output:
         StoreError: The store cannot be reached.
     """
     keep_freed()
-    return work_on(task)
+    return work_on(errand)
 
 
-def work_on(task: Task) -> Output:
+def work_on(errand: Errand) -> Output:
     """Do the work of one attempt in a process that is used for other things, too. Raises as `perform` does."""
-    phase = task.attempt.task.phase
+    phase = errand.attempt.task.phase
     if phase is Phase.MERGE:
-        return _merge(task)
-    work = _reduce if phase is Phase.REDUCE else _map if task.plan.reducers else _map_to_part
-    with counting(task.meter.counts):
-        inlet = inlet_of_task(task.plan.reading, task.attempt.task)
-        with opened(task.program, NAMES[phase], meter=task.meter, inlet=inlet) as program:
-            task = replace(task, program=program)
-            output = _leaving_out(task, work) if task.plan.tolerance.tolerant else work(task)
-        task.meter.counts.check()
+        return _merge(errand)
+    work = _reduce if phase is Phase.REDUCE else _map if errand.plan.reducers else _map_to_part
+    with counting(errand.meter.counts):
+        inlet = inlet_of_task(errand.plan.reading, errand.attempt.task)
+        with opened(errand.program, NAMES[phase], meter=errand.meter, inlet=inlet) as program:
+            errand = replace(errand, program=program)
+            output = _leaving_out(errand, work) if errand.plan.tolerance.tolerant else work(errand)
+        errand.meter.counts.check()
     return output
 
 
-def _leaving_out(task: Task, work: Callable[[Task], Output]) -> Output:
+def _leaving_out(errand: Errand, work: Callable[[Errand], Output]) -> Output:
     """Do the work, and store what it left out."""
-    everything = task.plan.tolerance.on_error is OnError.COLLECT
-    tell = partial(tell_of, sources=task.sources)
-    bad = task.meter.bad = BadRecords(tell, everything=everything, scratch=task.scratch, in_memory=_spooled(task))
+    everything = errand.plan.tolerance.on_error is OnError.COLLECT
+    tell = partial(tell_of, sources=errand.sources)
+    bad = errand.meter.bad = BadRecords(tell, everything=everything, scratch=errand.scratch, in_memory=_spooled(errand))
     try:
-        output = work(task)
-        return replace(output, bad=bad.store(task.backend.objects, Layout(task.plan.job).bad(task.attempt)))
+        output = work(errand)
+        return replace(output, bad=bad.store(errand.backend.objects, Layout(errand.plan.job).bad(errand.attempt)))
     finally:
         bad.close()
 
 
-def _map(task: Task) -> Output:
-    exchange = exchange_of(task.backend, task.plan, scratch=task.scratch, in_memory=_spooled(task))
+def _map(errand: Errand) -> Output:
+    exchange = exchange_of(errand.backend, errand.plan, scratch=errand.scratch, in_memory=_spooled(errand))
+    writer = exchange.writer(errand.attempt, errand.plan.reducers)
     mapped = run_map(
-        task.program.emitter(input_of(task), meter=task.meter, batch_bytes=task.room.budget // 16),
-        task.program.combiner(tolerant=task.plan.tolerance.tolerant),
-        SigningWriter(exchange.writer(task.attempt, task.plan.reducers), task.attempt, _keys(task).of_folder(Layout(task.plan.job).folder)),
-        partitioner=partitioner_of(task.plan.reducers, task.plan.bounds if task.plan.sorting.keys else None),
-        meter=task.meter,
-        room=task.room,
-        scratch=task.scratch,
-        order=ORDERS[task.plan.sorting.values],
-        codec=task.backend.codec,
+        errand.program.emitter(input_of(errand), meter=errand.meter, batch_bytes=errand.room.budget // 16),
+        errand.program.combiner(tolerant=errand.plan.tolerance.tolerant),
+        SigningWriter(writer, errand.attempt, _keys(errand).of_folder(Layout(errand.plan.job).folder)),
+        partitioner=partitioner_of(errand.plan.reducers, errand.plan.bounds if errand.plan.sorting.keys else None),
+        meter=errand.meter,
+        room=errand.room,
+        scratch=errand.scratch,
+        order=ORDERS[errand.plan.sorting.values],
+        codec=errand.backend.codec,
     )
     return Output(receipt=mapped.receipt, position=mapped.position)
 
 
-def _map_to_part(task: Task) -> Output:
-    mapped = run_map_to_part(task.program, input_of(task), _sink(task), meter=task.meter)
+def _map_to_part(errand: Errand) -> Output:
+    mapped = run_map_to_part(errand.program, input_of(errand), _sink(errand), meter=errand.meter)
     return Output(part=mapped.part, position=mapped.position)
 
 
-def _merge(task: Task) -> Output:
-    backend, plan, attempt = task.backend, task.plan, task.attempt
+def _merge(errand: Errand) -> Output:
+    backend, plan, attempt = errand.backend, errand.plan, errand.attempt
     mapped = _manifest(backend.objects, backend.table, plan.job, Phase.MAP)  # type: ignore[arg-type]  # hashed by identity
-    sources = sources_of(backend.objects, plan, mapped, attempt.task.number, keys=_keys(task))
+    sources = sources_of(backend.objects, plan, mapped, attempt.task.number, keys=_keys(errand))
     layout = Layout(plan.job)
     merged = Coalescer(
         backend.objects,
         sources,
         grid_of(plan).partitions_of(attempt.task.number),
         attempt=attempt,
-        key=_keys(task).of_folder(layout.folder),
-        meter=task.meter,
-        most_bytes=task.room.budget // 2,
+        key=_keys(errand).of_folder(layout.folder),
+        meter=errand.meter,
+        most_bytes=errand.room.budget // 2,
         parallel=backend.parallel,
     )
     return Output(receipt=merged.write(layout.run(attempt)))
 
 
-def _reduce(task: Task) -> Output:
+def _reduce(errand: Errand) -> Output:
     reduced = run_reduce(
-        task.program,
-        partition_runs(task),
-        _sink(task),
-        meter=task.meter,
-        room=task.room,
-        scratch=task.scratch,
-        after=task.after,
-        order=ORDERS[task.plan.sorting.values],
+        errand.program,
+        partition_runs(errand),
+        _sink(errand),
+        meter=errand.meter,
+        room=errand.room,
+        scratch=errand.scratch,
+        after=errand.after,
+        order=ORDERS[errand.plan.sorting.values],
     )
     return Output(part=reduced.part, checksum=reduced.checksum, groups=reduced.groups, position=reduced.position)
 
 
-def partition_runs(task: Task) -> Iterator[Iterator[bytes]]:
+def partition_runs(errand: Errand) -> Iterator[Iterator[bytes]]:
     """Yield, for each map task in order, the blocks of the partition that a reduce task is to reduce.
 
     Raises:
         CorruptObjectError: A run, or the manifest of the map phase, is not what was written.
         StoreError: The store cannot be reached.
     """
-    backend, plan = task.backend, task.plan
+    backend, plan = errand.backend, errand.plan
     objects, table, before = backend.objects, backend.table, Phase.MERGE if plan.merging else Phase.MAP
-    manifest = task.mapped or _manifest(objects, table, plan.job, before)  # type: ignore[arg-type]  # hashed by identity
-    tasks = len(task.mapped.commits) if task.mapped else plan.tasks(manifest.phase)
+    manifest = errand.mapped or _manifest(objects, table, plan.job, before)  # type: ignore[arg-type]  # hashed by identity
+    tasks = len(errand.mapped.commits) if errand.mapped else plan.tasks(manifest.phase)
     if sum(bool(commit.receipts) for commit in manifest.commits) != tasks:
         told = f"The {manifest.phase} manifest of job {plan.job} names no run of some of {tasks} tasks."
         raise CorruptObjectError(f"{told} Submit the job again.")
-    partition = task.attempt.task.number
+    partition = errand.attempt.task.number
     mine = grid_of(plan).merges_of(partition) if manifest.phase is Phase.MERGE else range(tasks)
     receipts = [receipt for commit in manifest.commits[mine.start : mine.stop] for receipt in commit.receipts]
-    exchange = exchange_of(backend, plan, scratch=task.scratch, index=manifest.index, index_crcs=manifest.index_crcs)
-    keys = [_keys(task).of_object(receipt.key) for receipt in receipts]
+    exchange = exchange_of(backend, plan, scratch=errand.scratch, index=manifest.index, index_crcs=manifest.index_crcs)
+    keys = [_keys(errand).of_object(receipt.key) for receipt in receipts]
     return proved_runs(exchange.read(partition, receipts), partition, receipts, keys)
 
 
@@ -247,30 +248,30 @@ def sources_of(objects: ObjectStore, plan: Plan, mapped: Manifest, number: int, 
     return [SourceRun(receipt, rows[:, at], None if keys is None else keys.of_object(receipt.key)) for at, receipt in enumerate(receipts)]
 
 
-def input_of(task: Task) -> SplitInput:
+def input_of(errand: Errand) -> SplitInput:
     """Return what a map task reads. Raises as `perform` does."""
-    sources = {**task.backend.sources, "job": JobInput(task.backend.objects, _keys(task))}
-    job, number = task.plan.job, task.attempt.task.number
-    prefix = task.plan.splits or Layout(job).splits
-    page = _split_page(task.backend.objects, task.backend.table, prefix, number // SPLITS_PER_PAGE)  # type: ignore[arg-type]  # hashed by identity
-    return SplitInput(split_of(page, prefix, number), task.plan.format, sources, after=task.after, reading=task.plan.reading)
+    sources = {**errand.backend.sources, "job": JobInput(errand.backend.objects, _keys(errand))}
+    job, number = errand.plan.job, errand.attempt.task.number
+    prefix = errand.plan.splits or Layout(job).splits
+    page = _split_page(errand.backend.objects, errand.backend.table, prefix, number // SPLITS_PER_PAGE)  # type: ignore[arg-type]  # hashed by identity
+    return SplitInput(split_of(page, prefix, number), errand.plan.format, sources, after=errand.after, reading=errand.plan.reading)
 
 
-def _sink(task: Task) -> PartWriter:
+def _sink(errand: Errand) -> PartWriter:
     return PartWriter(
-        task.backend.objects,
-        Layout(task.plan.job).attempt(task.attempt),
-        task.attempt.task.number,
-        grouped_order=task.plan.grouped_order,
-        scratch=task.scratch,
-        in_memory=_spooled(task),
+        errand.backend.objects,
+        Layout(errand.plan.job).attempt(errand.attempt),
+        errand.attempt.task.number,
+        grouped_order=errand.plan.grouped_order,
+        scratch=errand.scratch,
+        in_memory=_spooled(errand),
     )
 
 
-def _keys(task: Task) -> Keyring:
-    return keys_of(task.backend.table)
+def _keys(errand: Errand) -> Keyring:
+    return keys_of(errand.backend.table)
 
 
-def _spooled(task: Task) -> int:
+def _spooled(errand: Errand) -> int:
     """Return how many bytes of what is being written may stay in memory."""
-    return task.room.budget // 8
+    return errand.room.budget // 8

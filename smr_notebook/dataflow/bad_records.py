@@ -248,4 +248,4 @@ def _decoded(file: BadFile, body: bytes) -> list[BadRecord]:
 
 
 def _damaged(file: BadFile, reason: str) -> CorruptObjectError:
-    return CorruptObjectError(f"{file.key}, which tells what a job left out, is not what was written: {reason}. Run the job again.")
+    return CorruptObjectError(f"{file.key}, which tells what a job left out, is not what was written: {reason}. Submit the job again.")

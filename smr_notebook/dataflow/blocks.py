@@ -122,7 +122,7 @@ def holds_pickles(data: bytes | memoryview) -> bool:
 
 
 _PICKLED = b"pickle"
-_ADVICE = "the data is damaged or incomplete. Run the job again."
+_ADVICE = "the data is damaged or incomplete. Submit the job again."
 
 
 def _read_block(view: memoryview, at: int, *, foreign: bool) -> tuple[GroupBlock, int]:

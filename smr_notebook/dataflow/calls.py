@@ -23,9 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import cloudpickle
-
-from smr_notebook.dataflow import pickles
+from smr_notebook.dataflow import by_value, pickles
 from smr_notebook.dataflow.code import in_installation
 from smr_notebook.dataflow.functions import Functions, writable
 from smr_notebook.dataflow.inputs import SplitInput
@@ -136,8 +134,7 @@ def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
 
     To be called within `code.modules_by_value`, unless `are_plain` says that there is nothing of the kind. Raises whatever pickling does.
     """
-    dumps = pickle.dumps if are_plain(args, kwargs) else cloudpickle.dumps
-    return dumps((args, kwargs), pickles.PROTOCOL)
+    return pickle.dumps((args, kwargs), pickles.PROTOCOL) if are_plain(args, kwargs) else by_value.dumps((args, kwargs))
 
 
 def are_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -98,7 +98,7 @@ class CarriedExchange:
     def _name(self, receipt: Receipt) -> str:
         """Return the name that the pieces of a run were sent under."""
         if receipt.footer or not (receipt.key.startswith(f"{self._prefix}/") and receipt.key.endswith(_RUN)):
-            raise CorruptObjectError(f"{receipt.key} is no index of a run that {self._prefix} sent by a carrier. Run the job again.")
+            raise CorruptObjectError(f"{receipt.key} is no index of a run that {self._prefix} sent by a carrier. Submit the job again.")
         return receipt.key[len(self._prefix) + 1 : -len(_RUN)]
 
 

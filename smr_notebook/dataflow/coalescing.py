@@ -159,7 +159,7 @@ class Coalescer:
                     at[number - first] += len(piece)
             self._meter.bytes_read += len(data)
         if at != ends:
-            raise CorruptObjectError(f"{self._attempt} merged {at} bytes instead of {ends}. Run the job again.")
+            raise CorruptObjectError(f"{self._attempt} merged {at} bytes instead of {ends}. Submit the job again.")
         crcs = [zlib.crc32(memoryview(buffer)[begin:end]) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
         self._count(first, last, crcs)
         return buffer
@@ -225,4 +225,6 @@ def _check_places(source: SourceRun) -> None:
     """Refuse an index by which slices do not lie side by side in their run."""
     offsets, ends = source.rows["offset"], source.rows["offset"] + source.rows["length"]
     if (offsets[1:] != ends[:-1]).any() or (len(ends) and ends[-1] > source.receipt.footer):
-        raise CorruptObjectError(f"{source.receipt.key} has no slices where the index says: it belongs to another run. Run the job again.")
+        raise CorruptObjectError(
+            f"{source.receipt.key} has no slices where the index says: it belongs to another run. Submit the job again."
+        )

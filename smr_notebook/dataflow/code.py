@@ -8,7 +8,8 @@ What travels how:
   is *included*: then it travels by value like a module of the user's own (`dataflow.including`).
 * An `import` statement inside a function runs in the worker, where a module of the user's own cannot be found. That is
   refused before anything runs, with the mend (import it above the function).
-* The source lines of the functions travel beside them, so that a failure can show its line in any kernel.
+* The source lines of the functions travel beside them, so that a failure can show its line in any kernel: the code
+  keeps the name of its file (`dataflow.by_value`).
 
 The stored form is a JSON head (lengths, kinds, sources) and the pickle, inside a sealed object.
 """
@@ -33,6 +34,7 @@ from typing import Any
 import cloudpickle
 import msgspec
 
+from smr_notebook.dataflow import by_value
 from smr_notebook.dataflow.hooks import Hooked, parts_of
 from smr_notebook.dataflow.including import included_modules
 from smr_notebook.dataflow.programs import Program
@@ -161,33 +163,29 @@ def modules_by_value(included: Mapping[str, types.ModuleType] | None = None) -> 
                 cloudpickle.unregister_pickle_by_value(module)
 
 
-def load_program(data: bytes, *, name: str = "code") -> tuple[Program, Sources]:
+def load_program(data: bytes) -> tuple[Program, Sources]:
     """Load what `capture` stored.
-
-    Args:
-        data: The stored bytes.
-        name: What to call them in an error.
 
     Raises:
         CorruptObjectError: The bytes are not what was stored.
     """
-    sources, pickled = _opened(data, name=name)
+    sources, pickled = _opened(data)
     program: Program = pickle.loads(pickled)
     return program, sources
 
 
-def load_sources(data: bytes, *, name: str = "code") -> Sources:
+def load_sources(data: bytes) -> Sources:
     """Return the sources of what `capture` stored, for whoever must run none of it. Raises as `load_program` does."""
-    return _opened(data, name=name)[0]
+    return _opened(data)[0]
 
 
-def _opened(data: bytes, *, name: str) -> tuple[Sources, bytes]:
-    body = unseal("code", data, name=name)
+def _opened(data: bytes) -> tuple[Sources, bytes]:
+    body = unseal("code", data, name="code")
     length = int.from_bytes(body[:8], "little")
     try:
         head = msgspec.json.decode(body[8 : 8 + length], type=_Head)
     except msgspec.DecodeError as error:
-        raise CorruptObjectError(f"{name}: the head of the code bundle cannot be read: {error}") from error
+        raise CorruptObjectError(f"code: the head of the code bundle cannot be read: {error}") from error
     return head.sources, body[8 + length :]
 
 
@@ -335,7 +333,7 @@ def _imported_by(code: types.CodeType, package: str) -> Iterator[str]:
 
 def _pickle(program: Program, captures: list[tuple[str, Any]]) -> bytes:
     try:
-        return bytes(cloudpickle.dumps(program))
+        return by_value.dumps(program)
     except Exception as error:
         raise UnpicklableError(_blame(program, captures, error)) from error
 
@@ -358,6 +356,6 @@ def _blame(program: Program, captures: list[tuple[str, Any]], error: Exception) 
 def _size(value: object) -> int:
     """Return the pickled size in bytes, or -1 when the value does not pickle."""
     try:
-        return len(cloudpickle.dumps(value))
+        return len(by_value.dumps(value))
     except Exception:  # noqa: BLE001 - an object's own __reduce__ may raise anything
         return -1

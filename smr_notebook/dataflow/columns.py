@@ -202,7 +202,7 @@ def decode_values(column: Column) -> list[Any]:
     except (pa.ArrowException, OverflowError, ValueError) as error:
         if "pickle" in column.kind:
             raise
-        raise CorruptObjectError(f"A column of kind {column.kind} holds what was never written ({error}). Run the job again.") from error
+        raise CorruptObjectError(f"A column of kind {column.kind} holds what was never written ({error}). Submit the job again.") from error
 
 
 def _decode(shape: Shape, array: Any) -> list[Any]:

@@ -21,7 +21,7 @@ def decode(data: bytes) -> Any:
     try:
         value, _ = _read(data, 0)
     except (LookupError, OverflowError, RecursionError, TypeError, ValueError, struct.error) as error:
-        raise CorruptObjectError(f"A key is not what was written ({error}): the data is damaged. Run the job again.") from error
+        raise CorruptObjectError(f"A key is not what was written ({error}): the data is damaged. Submit the job again.") from error
     return value
 
 

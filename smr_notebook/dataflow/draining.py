@@ -124,9 +124,9 @@ def checked_pair(item: object, function: str) -> Sequence[Any]:
     """
     if isinstance(item, tuple | list) and len(item) == 2:
         return item
+    instead = "return a list of such pairs" if function == "map" else "return the one value of the group"
     raise PairShapeError(
-        f"{function} must yield (key, value) pairs; got {short_repr(item)} ({type(item).__name__}). "
-        "Write `yield key, value`, or return a list of such pairs"
+        f"{function} must yield (key, value) pairs; got {short_repr(item)} ({type(item).__name__}). Write `yield key, value`, or {instead}"
     )
 
 

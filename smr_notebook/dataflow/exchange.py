@@ -238,7 +238,7 @@ def gathered_rows(objects: ObjectStore, index: str, partition: int, *, tasks: in
     width = tasks * ROW.itemsize
     data = getter_of(objects, index)(partition * width, (partition + 1) * width)
     if len(data) != width or zlib.crc32(data) != crc:
-        raise CorruptObjectError(f"{index} is not what was written: the rows of partition {partition} differ. Run the job again.")
+        raise CorruptObjectError(f"{index} is not what was written: the rows of partition {partition} differ. Submit the job again.")
     return np.frombuffer(data, ROW)
 
 
@@ -266,6 +266,6 @@ def getter_of(objects: ObjectStore, key: str) -> Get:
         try:
             return objects.get(key, start, stop)
         except ObjectNotFoundError as error:
-            raise CorruptObjectError(f"{key} is missing: it was deleted while the job ran. Run the job again.") from error
+            raise CorruptObjectError(f"{key} is missing: it was deleted while the job ran. Submit the job again.") from error
 
     return get

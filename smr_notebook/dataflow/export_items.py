@@ -129,12 +129,14 @@ def _check_rows(staged: Staged, columns: Mapping[str, str], place: ItemPlace) ->
     for number, row in enumerate(_rows(staged, columns)):
         missing = [key for key in place.keys if key not in row]
         if missing:
-            raise ConfigError(f"to_dynamodb: the row {_shown(row)} has no value for {missing[0]!r}, which is a key. Nothing was written.")
+            raise ConfigError(
+                f"to_dynamodb: the row {short_repr(row)} has no value for {missing[0]!r}, which is a key. Nothing was written."
+            )
         try:
             key = place.sink.check(row)
         except ValueError as error:
             raise ConfigError(
-                f"to_dynamodb: the row {_shown(row)} does not go into the table {place.table!r}: {error}. Nothing was written."
+                f"to_dynamodb: the row {short_repr(row)} does not go into the table {place.table!r}: {error}. Nothing was written."
             ) from None
         digests[number] = np.frombuffer(hashlib.blake2b(key, digest_size=16).digest(), _DIGEST)[0]
     order = np.argsort(digests, order=("high", "low"), kind="stable")
@@ -153,7 +155,3 @@ def _rows(staged: Staged, columns: Mapping[str, str]) -> Iterator[Row]:
     for table in staged.tables(_ROWS):
         for row in python_rows(table):
             yield {columns[name]: value for name, value in row.items() if value is not None}
-
-
-def _shown(row: Row) -> str:
-    return short_repr(row)

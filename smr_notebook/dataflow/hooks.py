@@ -1,4 +1,4 @@
-"""Set-up and tear-down of the user's functions: once an attempt, before its first record or group and behind its last.
+"""Setup and teardown of the user's functions: once an attempt, before its first record or group and behind its last.
 
 What is dear to make (a model, a connection, a table to look things up in) is made once for each attempt, and not for each record. There are
 two faces: `hooked(function, setup=…, teardown=…)`, and an object that is called like a function and is a context manager.
@@ -13,9 +13,9 @@ Rules of this module:
 
 * What `setup` returns comes first among the arguments of the function, if that takes one more than it would without: so `map(record)` may
   go with a `setup` that only prepares its process. `None` is never passed so: it is what a `setup` returns that forgot to.
-* It is an attempt that is set up for, and torn down: a task that goes on in legs, or is tried again, is set up again. The tear-down comes
+* It is an attempt that is set up for, and torn down: a task that goes on in legs, or is tried again, is set up again. The teardown comes
   before the commit, and when it fails, so does the attempt. It also comes after a failure and after a stop, as far as the process lives;
-  then the first error is the one that is told, and what the tear-down raises goes into the job's logs.
+  then the first error is the one that is told, and what the teardown raises goes into the job's logs.
 * Nothing that a hook does is left out (`on_error`), and no pair comes from it: pairs that a split gives at its end would be others with
   other splits, and the answer must not depend on where the input is cut. A combiner is what such pairs are wanted for.
 * The functions of a program are replaced by what they are while they are set up (`opened`), by the same steps that mend functions, so that

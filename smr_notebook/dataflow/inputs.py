@@ -29,7 +29,8 @@ from smr_notebook.dataflow.formats.text import read_text
 from smr_notebook.dataflow.positions import walk
 from smr_notebook.dataflow.records import Reader, RecordBlock
 from smr_notebook.dataflow.signing import Keyring
-from smr_notebook.dataflow.tables import BATCH_BYTES, TableBlock, open_tables
+from smr_notebook.dataflow.table_blocks import TableBlock
+from smr_notebook.dataflow.tables import BATCH_BYTES, open_tables
 from smr_notebook.errors import InputMissingError, InputReadError, ObjectNotFoundError, StoreError
 from smr_notebook.model import PLAINLY, Format, ObjectInfo, Position, Reading, Split
 from smr_notebook.ports import InputSource, ObjectStore

@@ -105,19 +105,19 @@ class JoinedProgram:
 
     def inlet_of(self, input: SplitInput) -> tuple[Program, SplitInput]:
         """Return the program of a split, and the split as that reads it."""
-        place = place_of(input.reading, input.split.number)
-        told = input.reading.inlets[place]
-        return self.inlets[place], replace(input, format=told.format, reading=told.reading)
+        number = inlet_of_split(input.reading, input.split.number)
+        told = input.reading.inlets[number]
+        return self.inlets[number], replace(input, format=told.format, reading=told.reading)
 
 
-def place_of(reading: Reading, split: int) -> int:
+def inlet_of_split(reading: Reading, split: int) -> int:
     """Return which of several inputs a split is of, counted from 0."""
     return bisect_right([inlet.first for inlet in reading.inlets], split) - 1
 
 
 def inlet_of_task(reading: Reading, task: TaskId) -> int:
     """Return which of several inputs a task is of, counted from 0: 0 where there is one, and for tasks that do not map."""
-    return place_of(reading, task.number) if task.phase is Phase.MAP and reading.inlets else 0
+    return inlet_of_split(reading, task.number) if task.phase is Phase.MAP and reading.inlets else 0
 
 
 def mapped_by(program: Program, input: SplitInput) -> tuple[Program, SplitInput]:

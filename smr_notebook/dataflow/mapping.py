@@ -113,13 +113,13 @@ def run_map(
         ConservationError: What would be written is not what was mapped.
         AttemptStopped: The meter was told to stop.
     """
-    shuffle = Shuffle(combiner, partitioner=partitioner, room=room, scratch=scratch, order=order)
+    grouped = GroupedPairs(combiner, partitioner=partitioner, room=room, scratch=scratch, order=order)
     try:
         with resting_collector():
             for columns in emitter.batches():
-                shuffle.add(columns)
+                grouped.add(columns)
             packed = BlockWriter(writer, codec)
-            for partition, stream in shuffle.partitions():
+            for partition, stream in grouped.partitions():
                 meter.check()
                 meter.pairs_out += write_partition(packed, partition, stream)
         return Mapped(writer.close(), emitter.position)
@@ -127,7 +127,7 @@ def run_map(
         writer.abort()
         raise
     finally:
-        shuffle.close()
+        grouped.close()
 
 
 S = TypeVar("S", bound=Sink)
@@ -164,7 +164,7 @@ def run_map_to_part(program: MapsToRows[S], input: SplitInput, sink: S, *, meter
         raise
 
 
-class Shuffle:
+class GroupedPairs:
     """The pairs of one map attempt, grouped, within a budget.
 
     Args:
@@ -230,7 +230,7 @@ class Shuffle:
         if self._pairs:
             raise ConservationError(
                 f"The sums of a map task differ: {self._pairs:,} more pairs were mapped than combined and written. "
-                "There is no result, because it would be wrong. Run the job again; if it happens again, report it with this line."
+                "There is no result, because it would be wrong. Submit the job again; if it happens again, report it with this line."
             )
 
     def close(self) -> None:

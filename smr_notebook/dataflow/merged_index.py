@@ -77,7 +77,7 @@ def rows_to_merge(objects: ObjectStore, index: str, runs: Sequence[Sequence[Rece
     start = sum(sizes[:-1])
     data = getter_of(objects, index)(start, start + sizes[-1])
     if len(data) != sizes[-1] or zlib.crc32(data) != crc:
-        raise CorruptObjectError(f"{index} is not what was written: the rows of merge task {task} differ. Run the job again.")
+        raise CorruptObjectError(f"{index} is not what was written: the rows of merge task {task} differ. Submit the job again.")
     return np.frombuffer(data, ROW).reshape(len(grid.partitions_of(task)), _count(runs, grid, task))
 
 

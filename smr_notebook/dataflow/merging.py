@@ -167,7 +167,7 @@ class _Head:
         return int(bisect(range(order.size(block)), bound, key=lambda place: order.at(block, place)))
 
 
-def merge_streams(streams: Sequence[Blocks], order: BlockOrder = BY_KEY) -> Blocks:
+def merge_streams(streams: Sequence[Blocks], order: BlockOrder) -> Blocks:
     """Merge streams whose blocks stand in the order of kind and place.
 
     Args:

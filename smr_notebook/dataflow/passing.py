@@ -1,4 +1,4 @@
-"""The reduce step of a job without `reduce` whose pairs are sorted: each pair becomes a row, in order, and columns stay columns.
+"""The reduce phase of a job without `reduce` whose pairs are sorted: each pair becomes a row, in order, and columns stay columns.
 
 Rules of this module:
 

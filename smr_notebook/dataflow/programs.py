@@ -43,7 +43,7 @@ class Emitter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """What a reduce step did with the groups of a partition.
+    """What a reduce task did with the groups of a partition.
 
     Attributes:
         checksum: Sum of the hashes of the pairs that it was given, modulo 2**64, taken anew from the groups.

@@ -38,7 +38,7 @@ from smr_notebook.errors import ConfigError, CorruptObjectError, ResultTooLargeE
 from smr_notebook.model import Part, PartFile
 from smr_notebook.ports import ObjectStore
 
-_ADVICE = "The result is damaged: run the job again."
+_ADVICE = "The result is damaged: submit the job again."
 
 
 def load_frame(objects: ObjectStore, parts: Sequence[Part], *, limit_bytes: int | None) -> pd.DataFrame:
@@ -188,7 +188,7 @@ def _whole(objects: ObjectStore, file: PartFile) -> bytes:
     if holds_pickles(file.kinds) and not hmac.compare_digest(hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest(), file.digest):
         raise UntrustedObjectError(
             f"{file.key} was not written by this workspace: its digest differs. What it holds was not loaded, because to load it "
-            "is to run it. Run the job again, and look who else may write to the object store."
+            "is to run it. Submit the job again, and look who else may write to the object store."
         )
     return data
 

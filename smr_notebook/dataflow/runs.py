@@ -226,7 +226,7 @@ def read_rows(get: Get, *, size: int, footer: int, crc: int, name: str) -> Rows:
     if magic != MAGIC or zlib.crc32(tail[:-4]) != int.from_bytes(tail[-4:], "little"):
         raise _corrupt(name, "its tail is damaged, or it is no run")
     if version != VERSION:
-        raise FormatVersionError(f"{name} is a run of version {version}; this package reads version {VERSION}. Run the job again.")
+        raise FormatVersionError(f"{name} is a run of version {version}; this package reads version {VERSION}. Submit the job again.")
     if start != footer or len(rows) != partitions * ROW.itemsize or not row_crc == crc == zlib.crc32(rows):
         raise _corrupt(name, "its index is damaged, or belongs to another run")
     return np.frombuffer(rows, ROW)
@@ -271,4 +271,4 @@ def read_slice(get: Get, part: Slice, *, name: str, step: int = STEP) -> Iterato
 
 
 def _corrupt(name: str, what: str) -> CorruptObjectError:
-    return CorruptObjectError(f"{name} is not what was written: {what}. Run the job again; if it happens again, check the store.")
+    return CorruptObjectError(f"{name} is not what was written: {what}. Submit the job again; if it happens again, check the store.")

@@ -21,7 +21,7 @@ from typing import BinaryIO, cast
 
 from smr_notebook.dataflow.blocks import Codec, GroupBlock, pack, unpack
 from smr_notebook.dataflow.grouping import block_bytes, block_checksum, cut_block, merge_blocks
-from smr_notebook.dataflow.merging import BY_KEY, BlockOrder, Blocks, merge_streams
+from smr_notebook.dataflow.merging import BlockOrder, Blocks, merge_streams
 from smr_notebook.dataflow.runs import RunReader, RunWriter, read_rows
 from smr_notebook.ports import ExchangeWriter
 
@@ -91,7 +91,7 @@ class Spills:
         written: How many spills were written, those of merging included.
     """
 
-    def __init__(self, scratch: Path, *, partitions: int, budget: int, order: BlockOrder = BY_KEY) -> None:
+    def __init__(self, scratch: Path, *, partitions: int, budget: int, order: BlockOrder) -> None:
         self._scratch = scratch
         self._order = order
         self._partitions = partitions

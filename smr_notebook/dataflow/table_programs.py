@@ -43,7 +43,8 @@ from smr_notebook.dataflow.merging import Blocks
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.passing import key_values
 from smr_notebook.dataflow.programs import Handed, Tried
-from smr_notebook.dataflow.tables import TableBlock, has_columns
+from smr_notebook.dataflow.table_blocks import TableBlock
+from smr_notebook.dataflow.tables import has_columns
 from smr_notebook.dataflow.tolerant_tables import leave_out
 from smr_notebook.errors import InputFormatError, PairShapeError, PlanError
 from smr_notebook.model import UNSORTED, Position

@@ -14,11 +14,11 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -33,8 +33,9 @@ from smr_notebook.dataflow.formats.result_rows import read_blocks
 from smr_notebook.dataflow.formats.scanned import read_scanned
 from smr_notebook.dataflow.formats.stored import FRAME, read_items, read_slices
 from smr_notebook.dataflow.positions import walk
-from smr_notebook.dataflow.records import NOWHERE_YET, Reader, RecordBlock, SpanBytes
-from smr_notebook.dataflow.tolerant_tables import NoRow, behind, columns_of, rows_among
+from smr_notebook.dataflow.records import Reader, RecordBlock, SpanBytes
+from smr_notebook.dataflow.table_blocks import TableBlock, TableColumn
+from smr_notebook.dataflow.tolerant_tables import columns_of, rows_among
 from smr_notebook.errors import InputFormatError, PlanError
 from smr_notebook.model import PLAINLY, Format, Position, Reading, Span, Split
 from smr_notebook.ports import InputSource
@@ -43,58 +44,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow.compute as pc
 
-__all__ = ["TableBlock", "TableColumn", "column_names", "has_columns", "open_tables", "require_columns"]
+__all__ = ["column_names", "has_columns", "open_tables", "require_columns"]
 
 BATCH_BYTES: Final = 8 << 20
 """About how many bytes of Arrow columns a block has."""
 
 _LOOKED_AT: Final = 10_000
-
-TableColumn: TypeAlias = "pa.Array[Any] | list[Any]"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TableBlock:
-    """Some rows of one object, in order, as columns.
-
-    Attributes:
-        source: Object that they came from, as `map` gets it.
-        columns: By name, each with `rows` values.
-        rows: How many there are.
-        size: Input bytes that the block accounts for.
-        begin: As of `RecordBlock`.
-        records: Records that the block accounts for: as many as rows, or those of a row group that was not read for its statistics.
-        at: Position of its first record in the split.
-        dtypes: Names of the pandas dtypes of columns, where the Arrow type alone does not lead back to them.
-        others: Records that are no rows, where these are left out: they count as records.
-        token: As of `RecordBlock`.
-    """
-
-    source: str
-    columns: Mapping[str, TableColumn]
-    rows: int
-    size: int
-    begin: int | None
-    records: int
-    at: Position = NOWHERE_YET
-    dtypes: Mapping[str, str] = field(default_factory=dict)
-    others: tuple[NoRow, ...] = ()
-    token: str | None = None
-
-    @property
-    def count(self) -> int:
-        """How many records it accounts for."""
-        return self.records
-
-    def rest(self, dropped: int, *, size: int, at: Position) -> Self:
-        """Return the block without its first records, at a position, and accounting for so many bytes."""
-        if not dropped:
-            return replace(self, size=size, at=at)
-        others = behind(self.others, dropped)
-        rows = dropped - len(self.others) + len(others)
-        columns = {name: column[rows:] for name, column in self.columns.items()}
-        left = replace(self, columns=columns, rows=max(0, self.rows - rows), size=size, records=self.records - dropped, at=at)
-        return replace(left, others=others) if self.others else left
 
 
 def open_tables(

@@ -46,7 +46,7 @@ from smr_notebook.job.held_warnings import Place, Warned, caller, hold_back
 from smr_notebook.job.left_out import LeftOutWarning, bad_records, commits_of, frame_of, sentence
 from smr_notebook.job.logs import JobLogs
 from smr_notebook.job.outcome_errors import error_of
-from smr_notebook.job.results import LoadedJob
+from smr_notebook.job.results import ReadableJob
 from smr_notebook.job.watching import looks
 from smr_notebook.labels import cell_label
 from smr_notebook.model import JobState, Manifest, Part, Plan, TaskId
@@ -80,7 +80,7 @@ class JobInfo:
     user: str = ""
 
 
-class Job(LoadedJob, AwaitedJob):
+class Job(ReadableJob, AwaitedJob):
     """A submitted job. Made by `Session.map_reduce` and `Session.attach`.
 
     Args:
@@ -91,7 +91,7 @@ class Job(LoadedJob, AwaitedJob):
 
     Attributes:
         id: Its identifier; any unambiguous beginning of it attaches to it.
-        name: Label given at submission, or an empty string.
+        name: What it was called at submission, or an empty string.
         user: Who submitted it; empty for nobody in particular.
         foreign: Whether that is somebody else.
     """
@@ -323,8 +323,8 @@ class Job(LoadedJob, AwaitedJob):
     def _derive(self, mended: Mended, max_cost: float | None, record_timeout: float | None, *, again: bool) -> Job:
         if max_cost is not None and not 0 <= max_cost < math.inf:
             raise ConfigError(f"max_cost must be an amount of dollars, 0 for any; got {max_cost!r}.")
-        stall = None if record_timeout is None else read_setting("record_timeout", record_timeout)
-        entry = derive(self._backend, self.id, Wish(mended, again, max_cost, cell_label, stall))
+        timeout = None if record_timeout is None else read_setting("record_timeout", record_timeout)
+        entry = derive(self._backend, self.id, Wish(mended, again, max_cost, cell_label, timeout))
         return Job(self._backend, entry, result_limit=self._result_limit)
 
     def logs(self, *, phase: str | None = None, task: int | None = None, follow: bool = False) -> JobLogs:

@@ -52,7 +52,7 @@ class LogLine:
 
 
 class JobLogs:
-    """The logs of a job: iterating gives `LogLine`s, and as the value of a cell it reads as a log.
+    """The logs of a job: iterating gives each `LogLine`, and as the value of a cell it reads as a log.
 
     Args:
         backend: Where they are.

@@ -1,11 +1,13 @@
 """What to do about failures that are nobody's exception: a worker that died, no memory, no room on a disk, a call that was lost.
 
 An exception of the user's says itself what is wrong, and so do the errors of this package. Of these nobody raised anything, so what helps
-is said beside them, wherever they are shown.
+is said beside them, wherever they are shown. Two of Python's own do not say it, because only we know how things are: that `values` is an
+iterator, and that what a function imports is looked for in the worker.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -30,8 +32,20 @@ _DID_NOT_START: Final = ("Runtime.", "The workers do not start, whatever their t
 """How a service begins to tell of a worker that died before its task did, and what to do about that."""
 
 
+_OF_AN_ITERATOR: Final = re.compile(r"'(list_iterator|generator)'")
+_TAKE_A_LIST: Final = "`values` is an iterator, which goes by once: `values = list(values)` makes a list of it, where it fits in memory."
+_IMPORT_ABOVE: Final = (
+    "An import inside a function runs in the worker. Import a module of your own above the function: then it travels along. "
+    "A package has to be installed where the workers are, or named by the setting `include`."
+)
+
+
 def mends_of(failure: Failure) -> list[str]:
     """Return the line that says what to do about a failure; none where its own message does."""
+    if failure.type == "TypeError" and failure.function in {"reduce", "combine"} and _OF_AN_ITERATOR.search(failure.message):
+        return [_TAKE_A_LIST]
+    if failure.type == "ModuleNotFoundError" and failure.function:
+        return [_IMPORT_ABOVE]
     if failure.type not in _MENDS or failure.kind is FailureKind.USER:
         return []
     begins, mend = _DID_NOT_START

@@ -36,7 +36,7 @@ _SQL_ROWS = 1_000
 
 
 def sql_place(database: object, table: object, *, if_exists: object, schema: str | None) -> AbstractContextManager[SqlSink]:
-    """Return what writes to a table of a database, as a context. Arguments as of `LoadedJob.to_sql`.
+    """Return what writes to a table of a database, as a context. Arguments as of `ReadableJob.to_sql`.
 
     Raises:
         ConfigError: SQLAlchemy is not installed; in the context, one of the arguments makes no sense.
@@ -48,7 +48,7 @@ def sql_place(database: object, table: object, *, if_exists: object, schema: str
     return sql_sink(database, table, if_exists=if_exists, schema=schema)
 
 
-class LoadedJob(ABC):
+class ReadableJob(ABC):
     """The side of a `Job` that gives its result."""
 
     _backend: Backend

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from smr_notebook import formats
-from smr_notebook.config import parse_size, read_bad, read_dollars, read_setting, read_sorting, read_tolerance
+from smr_notebook.config import read_setting
 from smr_notebook.dataflow import aggregates
 from smr_notebook.dataflow.aggregates import Aggregation
 from smr_notebook.dataflow.aggregations import BUILTINS
@@ -32,6 +32,7 @@ from smr_notebook.job_files.function_files import Reference, read_reference
 from smr_notebook.job_files.outputs import AnyOutput, checked_value, keys_of, made_output, output_named
 from smr_notebook.job_files.toml_places import Document, read_document
 from smr_notebook.sessions.rounds import read_reducers
+from smr_notebook.values.spellings import parse_size, read_bad, read_dollars, read_sorting, read_tolerance
 from smr_notebook.values.suggestions import near
 
 _PAIRS: Final = ("map", "reduce", "combine", "sort")
@@ -57,7 +58,7 @@ _TYPES: Final[Mapping[str, type]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class PairWork:
     """Arguments of `map_reduce` alone."""
 
     map: Reference
@@ -67,7 +68,7 @@ class Pairs:
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
+class GroupWork:
     """Arguments of `aggregate` alone."""
 
     by: tuple[str, ...] | Mapping[str, str | Reference]
@@ -114,7 +115,7 @@ class JobFile:
     file: Path
     input: tuple[str, ...]
     code: str
-    work: Pairs | Groups
+    work: PairWork | GroupWork
     format: str | InputFormat | Parse = AUTO
     shared: Shared = Shared()
     output: AnyOutput | None = None
@@ -170,7 +171,7 @@ class _Reader:
 
     # ------------------------------------------------------------ what is computed
 
-    def _work(self) -> Pairs | Groups:
+    def _work(self) -> PairWork | GroupWork:
         pairs, groups = ([key for key in keys if key in self._values] for keys in (_PAIRS, _GROUPS))
         if pairs and groups:
             self._document.refuse((groups[0],), f"{groups[0]!r} belongs to an aggregate, and {pairs[0]!r} to a map. Keep one of the two.")
@@ -179,18 +180,18 @@ class _Reader:
         if "map" not in self._values:
             raise ConfigError(f"{self._document.file}: there is no 'map' and no 'by'. Say what the job does: map = \"words.py:map\".")
         read = self._read
-        work = Pairs(read("map", read_reference), read("reduce", _reduce), read("combine", _combine), read("sort", _sorting))
+        work = PairWork(read("map", read_reference), read("reduce", _reduce), read("combine", _combine), read("sort", _sorting))
         if work.combine and work.reduce is None:
             self._document.refuse(("combine",), "combine needs a reduce.")
         return work
 
-    def _groups(self) -> Groups:
+    def _groups(self) -> GroupWork:
         for missing in [key for key in ("by", "aggregate") if key not in self._values]:
             raise ConfigError(f"{self._document.file}: an aggregate has no {missing!r}.")
         by = self._read("by", _columns)
         told = self._read("aggregate", _table)
         found = {name: self._tell(("aggregate", name), partial(_aggregation, value)) for name, value in told.items()}
-        return Groups(by, found, self._read("where", read_reference))
+        return GroupWork(by, found, self._read("where", read_reference))
 
     def _shared(self) -> Shared:
         read = self._read

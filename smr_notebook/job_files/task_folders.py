@@ -35,14 +35,14 @@ _WILD: Final = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class FolderFunctions:
     """The functions of a folder, as `map` and `reduce`."""
 
     map: Callable[..., Any]
     reduce: Callable[..., Any] | None
 
 
-def load_task(find: Find, folder: Path, *, data: str) -> Task:
+def load_functions(find: Find, folder: Path, *, data: str) -> FolderFunctions:
     """Return the functions of a folder.
 
     Args:
@@ -62,7 +62,7 @@ def load_task(find: Find, folder: Path, *, data: str) -> Task:
     if reducer is not None:
         _check(reducer, _REDUCER, "key_values")
         refuse_local_imports(_REDUCER, reducer)
-    return Task(_as_map(mapper, names_below(data)), None if reducer is None else _as_reduce(reducer))
+    return FolderFunctions(_as_map(mapper, names_below(data)), None if reducer is None else _as_reduce(reducer))
 
 
 def names_below(data: str) -> str:

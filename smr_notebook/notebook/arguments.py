@@ -16,11 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from smr_notebook.config import DISPLAYS, EXCHANGES, parse_size, read_bad, read_dollars, read_sorting, read_time, read_tolerance
+from smr_notebook.config import DISPLAYS, EXCHANGES
 from smr_notebook.dataflow.aggregations import BUILTINS
 from smr_notebook.errors import ConfigError
 from smr_notebook.formats import AUTO, NAMES, InputFormat
 from smr_notebook.sessions.rounds import TREE
+from smr_notebook.values.spellings import parse_size, read_bad, read_dollars, read_sorting, read_time, read_tolerance
 from smr_notebook.values.suggestions import near
 from smr_notebook.values.tolerance import OnError
 
@@ -50,7 +51,7 @@ class CellOptions:
         on_error: What becomes of a record or a group that fails: `fail`, `skip` or `collect`.
         max_bad: How many may be left out: a share, or a whole number.
         detach: Whether the cell returns the job at once.
-        name: Label of the job.
+        name: What the job is called.
         dry_run: Whether only the plan is shown.
         preview: How many of the first records are tried here, and nothing else done; `None` for a job.
         map: Name of a function from another cell.
@@ -384,7 +385,7 @@ def _add_screen(parser: MagicParser) -> None:
     add = parser.add_argument
     detach = "return the Job at once; the notebook stays free (a run that nobody watches, as in CI, waits)"
     add("-d", "--detach", action="store_true", help=detach)
-    add("--name", default="", metavar="TEXT", help="label of the job")
+    add("--name", default="", metavar="TEXT", help="what the job is called")
     _add_looking_ahead(parser)
     add("--display", choices=DISPLAYS, metavar="D", help=f"how progress is shown: {', '.join(DISPLAYS)}")
     add("-q", "--quiet", action="store_true", help="show no progress")
@@ -403,7 +404,8 @@ def cell_parser(formats: Sequence[str] = FORMATS) -> MagicParser:
         allow_abbrev=False,
         usage="%(prog)s INPUT… [--into VAR] [options]",
         description=(
-            "The cell defines map(record), which yields (key, value) pairs,\nand if wanted reduce(key, values) and combine(key, values)."
+            "The cell defines map(record), which yields (key, value) pairs, and if wanted\n"
+            "reduce(key, values) and combine(key, values); values is an iterator."
         ),
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=27, width=90),
         epilog=(

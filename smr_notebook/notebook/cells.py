@@ -12,18 +12,22 @@ Rules:
 from __future__ import annotations
 
 import builtins
+import re
 import symtable
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from smr_notebook.control.naming import files
-from smr_notebook.dataflow.hooks import hooked
+from smr_notebook.dataflow.aggregations import BUILTINS
+from smr_notebook.dataflow.hooks import Hooked, hooked
+from smr_notebook.dataflow.yields import gives_nothing
 from smr_notebook.errors import ConfigError, PlanError
-from smr_notebook.notebook.arguments import CellOptions
-from smr_notebook.values.suggestions import near
+from smr_notebook.notebook.arguments import CellOptions, cell_parser
+from smr_notebook.values.suggestions import near, near_file
 
+_ROOT = re.compile(r"[^\W\d]\w*(?=[.(\[])")
 _ALIASES = {"map": "mapper", "reduce": "reducer", "combine": "combiner"}
 
 
@@ -81,6 +85,15 @@ def choose_functions(options: CellOptions, bound: Mapping[str, Any], namespace: 
     return CellFunctions(_with_hooks("map", map, bound), _with_hooks("reduce", reduce, bound), combine)
 
 
+def doubts_of(functions: CellFunctions) -> Iterator[str]:
+    """Yield a sentence for each function that gives nothing whatever it is called with: it may be meant so, and hardly ever is."""
+    map, reduce = (one.plain if isinstance(one, Hooked) else one for one in (functions.map, functions.reduce))
+    if gives_nothing(map):
+        yield "map gives no pair: it has no `yield`, and returns nothing. Write `yield key, value`, or return a list of such pairs."
+    if gives_nothing(reduce):
+        yield "reduce gives no value: it returns nothing, so each value of the result is None. Write `return value`, or `yield key, value`."
+
+
 def choose_input(words: tuple[str, ...], namespace: Mapping[str, Any]) -> object:
     """Return the input that the words of a line name: one variable, one range, or locations.
 
@@ -89,6 +102,8 @@ def choose_input(words: tuple[str, ...], namespace: Mapping[str, Any]) -> object
     """
     if not words:
         raise ConfigError("%%smr: no input. Name a path, a glob, range(…) or a notebook variable: `%%smr logs/*.gz`.")
+    if len(words) > 1 and _stands(" ".join(words)) and not all(map(_stands, words)):
+        raise ConfigError(f'%%smr: a name with spaces stands in quotes: "{" ".join(words)}".')
     meant = [(word, _meaning(word, namespace)) for word in words]
     values = [word for word, meaning in meant if not issubclass(type(meaning), str)]
     if values and len(words) > 1:
@@ -103,9 +118,28 @@ def _meaning(word: str, namespace: Mapping[str, Any]) -> object:
         if word in namespace:
             return namespace[word]
         if not Path(word).exists():
-            hint = near(word, [name for name in namespace if not name.startswith("_")])
+            hint = _near_input(word, namespace)
             raise ConfigError(f"%%smr: {word!r} is neither a variable of this notebook nor a file or folder here.{hint}")
+    root = _ROOT.match(word)
+    if root and root[0] in namespace and word.endswith(")") and not _stands(word):
+        raise ConfigError(f"%%smr: {word!r} is an expression. Put its value into a variable, and name that.")
     return str(Path(word).expanduser()) if word.startswith("~") else word
+
+
+def _stands(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _near_input(word: str, namespace: Mapping[str, Any]) -> str:
+    """Return what a word may have meant: an option without its dashes (`-into` is read as `-i nto`), a variable, a file."""
+    options = {name for action in cell_parser().actions for name in action.option_strings}
+    for option in (f"--{word}", f"--i{word}"):
+        if option in options:
+            return f" Did you mean {option!r}?"
+    return near(word, [name for name in namespace if not name.startswith("_")]) or near_file(Path(word))
 
 
 def _range(word: str) -> range:
@@ -153,7 +187,8 @@ def _named(role: str, name: str, bound: Mapping[str, Any], namespace: Mapping[st
                 value = getattr(value, attribute, None)
             if value is not None:
                 return value
-    hint = near(name, [known for known, value in namespace.items() if callable(value) and not known.startswith("_")])
+    own = [known for known, value in namespace.items() if callable(value) and not known.startswith("_")]
+    hint = near(name, own) or near(name, BUILTINS)
     raise ConfigError(f"%%smr: --{role} {name}: there is no such function in this notebook.{hint}")
 
 

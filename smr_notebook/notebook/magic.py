@@ -12,7 +12,7 @@ from smr_notebook.errors import ConfigError
 from smr_notebook.job.handle import PlanWarning, warn
 from smr_notebook.model import JobState
 from smr_notebook.notebook.arguments import CellOptions, cell_help, parse_cell_line
-from smr_notebook.notebook.cells import CellFunctions, choose_functions, choose_input, run_body
+from smr_notebook.notebook.cells import CellFunctions, choose_functions, choose_input, doubts_of, run_body
 from smr_notebook.notebook.screens import OpenScreen, QuietScreen, Screen, TextScreen, watch
 from smr_notebook.sessions.configuring import overridden
 from smr_notebook.showing.amounts import counted
@@ -84,6 +84,8 @@ class CellMagic:
         session = self._session_for(options)
         if options.output is not None:
             _check_place(session, options.output, overwrite=options.overwrite)
+        for doubt in doubts_of(functions):
+            warn(doubt, PlanWarning)
         if options.dry_run:
             return _called(session.plan, functions, source, options)
         if options.preview:
@@ -141,8 +143,10 @@ def _refuse_contradictions(options: CellOptions) -> None:
     results = (("--into", options.into), ("--limit", options.limit), ("--output", options.output))
     needs = [option for option, value in results if value is not None]
     if options.detach and needs:
-        option = needs[0]
-        raise ConfigError(f"%%smr: {option} needs the result, and --detach does not wait for it. Keep one; a detached job is in `_`.")
+        later = f", and `%smr attach --into {options.into}` has its result later" if options.into else ""
+        raise ConfigError(
+            f"%%smr: {needs[0]} needs the result, and --detach does not wait for it. Keep one; a detached job is in `_`{later}."
+        )
     if options.output is not None and needs[0] != "--output":
         raise ConfigError(f"%%smr: {needs[0]} loads the result, and --output writes it instead. Keep one; `job.result()` loads it, too.")
     if options.overwrite and options.output is None:
@@ -156,7 +160,7 @@ def _refuse_contradictions(options: CellOptions) -> None:
         raise ConfigError(f"%%smr: -q and --display {options.display} both say how progress is shown. Keep one.")
 
 
-def run_in_cell(job: Job, screen: Screen, variable: str, *, limit: int | None = None, goes_on: bool = False) -> pd.DataFrame:
+def run_in_cell(job: Job, screen: Screen, variable: str, *, limit: int | None = None, goes_on: bool) -> pd.DataFrame:
     """Follow a job in the running cell, and load its result.
 
     Args:
@@ -185,7 +189,7 @@ def run_in_cell(job: Job, screen: Screen, variable: str, *, limit: int | None = 
     return frame
 
 
-def write_in_cell(job: Job, screen: Screen, path: str, *, overwrite: bool, goes_on: bool = False) -> WrittenFiles:
+def write_in_cell(job: Job, screen: Screen, path: str, *, overwrite: bool, goes_on: bool) -> WrittenFiles:
     """Follow a job in the running cell, and write its result to files.
 
     Args:

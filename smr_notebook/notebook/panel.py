@@ -126,7 +126,7 @@ class Panel:
             self._said.value = announcement(view)
         return view
 
-    def _view(self, progress: Progress, note: str = "") -> View:
+    def _view(self, progress: Progress, note: str) -> View:
         if progress.state.ended:  # what is saved is the same whether anybody watched or not
             return View(self._job.id, self._job.name, progress, time.time(), note)
         return View(self._job.id, self._job.name, progress, time.time(), note, self._hint, self._start, self._most(progress))

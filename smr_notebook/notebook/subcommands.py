@@ -23,6 +23,7 @@ from smr_notebook.notebook.magic import Cells, run_in_cell
 from smr_notebook.notebook.mode import Display
 from smr_notebook.notebook.settings import settings_table
 from smr_notebook.sessions.face import told_settings
+from smr_notebook.values.globs import WILD
 from smr_notebook.values.suggestions import near
 from smr_notebook.views.render import Shown, View, html, text
 
@@ -86,7 +87,8 @@ class LineMagic:
             return command_help(first) if helping else run_command(first, words, self._mode(), given=self._given())
         first = "help" if first in {"-h", "--help"} else first
         if first not in _SUBCOMMANDS:
-            raise ConfigError(f"%smr: there is no subcommand {first!r}.{near(first, WORDS)} Known: {', '.join(WORDS)}.")
+            hint = _cell_of(first) or near(first, WORDS)
+            raise ConfigError(f"%smr: there is no subcommand {first!r}.{hint} Known: {', '.join(WORDS)}.")
         parser = parser_of(first)
         return Shown(parser.format_help()) if helping else _SUBCOMMANDS[first].run(self, parser.read(words))
 
@@ -258,6 +260,13 @@ def parser_of(name: str) -> MagicParser:
     _add_options(parser, name)
     parser.add_argument("-h", "--help", action="store_true", help="show this")
     return parser
+
+
+def _cell_of(word: str) -> str:
+    """Return what to say to who names an input where a subcommand is wanted."""
+    if not {"/", "."} & set(word) and not WILD.search(word):
+        return ""
+    return f" A job over it is a cell that begins with `%%smr {word}`, or the line `%smr run {word} --map FUNCTION`."
 
 
 def _add_options(parser: MagicParser, name: str) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Final
+
+_MOST_TIMES: Final = 7
 
 
-def marks(largest: float, most: int = 6) -> list[float]:
+def marks(largest: float, most: int) -> list[float]:
     """Return round numbers from 0 up to `largest`, at most so many, an equal step apart."""
     if not largest > 0:
         return [0.0]
@@ -16,12 +19,12 @@ def marks(largest: float, most: int = 6) -> list[float]:
     return [step * number for number in range(int(largest / step * (1 + 1e-9)) + 1)]
 
 
-def time_marks(seconds: float, most: int = 7) -> list[float]:
+def time_marks(seconds: float) -> list[float]:
     """Return the same for a time, in steps that a clock shows."""
     if seconds <= 60:
-        return marks(seconds, most)
+        return marks(seconds, _MOST_TIMES)
     steps = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)
-    step = next((step for step in steps if seconds / step < most), math.ceil(seconds / 86400 / (most - 1)) * 86400)
+    step = next((step for step in steps if seconds / step < _MOST_TIMES), math.ceil(seconds / 86400 / (_MOST_TIMES - 1)) * 86400)
     return [float(step * number) for number in range(int(seconds // step) + 1)]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.table import MemoryTable
-from smr_notebook.config import Settings, read_sorting
+from smr_notebook.config import Settings
 from smr_notebook.control.naming import Items
 from smr_notebook.control.planned import PlannedJob
 from smr_notebook.control.planning import Request, plan_job
@@ -28,6 +28,7 @@ from smr_notebook.sessions.options import Options, Reduce, request_of
 from smr_notebook.sessions.previews import Preview, preview_of
 from smr_notebook.sessions.rounds import combining
 from smr_notebook.sessions.stage_inputs import with_jobs_named
+from smr_notebook.values.spellings import read_sorting
 
 Map = Callable[..., Any]
 

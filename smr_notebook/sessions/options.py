@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from smr_notebook.config import EXCHANGES, Settings, parse_size, read_dollars, read_exchange, read_tolerance
+from smr_notebook.config import EXCHANGES, Settings, read_exchange
 from smr_notebook.control.inlets import Inlets
 from smr_notebook.control.naming import classify
 from smr_notebook.control.planning import Request
@@ -20,6 +20,7 @@ from smr_notebook.model import OBJECTS, PLAINLY, Policy
 from smr_notebook.sessions.carriers import place_of
 from smr_notebook.sessions.rounds import one_output
 from smr_notebook.sessions.stage_inputs import refuse_format
+from smr_notebook.values.spellings import parse_size, read_dollars, read_tolerance
 from smr_notebook.values.suggestions import near
 
 Reduce = Callable[..., Any] | Aggregation

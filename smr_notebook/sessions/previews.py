@@ -26,7 +26,7 @@ from smr_notebook.job.outcome_errors import error_of
 from smr_notebook.labels import cell_label
 from smr_notebook.model import JobState, Numbers, Phase
 from smr_notebook.ports import Backend
-from smr_notebook.showing.amounts import brief, counted, dollars, percent, quantity, round_to
+from smr_notebook.showing.amounts import brief, counted, dollars, percent, quantity, rounded
 from smr_notebook.showing.sheets import Fact, Sheet, sheet_html, sheet_text
 from smr_notebook.standing import FailedAttempt, Outcome
 
@@ -52,7 +52,7 @@ class Preview:
         whole: What the whole input is, and what it is thought to take.
         heaviest: The keys that have most of the pairs, where they are reduced.
         warnings: What should be known, a sentence each.
-        name: Label of the job, or an empty string.
+        name: What the job is called, or an empty string.
     """
 
     result: pd.DataFrame
@@ -136,7 +136,7 @@ class Preview:
         elif whole.exact:
             yield Fact("Share", f"{percent(share)} of {counted(whole.records, 'record')}")
         else:
-            about = f"about {counted(round_to(whole.records), 'record')}"
+            about = f"about {counted(rounded(whole.records), 'record')}"
             yield Fact("Share", f"{percent(share)} of {quantity(whole.bytes, 'B')}, {about}", varies=True)
 
     def _counted(self, numbers: Numbers, noun: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
-from smr_notebook.config import Settings, Told, all_told, read_sorting, settings_of, told_on_machine
+from smr_notebook.config import Settings, Told, all_told, settings_of, told_on_machine
 from smr_notebook.control.inlets import jobs_read
 from smr_notebook.control.ledger import list_jobs
 from smr_notebook.control.planning import Request
@@ -37,6 +37,7 @@ from smr_notebook.sessions.submission import submit, tidy_up
 from smr_notebook.sessions.triggering import KeepsTriggers
 from smr_notebook.sessions.uploading import KeepsUploads
 from smr_notebook.values.identifiers import seeded_identifiers
+from smr_notebook.values.spellings import read_sorting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,7 +211,7 @@ class Session(LooksAhead, KeepsUploads, KeepsTriggers):
                 of the objects.
             reducers: Number of partitions; by the size of the input if not given. `tree`: one, of a `reduce` that may be run on parts.
             split_size: Bytes of input for each map task, as a number or as text (`64MB`).
-            name: Label, shown wherever the job is.
+            name: What the job is called, wherever it is shown.
             retries: Further attempts of a task after its first one failed.
             max_cost: US dollars that the job may cost where it costs anything: above that it does not start, and launches nothing more.
             sort: `keys`, or `True`: the partitions are ranges of keys, and the parts, one after another, are in key order; also without
@@ -320,7 +321,7 @@ class Session(LooksAhead, KeepsUploads, KeepsTriggers):
             format: `parquet`, `arrow`, `csv`, `jsonl`; one with options, `smr.formats.…`; or `auto`: by the names of the objects.
             reducers: Number of partitions; by the size of the input if not given.
             split_size: Bytes of input for each map task, as a number or as text (`64MB`). A Parquet row group is never cut.
-            name: Label, shown wherever the job is.
+            name: What the job is called, wherever it is shown.
             retries: Further attempts of a task after its first one failed.
             max_cost: US dollars that the job may cost where it costs anything.
             on_error: As for `map_reduce`. A frame that fails is halved until the rows, or the groups, that are at fault are found.
@@ -408,7 +409,7 @@ class Session(LooksAhead, KeepsUploads, KeepsTriggers):
             format: `parquet`, `arrow`, `csv`, `jsonl`; one with options, `smr.formats.…`; or `auto`: by the names of the objects.
             reducers: Number of partitions; by the size of the input if not given.
             split_size: Bytes of input for each map task, as a number or as text (`64MB`). A Parquet row group is never cut.
-            name: Label, shown wherever the job is.
+            name: What the job is called, wherever it is shown.
             retries: Further attempts of a task after its first one failed.
             max_cost: US dollars that the job may cost where it costs anything.
             on_error: As for `map_reduce`; what is left out are records that cannot be read, or that have no columns.

@@ -123,7 +123,7 @@ def _as_stored(request: Request, named: AnyInput, *, created: float, warnings: t
     )
 
 
-def tidy_up(backend: Backend, *, keep_days: float, wanted: Sequence[str] = ()) -> None:
+def tidy_up(backend: Backend, *, keep_days: float, wanted: Sequence[str]) -> None:
     """Remove the jobs that ended longer ago, and the uploads that nobody used since, where nothing else does that; `wanted` jobs stay."""
     if backend.expires:
         return

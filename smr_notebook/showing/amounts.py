@@ -58,9 +58,9 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
-def round_to(count: int, digits: int = 3) -> int:
-    """Return a number of which only so many digits are told: 30,000 for 30,025."""
-    return round(count, digits - len(str(abs(count)))) if count else 0
+def rounded(count: int) -> int:
+    """Return a number of which only three digits are told: 30,000 for 30,025."""
+    return round(count, 3 - len(str(abs(count)))) if count else 0
 
 
 def percent(share: float) -> str:

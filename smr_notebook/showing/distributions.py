@@ -24,17 +24,17 @@ class Bin:
     count: int
 
 
-def distribution(sizes: Sequence[int], bins: int = BINS) -> tuple[Bin, ...]:
+def distribution(sizes: Sequence[int]) -> tuple[Bin, ...]:
     """Return the bins between the smallest and the largest size; one where all are about equal, none where there are none."""
     if not sizes:
         return ()
     least, most = min(sizes), max(sizes)
     if most - least <= most // _ALIKE:
         return (Bin(least, most, len(sizes)),)
-    width = (most - least) / bins
-    counts = [0] * bins
+    width = (most - least) / BINS
+    counts = [0] * BINS
     for size in sizes:
-        counts[min((size - least) * bins // (most - least), bins - 1)] += 1
+        counts[min((size - least) * BINS // (most - least), BINS - 1)] += 1
     return tuple(Bin(least + width * place, least + width * (place + 1), count) for place, count in enumerate(counts))
 
 

@@ -23,6 +23,7 @@ from random import Random
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.attempts import Claim, Output, claim
 from smr_notebook.control.coordinator import looks, revive
+from smr_notebook.control.heart import ends_of
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.launching import launch_rest
 from smr_notebook.control.layout import Layout
@@ -31,7 +32,7 @@ from smr_notebook.control.messages import Message, Role, coordinate, decode, enc
 from smr_notebook.control.metering import metered
 from smr_notebook.control.plans import write_plan
 from smr_notebook.control.rows import JobEntry
-from smr_notebook.control.worker import deliver, ends_of
+from smr_notebook.control.worker import deliver
 from smr_notebook.errors import PlatformError
 from smr_notebook.model import Numbers, Plan, Position, TaskId
 from smr_notebook.ports import Backend, Context, Row, ServiceLimits
@@ -132,8 +133,6 @@ class Fleet:
         seconds: How long `map` or `reduce` of one attempt takes: a number drawn for each attempt.
         parallel: Calls that one invocation has under way at once.
         branching: Calls that a worker makes for others at most; 0 for none.
-        latencies: What calls take.
-        seed: Tells one story from another.
     """
 
     def __init__(
@@ -144,19 +143,17 @@ class Fleet:
         seconds: Callable[[Random], float],
         parallel: int,
         branching: int,
-        latencies: Latencies | None = None,
-        seed: int = 0,
     ) -> None:
         self.plan = plan
         self.table = MemoryTable()
         self.objects = SameRuns(plan)
-        self.latencies = latencies or Latencies()
+        self.latencies = Latencies()
         self.parallel = parallel
         self.branching = branching
         self.limits = limits
         self.meters = _Meters()
         self._seconds = seconds
-        self._random = Random(seed)
+        self._random = Random(0)
         self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._names = itertools.count(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,6 +150,18 @@ class QueueingServiceTests(FunctionServiceTests):
         wait_until(lambda: len(_files(folder, "started-held-*")) == slots)
         (folder / "go").touch()
         wait_until(lambda: len(_files(folder, "ended-sleeper-*")) == 2 * slots)
+
+
+def death_of(service: FunctionService, folder: Path, order: Order) -> tuple[str, dict[str, Any]]:
+    """Call for an order whose process ends, and for another one, which runs; return the first one's name as in its file, and the notice."""
+    service.invoke(order.payload())
+    wait_until(lambda: _files(folder, "notice-*"))
+    service.invoke(Order("next").payload())
+    wait_until(lambda: _files(folder, "ended-next-*"))
+    [started] = _files(folder, f"started-{order.name}-*")
+    [notice] = _files(folder, "notice-*")
+    told: dict[str, Any] = json.loads((folder / notice).read_text())
+    return started.removeprefix(f"started-{order.name}-"), told
 
 
 def _names(invocation: str) -> set[str]:

@@ -4,10 +4,10 @@ An adapter subclasses `ObjectStoreTests` and provides the fixture `store`: an em
 subclasses `SharedObjectStoreTests` instead and provides the fixture `open_store`: a function without arguments that opens
 the same, at first empty, store each time, and that pickles (`functools.partial(Store, address)` does)::
 
-    class TestDirectoryStore(SharedObjectStoreTests):
+    class TestFolderStore(SharedObjectStoreTests):
         @pytest.fixture
         def open_store(self, tmp_path):
-            return partial(DirectoryStore, tmp_path)
+            return partial(FolderStore, tmp_path)
 
 What the port leaves open is not tested: a key that is the folder of another key (`a` beside `a/b`) may be refused.
 """

@@ -49,7 +49,7 @@ class View:
 
     Attributes:
         id: Identifier of the job.
-        name: Its label, or an empty string.
+        name: What it is called, or an empty string.
         progress: Its numbers.
         now: Time of this moment, in seconds since 1970.
         note: What became of the result (`df: 61 rows …`), or an empty string.

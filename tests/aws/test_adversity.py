@@ -34,11 +34,11 @@ ODD = ["a b+c.csv", "100%25 ok?.csv", "ä/日本 #1.csv", "=&;,:'!(x).csv", "bac
 """Keys that some way of quoting gets wrong."""
 
 
-def gated(gate: str, *, last: int) -> Callable[[int], Iterator[tuple[int, int]]]:
+def gated(gate: str) -> Callable[[int], Iterator[tuple[int, int]]]:
     """Return a map whose last item waits until somebody opens a gate."""
 
     def mapped(item: int) -> Iterator[tuple[int, int]]:
-        while item == last and not Path(gate).exists():
+        while item == 299 and not Path(gate).exists():
             threading.Event().wait(0.02)
         yield item % 3, item
 
@@ -56,7 +56,7 @@ SUMS = [sum(range(rest, 300, 3)) for rest in range(3)]
 def test_a_run_that_rots_on_s3_costs_its_task_and_nothing_else(deploy: Deploy, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with deploy() as (session, _):
-        job = session.map_reduce(gated(str(gate), last=299), sum, range(300), split_size=1_000, reducers=2)
+        job = session.map_reduce(gated(str(gate)), sum, range(300), split_size=1_000, reducers=2)
         before_the_last(job)
         objects, maps = session.backend.objects, job.status().map.tasks
         run = next(info.key for info in objects.list_prefix(f"jobs/{job.id}/map/000001/") if info.key.endswith("/run"))
@@ -75,7 +75,7 @@ def test_a_run_that_rots_on_s3_costs_its_task_and_nothing_else(deploy: Deploy, t
 def test_code_that_somebody_put_into_the_bucket_does_not_run(deploy: Deploy, tmp_path: Path) -> None:
     gate, trap = tmp_path / "gate", Trap(tmp_path / "sprung")
     with deploy() as (session, service):
-        job = session.map_reduce(gated(str(gate), last=299), sum, range(300), split_size=1_000, reducers=2)
+        job = session.map_reduce(gated(str(gate)), sum, range(300), split_size=1_000, reducers=2)
         before_the_last(job)
         session.backend.objects.put(f"jobs/{job.id}/code", forged_code(trap))
         for boxes in service.status().sandboxes.values():  # none is left that knows the code
@@ -110,7 +110,7 @@ def test_a_sandbox_that_stands_still_costs_time_only(deploy: Deploy, tmp_path: P
     """Stopped by a signal, as a machine that is taken away would be: its lease ends, another attempt does its task."""
     gate = tmp_path / "gate"
     with deploy(Shape(lease_seconds=3.0)) as (session, service):
-        job = session.map_reduce(gated(str(gate), last=299), sum, range(300), split_size=1_000, reducers=2)
+        job = session.map_reduce(gated(str(gate)), sum, range(300), split_size=1_000, reducers=2)
         before_the_last(job)
         stopped = [
             pid
@@ -170,7 +170,7 @@ def test_keys_that_are_hard_to_quote_are_read_and_named(deploy: Deploy, clients:
 
 def test_logs_are_followed_from_another_process(deploy: Deploy, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    opened, mapped = str(gate), gated(str(gate), last=299)
+    opened, mapped = str(gate), gated(str(gate))
 
     def prints(item: int) -> Iterator[tuple[int, int]]:
         if item in {100, 299}:

@@ -24,7 +24,7 @@ from smr_notebook.cli import main
 from smr_notebook.commands import aws as cli_aws
 from smr_notebook.commands.console import Console, run
 from smr_notebook.commands.deploy import _compare_environments
-from smr_notebook.control.rows import Codec
+from smr_notebook.control.rows import RowCodec
 from smr_notebook.control.triggers import Trigger, TriggerKind
 from smr_notebook.errors import ConfigError, DeploymentError
 from smr_notebook.notebook.arguments import MagicParser
@@ -78,7 +78,7 @@ def test_what_triggers_told_the_buckets_of_others_goes_with_the_stack_or_is_name
     function = names.arn("lambda", f"function:{names.function('coordinator')}")
     for trigger, bucket in zip(triggers, buckets, strict=True):
         clients["s3"].create_bucket(Bucket=bucket)
-        table.put(LASTING, f"trigger/{trigger.name}", Codec(Trigger).encode(trigger), expect=0)
+        table.put(LASTING, f"trigger/{trigger.name}", RowCodec(Trigger).encode(trigger), expect=0)
         entry = {"Id": notification_id(stack, trigger.id), "LambdaFunctionArn": function, "Events": ["s3:ObjectCreated:*"]}
         Notifications(clients).add(bucket, entry)
     faults.set({"service": "s3", "times": 1, "error": {"code": "AccessDenied", "status": 403}})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +12,10 @@ from smr_notebook.backends.aws.functions import LambdaFunctions
 from smr_notebook.backends.aws.names import ROUTES, Names
 from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.ports import FunctionService
-from smr_notebook.testing.functions import FunctionServiceTests
+from smr_notebook.testing.functions import FunctionServiceTests, death_of
 from smr_notebook.testing.handlers import Order
 from smr_notebook.testing.lambdas.service import lambda_service
 from smr_notebook.testing.lambdas.settings import ACCOUNT, REGION, Function
-from smr_notebook.testing.waiting import wait_until
 
 NAMES = Names("smr", ACCOUNT, REGION)
 
@@ -47,12 +45,6 @@ class TestLambdaFunctions(FunctionServiceTests):
     def test_an_invocation_whose_process_ends_leads_to_one_notice_and_the_next_one_runs(
         self, service: FunctionService, folder: Path, ends: str, reason: str
     ) -> None:
-        service.invoke(Order("dying", ends=ends).payload())
-        wait_until(lambda: list(folder.glob("notice-*")))
-        service.invoke(Order("next").payload())
-        wait_until(lambda: list(folder.glob("ended-next-*")))
-        [started] = folder.glob("started-dying-*")
-        [notice] = folder.glob("notice-*")
-        told = json.loads(notice.read_text())
+        invocation, told = death_of(service, folder, Order("dying", ends=ends))
         assert told["reason"] == reason
-        assert started.name.removeprefix("started-dying-").startswith(f"{told['invocation']}~")
+        assert invocation.startswith(f"{told['invocation']}~")

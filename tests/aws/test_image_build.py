@@ -29,7 +29,6 @@ import pytest
 
 from smr_notebook.backends.aws.image.builders import REPOSITORY, BuiltImage, Login, build_image, find_builder, upload
 from smr_notebook.backends.aws.image.content import Image, plan_image
-from smr_notebook.backends.aws.image.wheels import fetch_wheels
 from smr_notebook.backends.local.platform import LocalOptions, open_local
 from smr_notebook.environment import environment
 from smr_notebook.errors import DeploymentError
@@ -46,6 +45,9 @@ BASE_SCRIPT = Path(__file__).with_name("image.sh")
 PASSWORD = "open sesame"  # noqa: S105 - of a registry that lives as long as this module
 HTPASSWD = "AWS:$2b$04$6RVE1fpj3tI5Q2aF31rx5OUBfQ9OXDGE62hn1Vnh.q4hBDA/X7/9m\n"
 LAMBDA_USER = {"uid": 993, "gid": 990}
+PLATFORMS = ("manylinux2014", "manylinux2010", "manylinux1", "linux", *(f"manylinux_2_{minor}" for minor in range(34, 4, -1)))
+"""What wheels may be made for: any glibc up to the one of Amazon Linux 2023."""
+
 WORKSPACE = "/tmp/workspace"  # noqa: S108 - in the container
 COMPRESSED_LIMIT = 250 * 2**20
 UNPACKED_LIMIT = 700 * 2**20
@@ -111,8 +113,12 @@ def wheels(image: Image) -> Path:
     """Wheels of all that is in the image, fetched once and kept."""
     folder = CACHE / "wheels" / hashlib.sha256("\n".join(image.requirements).encode()).hexdigest()[:12]
     if not folder.exists():
-        fetch_wheels(image, folder.with_suffix(".part"))
-        folder.with_suffix(".part").rename(folder)
+        part = folder.with_suffix(".part")
+        part.mkdir(parents=True, exist_ok=True)
+        options = ["--only-binary=:all:", "--implementation=cp", f"--python-version={image.environment.python}"]
+        options += [f"--platform={platform}_{image.architecture.machine}" for platform in PLATFORMS]
+        run(sys.executable, "-m", "pip", "download", "--quiet", *options, f"--find-links={part}", f"--dest={part}", *image.requirements)
+        part.rename(folder)
     return folder
 
 

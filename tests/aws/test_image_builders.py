@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,6 @@ from smr_notebook.backends.aws.image.builders import (
 )
 from smr_notebook.backends.aws.image.content import plan_image
 from smr_notebook.backends.aws.image.registry import ecr_login, find_pushed, push_image, repository_address
-from smr_notebook.backends.aws.image.wheels import fetch_wheels
 from smr_notebook.errors import ConfigError, DeploymentError
 
 PASSWORD = "correct horse"  # noqa: S105 - of nobody
@@ -153,13 +151,6 @@ def test_the_commands_for_elsewhere_hold_no_secret_and_build_what_lambda_takes()
     assert build == f"docker build --provenance=false --platform linux/arm64 --tag {target} context"
     assert login.startswith("aws ecr get-login-password --region eu-west-1 | docker login --username AWS --password-stdin 123456789012.")
     assert push == f"docker push {target}"
-
-
-def test_wheels_that_nobody_has_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    image = replace(plan_image(), requirements=("not-here==1.0",))
-    with pytest.raises(DeploymentError, match=r"not-here==1\.0"):
-        fetch_wheels(image, tmp_path)
 
 
 # ---------------------------------------------------------------- ECR

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
 from smr_notebook.backends.aws.image.content import plan_image
-from smr_notebook.backends.aws.image.requirements import Pin, pin_all, pin_extras, read_requirements
-from smr_notebook.environment import command_to_follow, environment, installed_version, package_name
+from smr_notebook.backends.aws.image.requirements import Pin, pin_all, pin_extras
+from smr_notebook.environment import environment, installed_version, package_name
 from smr_notebook.errors import ConfigError
-from smr_notebook.model import Environment
 
 MACHINE = "x86_64"
 SECRET = "hunter2"  # noqa: S105 - what must not be told
@@ -87,17 +86,6 @@ def test_any_line_is_pinned_or_refused(line: str) -> None:
     assert all(Requirement(str(pin)).specifier.contains(pin.version, prereleases=True) for pin in found)
 
 
-def test_a_file_of_requirements_may_have_comments(tmp_path: Path) -> None:
-    path = tmp_path / "requirements.txt"
-    path.write_text("# ours\n\nhypothesis  # laws\n  not-here==1.0\n", encoding="utf-8")
-    assert read_requirements(path) == ("hypothesis", "not-here==1.0")
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nowhere"):
-        read_requirements(tmp_path / "nowhere.txt")
-
-
 def test_everything_in_the_image_has_one_exact_version_and_the_notebooks_where_it_has_one() -> None:
     extras = pin_extras(["hypothesis", "not-here==1.0"], machine=MACHINE)
     found = pin_all(extras, machine=MACHINE)
@@ -156,12 +144,3 @@ def test_the_stamp_of_an_image_says_what_its_workers_will_say() -> None:
     image = plan_image(["hypothesis", "not-here==1.0"])
     assert image.extras == ("hypothesis", "not-here")
     assert set(image.environment.packages) == {*environment(image.extras).packages, ("not-here", "1.0")}
-
-
-def test_the_command_to_follow_names_the_versions_of_the_other_side() -> None:
-    here = Environment("3.11", 5, (("numpy", "2.0"), ("pandas", "3.1"), ("smr_notebook", "1")))
-    there = Environment("3.11", 5, (("numpy", "2.1"), ("pandas", "3.1"), ("smr_notebook", "2")))
-    assert command_to_follow(here, there) == "pip install numpy==2.1 smr_notebook==2"
-    assert command_to_follow(here, here) == ""
-    assert command_to_follow(here, Environment("3.12", 5, there.packages)) == ""
-    assert command_to_follow(here, Environment("3.11", 5, there.packages[1:])) == ""

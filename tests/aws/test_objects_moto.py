@@ -28,7 +28,7 @@ def moto(lead_to: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 def store(moto: None, calls: list[Call], moto_clients: Clients) -> S3Store:
-    return S3Store(moto_clients, "a-bucket", "jobs/")
+    return S3Store(moto_clients, "a-bucket")
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ def test_a_buffer_is_one_call(store: S3Store, calls: list[Call]) -> None:
     assert store.put("b", bytearray(b"xyz"), if_absent=True)
     assert not store.put("b", b"", if_absent=True)
     assert calls == [
-        ("PutObject", {"Key": "jobs/a", "Body": b"xyz"}),
-        ("PutObject", {"Key": "jobs/b", "Body": b"xyz", "IfNoneMatch": "*"}),
-        ("PutObject", {"Key": "jobs/b", "Body": b"", "IfNoneMatch": "*"}),
+        ("PutObject", {"Key": "a", "Body": b"xyz"}),
+        ("PutObject", {"Key": "b", "Body": b"xyz", "IfNoneMatch": "*"}),
+        ("PutObject", {"Key": "b", "Body": b"", "IfNoneMatch": "*"}),
     ]
 
 
@@ -106,18 +106,18 @@ def test_a_range_asks_for_that_range(store: S3Store, calls: list[Call]) -> None:
 
 def test_a_deletion_goes_in_batches(store: S3Store, calls: list[Call], moto_clients: Clients) -> None:
     for number in range(1001):
-        moto_clients["s3"].put_object(Bucket="a-bucket", Key=f"jobs/j/{number:04d}")
+        moto_clients["s3"].put_object(Bucket="a-bucket", Key=f"j/{number:04d}")
     moto_clients["s3"].put_object(Bucket="a-bucket", Key="elsewhere")
     calls.clear()
     assert store.delete_prefix("j/") == 1001
     assert [len(params["Delete"]["Objects"]) for name, params in calls if name == "DeleteObjects"] == [1000, 1]
     calls.clear()
-    assert keys(store, "") == []
-    assert calls == [("ListObjectsV2", {"Prefix": "jobs/", "MaxKeys": 1000})]
+    assert keys(store, "") == ["elsewhere"]
+    assert calls == [("ListObjectsV2", {"Prefix": "", "MaxKeys": 1000})]
 
 
 def test_what_is_not_there_is_told_by_its_name(store: S3Store, moto_clients: Clients) -> None:
-    with pytest.raises(ObjectNotFoundError, match=r"Reading 's3://a-bucket/jobs/a/b' failed: there is no such object"):
+    with pytest.raises(ObjectNotFoundError, match=r"Reading 's3://a-bucket/a/b' failed: there is no such object"):
         store.get("a/b")
     nowhere = S3Store(moto_clients, "no-such-bucket")
     for call in (lambda: nowhere.get("a"), lambda: nowhere.put("a", b""), lambda: keys(nowhere, "a"), lambda: nowhere.delete_prefix("a")):
@@ -127,9 +127,8 @@ def test_what_is_not_there_is_told_by_its_name(store: S3Store, moto_clients: Cli
 
 @pytest.mark.parametrize("key", ["", "\ud800", "a/\udc80"])
 def test_what_cannot_be_a_key_is_refused(store: S3Store, key: str) -> None:
-    bare = S3Store(store._clients, "a-bucket")
     with pytest.raises(StoreError):
-        bare.put(key, b"")
+        store.put(key, b"")
 
 
 # ---------------------------------------------------------------- who and where

@@ -15,22 +15,12 @@ from smr_notebook.testing.objects import SharedObjectStoreTests, keys
 class TestS3Store(SharedObjectStoreTests):
     @pytest.fixture
     def open_store(self, aws: str, clients: Clients, bucket: str) -> partial[S3Store]:
-        return partial(S3Store, clients, bucket, "pre fix/%20/")
+        return partial(S3Store, clients, bucket)
 
 
 @pytest.fixture
 def store(aws: str, clients: Clients, bucket: str) -> S3Store:
     return S3Store(clients, bucket)
-
-
-def test_two_stores_in_one_bucket_do_not_meet(aws: str, clients: Clients, bucket: str) -> None:
-    whole, left, right = S3Store(clients, bucket), S3Store(clients, bucket, "left/"), S3Store(clients, bucket, "right/")
-    left.put("a", b"left")
-    right.put("a", b"right")
-    assert keys(left, "") == keys(right, "") == ["a"]
-    assert keys(whole, "") == ["left/a", "right/a"]
-    assert left.delete_prefix("a") == 1
-    assert right.get("a") == b"right"
 
 
 def test_a_long_stream_is_never_in_memory(store: S3Store) -> None:

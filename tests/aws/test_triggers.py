@@ -314,7 +314,7 @@ def test_a_schedule_says_when_it_was_due(clients: Clients, names: Names, trigger
 # ---------------------------------------------------------------- whole jobs
 
 
-def event_of(stack: str, trigger: str, bucket: str, key: str, *, etag: str, sequencer: str, size: int = 12) -> dict[str, Any]:
+def event_of(stack: str, trigger: str, bucket: str, key: str, *, etag: str, sequencer: str, size: int) -> dict[str, Any]:
     """Return a record of an event, as the documentation of S3 has it (version 2.1)."""
     return {
         "eventVersion": "2.1",

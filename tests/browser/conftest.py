@@ -143,10 +143,10 @@ class Lab:
         """Return the outputs of a cell."""
         return self.cell(number).locator(".jp-OutputArea-output")
 
-    def wait_not_run(self, number: int) -> None:
-        """Wait until a cell that was queued is known not to run, because one before it failed."""
-        self.outputs(number - 1).get_by_text(re.compile("Interrupted: |---->")).wait_for()
-        self.cell(number).locator(".jp-InputPrompt", has_text="[ ]:").wait_for()
+    def wait_not_run(self) -> None:
+        """Wait until the cell behind the first is known not to run, because that one failed."""
+        self.outputs(1).get_by_text(re.compile("Interrupted: |---->")).wait_for()
+        self.cell(2).locator(".jp-InputPrompt", has_text="[ ]:").wait_for()
 
     def wait_jobs(self, state: str, *, count: int = 1) -> None:
         """Wait until so many panels on the page show this state."""

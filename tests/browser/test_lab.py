@@ -191,7 +191,7 @@ def test_an_interrupt_cancels_in_two_lines_and_stops_the_cells_behind(lab: Any, 
     lab.wait_jobs("map")
     lab.interrupt()
     lab.wait_jobs("cancelled")
-    lab.wait_not_run(2)
+    lab.wait_not_run()
     error = lab.outputs(1).last.inner_text()
     assert error.startswith("Interrupted: ")
     assert [line.partition(":")[0] for line in error.strip().splitlines()] == ["Interrupted", "what is done stands"]
@@ -201,7 +201,7 @@ def test_an_interrupt_cancels_in_two_lines_and_stops_the_cells_behind(lab: Any, 
 def test_an_error_points_at_the_users_own_line(lab: Any) -> None:
     lab.write(START, FAILING, "'next'")
     lab.run_all()
-    lab.wait_not_run(2)
+    lab.wait_not_run()
     lines = [line.rstrip() for line in lab.outputs(1).last.inner_text().splitlines()]
     assert "Cell In[2], line 3, in map" in lines
     assert "---->   3     yield x, 1 // (x - 7)" in lines

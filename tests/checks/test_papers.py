@@ -43,6 +43,37 @@ def held_by() -> list[tuple[str, str]]:
     return [(row[0], row[-1]) for row in cells if len(row) == 3 and row[-1] != "held by"]
 
 
+def quoted() -> list[tuple[str, list[str]]]:
+    """Return what `CONTRIBUTING.md` shows as right: the file that it names, and the lines, without their indent."""
+    blocks = re.findall(r"^ *```python\n(.*?)^ *```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [[line.strip() for line in block.splitlines()] for block in blocks]
+    return [(first.removeprefix("# "), rest) for first, *rest in lines if re.fullmatch(r"# [\w/]+\.py", first)]
+
+
+@pytest.mark.parametrize(("path", "lines"), quoted(), ids=[path for path, _ in quoted()])
+def test_what_the_style_guide_shows_as_right_stands_in_the_code(path: str, lines: list[str]) -> None:
+    source = [line.strip() for line in (ROOT / path).read_text(encoding="utf-8").splitlines()]
+    assert any(source[start : start + len(lines)] == lines for start in range(len(source)))
+
+
+def cells_of(path: Path, first: str) -> list[str]:
+    """Return the cells of the first row of a page whose first cell begins so."""
+    rows = [line.strip("|").split("|") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    return [cell.strip() for cell in next(row for row in rows if row[0].strip().startswith(first))]
+
+
+@pytest.mark.parametrize("workload", ["W1", "W2", "W3", "W4", "W7"])
+def test_the_readme_has_the_numbers_of_the_benchmark(workload: str) -> None:
+    """Whoever measures anew writes both."""
+    page = ROOT / "docs" / "performance.md"
+    lines = page.read_text(encoding="utf-8").splitlines()
+    head, _, *rows = lines[lines.index(next(line for line in lines if line.startswith("| | product | product, columns"))) :]
+    measured = next(row for row in rows if row.startswith(f"| {workload} |"))
+    by_name = dict(zip(*([cell.strip() for cell in row.split("|")] for row in (head, measured)), strict=True))
+    told = [by_name["product"].split()[0], by_name["Ray"], by_name["Spark"], by_name["Dask processes"]]
+    assert cells_of(ROOT / "README.md", f"{workload}: ")[1:] == told
+
+
 @functools.cache
 def names_of_tests() -> frozenset[str]:
     """Return the names of all files with tests, and of all tests."""

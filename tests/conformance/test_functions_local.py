@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +9,8 @@ import pytest
 
 from smr_notebook.backends.local.client import LocalFunctions
 from smr_notebook.ports import FunctionService
-from smr_notebook.testing.functions import QueueingServiceTests
+from smr_notebook.testing.functions import QueueingServiceTests, death_of
 from smr_notebook.testing.handlers import Order
-from smr_notebook.testing.waiting import wait_until
 
 
 class TestLocalFunctions(QueueingServiceTests):
@@ -29,14 +27,5 @@ class TestLocalFunctions(QueueingServiceTests):
         self, service: FunctionService, folder: Path, ends: str, reason: str
     ) -> None:
         order = Order("dying", ends=ends)
-        service.invoke(order.payload())
-        wait_until(lambda: list(folder.glob("notice-*")))
-        service.invoke(Order("next").payload())
-        wait_until(lambda: list(folder.glob("ended-next-*")))
-        [started] = folder.glob("started-dying-*")
-        [notice] = folder.glob("notice-*")
-        assert json.loads(notice.read_text()) == {
-            "failed": order.payload().decode(),
-            "invocation": started.name.removeprefix("started-dying-"),
-            "reason": reason,
-        }
+        invocation, told = death_of(service, folder, order)
+        assert told == {"failed": order.payload().decode(), "invocation": invocation, "reason": reason}

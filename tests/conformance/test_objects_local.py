@@ -1,4 +1,4 @@
-"""The directory holds the contract of `ObjectStore`, and what only a directory can get wrong."""
+"""The folder holds the contract of `ObjectStore`, and what only a folder can get wrong."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smr_notebook.backends.local.objects import DirectoryStore
+from smr_notebook.backends.local.objects import FolderStore
 from smr_notebook.errors import ObjectNotFoundError, StoreError
 from smr_notebook.testing.objects import SharedObjectStoreTests, keys
 from smr_notebook.testing.races import in_threads
 
 
-class TestDirectoryStore(SharedObjectStoreTests):
+class TestFolderStore(SharedObjectStoreTests):
     @pytest.fixture
-    def open_store(self, tmp_path: Path) -> partial[DirectoryStore]:
-        return partial(DirectoryStore, tmp_path / "no" / "such" / "folder" / "yet")
+    def open_store(self, tmp_path: Path) -> partial[FolderStore]:
+        return partial(FolderStore, tmp_path / "no" / "such" / "folder" / "yet")
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(root: Path) -> DirectoryStore:
-    return DirectoryStore(root)
+def store(root: Path) -> FolderStore:
+    return FolderStore(root)
 
 
 BAD_KEYS = [
@@ -56,7 +56,7 @@ BAD_KEYS = [
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
-def test_what_is_not_a_key_is_refused(store: DirectoryStore, root: Path, key: str) -> None:
+def test_what_is_not_a_key_is_refused(store: FolderStore, root: Path, key: str) -> None:
     for call in (lambda: store.put(key, b"x"), lambda: store.put(key, b"x", if_absent=True), lambda: store.get(key)):
         with pytest.raises(StoreError, match="cannot be a key"):
             call()
@@ -64,7 +64,7 @@ def test_what_is_not_a_key_is_refused(store: DirectoryStore, root: Path, key: st
 
 
 @pytest.mark.parametrize("prefix", [*BAD_KEYS[1:], "../", ".writing/", "a\0/", ".w", "./", "//"])
-def test_nothing_is_listed_or_deleted_outside(store: DirectoryStore, root: Path, prefix: str) -> None:
+def test_nothing_is_listed_or_deleted_outside(store: FolderStore, root: Path, prefix: str) -> None:
     outside = root.parent / "a"
     outside.write_bytes(b"x")
     store.put("z/b", b"x")
@@ -77,7 +77,7 @@ def test_nothing_is_listed_or_deleted_outside(store: DirectoryStore, root: Path,
     assert left_over.exists()
 
 
-def test_nothing_but_the_objects_is_left_in_the_directory(store: DirectoryStore, root: Path) -> None:
+def test_nothing_but_the_objects_is_left_in_the_folder(store: FolderStore, root: Path) -> None:
     for _ in range(3):
         store.put("a/b/c", b"x")
         store.put("a/b/c", b"y", if_absent=True)
@@ -89,7 +89,7 @@ def test_nothing_but_the_objects_is_left_in_the_directory(store: DirectoryStore,
     assert {path.relative_to(root).as_posix() for path in root.rglob("*")} == {".writing"}
 
 
-def test_empty_folders_that_somebody_left_are_removed_with_their_prefix(store: DirectoryStore, root: Path) -> None:
+def test_empty_folders_that_somebody_left_are_removed_with_their_prefix(store: FolderStore, root: Path) -> None:
     (root / "a/b/c").mkdir(parents=True)
     (root / "a/d").mkdir()
     (root / "b").mkdir()
@@ -97,7 +97,7 @@ def test_empty_folders_that_somebody_left_are_removed_with_their_prefix(store: D
     assert [path.name for path in root.iterdir()] == ["b"]
 
 
-def test_a_listing_reads_only_the_folder_of_its_prefix(store: DirectoryStore, root: Path) -> None:
+def test_a_listing_reads_only_the_folder_of_its_prefix(store: FolderStore, root: Path) -> None:
     for key in ("a/x/1", "a/y/1", "b/1"):
         store.put(key, b"")
     listing = store.list_prefix("a/x/")
@@ -109,7 +109,7 @@ def test_a_listing_reads_only_the_folder_of_its_prefix(store: DirectoryStore, ro
 
 
 @pytest.mark.parametrize("if_absent", [False, True])
-def test_a_key_cannot_be_the_folder_of_another(store: DirectoryStore, if_absent: bool) -> None:
+def test_a_key_cannot_be_the_folder_of_another(store: FolderStore, if_absent: bool) -> None:
     store.put("a/b", b"x")
     for key in ("a", "a/b/c", "a/b/c/d"):
         with pytest.raises(StoreError, match=f"'{key}'"):
@@ -119,7 +119,7 @@ def test_a_key_cannot_be_the_folder_of_another(store: DirectoryStore, if_absent:
     assert keys(store, "") == ["a/b"]
 
 
-def test_a_name_too_long_is_an_error_that_names_the_key(store: DirectoryStore) -> None:
+def test_a_name_too_long_is_an_error_that_names_the_key(store: FolderStore) -> None:
     with pytest.raises(StoreError, match=r"xxx.*File name too long.*Check"):
         store.put("a/" + "x" * 300, b"")
 
@@ -127,11 +127,11 @@ def test_a_name_too_long_is_an_error_that_names_the_key(store: DirectoryStore) -
 def test_a_root_that_is_a_file_is_an_error(root: Path) -> None:
     root.write_bytes(b"")
     with pytest.raises(StoreError, match="Not a directory"):
-        DirectoryStore(root).put("a", b"")
-    assert list(DirectoryStore(root).list_prefix("")) == []
+        FolderStore(root).put("a", b"")
+    assert list(FolderStore(root).list_prefix("")) == []
 
 
-def test_two_versions_written_in_the_same_moment_differ(store: DirectoryStore, root: Path) -> None:
+def test_two_versions_written_in_the_same_moment_differ(store: FolderStore, root: Path) -> None:
     seen = set()
     for body in (b"1", b"2"):
         store.put("a", body)
@@ -140,13 +140,13 @@ def test_two_versions_written_in_the_same_moment_differ(store: DirectoryStore, r
     assert len(seen) == 2
 
 
-def test_writers_in_one_new_folder_do_not_disturb_each_other(store: DirectoryStore) -> None:
+def test_writers_in_one_new_folder_do_not_disturb_each_other(store: FolderStore) -> None:
     for number in range(20):
         in_threads(8, lambda thread, number=number: store.put(f"{number}/a/b/c/{thread}", b"x"))  # type: ignore[misc]
     assert len(keys(store, "")) == 160
 
 
-def test_a_folder_that_comes_and_goes_disturbs_no_writer(store: DirectoryStore, root: Path) -> None:
+def test_a_folder_that_comes_and_goes_disturbs_no_writer(store: FolderStore, root: Path) -> None:
     store.put("first", b"")
     written = threading.Event()
 
@@ -165,7 +165,7 @@ def test_a_folder_that_comes_and_goes_disturbs_no_writer(store: DirectoryStore, 
     assert in_threads(3, lambda thread: write() if thread == 0 else flap())[0] == 1000
 
 
-def test_a_stream_in_flight_is_not_listed(store: DirectoryStore) -> None:
+def test_a_stream_in_flight_is_not_listed(store: FolderStore) -> None:
     halfway, go_on = threading.Event(), threading.Event()
 
     def chunks() -> Iterator[bytes]:
@@ -199,7 +199,7 @@ def test_a_stream_in_flight_is_not_listed(store: DirectoryStore) -> None:
 )
 def test_whatever_a_key_says_nothing_is_made_outside_of_the_folder(tmp_path: Path, key: str) -> None:
     below = tmp_path / "outer" / "objects"
-    store = DirectoryStore(below)
+    store = FolderStore(below)
     with suppress(StoreError):
         store.put(key, b"data")
         assert store.get(key) == b"data"
@@ -211,7 +211,7 @@ def test_whatever_a_key_says_nothing_is_made_outside_of_the_folder(tmp_path: Pat
 def test_nobody_else_enters_a_folder_that_is_made(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        DirectoryStore(tmp_path / "new" / "objects").put("a", b"")
+        FolderStore(tmp_path / "new" / "objects").put("a", b"")
     finally:
         os.umask(before)
     assert {found.stat().st_mode & 0o777 for found in (tmp_path / "new", tmp_path / "new" / "objects")} == {0o700}

@@ -26,27 +26,13 @@ from smr_notebook.backends.dask.functions import DaskFunctions
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.errors import ConfigError, JobCancelled, JobError, ServiceError, StoreError
 from smr_notebook.job.handle import Job
+from smr_notebook.testing.sample_jobs import JOBS, LINES, collected, write_input
 from smr_notebook.testing.waiting import wait_until
 
 OpenSession = Callable[..., smr.Session]
 
-LINES = [f"{number % 97} {number * 7919 % 1009} w{number % 13}" for number in range(6_000)]
 ITEMS = list(range(48))
 SLOWLY = [(key, [item for item in ITEMS if item % 5 == key]) for key in range(5)]
-
-
-def words(line: str) -> Iterator[tuple[str, int]]:
-    for word in line.split():
-        yield word, 1
-
-
-def by_first(line: str) -> Iterator[tuple[int, tuple[int, str]]]:
-    first, second, word = line.split()
-    yield int(first), (int(second), word)
-
-
-def collected(key: Any, values: Iterator[Any]) -> list[Any]:
-    return list(values)
 
 
 def slow(item: int) -> Iterator[tuple[int, int]]:
@@ -61,33 +47,10 @@ def changed(item: int) -> Iterator[tuple[str, str]]:
     os.chdir(Path.home())
 
 
-def doubled(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(total=frame["amount"] * 2)
-
-
-def added(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.groupby("user").agg(total=("total", "sum"))
-
-
-JOBS: dict[str, Callable[[smr.Session, Path], Job]] = {
-    "combined": lambda session, folder: session.map_reduce(words, sum, folder / "lines.txt", combine=True, reducers=3, split_size="20kB"),
-    "values in order": lambda session, folder: session.map_reduce(
-        by_first, collected, folder / "lines.txt", reducers=4, split_size="20kB", sort="keys,values"
-    ),
-    "frames": lambda session, folder: session.map_frames(
-        doubled, added, folder / "sales.parquet", by="user", reducers=2, split_size="10kB"
-    ),
-}
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("input")
-    (folder / "lines.txt").write_text("\n".join(LINES))
-    frame = pd.DataFrame(
-        {"user": [f"u{number % 211}" for number in range(9_000)], "amount": [number * 37 % 1_000 / 8 for number in range(9_000)]}
-    )
-    frame.to_parquet(folder / "sales.parquet", row_group_size=1_000)
+    write_input(folder)
     return folder
 
 
@@ -123,7 +86,7 @@ def rows(job: Job) -> list[Any]:
 def test_the_same_answers_byte_by_byte_as_on_this_machine_and_as_plain_python(own_session: OpenSession, folder: Path) -> None:
     here, there = own_session("local"), own_session()
     for name, submit in JOBS.items():
-        plain, other = submit(here, folder), submit(there, folder)
+        plain, other = submit(here, folder, "objects"), submit(there, folder, "objects")
         pd.testing.assert_frame_equal(plain.result(), other.result(), obj=name)
         assert parts(here, plain) == parts(there, other), name
         if name == "combined":

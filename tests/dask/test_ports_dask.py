@@ -26,7 +26,7 @@ from smr_notebook.environment import environment
 from smr_notebook.errors import ConfigError, EnvironmentMismatchError, ServiceError, StoreError
 from smr_notebook.model import Environment
 from smr_notebook.ports import FunctionService, Row
-from smr_notebook.testing.functions import FunctionServiceTests
+from smr_notebook.testing.functions import FunctionServiceTests, death_of
 from smr_notebook.testing.handlers import Order
 from smr_notebook.testing.table import TableTests
 from smr_notebook.testing.waiting import wait_until
@@ -84,14 +84,8 @@ def test_an_invocation_whose_process_ends_leads_to_one_notice(client: Client, fo
     """And the worker, which is another process, goes on."""
     workers = set(client.scheduler_info()["workers"])
     service, order = service_of(client, folder, "somebody"), Order("dying", ends=ends)
-    service.invoke(order.payload())
-    wait_until(lambda: list(folder.glob("notice-*")))
-    service.invoke(Order("next").payload())
-    wait_until(lambda: list(folder.glob("ended-next-*")))
-    [started] = folder.glob("started-dying-*")
-    [notice] = folder.glob("notice-*")
-    invocation = started.name.removeprefix("started-dying-").replace("~", "/")
-    assert json.loads(notice.read_text()) == {"failed": order.payload().decode(), "invocation": invocation, "reason": reason}
+    invocation, told = death_of(service, folder, order)
+    assert told == {"failed": order.payload().decode(), "invocation": invocation.replace("~", "/"), "reason": reason}
     assert set(client.scheduler_info()["workers"]) == workers
 
 

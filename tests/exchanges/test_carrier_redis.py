@@ -80,7 +80,7 @@ class TestExchange(ExchangeTests):
     def test_a_lost_key_is_told_with_what_to_do(self, open_exchange: OpenExchange, client: Any, server: RedisServer) -> None:
         receipt = write(open_exchange(()), attempt_of(0), {0: [b"x"]}, partitions=1)
         client.delete(f"smr:{FOLDER}:{receipt.attempt}")
-        with pytest.raises(CorruptObjectError, match=rf"{server.address} has lost smr:{FOLDER}:map/000000/001, .*Run the job again"):
+        with pytest.raises(CorruptObjectError, match=rf"{server.address} has lost smr:{FOLDER}:map/000000/001, .*Submit the job again"):
             read(open_exchange((receipt,)), 0, (receipt,))
 
     def test_a_run_of_another_kind_is_refused(self, open_exchange: OpenExchange) -> None:

@@ -303,7 +303,7 @@ class TestQueuesWithFaults:
     def test_a_queue_that_is_gone_is_told(self, carrier: Carrier, box: str) -> None:  # noqa: F811
         send_all(carrier, box)
         carrier.remove(box, PARTITIONS)
-        with pytest.raises(CorruptObjectError, match=r"it was removed\. Run the job again"):
+        with pytest.raises(CorruptObjectError, match=r"it was removed\. Submit the job again"):
             fetched(carrier, box, 0, list(SENT.items()))
         with pytest.raises(CorruptObjectError, match="it was removed"):
             carrier.send(box, "zombie", pieces({0: b"x"}))
@@ -398,7 +398,7 @@ class TestStreamsWithFaults:
         assert box_name(STACK, box) in clients["kinesis"].list_streams()["StreamNames"]
         carrier.remove(box, PARTITIONS)
         assert box_name(STACK, box) not in clients["kinesis"].list_streams()["StreamNames"]
-        with pytest.raises(CorruptObjectError, match=r"it was removed\. Run the job again"):
+        with pytest.raises(CorruptObjectError, match=r"it was removed\. Submit the job again"):
             fetched(carrier, box, 0, list(SENT.items()))
 
 

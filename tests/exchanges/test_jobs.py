@@ -12,8 +12,6 @@ from typing import Any
 from uuid import uuid4
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import smr_notebook as smr
@@ -21,26 +19,11 @@ from smr_notebook.backends.local.client import LocalFunctions
 from smr_notebook.control.layout import Layout
 from smr_notebook.errors import ConfigError, CorruptObjectError, InputMissingError, JobError, StoreError
 from smr_notebook.testing.redis_server import RedisServer
+from smr_notebook.testing.sample_jobs import JOBS as SAMPLE_JOBS
+from smr_notebook.testing.sample_jobs import Submit, write_input
 from smr_notebook.testing.waiting import wait_until
 
 OpenSession = Callable[..., smr.Session]
-Job = Callable[[smr.Session, Path, str], smr.Job]
-
-LINES = [f"{number % 97} {number * 7919 % 1009} w{number % 13}" for number in range(6_000)]
-
-
-def words(line: str) -> Iterator[tuple[str, int]]:
-    for word in line.split():
-        yield word, 1
-
-
-def by_first(line: str) -> Iterator[tuple[int, tuple[int, str]]]:
-    first, second, word = line.split()
-    yield int(first), (int(second), word)
-
-
-def longest(key: int, values: Iterator[Any]) -> list[Any]:
-    return list(values)
 
 
 def large(item: int) -> Iterator[tuple[str, bytes]]:
@@ -52,31 +35,15 @@ def lengths(key: str, values: Iterator[bytes]) -> tuple[int, list[int]]:
     return len(kept), [sum(value[:1000]) for value in kept]
 
 
-def doubled(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(total=frame["amount"] * 2)
-
-
-def added(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.groupby("user").agg(total=("total", "sum"))
-
-
 def fails_on_some(line: str) -> Iterator[tuple[str, int]]:
     first, _, word = line.split()
     yield word, 100 // (int(first) % 20)
 
 
-JOBS: dict[str, Job] = {
-    "combined": lambda session, folder, exchange: session.map_reduce(
-        words, sum, folder / "lines.txt", combine=True, reducers=3, split_size="20kB", exchange=exchange
-    ),
-    "values in order": lambda session, folder, exchange: session.map_reduce(
-        by_first, longest, folder / "lines.txt", reducers=4, split_size="20kB", sort="keys,values", exchange=exchange
-    ),
+JOBS: dict[str, Submit] = {
+    **SAMPLE_JOBS,
     "large values": lambda session, _, exchange: session.map_reduce(
         large, lengths, list(range(12)), reducers=2, split_size="1MB", exchange=exchange
-    ),
-    "frames": lambda session, folder, exchange: session.map_frames(
-        doubled, added, folder / "sales.parquet", by="user", reducers=2, split_size="10kB", exchange=exchange
     ),
     "columns": lambda session, folder, exchange: session.aggregate(
         folder / "sales.parquet",
@@ -96,26 +63,8 @@ JOBS: dict[str, Job] = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("input")
-    (folder / "lines.txt").write_text("\n".join(LINES))
-    amounts = [number * 37 % 1_000 / 8 for number in range(9_000)]
-    table = pa.table({"user": [f"u{number % 211}" for number in range(9_000)], "amount": amounts})
-    pq.write_table(table, folder / "sales.parquet", row_group_size=1_000)
+    write_input(folder)
     return folder
-
-
-@pytest.fixture
-def own_session(tmp_path: Path) -> Iterator[OpenSession]:
-    """Open sessions on a workspace of the test's own, and end their services afterwards."""
-    opened: list[smr.Session] = []
-
-    def open_one(**settings: Any) -> smr.Session:
-        chosen: dict[str, Any] = {"workspace": tmp_path / "ws", "lease_seconds": 2.0, "workers": 2, **settings}
-        opened.append(smr.Session(settings=chosen))
-        return opened[-1]
-
-    yield open_one
-    for session in opened:
-        session.close()
 
 
 @pytest.fixture(params=["redis", "sqs", "kinesis"])
@@ -242,7 +191,7 @@ def test_a_lost_key_ends_the_job_under_its_name(own_session: OpenSession, server
     wait_until(seen.exists)
     redis.Redis.from_url(server.url).delete(*keys(server, job))
     gone.touch()
-    with pytest.raises(CorruptObjectError, match=r"has lost smr:jobs/.*Run the job again"):
+    with pytest.raises(CorruptObjectError, match=r"has lost smr:jobs/.*Submit the job again"):
         job.result()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,9 @@ OpenSession = Callable[..., smr.Session]
 
 
 @pytest.fixture
-def own_session(tmp_path: Path) -> Iterator[OpenSession]:
-    """Open sessions on a workspace of the test's own, and end their services afterwards."""
-    opened: list[smr.Session] = []
-
-    def open_one(**settings: Any) -> smr.Session:
-        fixed = {"workspace": tmp_path / "ws", "lease_seconds": 2.0, "workers": 2, "merge_above": 1}
-        opened.append(smr.Session(settings={**fixed, **settings}))
-        return opened[-1]
-
-    yield open_one
-    for session in opened:
-        session.close()
+def own_session(own_session: OpenSession) -> OpenSession:
+    """Open sessions that merge whatever can be merged."""
+    return partial(own_session, merge_above=1)
 
 
 def fives(item: int) -> Iterator[tuple[int, frozenset[int]]]:

@@ -34,7 +34,7 @@ from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.manifests import read_manifest
 from smr_notebook.control.messages import AttemptRange, attempt_message, coordinate, decode, encode, route, tenant
 from smr_notebook.control.plans import StoredRequest, read_code, read_plan, read_request, read_split_page
-from smr_notebook.control.rows import Codec, JobEntry, ManifestEntry
+from smr_notebook.control.rows import JobEntry, ManifestEntry, RowCodec
 from smr_notebook.dataflow import decoding
 from smr_notebook.dataflow.arrow_kinds import is_arrow_kind, kind_of_schema, rows_of_struct
 from smr_notebook.dataflow.blocks import GroupBlock, holds_pickles, iter_blocks, pack, unpack
@@ -150,13 +150,13 @@ def test_manifests(data: bytes) -> None:
 # ---------------------------------------------------------------- rows and payloads
 
 
-CODECS: list[Codec[Any]] = [codec for codec in vars(rows).values() if isinstance(codec, Codec)]
+CODECS: list[RowCodec[Any]] = [codec for codec in vars(rows).values() if isinstance(codec, RowCodec)]
 ROW = rows.COMMIT.encode(COMMIT)
 
 
 @FUZZ
 @given(st.sampled_from(CODECS), nearly(ROW, rows.ENTRY.encode(JobEntry(JOB, "n", 1.0, "p"))))
-def test_rows(codec: Codec[Any], data: bytes) -> None:
+def test_rows(codec: RowCodec[Any], data: bytes) -> None:
     ours(lambda: codec.decode("key", data))
 
 

@@ -76,6 +76,14 @@ def test_a_wrong_shape_is_told_with_the_line_that_yielded_it(session: smr.Sessio
     assert "in wrong" in str(caught.value)
 
 
+def test_a_reduce_that_yields_a_value_is_told_to_return_it(session: smr.Session) -> None:
+    def wrong(key: int, values: Iterator[int]) -> Iterator[Any]:
+        yield sum(values)
+
+    with pytest.raises(errors.PairShapeError, match="Write `yield key, value`, or return the one value of the group"):
+        session.map_reduce(lambda item: [(item, 1)], wrong, [1], wait=True)
+
+
 def test_missing_input_and_empty_globs_are_refused(session: smr.Session, tmp_path: Path) -> None:
     for missing in (tmp_path / "no.txt", tmp_path / "*.gz"):
         with pytest.raises(errors.InputMissingError, match="Nothing found"):

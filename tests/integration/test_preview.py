@@ -68,7 +68,6 @@ PROGRAMS: Final[dict[str, tuple[Any, Any, dict[str, Any]]]] = {
     "rows of any key": (by_length, spread, {}),
 }
 
-FORMS: Final = ("text", "gzip", "csv", "jsonl", "parquet", "items", "frame")
 ROWS: Final = st.lists(st.tuples(st.text("abcß", min_size=1, max_size=4), st.integers(-9, 9)), min_size=1, max_size=40)
 
 

@@ -23,7 +23,7 @@ from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.plans import read_code, read_plan
-from smr_notebook.control.work import Task, input_of
+from smr_notebook.control.work import Errand, input_of
 from smr_notebook.dataflow.code import load_program
 from smr_notebook.dataflow.memory import Room
 from smr_notebook.dataflow.meter import Meter
@@ -75,8 +75,8 @@ class Mapped:
         """Return the records of a map task."""
         attempt = AttemptId(TaskId(Phase.MAP, number), 1)
         program, _ = load_program(read_code(self.backend.objects, self.job.id, keys_of(self.backend.table)))
-        task = Task(self.backend, self.plan, program, attempt, Meter(), Path(), Room(1 << 26))
-        return [record for block in input_of(task).blocks() for record in block.records]
+        errand = Errand(self.backend, self.plan, program, attempt, Meter(), Path(), Room(1 << 26))
+        return [record for block in input_of(errand).blocks() for record in block.records]
 
 
 def mapped(session: smr.Session, reduce: Any, **options: Any) -> Mapped:

@@ -127,6 +127,12 @@ def test_a_function_of_a_module_is_named_with_dots() -> None:
         (CellOptions(), {"map": 3}, {}, "%%smr: map must be a function; it is a int."),
         (CellOptions(combine=True), {"map": len}, {}, "%%smr: --combine needs a reduce."),
         (CellOptions(map="mien"), {}, {"mine": len}, "%%smr: --map mien: there is no such function in this notebook. Did you mean 'mine'?"),
+        (
+            CellOptions(reduce="summ"),
+            {"map": len},
+            {},
+            "%%smr: --reduce summ: there is no such function in this notebook. Did you mean 'sum'?",
+        ),
     ],
 )
 def test_functions_that_are_missing_or_named_twice(
@@ -163,10 +169,18 @@ def test_a_folder_can_be_named_as_it_is(tmp_path: Path, monkeypatch: pytest.Monk
         ((), "%%smr: no input."),
         (("lines", "a.txt"), "%%smr: 'lines' is a value of this notebook and must be the only input; only paths can be several."),
         (("lins",), "%%smr: 'lins' is neither a variable of this notebook nor a file or folder here. Did you mean 'lines'?"),
+        (("acess",), "%%smr: 'acess' is neither a variable of this notebook nor a file or folder here. Did you mean 'access'?"),
+        (("a.txt", "into"), "%%smr: 'into' is neither a variable of this notebook nor a file or folder here. Did you mean '--into'?"),
+        (("a.txt", "nto"), "%%smr: 'nto' is neither a variable of this notebook nor a file or folder here. Did you mean '--into'?"),
+        (("lines.head(3)",), "%%smr: 'lines.head(3)' is an expression. Put its value into a variable, and name that."),
+        (("access", "of", "May"), '%%smr: a name with spaces stands in quotes: "access of May".'),
         (("range(a)",), "%%smr: 'range(a)' is not a range of whole numbers."),
     ],
 )
-def test_words_that_name_no_input(words: tuple[str, ...], message: str) -> None:
+def test_words_that_name_no_input(words: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "access").mkdir()
+    (tmp_path / "access of May").mkdir()
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as caught:
         choose_input(words, {"lines": []})
     assert str(caught.value).startswith(message)

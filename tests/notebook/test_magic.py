@@ -13,14 +13,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import smr_notebook
 from smr_notebook.config import Settings
 from smr_notebook.errors import ConfigError, JobCancelled, JobNotFoundError
+from smr_notebook.job.handle import PlanWarning
 from smr_notebook.model import Estimate, JobState
 from smr_notebook.notebook.extension import keep_empty_body, register_magics
 from smr_notebook.notebook.subcommands import WORDS, parser_of
 from smr_notebook.standing import Progress
 from smr_notebook.values.usage import Cost
-from smr_notebook.views import render
 
 FRAME = pd.DataFrame({"key": ["a", "b"], "value": [1, 2]})
 PLANNED, PREVIEWED = object(), object()
@@ -64,7 +65,7 @@ class ScriptedSession:
 def sanitized(shown: str) -> str:
     """Return what nbval compares."""
     rules = configparser.RawConfigParser()
-    rules.read(Path(render.__file__).parent / "nbval_sanitize.cfg")
+    rules.read(Path(smr_notebook.__file__).parent / "notebook" / "nbval_sanitize.cfg")
     for section in rules.sections():
         shown = re.sub(rules[section]["regex"], rules[section]["replace"], shown)
     return shown
@@ -174,7 +175,7 @@ def test_the_body_is_not_expanded(shell: Any, session: ScriptedSession) -> None:
     ("cell", "message"),
     [
         (CELL.format(options="--reducer 3"), "Did you mean '--reducers'"),
-        (CELL.format(options="--detach --into df"), "Keep one"),
+        (CELL.format(options="--detach --into df"), "Keep one; .* `%smr attach --into df` has its result later"),
         (CELL.format(options="-n --preview"), "Keep one"),
         (CELL.format(options="--preview 0"), "'0' is less than 1"),
         (CELL.format(options="--previews"), "Did you mean '--preview'"),
@@ -182,6 +183,7 @@ def test_the_body_is_not_expanded(shell: Any, session: ScriptedSession) -> None:
         ("%%smr\n", "the cell defines no map"),
         ("%%smr nowhere\ndef map(line): pass\n", "neither a variable"),
         ("%smr job", "Did you mean 'jobs'"),
+        ("%smr logs/*.gz", r"no subcommand 'logs/\*.gz'. A job over it is a cell that begins with `%%smr logs/\*.gz`"),
         ("%smr attach --info df", "Did you mean '--into'"),
         ("%smr attach a b", "there is no option 'b'"),
     ],
@@ -189,6 +191,20 @@ def test_the_body_is_not_expanded(shell: Any, session: ScriptedSession) -> None:
 def test_a_mistake_is_an_error_of_this_package(shell: Any, session: ScriptedSession, cell: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         run(shell, cell)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("def map(line):\n    line, 1\n", "map gives no pair: it has no `yield`"),
+        ("def map(line):\n    yield line, 1\ndef reduce(key, values):\n    sum(values)\n", "reduce gives no value: it returns nothing"),
+        ("def map_setup(): pass\ndef map(line):\n    line, 1\n", "map gives no pair"),
+    ],
+    ids=["map", "reduce", "with a hook"],
+)
+def test_a_function_that_gives_nothing_is_a_warning(shell: Any, session: ScriptedSession, body: str, told: str) -> None:
+    with pytest.warns(PlanWarning, match=told):
+        shell.run_cell(f"%%smr lines\n{body}").raise_error()
 
 
 def test_a_syntax_error_of_the_body_names_its_line(shell: Any, session: ScriptedSession) -> None:

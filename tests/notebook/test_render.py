@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import smr_notebook
 from smr_notebook.model import JobState, Numbers, Phase
 from smr_notebook.showing.amounts import duration
 from smr_notebook.standing import PhaseProgress, Progress, Trouble, TroubleKind
@@ -243,7 +244,7 @@ def test_what_befalls_a_job_is_one_line_while_it_runs_and_a_sentence_each_at_its
 
 def test_two_runs_of_a_notebook_are_equal_though_one_had_troubles() -> None:
     rules = configparser.ConfigParser(interpolation=None)
-    rules.read(Path(render.__file__).parent / "nbval_sanitize.cfg")
+    rules.read(Path(smr_notebook.__file__).parent / "notebook" / "nbval_sanitize.cfg")
 
     def sanitized(shown: str) -> str:
         for section in rules.sections():

@@ -15,16 +15,16 @@ from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.backends.memory.table import MemoryTable
-from smr_notebook.config import resolve
+from smr_notebook.config import Settings
 from smr_notebook.control.coordinator import revive, run_coordinator
 from smr_notebook.control.driving import GIVEN_UP, MOST_DRIVERS, run_driver
-from smr_notebook.control.keeping import Keeper
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.ledger import Ledger
 from smr_notebook.control.messages import DeathNotice, Message, Role, coordinate, drive
 from smr_notebook.control.metering import Spending
 from smr_notebook.control.plans import read_plan
+from smr_notebook.control.renewing import Renewer
 from smr_notebook.control.worker import handle_death, run_attempt
 from smr_notebook.environment import environment
 from smr_notebook.errors import (
@@ -78,7 +78,7 @@ class Cloud:
             plans=True,
             tariff=tariff,
         )
-        self.session = Session(settings=resolve({}, {}, {}, default_workspace=tmp_path), backend=self.backend)
+        self.session = Session(settings=Settings(workspace=tmp_path), backend=self.backend)
 
     def submit(self, pattern: str = "s3://books", **options: Any) -> Job:
         job: Job = self.session.map_reduce(count_words, sum, pattern, **options)
@@ -489,13 +489,13 @@ def test_who_keeps_a_lease_lets_go_of_one_that_another_took(cloud: Cloud) -> Non
     """Also where that one has let go of it already: the coordinator that it called is about to take it."""
     job = cloud.submit()
     ledger, clock = Ledger(cloud.backend.table, job.id), cloud.clock
-    keeper = Keeper(ledger, "slow", clock, seconds=10.0, spending=Spending(None, clock.now()))
-    assert keeper.take()
-    assert keeper.beat() == pytest.approx(10 / 3)
+    renewer = Renewer(ledger, "slow", clock, seconds=10.0, spending=Spending(None, clock.now()))
+    assert renewer.take()
+    assert renewer.beat() == pytest.approx(10 / 3)
     clock.sleep(20)
     ledger.take_lease("quick", now=clock.now(), seconds=10)
     ledger.expire_lease("quick", clock.now())
-    assert keeper.beat() == float("inf")
+    assert renewer.beat() == float("inf")
     lease = ledger.lease()
     assert lease is not None
     assert lease.owner == "quick"
@@ -503,12 +503,12 @@ def test_who_keeps_a_lease_lets_go_of_one_that_another_took(cloud: Cloud) -> Non
 
 def test_who_keeps_the_lease_of_a_job_that_was_removed_stops(cloud: Cloud) -> None:
     job = cloud.submit()
-    keeper = Keeper(Ledger(cloud.backend.table, job.id), "driver", cloud.clock, seconds=10.0, spending=Spending(None, 0.0))
-    keeper.take()
+    renewer = Renewer(Ledger(cloud.backend.table, job.id), "driver", cloud.clock, seconds=10.0, spending=Spending(None, 0.0))
+    renewer.take()
     cloud.backend.table.delete_group(job.id)
-    assert keeper.beat() == float("inf")
+    assert renewer.beat() == float("inf")
     cloud.backend.table.put(job.id, "job/lease", b"of another version", expect=0)
-    assert keeper.beat() == float("inf")
+    assert renewer.beat() == float("inf")
 
 
 def test_a_submission_that_breaks_off_where_nobody_deletes_leaves_no_job_that_runs(cloud: Cloud) -> None:

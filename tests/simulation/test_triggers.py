@@ -21,7 +21,7 @@ from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.backends.memory.triggers import MemoryTriggers
-from smr_notebook.config import Settings, read_sorting
+from smr_notebook.config import Settings
 from smr_notebook.control.coordinator import run_coordinator
 from smr_notebook.control.driving import run_driver
 from smr_notebook.control.firing import MOST_FAILURES, fire, fire_again
@@ -53,6 +53,7 @@ from smr_notebook.testing.fates import Fates, Odds
 from smr_notebook.testing.faults import Died, FaultyStore, FaultyTable, Mischief
 from smr_notebook.testing.noted_calls import AtOnce, NotedCalls
 from smr_notebook.testing.races import in_threads
+from smr_notebook.values.spellings import read_sorting
 
 
 def count_words(line: str) -> Iterator[tuple[str, int]]:

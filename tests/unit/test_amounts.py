@@ -53,7 +53,7 @@ def test_marks_of_time_are_few_and_have_names_of_their_own(seconds: float) -> No
 
 
 def test_there_is_a_mark_where_there_is_nothing() -> None:
-    assert marks(0) == [0.0]
+    assert marks(0, 6) == [0.0]
     assert time_names([0.0]) == ["0 s"]
 
 

@@ -121,6 +121,24 @@ def test_the_source_lines_travel_with_the_label() -> None:
     assert "def by_helper" in text
 
 
+def test_code_keeps_the_name_of_its_file_whatever_cloudpickle_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does from 3.1.3 on: a failure would show no line of the user's."""
+    import cloudpickle
+
+    table = cloudpickle.Pickler.dispatch_table
+    usual = table[types.CodeType]
+
+    def nameless(code: types.CodeType) -> Any:
+        return usual(code.replace(co_filename="<dynamic-code>"))
+
+    monkeypatch.setitem(table, types.CodeType, nameless)
+    loaded = load(capture(program(by_helper, reduce=lambda key, values: [value + key for value in values])).data)
+    assert loaded.reduce is not None
+    inner = [part for part in loaded.reduce.__code__.co_consts if isinstance(part, types.CodeType)]
+    for code in (loaded.map.__code__, loaded.map.__globals__["helper"].__code__, loaded.reduce.__code__, *inner):
+        assert code.co_filename == __file__
+
+
 def test_one_or_two_parameters_tell_whether_the_source_is_wanted() -> None:
     assert not takes_source(lambda record: None)
     assert takes_source(lambda source, record: None)

@@ -136,9 +136,9 @@ def zipped() -> bytes:
     return file.getvalue()
 
 
-def tarred(mode: str = "w") -> bytes:
+def tarred() -> bytes:
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode=mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=file, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("a.txt"), io.BytesIO(b""))
     return file.getvalue()
 

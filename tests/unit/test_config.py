@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from smr_notebook.config import Settings, from_machine, meanings, parse_size, read_sorting, read_time, resolve, told_on_machine, user_file
+from smr_notebook.config import Settings, from_machine, meanings, resolve, settings_of, told_on_machine, user_file
 from smr_notebook.errors import ConfigError
-from smr_notebook.model import Sorting
 
 HERE = Path("/ws")
+
+
+def resolved(
+    arguments: Mapping[str, object],
+    env: Mapping[str, str] = {},
+    file: Mapping[str, object] = {},
+    *,
+    user: Mapping[str, object] = {},
+    notebook: Mapping[str, object] = {},
+) -> Settings:
+    return settings_of(resolve(arguments, env, file, default_workspace=HERE, user=("config.toml", user), notebook=notebook))
 
 
 def test_a_later_source_wins() -> None:
     file = {"workers": 1, "retries": 1, "reducers": 1}
     env = {"SMR_WORKERS": "2", "SMR_RETRIES": "2", "OTHER": "x"}
-    settings = resolve({"workers": 3, "split_size": None}, env, file, default_workspace=HERE)
+    settings = resolved({"workers": 3, "split_size": None}, env, file)
     assert settings == Settings(workspace=HERE, workers=3, retries=2, reducers=1)
 
 
 def test_the_user_says_less_than_the_project_and_the_notebook_more_than_the_environment() -> None:
     user = {"workers": 9, "retries": 9, "reducers": 9, "split_size": 9}
-    settings = resolve(
-        {},
-        {"SMR_WORKERS": "2", "SMR_REDUCERS": "2"},
-        {"retries": 1},
-        default_workspace=HERE,
-        user=("config.toml", user),
-        notebook={"workers": 3},
-    )
+    settings = resolved({}, {"SMR_WORKERS": "2", "SMR_REDUCERS": "2"}, {"retries": 1}, user=user, notebook={"workers": 3})
     assert settings == Settings(workspace=HERE, workers=3, retries=1, reducers=2, split_size=9)
     with pytest.raises(ConfigError, match=r"config\.toml: workers must be a whole number"):
-        resolve({}, {}, {}, default_workspace=HERE, user=("config.toml", {"workers": "x"}))
+        resolved({}, user={"workers": "x"})
     with pytest.raises(ConfigError, match="%config Smr: there is no setting 'worker'"):
-        resolve({}, {}, {}, default_workspace=HERE, notebook={"worker": 1})
+        resolved({}, notebook={"worker": 1})
 
 
 @pytest.fixture
@@ -74,51 +78,25 @@ def test_every_setting_has_a_meaning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90.0), (1.5, 1.5), ("30s", 30.0), ("15m", 900.0), (" 2h ", 7_200.0), ("7d", 604_800.0)]
-)
-def test_times_have_units(text: object, seconds: float) -> None:
-    assert read_time(text) == seconds
-
-
-@pytest.mark.parametrize("wrong", ["", "h", "-1", "1 week", None, True, [1], float("inf")])
-def test_what_is_no_time_is_refused(wrong: object) -> None:
-    with pytest.raises(ConfigError, match="is not a time"):
-        read_time(wrong)
-
-
-@pytest.mark.parametrize(
     ("told", "meant"), [("", ()), ("a", ("a",)), ("a, b.c,a", ("a", "b.c")), (["x"], ("x",)), (("x", "y"), ("x", "y")), ([], ())]
 )
 def test_modules_are_named_with_commas_or_as_a_list(told: object, meant: tuple[str, ...]) -> None:
-    assert resolve({"include": told}, {}, {}, default_workspace=HERE).include == meant
+    assert resolved({"include": told}).include == meant
 
 
 @pytest.mark.parametrize("wrong", ["a-b", "a..b", [""], [1], 5])
 def test_what_is_no_name_of_a_module_is_refused(wrong: object) -> None:
     with pytest.raises(ConfigError, match="include must be names of modules"):
-        resolve({"include": wrong}, {}, {}, default_workspace=HERE)
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("0", 0), ("10", 10), ("128MB", 128_000_000), ("64 MiB", 64 * 2**20), ("1.5g", 1_500_000_000), (7, 7), ("2k", 2000)]
-)
-def test_sizes_have_units(text: object, size: int) -> None:
-    assert parse_size(text) == size
+        resolved({"include": wrong})
 
 
 @pytest.mark.parametrize(
     ("told", "meant"), [(True, True), (False, False), ("on", True), ("Off", False), ("1", True), ("0", False), (" no ", False)]
 )
 def test_a_switch_is_on_or_off(told: object, *, meant: bool) -> None:
-    assert resolve({"speculate": told}, {}, {}, default_workspace=HERE).speculate is meant
-    assert resolve({}, {}, {"speculate": told}, default_workspace=HERE).speculate is meant
-    assert resolve({}, {"SMR_SPECULATE": str(told)}, {}, default_workspace=HERE).speculate is meant
-
-
-@pytest.mark.parametrize("wrong", ["", "MB", "-1", "1 potato", None, True, -5, [1], float("inf")])
-def test_what_is_no_size_is_refused(wrong: object) -> None:
-    with pytest.raises(ConfigError, match="is not a size"):
-        parse_size(wrong)
+    assert resolved({"speculate": told}).speculate is meant
+    assert resolved({}, {}, {"speculate": told}).speculate is meant
+    assert resolved({}, {"SMR_SPECULATE": str(told)}, {}).speculate is meant
 
 
 @pytest.mark.parametrize(
@@ -136,18 +114,18 @@ def test_a_wrong_setting_says_where_it_stands(
     arguments: dict[str, object], env: dict[str, str], file: dict[str, object], told: str
 ) -> None:
     with pytest.raises(ConfigError, match=told):
-        resolve(arguments, env, file, default_workspace=HERE)
+        resolved(arguments, env, file)
 
 
 def test_a_workspace_may_begin_with_a_tilde() -> None:
-    assert resolve({"workspace": "~/x"}, {}, {}, default_workspace=HERE).workspace == Path("~/x").expanduser()
+    assert resolved({"workspace": "~/x"}).workspace == Path("~/x").expanduser()
 
 
 def test_what_a_worker_and_a_record_may_take_can_be_set_and_be_without_end() -> None:
-    settings = resolve({"worker_limit": "2GB"}, {"SMR_RECORD_TIMEOUT": "0"}, {}, default_workspace=HERE)
+    settings = resolved({"worker_limit": "2GB"}, {"SMR_RECORD_TIMEOUT": "0"}, {})
     assert (settings.worker_limit, settings.record_timeout) == (2_000_000_000, 0.0)
     with pytest.raises(ConfigError, match="record_timeout must be a time in seconds, 0 for any"):
-        resolve({"record_timeout": -1}, {}, {}, default_workspace=HERE)
+        resolved({"record_timeout": -1})
 
 
 @pytest.mark.parametrize(
@@ -169,20 +147,3 @@ def test_a_folder_that_is_gone_is_in_no_project(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     assert from_machine({}).retries == 2
-
-
-@pytest.mark.parametrize(
-    ("said", "meant"),
-    [
-        (None, Sorting()),
-        (False, Sorting()),
-        (True, Sorting(keys=True)),
-        ("keys", Sorting(keys=True)),
-        ("values", Sorting(values=True)),
-        ("keys, values", Sorting(keys=True, values=True)),
-        (["values", "keys"], Sorting(keys=True, values=True)),
-    ],
-    ids=repr,
-)
-def test_what_is_sorted_is_said_by_words_or_by_yes(said: object, meant: Sorting) -> None:
-    assert read_sorting(said) == meant

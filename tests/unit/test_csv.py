@@ -28,7 +28,8 @@ from smr_notebook.dataflow.formats.csv_sniffing import described, settle
 from smr_notebook.dataflow.inputs import open_blocks
 from smr_notebook.dataflow.records import RecordBlock, Unreadable
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
-from smr_notebook.dataflow.tables import TableBlock, column_names, open_tables
+from smr_notebook.dataflow.table_blocks import TableBlock
+from smr_notebook.dataflow.tables import column_names, open_tables
 from smr_notebook.errors import InputFormatError, InputMixedError
 from smr_notebook.model import Dialect, Format, Reading, Span, Split
 

@@ -34,10 +34,10 @@ def map(line):
 SOURCES = {CELL: ("Cell In[2]", TEXT)}
 
 
-def cell_function(name: str, text: str = TEXT) -> Callable[..., Any]:
+def cell_map(text: str = TEXT) -> Callable[..., Any]:
     namespace: dict[str, Any] = {}
     exec(compile(text, CELL, "exec"), namespace)  # noqa: S102 - a cell is executed text
-    return namespace[name]  # type: ignore[no-any-return]
+    return namespace["map"]  # type: ignore[no-any-return]
 
 
 def failure_of(function: Callable[..., Any], record: object, sources: Sources = SOURCES) -> Failure:
@@ -54,7 +54,7 @@ def failure_of(function: Callable[..., Any], record: object, sources: Sources = 
 
 
 def test_the_lines_around_travel_with_a_failure() -> None:
-    failure = failure_of(cell_function("map"), "no json")
+    failure = failure_of(cell_map(), "no json")
     assert [(frame.first, frame.around) for frame in failure.frames] == [
         (5, ("", "def map(line):", '    yield parse(line)["key"], 1')),
         (2, ("", "def parse(line):", "    return json.loads(line)", "", "def map(line):")),
@@ -63,13 +63,13 @@ def test_the_lines_around_travel_with_a_failure() -> None:
 
 def test_only_the_innermost_frames_carry_lines_and_no_long_ones() -> None:
     text = "def map(depth):\n    yield from map(depth - 1) if depth else [0 / 0]  # " + "x" * 300 + "\n"
-    failure = failure_of(cell_function("map", text), 30, {CELL: ("Cell In[2]", text)})
+    failure = failure_of(cell_map(text), 30, {CELL: ("Cell In[2]", text)})
     assert [bool(frame.around) for frame in failure.frames] == [False] * 17 + [True] * 3
     assert max(len(line) for line in failure.frames[-1].around) == 160
 
 
 def test_the_users_own_lines_are_told_with_label_and_text() -> None:
-    failure = failure_of(cell_function("map"), "no json")
+    failure = failure_of(cell_map(), "no json")
     assert (failure.kind, failure.type) == (FailureKind.USER, "JSONDecodeError")
     assert [(frame.label, frame.line, frame.function, frame.text) for frame in failure.frames] == [
         ("Cell In[2]", 7, "map", 'yield parse(line)["key"], 1'),
@@ -101,7 +101,7 @@ def test_frames_of_this_package_are_never_told() -> None:
 
 
 def test_the_exception_itself_travels_when_it_can() -> None:
-    failure = failure_of(cell_function("map"), '{"other": 1}')
+    failure = failure_of(cell_map(), '{"other": 1}')
     raised = pickle.loads(failure.pickled)
     assert isinstance(raised, KeyError)
     assert str(raised) == failure.message
@@ -118,22 +118,22 @@ def test_the_exception_itself_travels_when_it_can() -> None:
     ids=["not unpicklable", "not picklable", "too large", "raises"],
 )
 def test_an_exception_that_cannot_travel_is_told_in_words(text: str) -> None:
-    failure = failure_of(cell_function("map", text), "line")
+    failure = failure_of(cell_map(text), "line")
     assert failure.pickled == b""
     assert failure.type in {"E", "ValueError"}
 
 
 def test_long_messages_are_cut_and_hostile_ones_survived() -> None:
-    failure = failure_of(cell_function("map", "def map(line):\n    raise ValueError('x' * 10_000)\n"), "")
+    failure = failure_of(cell_map("def map(line):\n    raise ValueError('x' * 10_000)\n"), "")
     assert len(failure.message) == MESSAGE_CHARACTERS
     hostile = "class E(Exception):\n    def __str__(self):\n        raise OSError\ndef map(line):\n    raise E\n"
-    assert "__str__ raised OSError" in failure_of(cell_function("map", hostile), "").message
+    assert "__str__ raised OSError" in failure_of(cell_map(hostile), "").message
 
 
 def test_a_line_as_long_as_a_file_is_cut() -> None:
     text = f"def map(line): return 1 / 0  # {'long ' * 100_000}"
     try:
-        cell_function("map", text)("")
+        cell_map(text)("")
     except ZeroDivisionError as error:
         raised = UserCodeError("map", "''")
         raised.__cause__ = error
@@ -142,7 +142,7 @@ def test_a_line_as_long_as_a_file_is_cut() -> None:
 
 
 def test_a_runaway_recursion_is_told_by_its_innermost_frames() -> None:
-    failure = failure_of(cell_function("map", "def map(line):\n    return map(line)\n"), "")
+    failure = failure_of(cell_map("def map(line):\n    return map(line)\n"), "")
     assert failure.type == "RecursionError"
     assert len(failure.frames) <= 20
 
@@ -164,7 +164,7 @@ def test_a_defect_of_ours_says_where_it_is() -> None:
 
 def test_a_function_that_ends_its_process_is_the_users_failure() -> None:
     try:
-        cell_function("map", "import sys\ndef map(line):\n    sys.exit(3)\n")("line")
+        cell_map("import sys\ndef map(line):\n    sys.exit(3)\n")("line")
     except SystemExit as error:
         failure = describe(error, SOURCES)
     assert (failure.kind, failure.type) == (FailureKind.USER, "SystemExit")
@@ -185,7 +185,7 @@ def test_a_disk_without_room_has_a_name(number: int) -> None:
 
 def test_want_of_memory_is_named_with_the_line_the_record_and_what_was_taken() -> None:
     try:
-        cell_function("map", "def map(line):\n    return bytearray(1 << 60)\n")("line")
+        cell_map("def map(line):\n    return bytearray(1 << 60)\n")("line")
     except MemoryError as error:
         told = UserCodeError("map", "'line'", source="a.txt", offset=3, record_number=7)
         told.__cause__ = error

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,17 @@ class Done:
         return load_frame(self.store, self.parts, limit_bytes=None)
 
 
+@dataclass(frozen=True)
+class Bench:
+    """What attempts have besides their functions and their input."""
+
+    exchange: ObjectExchange
+    partitions: int
+    budget: int
+    frame_bytes: int
+    scratch: Path
+
+
 def run(
     map: Callable[..., Any] | None,
     reduce: Callable[..., Any] | None,
@@ -103,33 +115,15 @@ def run(
     map_due = Due(map, legs) if map is not None else None
     reduce_due = Due(reduce, legs) if reduce is not None else None
     program = program_of_frames(_watched(map_due, map), _watched(reduce_due, reduce), by=by, frame=frame, columns=columns, combine=combine)
-    done, receipts = Done(store, []), []
+    done = Done(store, [])
     objects = [PlannedObject("m", source.stat(key), cuttable=True) for key in inputs]
     with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        exchange = ObjectExchange(store, "jobs/j", scratch=scratch)
+        bench = Bench(ObjectExchange(store, "jobs/j", scratch=Path(folder)), partitions, budget, frame_bytes, Path(folder))
+        receipts: list[Receipt] = []
         for split in plan_splits(objects, split_bytes=split_bytes):
-            after, attempt = None, 0
-            while True:
-                attempt += 1
-                meter = Meter()
-                if map_due is not None:
-                    map_due.meter = meter
-                input = SplitInput(split, format, {"m": source}, after=after)
-                prefix = f"map/{split.number}/{attempt}"
-                if program.reduces:
-                    receipt, after = _map(program, input, exchange, meter, attempt, partitions, budget, frame_bytes, scratch)
-                    receipts.append(receipt)
-                else:
-                    sink = PartWriter(store, prefix, split.number, grouped_order=False, scratch=scratch)
-                    mapped = run_map_to_part(program, input, sink, meter=meter)
-                    done.parts.append(mapped.part)
-                    after = mapped.position
-                done.maps += meter.numbers()
-                if after is None:
-                    break
+            receipts += _map_split(bench, program, SplitInput(split, format, {"m": source}), map_due, done)
         if program.reduces:
-            _reduce(program, done, receipts, exchange, reduce_due, partitions, budget, frame_bytes, scratch)
+            _reduce(bench, program, receipts, reduce_due, done)
     return done
 
 
@@ -147,53 +141,56 @@ def _watched(due: Due | None, function: Callable[..., Any] | None) -> Callable[.
     return with_source if function.__code__.co_argcount == 2 else alone
 
 
-def _map(
-    program: FrameProgram,
-    input: SplitInput,
-    exchange: ObjectExchange,
-    meter: Meter,
-    attempt: int,
-    partitions: int,
-    budget: int,
-    frame_bytes: int,
-    scratch: Path,
-) -> tuple[Receipt, Position | None]:
-    writer = exchange.writer(AttemptId(TaskId(Phase.MAP, input.split.number), attempt), partitions)
-    emitter = program.emitter(input, meter=meter, batch_bytes=frame_bytes)
-    partitioner = HashPartitioner(partitions)
-    mapped = run_map(emitter, program.combiner(), writer, partitioner=partitioner, meter=meter, room=Room(budget), scratch=scratch)
+def _map_split(bench: Bench, program: FrameProgram, input: SplitInput, due: Due | None, done: Done) -> list[Receipt]:
+    """Map a split, attempt after attempt; return the runs, or leave the parts with what is done."""
+    receipts: list[Receipt] = []
+    for attempt in itertools.count(1):
+        meter = Meter()
+        if due is not None:
+            due.meter = meter
+        if program.reduces:
+            receipt, after = _map(bench, program, input, meter, attempt)
+            receipts.append(receipt)
+        else:
+            prefix = f"map/{input.split.number}/{attempt}"
+            sink = PartWriter(done.store, prefix, input.split.number, grouped_order=False, scratch=bench.scratch)
+            mapped = run_map_to_part(program, input, sink, meter=meter)
+            done.parts.append(mapped.part)
+            after = mapped.position
+        done.maps += meter.numbers()
+        if after is None:
+            break
+        input = replace(input, after=after)
+    return receipts
+
+
+def _map(bench: Bench, program: FrameProgram, input: SplitInput, meter: Meter, attempt: int) -> tuple[Receipt, Position | None]:
+    writer = bench.exchange.writer(AttemptId(TaskId(Phase.MAP, input.split.number), attempt), bench.partitions)
+    emitter = program.emitter(input, meter=meter, batch_bytes=bench.frame_bytes)
+    partitioner, room = HashPartitioner(bench.partitions), Room(bench.budget)
+    mapped = run_map(emitter, program.combiner(), writer, partitioner=partitioner, meter=meter, room=room, scratch=bench.scratch)
     assert meter.pairs_in >= meter.pairs_out == mapped.receipt.pairs
     assert program.combines or meter.pairs_in == meter.pairs_out
     return mapped.receipt, mapped.position
 
 
-def _reduce(
-    program: FrameProgram,
-    done: Done,
-    receipts: list[Receipt],
-    exchange: ObjectExchange,
-    due: Due | None,
-    partitions: int,
-    budget: int,
-    frame_bytes: int,
-    scratch: Path,
-) -> None:
-    index = gather_index(done.store, receipts, partitions)
-    for partition in range(partitions):
+def _reduce(bench: Bench, program: FrameProgram, receipts: list[Receipt], due: Due | None, done: Done) -> None:
+    index = gather_index(done.store, receipts, bench.partitions)
+    for partition in range(bench.partitions):
         position, checksum, pairs, files, attempt = Position(done=0), 0, 0, (), 0
         while True:
             attempt += 1
             meter = Meter()
             if due is not None:
                 due.meter = meter
-            sink = PartWriter(done.store, f"reduce/{partition}/{attempt}", partition, grouped_order=False, scratch=scratch)
+            sink = PartWriter(done.store, f"reduce/{partition}/{attempt}", partition, grouped_order=False, scratch=bench.scratch)
             reduced = run_reduce(
-                SmallFrames(program, frame_bytes),
-                exchange.read(partition, receipts),
+                SmallFrames(program, bench.frame_bytes),
+                bench.exchange.read(partition, receipts),
                 sink,
                 meter=meter,
-                room=Room(budget),
-                scratch=scratch,
+                room=Room(bench.budget),
+                scratch=bench.scratch,
                 after=position,
             )
             checksum = (checksum + reduced.checksum) % 2**64

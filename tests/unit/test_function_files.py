@@ -14,7 +14,7 @@ from smr_notebook.dataflow.opening import opened
 from smr_notebook.dataflow.pair_programs import PairProgram, program_of_pairs
 from smr_notebook.errors import ConfigError, UnpicklableError
 from smr_notebook.job_files.function_files import Reference, functions_below, read_reference
-from smr_notebook.job_files.task_folders import load_task, names_below
+from smr_notebook.job_files.task_folders import load_functions, names_below
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -129,7 +129,7 @@ def test_a_neighbour_that_a_task_imports_inside_a_function_is_refused(tmp_path: 
     bodies = {name: f"def {name}({given}):\n    {late if name == function else 'return'}" for name, given in TAKEN.items()}
     write(tmp_path, task="\n".join(bodies.values()))
     with functions_below(tmp_path) as find, pytest.raises(UnpicklableError, match=rf"{function} imports your own module 'lib(\.more)?'"):
-        load_task(find, tmp_path, data="a")
+        load_functions(find, tmp_path, data="a")
 
 
 def test_a_function_of_a_package_that_imports_its_neighbour_is_refused(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def reduced(tmp_path: Path, body: str, values: list[Any]) -> list[Any]:
     """Return the rows of one group, by functions that have travelled."""
     write(tmp_path, task=TASK.format(body), counting_words="def one(): return 1")
     with functions_below(tmp_path) as find:
-        task = load_task(find, tmp_path, data=str(tmp_path))
+        task = load_functions(find, tmp_path, data=str(tmp_path))
         data = capture(program_of_pairs(task.map, task.reduce, None)).data
     functions = dict(load_program(data)[0].named())
     assert "task" not in sys.modules
@@ -187,7 +187,7 @@ def test_a_task_travels_and_gives_what_it_returns(tmp_path: Path, body: str, row
 def test_a_task_without_reducer_says_so(tmp_path: Path) -> None:
     write(tmp_path, task="def mapper(doc_id, chunk): ...\nreducer = None")
     with functions_below(tmp_path) as find:
-        assert load_task(find, tmp_path, data="a").reduce is None
+        assert load_functions(find, tmp_path, data="a").reduce is None
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_folder_without_a_task_is_told(tmp_path: Path, text: str | None, told:
     if text is not None:
         write(tmp_path, task=text)
     with functions_below(tmp_path) as find, pytest.raises(ConfigError, match=told):
-        load_task(find, tmp_path, data="a")
+        load_functions(find, tmp_path, data="a")
 
 
 def test_where_names_of_documents_begin(tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def test_what_is_missing_is_an_error(tmp_path: Path) -> None:
             planned(tmp_path / pattern)
 
 
+def test_a_name_that_is_missing_is_told_with_the_one_beside_it_that_is_near(tmp_path: Path) -> None:
+    (tmp_path / "access.log").write_text("x\n")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputMissingError, match=r"Did you mean 'access\.log'\?$"):
+        planned(tmp_path / "acces.log")
+    for pattern in ("empty", "acces*.lg", "none/access.log", "nothing like it"):
+        with pytest.raises(InputMissingError, match=r"the glob\.$"):
+            planned(tmp_path / pattern)
+
+
 def test_one_location_that_is_missing_is_an_error_though_others_are_there(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x\n")
     with pytest.raises(InputMissingError, match="none"):
@@ -137,8 +147,10 @@ def test_several_kinds_of_input_are_an_error(tmp_path: Path) -> None:
 def test_locations_of_several_schemes_are_all_read_or_refused() -> None:
     sources = {"file": MemorySource({"/a": b"1\n"}), "s3": MemorySource({"bucket/b": b"2\n"})}
     assert [(item.scheme, item.info.key) for item in find(files("s3://bucket/b", "/a"), sources)] == [("s3", "bucket/b"), ("file", "/a")]
-    with pytest.raises(ConfigError, match="no reader for https://"):
+    with pytest.raises(ConfigError, match=r"no reader for https://.* Fetch it first, and name the file\.$"):
         find(files("/a", "https://example.org/b"), sources)
+    with pytest.raises(ConfigError, match=r"no reader for s3://.* One on AWS has: `smr\.use\(smr\.Session\(\"aws\"\)\)`"):
+        find(files("s3://bucket/b"), {"file": MemorySource({})})
 
 
 def shorter(path: Path) -> None:

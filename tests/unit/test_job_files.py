@@ -16,7 +16,7 @@ from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.dataflow import aggregates
 from smr_notebook.errors import ConfigError
 from smr_notebook.job_files.function_files import Reference
-from smr_notebook.job_files.job_file import Groups, JobFile, Pairs, Parse, Shared, read_job_file
+from smr_notebook.job_files.job_file import GroupWork, JobFile, PairWork, Parse, Shared, read_job_file
 from smr_notebook.job_files.outputs import AnyOutput, ItemsOutput, Output, SqlOutput
 from smr_notebook.job_files.toml_places import read_document
 from smr_notebook.model import Format
@@ -73,7 +73,7 @@ def read(text: str, folder: Path) -> JobFile:
 @pytest.mark.parametrize(("said", "sorts"), [("true", "keys"), ("false", None), ('"values"', "values")])
 def test_what_is_sorted_may_be_said_by_yes(tmp_path: Path, said: str, sorts: str | None) -> None:
     work = read(f'input = "logs"\nmap = "words.py:map"\nsort = {said}\n', tmp_path).work
-    assert isinstance(work, Pairs)
+    assert isinstance(work, PairWork)
     assert work.sort == sorts
 
 
@@ -105,7 +105,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
     job = read(WHOLE, tmp_path)
     assert job.input == (f"{tmp_path}/logs/*.txt", "s3://bucket/more/")
     assert job.code == f"{tmp_path}/src"
-    assert job.work == Pairs(Reference("words.py", "map"), Reference("helping.words", "reduce"), combine=True, sort="keys,values")
+    assert job.work == PairWork(Reference("words.py", "map"), Reference("helping.words", "reduce"), combine=True, sort="keys,values")
     assert job.shared == Shared("words", 4, 64_000_000, 0, 0.5, "skip", 0.001)
     assert job.output == Output(f"{tmp_path}/out", overwrite=True)
     assert job.settings == {"workers": 2, "workspace": f"{tmp_path}/jobs"}
@@ -116,7 +116,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
 
 def test_what_is_not_said_is_as_in_python(tmp_path: Path) -> None:
     job = read('input = "data-0123456789abcdef/a.txt"\nmap = "words.py:map"', tmp_path)
-    assert job == JobFile(tmp_path / "job.toml", ("data-0123456789abcdef/a.txt",), str(tmp_path), Pairs(Reference("words.py", "map")))
+    assert job == JobFile(tmp_path / "job.toml", ("data-0123456789abcdef/a.txt",), str(tmp_path), PairWork(Reference("words.py", "map")))
     assert job.shared == Shared()
 
 
@@ -126,7 +126,7 @@ def test_an_aggregate(tmp_path: Path) -> None:
         '[aggregate]\nn = "count"\ntotal = { sum = "amount" }\nbest = { top = "amount", n = 3 }\nown = "time.py:own"\n',
         tmp_path,
     )
-    assert isinstance(job.work, Groups)
+    assert isinstance(job.work, GroupWork)
     assert job.work.by == {"day": Reference("time.py", "day"), "shop": "shop"}
     assert job.work.where == Reference("time.py", "recent")
     assert {name: repr(one) for name, one in job.work.aggregations.items()} == {
@@ -140,7 +140,7 @@ def test_an_aggregate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("told", "meant"), [('"sum"', sum), ('"len"', len), ('"mean"', aggregates.mean)])
 def test_an_aggregation_as_reduce(tmp_path: Path, told: str, meant: object) -> None:
     work = read(f'input = "a"\nmap = "w.py:map"\nreduce = {told}', tmp_path).work
-    assert isinstance(work, Pairs)
+    assert isinstance(work, PairWork)
     assert work.reduce is meant
 
 

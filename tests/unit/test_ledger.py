@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.ledger import Held, Ledger, Report, list_jobs
 from smr_notebook.control.row_keys import attempt_row, leg_row
-from smr_notebook.control.rows import CancelRequest, Claim, Codec, JobEntry, ManifestEntry
+from smr_notebook.control.rows import CancelRequest, JobEntry, ManifestEntry, Reservation, RowCodec
 from smr_notebook.control.verdicts import lost_launch
 from smr_notebook.errors import CorruptObjectError, FormatVersionError, JobNotFoundError
 from smr_notebook.model import (
@@ -277,7 +277,7 @@ ROWS: dict[str, object] = {
     "entry": ENTRY,
     "lease": Lease("local-1-2", 3, 1_010.25, USAGE, Usage(9.5)),
     "progress": Progress(JobState.MAPPING, PHASE, PhaseProgress(2), 12.5, 1_000.5, 3, 1_010.25, "", COST, Estimate(1.5, 2.5, 0.5, 2.0, 7)),
-    "claim": Claim("5f0e"),
+    "claim": Reservation("5f0e"),
     "cancel": CancelRequest("cancelled by the user", 1_001.0),
     "attempt": Attempt(ID, AttemptState.FAILED, "local-1-3", 1_015.0, 999.0, 1_000.0, NUMBERS, FAILURE, 999.5, USAGE),
     "commit": Commit(ID, "local-1-3", 1_001.0, 2.0, NUMBERS, (RECEIPT,), PART, 2**64 - 1, 5, USAGE),
@@ -291,7 +291,7 @@ ROWS: dict[str, object] = {
 def test_rows_are_what_they_were_in_version_2(name: str) -> None:
     """A row that changes needs a new version, or a default for the new field; then `GOLDEN` gets a new file, the last of its name."""
     noun = ROWS[name]
-    codec: Codec[object] = Codec(type(noun))
+    codec: RowCodec[object] = RowCodec(type(noun))
     stored = [file.read_bytes() for file in sorted(GOLDEN.glob(f"{name}-v2*.json"), key=lambda file: file.stem)]
     assert [codec.decode(name, each) for each in stored] == [noun] * len(stored)
     assert codec.encode(noun) == stored[-1]
@@ -306,7 +306,7 @@ def test_a_row_of_another_version_is_refused_by_its_name(table: MemoryTable, led
 @pytest.mark.parametrize("data", [b"", b"null", b'{"v":2,"row":{}}', b"\xff", b'{"v":2,"row":{"state":"strange","at":1.0}}'])
 def test_a_row_that_is_none_of_ours_is_refused(data: bytes) -> None:
     with pytest.raises(CorruptObjectError, match="'outcome'"):
-        Codec(Outcome).decode("outcome", data)
+        RowCodec(Outcome).decode("outcome", data)
 
 
 def test_a_row_that_nobody_knows_is_left_alone(table: MemoryTable, ledger: Ledger) -> None:

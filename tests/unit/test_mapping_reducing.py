@@ -21,7 +21,7 @@ from smr_notebook.dataflow.emitting import PairEmitter
 from smr_notebook.dataflow.functions import Functions, UserCodeError
 from smr_notebook.dataflow.grouping import block_bytes, cut_block
 from smr_notebook.dataflow.keys import encode_key
-from smr_notebook.dataflow.mapping import Shuffle
+from smr_notebook.dataflow.mapping import GroupedPairs
 from smr_notebook.dataflow.memory import Room, room_of
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
 from smr_notebook.dataflow.partitioning import HashPartitioner
@@ -279,18 +279,18 @@ def test_without_reduce_the_pairs_are_the_rows_in_order(tasks: list[Any]) -> Non
 
 
 def test_a_small_budget_spills_and_the_spills_are_merged_in_several_passes(tmp_path: Path) -> None:
-    shuffle = Shuffle(FunctionCombiner(functions(collect)), partitioner=HashPartitioner(2), room=Room(40_000), scratch=tmp_path)
+    grouped = GroupedPairs(FunctionCombiner(functions(collect)), partitioner=HashPartitioner(2), room=Room(40_000), scratch=tmp_path)
     records = [[(number % 997, number)] for number in range(12_000)]
     for batch in PairEmitter(functions(), blocks_of(records), meter=Meter(), batch_bytes=2_500).batches():
-        shuffle.add(batch)
-        assert shuffle.held_bytes <= 40_000 // 2
-    assert shuffle.spills.written > shuffle.spills.fan_in
+        grouped.add(batch)
+        assert grouped.held_bytes <= 40_000 // 2
+    assert grouped.spills.written > grouped.spills.fan_in
     groups: dict[int, list[int]] = {}
-    for _, blocks in shuffle.partitions():
+    for _, blocks in grouped.partitions():
         for block in blocks:
             for key, values in content(block):
                 groups.setdefault(key, []).extend(values)
-    shuffle.close()
+    grouped.close()
     assert groups == {number: list(range(number, 12_000, 997)) for number in range(997)}
 
 
@@ -300,30 +300,32 @@ def test_a_process_that_has_grown_too_large_spills_what_it_holds(tmp_path: Path)
     assert [room.tight() for _ in range(3)] == [False, True, False]
     assert room.budget == 56
     tight = [False]
-    shuffle = Shuffle(FunctionCombiner(functions()), partitioner=HashPartitioner(2), room=Room(1 << 20, lambda: tight[0]), scratch=tmp_path)
+    grouped = GroupedPairs(
+        FunctionCombiner(functions()), partitioner=HashPartitioner(2), room=Room(1 << 20, lambda: tight[0]), scratch=tmp_path
+    )
     batches = PairEmitter(functions(), blocks_of([[(n % 97, n)] for n in range(30_000)]), meter=Meter(), batch_bytes=40_000).batches()
     for batch in batches:
-        shuffle.add(batch)
-        tight[0] = shuffle.held_bytes > 0
-    assert shuffle.spills.written >= 1
+        grouped.add(batch)
+        tight[0] = grouped.held_bytes > 0
+    assert grouped.spills.written >= 1
     groups: dict[int, list[int]] = {}
-    for _, blocks in shuffle.partitions():
+    for _, blocks in grouped.partitions():
         for block in blocks:
             for key, values in content(block):
                 groups.setdefault(key, []).extend(values)
-    shuffle.close()
+    grouped.close()
     assert groups == {number: list(range(number, 30_000, 97)) for number in range(97)}
 
 
 def test_a_map_task_that_would_write_fewer_pairs_than_were_mapped_is_an_error(tmp_path: Path) -> None:
     for combine in (None, collect):
-        shuffle = Shuffle(FunctionCombiner(functions(combine)), partitioner=HashPartitioner(2), room=Room(40_000), scratch=tmp_path)
+        grouped = GroupedPairs(FunctionCombiner(functions(combine)), partitioner=HashPartitioner(2), room=Room(40_000), scratch=tmp_path)
         for batch in PairEmitter(functions(), blocks_of([[(n % 97, n)] for n in range(8_000)]), meter=Meter(), batch_bytes=2_500).batches():
-            shuffle.add(batch)
-        shuffle.spills._spills.pop().file.close()
+            grouped.add(batch)
+        grouped.spills._spills.pop().file.close()
         with pytest.raises(ConservationError, match="more pairs were mapped than combined and written"):
-            sum(len(list(blocks)) for _, blocks in shuffle.partitions())
-        shuffle.close()
+            sum(len(list(blocks)) for _, blocks in grouped.partitions())
+        grouped.close()
 
 
 def test_a_group_larger_than_the_budget_streams_through_reduce(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -51,7 +52,7 @@ def test_a_worker_learns_which_attempt_it_makes(phase: Phase) -> None:
 
 
 def test_a_death_notice_tells_who_died_of_what() -> None:
-    message = coordinate("3f9a", restarts=2)
+    message = replace(coordinate("3f9a"), restarts=2)
     notice = {"failed": encode(message).decode(), "invocation": "local-7", "reason": "killed by signal 9"}
     assert decode(json.dumps(notice).encode()) == DeathNotice(message, "local-7", "killed by signal 9")
 

@@ -22,7 +22,8 @@ from smr_notebook.control.reading import plan_input
 from smr_notebook.dataflow.formats.parquet import only_plain_comparisons
 from smr_notebook.dataflow.inputs import open_blocks
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
-from smr_notebook.dataflow.tables import TableBlock, column_names, open_tables
+from smr_notebook.dataflow.table_blocks import TableBlock
+from smr_notebook.dataflow.tables import column_names, open_tables
 from smr_notebook.errors import InputChangedError, InputFormatError
 from smr_notebook.model import Format, ObjectInfo, Position, Reading, Span, Split
 

@@ -16,8 +16,9 @@ from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.control.naming import classify
 from smr_notebook.control.planned import PlannedJob
-from smr_notebook.control.planning import Request, check_environment, plan_job, take_sample
+from smr_notebook.control.planning import Request, check_environment, plan_job
 from smr_notebook.control.row_keys import MOST_TASKS
+from smr_notebook.control.trying import take_sample
 from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.keys import encode_key

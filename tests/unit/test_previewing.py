@@ -41,8 +41,6 @@ from smr_notebook.ports import LASTING, Backend, Context
 from smr_notebook.sessions.previews import Preview
 from smr_notebook.sessions.session import Session
 
-Previews = Callable[..., Preview]
-
 LOCK = Lock()
 LINES = b"".join(b"%d word%d\n" % (number % 7, number) for number in range(1_000))
 

@@ -52,16 +52,16 @@ def part(number: int, rows: int) -> Part:
     return Part(number, (PartFile("key", rows, 1, 1, 1, ("int", "int")),))
 
 
-def map_commit(number: int, *, records: int = 3, pairs: int = 4, written: int = 4, size: int = 15, reducers: int = 2) -> Commit:
+def map_commit(number: int, *, written: int = 4, reducers: int = 2) -> Commit:
     id = AttemptId(TaskId(Phase.MAP, number), 1)
     receipts = (Receipt(id, "run", 1, 1, 1, written),) if reducers else ()
-    return Commit(id, "w", 0.0, 1.0, Numbers(size, records, records, pairs, written), receipts, None if reducers else part(number, written))
+    return Commit(id, "w", 0.0, 1.0, Numbers(15, 3, 3, 4, written), receipts, None if reducers else part(number, written))
 
 
-def reduce_commit(number: int, *, pairs: int, checksum: int, groups: int = 2) -> Commit:
+def reduce_commit(number: int, *, pairs: int, checksum: int) -> Commit:
     id = AttemptId(TaskId(Phase.REDUCE, number), 1)
-    numbers = Numbers(0, groups, groups, pairs, groups)
-    return Commit(id, "w", 0.0, 1.0, numbers, part=part(number, groups), checksum=checksum, groups=groups)
+    numbers = Numbers(0, 2, 2, pairs, 2)
+    return Commit(id, "w", 0.0, 1.0, numbers, part=part(number, 2), checksum=checksum, groups=2)
 
 
 def manifest(phase: Phase, *commits: Commit, pairs: tuple[int, ...] = (), checksums: tuple[int, ...] = ()) -> Manifest:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.showing.amounts import brief, counted, dollars, percent, round_to
+from smr_notebook.showing.amounts import brief, counted, dollars, percent, rounded
 from smr_notebook.showing.distributions import BINS, bars, distribution, median
 from smr_notebook.showing.sheets import Fact, Sheet, sheet_html, sheet_text
 from smr_notebook.showing.visible import visible
@@ -41,7 +41,7 @@ def test_a_share_is_told_in_two_digits(share: float, told: str) -> None:
 def test_amounts_of_money_and_of_things() -> None:
     assert [dollars(0), dollars(0.0012), dollars(1.3)] == ["$0.00", "$0.0012", "$1.30"]
     assert [counted(0, "row"), counted(1, "row"), counted(1_200, "row")] == ["0 rows", "1 row", "1,200 rows"]
-    assert [round_to(number) for number in (0, 7, 999, 30_025, 88_120_403)] == [0, 7, 999, 30_000, 88_100_000]
+    assert [rounded(number) for number in (0, 7, 999, 30_025, 88_120_403)] == [0, 7, 999, 30_000, 88_100_000]
 
 
 @given(st.lists(st.integers(0, 10**12), min_size=1))

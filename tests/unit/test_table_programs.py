@@ -23,8 +23,8 @@ from smr_notebook.dataflow.arrow_kinds import Rows, concat_rows
 from smr_notebook.dataflow.expressions import evaluate, names_in
 from smr_notebook.dataflow.functions import UserCodeError
 from smr_notebook.dataflow.meter import Meter
+from smr_notebook.dataflow.table_blocks import TableBlock
 from smr_notebook.dataflow.table_programs import TableEmitter, TableProgram, program_of_aggregations
-from smr_notebook.dataflow.tables import TableBlock
 from smr_notebook.errors import InputFormatError, PlanError
 from smr_notebook.model import Part, Position
 from smr_notebook.testing.program_tasks import run_job

@@ -17,7 +17,8 @@ from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.dataflow.formats.stored import store_frame, store_items
 from smr_notebook.dataflow.inputs import JobInput, open_blocks
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
-from smr_notebook.dataflow.tables import TableBlock, column_names, has_columns, open_tables, require_columns
+from smr_notebook.dataflow.table_blocks import TableBlock
+from smr_notebook.dataflow.tables import column_names, has_columns, open_tables, require_columns
 from smr_notebook.errors import InputFormatError, PlanError
 from smr_notebook.model import Format, Split
 from smr_notebook.testing.keys import KEYS

@@ -21,9 +21,9 @@ RUNNING = Attempt(AttemptId(TASK, 1), AttemptState.RUNNING, "w1", 30.0, 10.0, 18
 COMMIT = Commit(RUNNING.id, "w1", 19.5, 7.5, Numbers())
 
 
-def timed(attempt: Attempt, *, now: float = 20.0, commit: Commit | None = None, outcome: Outcome | None = None) -> TimedAttempt:
+def timed(attempt: Attempt, *, commit: Commit | None = None, outcome: Outcome | None = None) -> TimedAttempt:
     commits = {} if commit is None else {TASK: commit}
-    (found,) = timed_attempts(with_done(Snapshot({TASK: (attempt,)}, commits, {}, outcome=outcome)), now)
+    (found,) = timed_attempts(with_done(Snapshot({TASK: (attempt,)}, commits, {}, outcome=outcome)), 20.0)
     return found
 
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smr_notebook.config import read_tolerance
 from smr_notebook.control.manifests import manifest_of
 from smr_notebook.control.proof import check_map, check_reduce, proof_line
 from smr_notebook.control.scheduling import End, Stop, decide
@@ -36,6 +35,7 @@ from smr_notebook.model import (
 )
 from smr_notebook.standing import Snapshot
 from smr_notebook.values.capacity import Capacity
+from smr_notebook.values.spellings import read_tolerance
 from smr_notebook.values.tolerance import BadFile, OnError, Tolerance
 
 COLLECT = Tolerance(OnError.COLLECT, share=0.01)

@@ -11,7 +11,7 @@ import pytest
 from smr_notebook.control.firing import Fired
 from smr_notebook.control.plans import StoredInlet, StoredRequest
 from smr_notebook.control.reading import StoredInput
-from smr_notebook.control.rows import Codec
+from smr_notebook.control.rows import RowCodec
 from smr_notebook.control.triggers import Trigger, TriggerKind
 from smr_notebook.model import Dialect, Format, Policy, Reading
 from smr_notebook.values.globs import lies_under
@@ -54,7 +54,7 @@ REQUESTS = {
 def test_rows_are_what_they_were_in_version_2(name: str) -> None:
     """A row that changes needs a new version, or a default for the new field; then there is a new file, the last of its name."""
     noun = ROWS[name]
-    codec: Codec[object] = Codec(type(noun))
+    codec: RowCodec[object] = RowCodec(type(noun))
     stored = [file.read_bytes() for file in sorted(GOLDEN.glob(f"{name}-v2*.json"), key=lambda file: file.stem)]
     assert [codec.decode(name, each) for each in stored] == [noun] * len(stored)
     assert codec.encode(noun) == stored[-1]

@@ -16,7 +16,7 @@ from smr_notebook.dataflow.functions import Functions, UserCodeError
 from smr_notebook.dataflow.keys import decode_keys
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.dataflow.records import RecordBlock
-from smr_notebook.dataflow.yields import Yields, proved_of
+from smr_notebook.dataflow.yields import Yields, gives_nothing, proved_of
 from smr_notebook.model import Position
 
 
@@ -157,3 +157,52 @@ def test_a_pair_that_is_no_pair_is_found_where_nothing_is_proved() -> None:
     assert caught.value.record == "''"
     assert caught.value.place is not None
     assert caught.value.place.function == "chosen_pair"
+
+
+def forgotten(record: Any) -> None:
+    record.split()[0], 1
+
+
+def printed(record: Any) -> Any:
+    if not record:
+        return
+    for part in record:
+        print(part)  # noqa: T201 - as people write it
+    return None
+
+
+def chosen_none(record: Any) -> Any:
+    return [(record, 1)] if record else None
+
+
+def found_or_nothing(record: Any) -> Any:
+    for part in record:
+        if part:
+            return [(part, 1)]
+    return None
+
+
+def raised(record: Any) -> Any:
+    raise ValueError(record)
+
+
+async def awaited(record: Any) -> None:
+    record.clear()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [forgotten, printed, functools.partial(printed), lambda key, values: None],
+    ids=["forgotten", "printed", "partial", "lambda"],
+)
+def test_a_function_that_can_give_nothing_is_known(function: Callable[..., Any]) -> None:
+    assert gives_nothing(function)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [ones, delegated, chosen_none, found_or_nothing, raised, awaited, lambda record: [record], len, None, "text"],
+    ids=lambda function: getattr(function, "__name__", str(function)),
+)
+def test_a_function_that_may_give_something_is_not_doubted(function: object) -> None:
+    assert not gives_nothing(function)

@@ -1,4 +1,4 @@
-"""The object store as a bucket, or the part of a bucket below a prefix.
+"""The object store as a bucket.
 
 * **Nobody sees a part.** A buffer, or a stream of less than two parts, is one request. A longer stream is a multipart upload, of which
   a few parts are in memory; it is aborted when anything goes wrong, and what a dying process leaves of it is neither listed nor
@@ -44,20 +44,18 @@ class S3Store:
     Args:
         clients: Who asks.
         bucket: Name of the bucket. It must be there, without versioning.
-        prefix: What all keys in the bucket begin with; empty, or ending in `/`.
         mend: What helps where there is no such bucket.
     """
 
-    def __init__(self, clients: Clients, bucket: str, prefix: str = "", *, mend: str = "") -> None:
+    def __init__(self, clients: Clients, bucket: str, *, mend: str = "") -> None:
         self._clients = clients
         self._mend = mend
         self._bucket = bucket
-        self._prefix = prefix
 
     def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """See `ports.ObjectStore.get`."""
         with self._translated("reading", key):
-            return read_range(self._s3, self._bucket, self._prefix + key, start=start, stop=stop)
+            return read_range(self._s3, self._bucket, key, start=start, stop=stop)
 
     def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False) -> bool:
         """See `ports.ObjectStore.put`."""
@@ -72,14 +70,12 @@ class S3Store:
     def list_prefix(self, prefix: str) -> Iterator[ObjectInfo]:
         """See `ports.ObjectStore.list_prefix`."""
         for found in self._list(prefix):
-            yield ObjectInfo(found["Key"].removeprefix(self._prefix), found["Size"], version_of(found))
+            yield ObjectInfo(found["Key"], found["Size"], version_of(found))
 
     def delete_prefix(self, prefix: str) -> int:
         """See `ports.ObjectStore.delete_prefix`."""
         if not prefix:
-            raise StoreError(
-                f"The empty prefix stands for every object in s3://{self._bucket}/{self._prefix}. Delete the bucket if you want."
-            )
+            raise StoreError(f"The empty prefix stands for every object in s3://{self._bucket}. Delete the bucket if you want.")
         keys = (found["Key"] for found in self._list(prefix))
         deleted = 0
         while batch := list(islice(keys, _BATCH)):
@@ -93,7 +89,7 @@ class S3Store:
         return self._clients["s3"]
 
     def _named(self, key: str) -> dict[str, str]:
-        return {"Bucket": self._bucket, "Key": self._prefix + key}
+        return {"Bucket": self._bucket, "Key": key}
 
     def _put_parts(self, key: str, parts: Iterator[bytes], *, if_absent: bool) -> bool:
         condition = {"IfNoneMatch": "*"} if if_absent else {}
@@ -118,7 +114,7 @@ class S3Store:
 
     def _list(self, prefix: str) -> Iterator[dict[str, Any]]:
         with self._translated("listing", prefix):
-            yield from list_objects(self._s3, self._bucket, self._prefix + prefix)
+            yield from list_objects(self._s3, self._bucket, prefix)
 
     def _delete(self, keys: list[str]) -> int:
         """Delete the keys of one batch, and return how many there were."""
@@ -149,7 +145,7 @@ class S3Store:
             yield
         except BOTO_ERRORS as error:
             mends: Mends = {DeploymentError: self._mend} if self._mend and code_of(error) == "NoSuchBucket" else {}
-            raise told(error, f"{doing} {f's3://{self._bucket}/{self._prefix}{key}'!r}", mends=mends) from None
+            raise told(error, f"{doing} {f's3://{self._bucket}/{key}'!r}", mends=mends) from None
         except UnicodeEncodeError as error:
             raise StoreError(f"{key!r} cannot be a key: it is no UTF-8 text.") from error
 

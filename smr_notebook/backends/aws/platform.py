@@ -77,7 +77,7 @@ def policy_of(options: AwsOptions) -> Policy:
     )
 
 
-def open_aws(stack: str, *, region: str = "", profile: str = "", extras: tuple[str, ...] = ()) -> Backend:
+def open_aws(stack: str, *, region: str, profile: str, extras: tuple[str, ...]) -> Backend:
     """Return a deployment as a notebook sees it.
 
     Args:

@@ -192,7 +192,7 @@ class QueueCarrier:
             elif time.monotonic() > news + self._patience:
                 raise CorruptObjectError(
                     f"{url} has not given {collector.told()} within {self._patience:,} seconds: messages were deleted, or have "
-                    "expired. Run the job again."
+                    "expired. Submit the job again."
                 )
             elif not messages:
                 self._give_back(url, held)
@@ -227,7 +227,7 @@ class QueueCarrier:
             if code_of(error) in passing:
                 return {}
             if code_of(error) in _GONE:
-                raise CorruptObjectError(f"{doing[:1].upper()}{doing[1:]} failed: it was removed. Run the job again.") from None
+                raise CorruptObjectError(f"{doing[:1].upper()}{doing[1:]} failed: it was removed. Submit the job again.") from None
             if code_of(error) == "OverLimit":
                 raise StoreError(f"{doing[:1].upper()}{doing[1:]} failed: 120,000 messages are in flight. Say more reducers.") from None
             raise told(error, doing) from None

@@ -49,8 +49,6 @@ _RECORDS: Final = 500
 _RECORDS_BYTES: Final = 4 << 20
 _GONE: Final = "ResourceNotFoundException"
 _BUSY: Final = frozenset({"ProvisionedThroughputExceededException", "LimitExceededException", "KMSThrottlingException"})
-_AGAIN: Final = _BUSY | {"ExpiredIteratorException"}
-_UNREADY: Final = _BUSY | {_GONE}
 _PAUSES: Final = (0.1, 2.0)
 _TRIES: Final = 60
 """Times that a record is put, each after a pause: what is refused once more has been refused for minutes."""
@@ -182,7 +180,7 @@ class StreamCarrier:
                 _pause(vain)
 
     def _lost(self, stream: str, what: str) -> CorruptObjectError:
-        return CorruptObjectError(f"The stream {stream} has lost records: {what}. It keeps them for a day. Run the job again.")
+        return CorruptObjectError(f"The stream {stream} has lost records: {what}. It keeps them for a day. Submit the job again.")
 
     def _call(self, operation: str, arguments: Mapping[str, Any], *, doing: str, passing: Collection[str] = ()) -> dict[str, Any]:
         """Call Kinesis; an error that may pass is no answer. What is gone is a `CorruptObjectError`: a job's stream stands as it does."""
@@ -192,7 +190,7 @@ class StreamCarrier:
             if code_of(error) in passing:
                 return {}
             if code_of(error) == _GONE:
-                raise CorruptObjectError(f"{doing[:1].upper()}{doing[1:]} failed: it was removed. Run the job again.") from None
+                raise CorruptObjectError(f"{doing[:1].upper()}{doing[1:]} failed: it was removed. Submit the job again.") from None
             raise told(error, doing) from None
         return answer
 

@@ -13,13 +13,13 @@ import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Final
 
 import msgspec
 from distributed import Worker, WorkerPlugin
 from distributed.utils import sync
 
+from smr_notebook.backends.child_environment import SINGLE_THREADED, THREADS, import_paths
 from smr_notebook.backends.dask.wire import Call, Fate, Greeting, Order
 from smr_notebook.backends.tenants import Invocation, receive_frame, send_frame
 
@@ -150,14 +150,5 @@ def hosts_of(worker: Worker) -> Hosts:
 
 
 def _environment() -> dict[str, str]:
-    """Return the variables of this process, with what it takes to import this package from another folder, and Arrow without threads."""
-    paths = [str(Path(path).resolve()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    root = Path(__file__).resolve().parents[3]
-    if root.name not in {"site-packages", "dist-packages"} and str(root) not in paths:
-        paths.append(str(root))
-    told = {"PYTHONPATH": os.pathsep.join(paths)} if paths else {}
-    return {"JE_ARROW_MALLOC_CONF": "background_thread:false", **dict.fromkeys(_THREADS, "1"), **os.environ, **told}
-
-
-_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-"""Numerical libraries that start threads at import could not be forked; a worker's threads are its slots anyway."""
+    """Return the variables of this process, for one that forks: a worker's threads are its slots anyway."""
+    return {**SINGLE_THREADED, **dict.fromkeys(THREADS, "1"), **os.environ, **import_paths()}

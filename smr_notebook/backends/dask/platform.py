@@ -62,9 +62,7 @@ class DaskOptions:
         return f"dask:{msgspec.json.encode(self).decode()}"
 
 
-def open_dask(
-    options: DaskOptions, lender: Backend, *, address: str, probed: tuple[str, ...] = (), extras: tuple[str, ...] = ()
-) -> Backend:
+def open_dask(options: DaskOptions, lender: Backend, *, address: str, probed: tuple[str, ...] = (), extras: tuple[str, ...]) -> Backend:
     """Return a cluster as a notebook sees it.
 
     Args:

@@ -26,6 +26,7 @@ from typing import Self
 
 import msgspec
 
+from smr_notebook.backends.child_environment import SINGLE_THREADED, THREADS, import_paths
 from smr_notebook.backends.local.address import Address, find_address
 from smr_notebook.backends.local.files import make_private
 from smr_notebook.backends.local.machine import cores, memory_bytes
@@ -42,10 +43,6 @@ _START_SECONDS = 60.0
 _TRIES = 3
 _LOG_BYTES = 1 << 20
 _LOG_TAIL = 2_000
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-"""Settings of numerical libraries: the cores are shared out among the workers. Arrow's own pool follows the first of them."""
-_SINGLE_THREADED = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
-"""Keeps Arrow from starting a thread on import, so that the zygote has one thread when it forks."""
 
 PRELOAD = ("cloudpickle", "msgspec", "numpy", "pandas", "pyarrow", "pyarrow.pandas_compat", "pyarrow.parquet")
 """Modules that every worker needs, imported once. pyarrow imports pandas, if it is there, with the first list made into an array."""
@@ -354,12 +351,8 @@ def _start(settings: Settings, address: Address) -> str:
 
 def _child_environment(workers: int) -> dict[str, str]:
     """Return this process' environment, with paths that hold in another folder, and with threads for `workers` processes."""
-    threads = str(max(1, cores() // workers))
-    paths = [str(Path(path).resolve()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    root = Path(__file__).resolve().parents[3]
-    if root.name not in {"site-packages", "dist-packages"} and str(root) not in paths:
-        paths.append(str(root))  # a source checkout found by the current folder
-    return dict.fromkeys(_THREADS, threads) | _SINGLE_THREADED | os.environ | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
+    threads = str(max(1, cores() // workers))  # the cores are shared out among the workers
+    return dict.fromkeys(THREADS, threads) | SINGLE_THREADED | os.environ | import_paths()
 
 
 def _tail(log: Path) -> str:

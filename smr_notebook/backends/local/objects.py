@@ -1,4 +1,4 @@
-"""The object store as a directory: each object is a file, its key is the path below the root.
+"""The object store as a folder: each object is a file, its key is the path below the root.
 
 * **Nobody sees a part.** An object is written to a file of its own in the folder `.writing`, and then gets its name in
   one step: by a hard link when it must be absent (the kernel lets exactly one of the callers win), else by a rename.
@@ -38,11 +38,11 @@ _NOT_UTF8 = re.compile("[\0\ud800-\udfff]")
 _TRIES = 100
 
 
-class DirectoryStore:
-    """An `ObjectStore` in a directory, for any number of threads and processes of one machine.
+class FolderStore:
+    """An `ObjectStore` in a folder, for any number of threads and processes of one machine.
 
     Args:
-        root: The directory. It is made with the first object.
+        root: The folder. It is made with the first object.
     """
 
     def __init__(self, root: Path) -> None:
@@ -90,7 +90,7 @@ class DirectoryStore:
     def delete_prefix(self, prefix: str) -> int:
         """See `ports.ObjectStore.delete_prefix`. Removes the folders that are empty then."""
         if not prefix:
-            raise StoreError(f"The empty prefix stands for every object in {self._root!r}. Delete the directory if that is what you want.")
+            raise StoreError(f"The empty prefix stands for every object in {self._root!r}. Delete the folder if that is what you want.")
         folder, name = _parted(prefix)
         deleted = 0
         for key, status in self._walk(folder, name):
@@ -112,12 +112,12 @@ class DirectoryStore:
 
     def _open_temporary(self) -> tuple[str, int]:
         path = f"{self._writing}/{secrets.token_hex(16)}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            return path, os.open(path, flags, 0o666)
+            return path, os.open(path, mode, 0o666)
         except FileNotFoundError:
             make_private(self._writing)
-            return path, os.open(path, flags, 0o666)
+            return path, os.open(path, mode, 0o666)
 
     def _walk(self, folder: str, name: str = "") -> Iterator[tuple[str, os.stat_result | None]]:
         """Yield the objects below `folder` whose names there start with `name`, and each folder, without status, after what it holds."""
@@ -162,7 +162,7 @@ class DirectoryStore:
         except StoreError:
             raise
         except OSError as error:
-            advice = "Check that the directory may be read and written, and that its disk works and is not full."
+            advice = "Check that the folder may be read and written, and that its disk works and is not full."
             raise StoreError(f"Cannot {verb} {key!r} of the object store in {self._root!r}: {error.strerror}. {advice}") from error
 
 

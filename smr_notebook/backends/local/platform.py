@@ -1,4 +1,4 @@
-"""The embedded default as a whole: a directory, SQLite and warm processes in one workspace, opened on either side.
+"""The embedded default as a whole: a folder, SQLite and warm processes in one workspace, opened on either side.
 
 The notebook opens it with its settings; a worker opens it again from the location alone. Both get the same objects and rows; only
 the notebook's side may start a service, and a worker never has to, because it runs in one.
@@ -15,7 +15,7 @@ import msgspec
 from smr_notebook.backends.local.client import PRELOAD, LocalFunctions
 from smr_notebook.backends.local.machine import user_name
 from smr_notebook.backends.local.news import NewsClock
-from smr_notebook.backends.local.objects import DirectoryStore
+from smr_notebook.backends.local.objects import FolderStore
 from smr_notebook.backends.local.source import FileSource
 from smr_notebook.backends.local.table import SqliteTable
 from smr_notebook.backends.system_clock import SystemClock
@@ -107,7 +107,7 @@ def _open(options: LocalOptions, *, inside: bool) -> Backend:
     return Backend(
         name="local",
         location=location,
-        objects=DirectoryStore(workspace / "objects"),
+        objects=FolderStore(workspace / "objects"),
         table=table,
         functions=functions,
         clock=clock,

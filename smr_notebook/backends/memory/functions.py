@@ -36,15 +36,14 @@ class MemoryFunctions:
         handler: Called with each payload.
         location: What the handler is told in its context.
         workers: How many invocations run at once.
-        seconds: What invocations are told of the longest time that they may run.
     """
 
-    def __init__(self, handler: Handler, *, location: str = "memory:", workers: int = 4, seconds: float = 86_400.0) -> None:
+    def __init__(self, handler: Handler, *, location: str = "memory:", workers: int = 4) -> None:
         self._handler = handler
         self._location = location
         self._limits = ServiceLimits(
             payload_bytes=_PAYLOAD_BYTES,
-            seconds=seconds,
+            seconds=86_400.0,
             concurrency=workers,
             queue_seconds=600.0,
             memory_bytes=_MEMORY_BYTES,

@@ -157,7 +157,7 @@ class RedisCarrier:
         """Return the error of a field that is not there."""
         return CorruptObjectError(
             f"The Redis at {self._address} has lost {key}, field {field}, which was stored there: it was restarted or flushed, somebody "
-            f"removed the key, or it expired ({KEEP_SECONDS // 3600} hours after a job was last coordinated). Run the job again."
+            f"removed the key, or it expired ({KEEP_SECONDS // 3600} hours after a job was last coordinated). Submit the job again."
         )
 
     def remove(self, box: str, partitions: int, name: str = "") -> None:  # noqa: ARG002 - a hash holds any number

@@ -76,7 +76,7 @@ def named_rows(
     source: InputSource,
     reading: Reading,
     *,
-    block_bytes: int = BLOCK_BYTES,
+    block_bytes: int,
     passes: Callable[[bytes, Dialect], bool] | None = None,
 ) -> Iterator[NamedRows]:
     """Yield the rows of a span, and what their columns are called. Arguments and errors as of `read_csv`.

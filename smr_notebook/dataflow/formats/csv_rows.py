@@ -184,7 +184,7 @@ def _joined(first: LineBlock, second: LineBlock) -> LineBlock:
     return replace(first, data=first.data + second.data, size=first.size + second.size)
 
 
-def text_of(block: LineBlock, span: Span, *, before: int, tolerant: bool = False) -> str:
+def text_of(block: LineBlock, span: Span, *, before: int, tolerant: bool) -> str:
     """Return lines as text, `before` being how many lines of the span are before them. Raises as `rows_of` does.
 
     Where the reading is tolerant, and nothing is said of bytes that are no text, they become lone surrogates.

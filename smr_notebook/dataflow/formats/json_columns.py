@@ -20,15 +20,13 @@ import msgspec
 from smr_notebook.dataflow.formats.jsonl import BLANKS, FAST_REFUSES, as_utf8, counted_lines, decode_at_once, slowly
 from smr_notebook.dataflow.formats.lines import BLOCK_BYTES, LineBlock, read_lines, where
 from smr_notebook.errors import InputFormatError
-from smr_notebook.model import PLAINLY, Reading, Span
+from smr_notebook.model import Reading, Span
 from smr_notebook.ports import InputSource
 
 Columns = dict[str, list[Any]]
 
 
-def read_json_columns(
-    span: Span, source: InputSource, names: Sequence[str], reading: Reading = PLAINLY, *, block_bytes: int = BLOCK_BYTES
-) -> Iterator[tuple[LineBlock, Columns, int]]:
+def read_json_columns(span: Span, source: InputSource, names: Sequence[str], reading: Reading) -> Iterator[tuple[LineBlock, Columns, int]]:
     """Yield lines, their columns, and how many objects stand on them.
 
     Args:
@@ -36,7 +34,6 @@ def read_json_columns(
         source: Where to read it.
         names: Of the fields, each once.
         reading: Encoding and error policy.
-        block_bytes: About how many bytes are read and decoded at a time.
 
     Raises:
         InputError: As of `jsonl.read_jsonl`, and when a line is no JSON object.
@@ -44,7 +41,7 @@ def read_json_columns(
     fields = {f"f{number}": name for number, name in enumerate(names)}
     decoder = _decoder(fields)
     lines = 0
-    for block in read_lines(span, source, reading, block_bytes=block_bytes):
+    for block in read_lines(span, source, reading, block_bytes=BLOCK_BYTES):
         data = as_utf8(block)
         count = counted_lines(data)
         rows = decode_at_once(decoder, data) if decoder is not None else None

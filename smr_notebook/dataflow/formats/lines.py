@@ -23,7 +23,7 @@ from smr_notebook.dataflow.formats import compression
 from smr_notebook.dataflow.formats.text_encodings import HEAD_BYTES, UTF8, TextEncoding, encoding_of, foreign_mark, needs_head
 from smr_notebook.dataflow.records import SpanBytes
 from smr_notebook.errors import InputFormatError
-from smr_notebook.model import PLAINLY, Reading, Span
+from smr_notebook.model import Reading, Span
 from smr_notebook.ports import InputSource
 
 BLOCK_BYTES = 256 << 10
@@ -73,7 +73,7 @@ class LineBlock:
                 offset += len(line) + unit
 
 
-def read_lines(span: Span, source: InputSource, reading: Reading = PLAINLY, *, block_bytes: int) -> Iterator[LineBlock]:
+def read_lines(span: Span, source: InputSource, reading: Reading, *, block_bytes: int) -> Iterator[LineBlock]:
     """Yield the lines that start in a span.
 
     Args:

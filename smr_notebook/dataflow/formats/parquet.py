@@ -178,19 +178,18 @@ def _refuse_others(span: Span, tail: bytes) -> None:
         )
 
 
-def read_parquet(span: Span, source: InputSource, reading: Reading = PLAINLY, *, block_bytes: int = RECORDS_BYTES) -> Iterator[RecordBlock]:
+def read_parquet(span: Span, source: InputSource, reading: Reading = PLAINLY) -> Iterator[RecordBlock]:
     """Yield the rows of the row groups that begin in a span, as dicts.
 
     Args:
         span: What to read.
         source: Where to read it.
         reading: Which columns.
-        block_bytes: About how many bytes of columns become dicts at a time.
 
     Raises:
         InputError: As of `open_span`; of a value that no Python type holds, or a column that is not there, as well.
     """
-    return read_groups(open_span, span, source, columns=reading.columns, block_bytes=block_bytes)
+    return read_groups(open_span, span, source, columns=reading.columns, block_bytes=RECORDS_BYTES)
 
 
 def is_cuttable(span: Span, source: InputSource) -> bool:

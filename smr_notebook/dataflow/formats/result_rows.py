@@ -45,7 +45,7 @@ from smr_notebook.model import PLAINLY, PartFile, Reading, Span
 from smr_notebook.ports import InputSource
 
 if TYPE_CHECKING:
-    from smr_notebook.dataflow.tables import TableColumn
+    from smr_notebook.dataflow.table_blocks import TableColumn
 
 _IN_MEMORY: Final = 64 << 20
 """Bytes of a file that is kept in memory while its rows are given."""
@@ -57,7 +57,7 @@ _PLAIN: Final = frozenset(FLAT_TYPES) - {"pickle", "uuid"}
 
 
 @dataclass(frozen=True, slots=True)
-class ResultFile:
+class PriorFile:
     """What the version of a span tells.
 
     Attributes:
@@ -71,7 +71,7 @@ class ResultFile:
     named: bool | None = None
 
 
-_TOLD: Final = msgspec.json.Decoder(ResultFile)
+_TOLD: Final = msgspec.json.Decoder(PriorFile)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +84,7 @@ class ResultBlock:
         table: The rows as they are stored.
         size: Input bytes that they account for.
         begin: Byte at which a span can begin with them; `None` where several rows share it.
-        named: As of `ResultFile`.
+        named: As of `PriorFile`.
     """
 
     job: str
@@ -170,7 +170,7 @@ def named_values(files: Iterable[PartFile]) -> bool:
 
 def version_of(job: str, file: PartFile, *, named: bool | None = None) -> str:
     """Return the version of spans of a file of a job's result. `named` is what `named_values` tells of all its files."""
-    return msgspec.json.encode(ResultFile(job, file, named)).decode()
+    return msgspec.json.encode(PriorFile(job, file, named)).decode()
 
 
 def rows_of_version(version: str) -> int:
@@ -212,7 +212,7 @@ def read_blocks(span: Span, source: InputSource) -> Iterator[ResultBlock]:
             yield ResultBlock(told.job, told.file.kinds, parquet.schema_arrow.empty_table(), span.stop - span.start, None, told.named)
 
 
-def _told(span: Span) -> ResultFile:
+def _told(span: Span) -> PriorFile:
     try:
         told = _TOLD.decode(span.version)
     except msgspec.MsgspecError as error:
@@ -237,7 +237,7 @@ def _byte_of(row: int, file: PartFile) -> int:
 
 
 @contextmanager
-def _opened(told: ResultFile, source: InputSource) -> Iterator[pq.ParquetFile]:
+def _opened(told: PriorFile, source: InputSource) -> Iterator[pq.ParquetFile]:
     """Open a file that was found to be what was written. Raises as `read_result` does."""
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as kept:
         _fetch(told, source, kept)
@@ -248,7 +248,7 @@ def _opened(told: ResultFile, source: InputSource) -> Iterator[pq.ParquetFile]:
             yield parquet
 
 
-def _fetch(told: ResultFile, source: InputSource, kept: Any) -> None:
+def _fetch(told: PriorFile, source: InputSource, kept: Any) -> None:
     """Copy a file, and see to it that it is what was written."""
     file, crc, size = told.file, 0, 0
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
@@ -277,7 +277,7 @@ def _check(parquet: pq.ParquetFile, file: PartFile) -> None:
             raise ValueError("it has other columns")
 
 
-def _tables(parquet: pq.ParquetFile, told: ResultFile, first: int, last: int) -> Iterator[tuple[int, pa.Table]]:
+def _tables(parquet: pq.ParquetFile, told: PriorFile, first: int, last: int) -> Iterator[tuple[int, pa.Table]]:
     """Yield the rows from one to another in pieces of about `_BLOCK_BYTES`, each with the number of its first."""
     names = None if told.file.kinds[0] == ROWS else ["key", "value"]
     at = 0
@@ -294,7 +294,7 @@ def _tables(parquet: pq.ParquetFile, told: ResultFile, first: int, last: int) ->
 
 
 @contextmanager
-def _whole(told: ResultFile) -> Iterator[None]:
+def _whole(told: PriorFile) -> Iterator[None]:
     """Say that the file is damaged when what is read of it makes no sense."""
     try:
         yield
@@ -304,7 +304,7 @@ def _whole(told: ResultFile) -> Iterator[None]:
         raise _damaged(told, str(error)) from error
 
 
-def _damaged(told: ResultFile, why: str) -> CorruptObjectError:
+def _damaged(told: PriorFile, why: str) -> CorruptObjectError:
     return CorruptObjectError(
         f"{told.file.key}, a part of the result of job {told.job}, is not what was written ({why}). Run that job again, and this one with "
         "its result."

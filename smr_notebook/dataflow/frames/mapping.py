@@ -26,7 +26,7 @@ from smr_notebook.dataflow.functions import UserCodeError, place_of
 from smr_notebook.dataflow.grouping import Pairs
 from smr_notebook.dataflow.keys import KeyColumn
 from smr_notebook.dataflow.meter import Meter
-from smr_notebook.dataflow.tables import TableBlock
+from smr_notebook.dataflow.table_blocks import TableBlock
 from smr_notebook.dataflow.tolerant_tables import NoRow
 from smr_notebook.errors import InputFormatError, PairShapeError
 from smr_notebook.model import Position

@@ -9,8 +9,9 @@ Rules of this module: as in `tolerating` and `tolerant_groups`, also for what is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from smr_notebook.dataflow.arrow_kinds import Rows, rows_of_struct
 from smr_notebook.dataflow.bad_records import BadRecords
@@ -31,6 +32,7 @@ from smr_notebook.dataflow.tolerating import is_fatal
 from smr_notebook.model import Position
 
 _Mapped = tuple[Rows, list[Pairs]]
+_T = TypeVar("_T")
 
 
 def map_tolerantly(map: FrameMap, frame: InputFrame, by: Sequence[str], bad: BadRecords, *, meter: Meter) -> Iterator[_Mapped]:
@@ -50,12 +52,65 @@ def map_tolerantly(map: FrameMap, frame: InputFrame, by: Sequence[str], bad: Bad
     rows = frame.rows
     if rows is None:
         return
-    pieces = [(0, rows.count)]
+
+    def call(start: int, stop: int) -> _Mapped | None:
+        return map(replace(frame, rows=sliced(rows, start, stop)), by)
+
+    for start, given, cause in _halved(call, rows.count, meter):
+        if cause is not None:
+            source, number = frame.place(start)
+            bad.add("map", _row(rows, start), cause, number=number, source=source)
+        elif given is not None:
+            yield given
+
+
+def reduce_frames_tolerantly(reduce: FrameCall, blocks: Blocks, sink: RowSink, bad: BadRecords, *, meter: Meter, done: int) -> Handed:
+    """Call the user's `reduce` for frames of whole groups, as `reducing.reduce_frames` does, and leave out the groups that fail.
+
+    Args:
+        reduce: As of `reduce_frames`; so are `blocks`, `sink`, `meter` and `done`.
+        blocks: See above.
+        sink: See above.
+        bad: Takes what is left out.
+        meter: See above.
+        done: See above.
+    """
+    checksum = 0
+    for whole in whole_groups(behind(blocks, done, meter), FRAME_BYTES, meter):
+        if meter.ending:
+            return Handed(checksum, Position(done=done + meter.done))
+        values = concat_columns([block.values for block in whole.blocks])
+        rows, bounds = rows_of_struct(values.kind, values.array), _bounds(whole)
+        first = done + meter.records_read
+        meter.records_read += whole.groups
+        meter.pairs_in += len(values)
+        checksum = (checksum + sum(map(block_checksum, whole.blocks))) % 2**64
+
+        def call(start: int, stop: int) -> Rows | None:
+            return reduce(sliced(rows, bounds[start], bounds[stop]))  # noqa: B023 - called before the next turn
+
+        for start, found, cause in _halved(call, whole.groups, meter):
+            if cause is not None:
+                meter.pairs_bad += bounds[start + 1] - bounds[start]
+                bad.add("reduce", _key(rows, bounds[start], reduce.by), cause, number=first + start + 1)
+            elif found is not None:
+                sink.add_rows(found, by=reduce.by)
+                meter.pairs_out += found.count
+        collect_young()
+    return Handed(checksum, None)
+
+
+def _halved(call: Callable[[int, int], _T | None], count: int, meter: Meter) -> Iterator[tuple[int, _T | None, BaseException | None]]:
+    """Call for all of so many, then for each half of what fails, down to one; count what is mapped, and what is bad.
+
+    Yields, of each call that went well, where its piece begins and what it gave; of each one that fails alone, where it is, and why.
+    """
+    pieces = [(0, count)]
     while pieces:
         meter.check()
         start, stop = pieces.pop()
         try:
-            given = map(replace(frame, rows=sliced(rows, start, stop)), by)
+            found = call(start, stop)
         except UserCodeError as error:
             meter.counts.drop()
             cause = error.__cause__ or error
@@ -65,66 +120,12 @@ def map_tolerantly(map: FrameMap, frame: InputFrame, by: Sequence[str], bad: Bad
                 middle = (start + stop) // 2
                 pieces += [(middle, stop), (start, middle)]
                 continue
-            source, number = frame.place(start)
             meter.records_bad += 1
-            bad.add("map", _row(rows, start), cause, number=number, source=source)
+            yield start, None, cause
         else:
             meter.counts.keep()
             meter.records_mapped += stop - start
-            if given is not None:
-                yield given
-
-
-def reduce_frames_tolerantly(
-    reduce: FrameCall, blocks: Blocks, sink: RowSink, bad: BadRecords, *, meter: Meter, done: int, frame_bytes: int = FRAME_BYTES
-) -> Handed:
-    """Call the user's `reduce` for frames of whole groups, as `reducing.reduce_frames` does, and leave out the groups that fail.
-
-    Args:
-        reduce: As of `reduce_frames`; so are `blocks`, `sink`, `meter`, `done` and `frame_bytes`.
-        blocks: See above.
-        sink: See above.
-        bad: Takes what is left out.
-        meter: See above.
-        done: See above.
-        frame_bytes: See above.
-    """
-    checksum = 0
-    for whole in whole_groups(behind(blocks, done, meter), frame_bytes, meter):
-        if meter.ending:
-            return Handed(checksum, Position(done=done + meter.done))
-        values = concat_columns([block.values for block in whole.blocks])
-        rows, bounds = rows_of_struct(values.kind, values.array), _bounds(whole)
-        first = done + meter.records_read
-        meter.records_read += whole.groups
-        meter.pairs_in += len(values)
-        checksum = (checksum + sum(map(block_checksum, whole.blocks))) % 2**64
-        pieces = [(0, whole.groups)]
-        while pieces:
-            meter.check()
-            start, stop = pieces.pop()
-            try:
-                found = reduce(sliced(rows, bounds[start], bounds[stop]))
-            except UserCodeError as error:
-                meter.counts.drop()
-                cause = error.__cause__ or error
-                if is_fatal(cause):
-                    raise
-                if stop - start > 1:
-                    middle = (start + stop) // 2
-                    pieces += [(middle, stop), (start, middle)]
-                    continue
-                meter.records_bad += 1
-                meter.pairs_bad += bounds[stop] - bounds[start]
-                bad.add("reduce", _key(rows, bounds[start], reduce.by), cause, number=first + start + 1)
-            else:
-                meter.counts.keep()
-                meter.records_mapped += stop - start
-                if found is not None:
-                    sink.add_rows(found, by=reduce.by)
-                    meter.pairs_out += found.count
-        collect_young()
-    return Handed(checksum, None)
+            yield start, found, None
 
 
 class TolerantFrameCombiner(FrameCombiner):

@@ -26,7 +26,7 @@ from typing import Final
 
 import psutil
 
-import smr_notebook
+from smr_notebook.backends.child_environment import import_paths
 from smr_notebook.testing.lambdas.settings import REGION, RESPONSE_BYTES, Function
 from smr_notebook.testing.lambdas.wire import Answer, Request, Server, refused
 
@@ -239,7 +239,7 @@ def _variables(function: Function, *, endpoint: str, runtime: str, folder: str) 
     """Return the environment of a function's process."""
     return {
         **{name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ},
-        "PYTHONPATH": _packages(),
+        **import_paths(),
         "HOME": folder,
         "TMPDIR": folder,
         "LANG": "en_US.UTF-8",
@@ -268,12 +268,3 @@ def access(endpoint: str) -> dict[str, str]:
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-
-
-def _packages() -> str:
-    """Return the paths of what an image would hold besides installed packages: this package, where it runs from its source."""
-    paths = [str(Path(path).resolve()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    root = Path(smr_notebook.__file__).resolve().parents[1]
-    if root.name not in {"site-packages", "dist-packages"}:
-        paths.append(str(root))
-    return os.pathsep.join(dict.fromkeys(paths))

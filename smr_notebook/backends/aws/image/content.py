@@ -112,11 +112,6 @@ def plan_image(requirements: Iterable[str] = (), *, architecture: str = "", base
     return Image(tag, processor, pins, tuple(pin.name for pin in extras), stamp, files)
 
 
-def derived_tag(requirements: Iterable[str] = (), *, architecture: str = "", base: str = "") -> str:
-    """Return the tag of the image with these requirements. Arguments and errors are those of `plan_image`."""
-    return plan_image(requirements, architecture=architecture, base=base).tag
-
-
 def write_context(image: Image, folder: Path, *, wheels: Path | None = None) -> None:
     """Write all that a build needs into a folder, which is made where there is none.
 

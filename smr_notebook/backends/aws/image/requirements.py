@@ -16,7 +16,6 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Final
 
 from packaging.markers import default_environment
@@ -55,20 +54,6 @@ class Pin:
     def __str__(self) -> str:
         extras = f"[{','.join(self.extras)}]" if self.extras else ""
         return f"{self.name}{extras}=={self.version}"
-
-
-def read_requirements(path: Path) -> tuple[str, ...]:
-    """Return the lines of a file of requirements, without comments and blank ones.
-
-    Raises:
-        ConfigError: It cannot be read.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"The requirements in {path} cannot be read: {error}.") from error
-    lines = (line.split(" #")[0].strip() for line in text.splitlines())
-    return tuple(line for line in lines if line and not line.startswith("#"))
 
 
 def pin_extras(lines: Iterable[str], *, machine: str) -> tuple[Pin, ...]:

@@ -1,4 +1,4 @@
-"""Keeping the lease of a job while one step of its owner takes long: planning it, or gathering a phase of many runs.
+"""Renewing the lease of a job while one step of its owner takes long: planning it, or gathering a phase of many runs.
 
 Rules of this module:
 
@@ -24,8 +24,8 @@ _AGAIN = 1.0
 """Seconds after which a lease is renewed again that could not be."""
 
 
-class Keeper:
-    """Keeps the lease of a job while a block runs, as a context.
+class Renewer:
+    """Renews the lease of a job while a block runs, as a context.
 
     Args:
         ledger: The rows of the job.

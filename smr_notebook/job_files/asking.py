@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 
 from smr_notebook import formats
 from smr_notebook.backends.local.source import absolute
-from smr_notebook.config import read_sorting
 from smr_notebook.control.naming import files
 from smr_notebook.control.planned import PlannedJob
 from smr_notebook.control.planning import Request
@@ -30,12 +29,13 @@ from smr_notebook.errors import ConfigError
 from smr_notebook.formats import InputFormat
 from smr_notebook.job.handle import Job
 from smr_notebook.job_files.function_files import Find, Reference, functions_below
-from smr_notebook.job_files.job_file import Groups, JobFile, Parse, Shared
-from smr_notebook.job_files.task_folders import load_task
+from smr_notebook.job_files.job_file import GroupWork, JobFile, Parse, Shared
+from smr_notebook.job_files.task_folders import load_functions
 from smr_notebook.sessions.options import Options
 from smr_notebook.sessions.previews import Preview
 from smr_notebook.sessions.rounds import combining
 from smr_notebook.sessions.session import Session
+from smr_notebook.values.spellings import read_sorting
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Folder:
         code: The folder, or an upload.
         passage: Bytes of a passage, as a number or as text.
         reducers: Number of partitions; `None` for by the size of the input.
-        name: Label of the job.
+        name: What the job is called.
     """
 
     data: str
@@ -84,9 +84,9 @@ def asked_by_folder(folder: Folder, session: Session) -> Iterator[Asked]:
     """
     format = formats.passages(folder.passage)
     with _code_below(folder.code, session) as code, functions_below(code) as find:
-        task = load_task(find, code, data=folder.data)
+        found = load_functions(find, code, data=folder.data)
         shared = Shared(folder.name, folder.reducers)
-        yield _asked_pairs(session, Call((folder.data,), format, shared), _Functions(task.map, task.reduce))
+        yield _asked_pairs(session, Given((folder.data,), format, shared), _Functions(found.map, found.reduce))
 
 
 @contextmanager
@@ -98,17 +98,17 @@ def asked_by_file(job_file: JobFile, session: Session) -> Iterator[Asked]:
         InputMissingError: There is no such upload.
     """
     with _code_below(job_file.code, session) as code, functions_below(code) as find:
-        call, work = Call(job_file.input, _format(job_file, find), job_file.shared), job_file.work
-        if isinstance(work, Groups):
-            yield _asked_groups(session, call, work, find)
+        given, work = Given(job_file.input, _format(job_file, find), job_file.shared), job_file.work
+        if isinstance(work, GroupWork):
+            yield _asked_groups(session, given, work, find)
         else:
             functions = _Functions(find(work.map), _found(find, work.reduce), _found(find, work.combine), work.sort)
-            yield _asked_pairs(session, call, functions)
+            yield _asked_pairs(session, given, functions)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """What both verbs are called with: the input, its format, and further options."""
+class Given:
+    """What is given to both verbs: the input, its format, and further options."""
 
     input: tuple[str, ...]
     format: str | InputFormat
@@ -128,21 +128,21 @@ class _Functions:
         return program_of_pairs(self.map, self.reduce, combine, read_sorting(self.sort))
 
 
-def _asked_pairs(session: Session, call: Call, functions: _Functions) -> Asked:
-    arguments = {**asdict(call.shared), "format": call.format, "combine": functions.combine, "sort": functions.sort}
-    what = (functions.map, functions.reduce, files(*call.input))
+def _asked_pairs(session: Session, given: Given, functions: _Functions) -> Asked:
+    arguments = {**asdict(given.shared), "format": given.format, "combine": functions.combine, "sort": functions.sort}
+    what = (functions.map, functions.reduce, files(*given.input))
     return Asked(
         submit=lambda: session.map_reduce(*what, **arguments),
         plan=lambda: session.plan(*what, **arguments),
         preview=lambda records: session.preview(*what, records=records, **arguments),
         request=lambda: session.request(
-            functions.program(call.shared.reducers), files(*call.input), options=_options(call, functions.combine)
+            functions.program(given.shared.reducers), files(*given.input), options=_options(given, functions.combine)
         ),
     )
 
 
-def _asked_groups(session: Session, call: Call, groups: Groups, find: Find) -> Asked:
-    arguments = {**asdict(call.shared), "format": call.format, "where": _found(find, groups.where)}
+def _asked_groups(session: Session, given: Given, groups: GroupWork, find: Find) -> Asked:
+    arguments = {**asdict(given.shared), "format": given.format, "where": _found(find, groups.where)}
     by = list(groups.by) if isinstance(groups.by, tuple) else {name: _found(find, column) for name, column in groups.by.items()}
     aggregations = {name: _found(find, one) for name, one in groups.aggregations.items()}
 
@@ -151,13 +151,13 @@ def _asked_groups(session: Session, call: Call, groups: Groups, find: Find) -> A
 
     def request() -> Request:
         program = program_of_aggregations(by, arguments["where"], aggregations)
-        return session.request(program, files(*call.input), options=_options(call))
+        return session.request(program, files(*given.input), options=_options(given))
 
-    return Asked(lambda: session.aggregate(files(*call.input), by=by, **arguments, **aggregations), refuse, refuse, request)
+    return Asked(lambda: session.aggregate(files(*given.input), by=by, **arguments, **aggregations), refuse, refuse, request)
 
 
-def _options(call: Call, combine: Any = None) -> Options:
-    return Options(combine, call.format, **asdict(call.shared))
+def _options(given: Given, combine: Any = None) -> Options:
+    return Options(combine, given.format, **asdict(given.shared))
 
 
 def _format(job_file: JobFile, find: Find) -> str | InputFormat:
