@@ -2,11 +2,13 @@
 #
 #   make demo       run the quickstart notebook, print its result and its proof
 #   make test       all checks and all tests, against the installed wheel
-#   make test-fast  unit tests and checks only
+#   make test-fast  unit tests and checks only, a part of the examples; less than a minute
 #   make test-aws       the AWS platform against emulators; part of `make test`
 #   make fuzz           every reader of stored bytes, for some minutes; FUZZ=20000 for longer
 #   make test-browser   what a person sees in JupyterLab and Notebook 7; part of `make test` where there is a chromium
 #   make test-kernels   the live panel and the quickstart notebook in kernels of several versions; not part of `make test`
+#   make test-random    the tests of this machine in any order: SEED=7 for the one that was printed
+#   make coverage       which lines and branches those tests reach; a page for each module in build/coverage
 #   make chaos      200 jobs while processes are killed, disks fill up and stored bytes rot; a quarter of an hour
 #   make stories        thousands of simulated jobs under any troubles: SEEDS=5000
 #   make mutants        plant some dozen bugs, one at a time: the tests must catch each
@@ -34,6 +36,8 @@ BROWSER_TOOLS := jupyterlab notebook playwright pytest pytest-timeout hypothesis
 KERNELS := 6.31 7.0 7.3 7.4
 KERNEL_TOOLS := nbclient nbformat nbval pytest pytest-timeout hypothesis
 AWS = SMR_TEST_MINISTACK=$(abspath build/ministack/bin/python) SMR_TEST_IMAGE_CACHE=$(abspath build/image)
+# What needs no emulator, no server and no browser.
+HERE := $(addprefix tests/,unit checks conformance simulation fuzz integration peers notebook)
 NEGATIVE := $(sort $(wildcard notebooks/negative/*.ipynb))
 NBVAL = $(BIN)/pytest -q -p no:cacheprovider --nbval --nbval-sanitize-with $$($(BIN)/python -m smr_notebook nbval-sanitize)
 
@@ -49,7 +53,7 @@ IN_WORKSPACE = export SMR_WORKSPACE=$$(mktemp -d); \
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test test-fast fuzz stories mutants chaos test-aws test-browser test-kernels test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench bench-quick bench-peers bench-profile pytest docs lint format wheel install constraints clean
+.PHONY: demo test test-fast test-random coverage fuzz stories mutants chaos test-aws test-browser test-kernels test-notebooks test-aws-notebook test-negative test-wheel aws-smoke bench bench-quick bench-peers bench-profile pytest docs lint format wheel install constraints clean
 
 demo: install
 	@$(IN_WORKSPACE); $(BIN)/python notebooks/show.py notebooks/quickstart.ipynb
@@ -65,7 +69,21 @@ test-aws: install $(MINISTACK)
 	@SMR_TEST_INSTALLED=1 $(AWS) $(BIN)/pytest -q tests/aws
 
 test-fast: install
-	@SMR_TEST_INSTALLED=1 $(BIN)/pytest -q -n auto tests/unit tests/checks
+	@SMR_TEST_INSTALLED=1 SMR_TEST_EXAMPLES=20 $(BIN)/pytest -q -n auto tests/unit tests/checks
+
+# A test that needs another one before it fails here.
+test-random: install
+	@seed=$(or $(SEED),$$(date +%s)); echo "SEED=$$seed"; \
+		SMR_TEST_INSTALLED=1 $(BIN)/pytest -q --random-order-seed=$$seed $(HERE)
+
+# In processes that are started too, but not in those that are forked or killed.
+coverage: export COVERAGE_FILE := $(abspath build)/coverage/data
+coverage: install
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@SMR_TEST_INSTALLED=1 $(BIN)/coverage run -m pytest -q $(HERE)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage html -q -d build/coverage/pages
+	@$(BIN)/coverage report --skip-covered
 
 # OPTIONS="--seed 7 --trials 20 --verbose" and more: python -m smr_notebook.testing.chaos --help
 chaos: install $(MINISTACK)

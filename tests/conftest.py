@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import lzma
 import os
 import shutil
@@ -19,8 +20,14 @@ from smr_notebook import Session
 from smr_notebook.config import Settings
 
 # How long an example takes says more about the machine than about us. CI tries the same examples each time.
+# `make test-fast` tries fewer: a law that takes more or less says so by `settings().max_examples`, which is what it sets.
 settings.register_profile(
-    "ours", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ, print_blob=True
+    "ours",
+    max_examples=int(os.environ.get("SMR_TEST_EXAMPLES", "100")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+    print_blob=True,
 )
 settings.load_profile("ours")
 
@@ -62,10 +69,18 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     assert told == []
 
 
+@pytest.fixture(scope="session")
+def workspaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names of workspaces, in a folder apart: pytest lists its own for each folder that it makes there, and these are thousands."""
+    folder = tmp_path_factory.mktemp("workspaces")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def workspace(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workspace(workspaces: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty workspace for each test, in `SMR_WORKSPACE`, and no other setting from outside."""
-    path = tmp_path_factory.mktemp("workspace")
+    path = next(workspaces)
+    path.mkdir(mode=0o700)
     for name in [name for name in os.environ if name.startswith("SMR_") and name != "SMR_TEST_INSTALLED"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SMR_WORKSPACE", str(path))

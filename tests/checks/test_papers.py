@@ -39,7 +39,8 @@ def test_a_link_leads_somewhere(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").rglob("*.ipynb")), ids=lambda path: path.name)
 def test_a_notebook_shows_no_path_of_the_machine_that_ran_it(path: Path) -> None:
     """What a reader sees of a notebook is what they would see: no virtual environment, no checkout."""
-    assert re.findall(r"[^\s\"]*(?:/site-packages/|/smr_notebook/\w+\.py)[^\s\"]*", path.read_text(encoding="utf-8")) == []
+    words = re.split(r"[\s\"]+", path.read_text(encoding="utf-8"))
+    assert [word for word in words if re.search(r"/site-packages/|/smr_notebook/\w+\.py", word)] == []
 
 
 def held_by() -> list[tuple[str, str]]:
@@ -134,6 +135,13 @@ def test_what_is_imported_is_a_dependency() -> None:
     told = {name: {COME_ALONG.get(name, ""), *(dist.lower() for dist in provided.get(name, [name]))} for name in imported()}
     missing = sorted(name for name, dists in told.items() if not dists & {dependency.lower() for dependency in dependencies()})
     assert not missing, f"setup.cfg declares nothing that brings {', '.join(missing)}: name it in an extra, and in docs/dependencies.md."
+
+
+def test_the_map_of_the_tests_says_of_each_folder_what_it_holds_and_what_it_guards() -> None:
+    rows = re.findall(r"^\| (`[a-z]+/`(?:, `[a-z]+/`)*) \|", (ROOT / "tests" / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"[a-z]+", row)]
+    folders = [path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"]
+    assert sorted(named) == sorted(2 * folders)
 
 
 @pytest.mark.parametrize("name", dependencies())

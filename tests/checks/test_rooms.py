@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import tokenize
 from collections.abc import Iterator
@@ -24,8 +25,9 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 Documented = ast.Module | ast.ClassDef | Function
 
 
+@functools.cache
 def parsed(path: Path) -> ast.Module:
-    """Return the tree of a module without its comments."""
+    """Return the tree of a module without its comments. Nobody may change it: the next test looks at the same one."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
@@ -34,11 +36,12 @@ def in_package(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
 
-def code_lines(path: Path) -> set[int]:
+@functools.cache
+def code_lines(path: Path) -> frozenset[int]:
     """Return the numbers of the lines that hold code: without blanks, comments and strings that stand alone."""
     with path.open("rb") as file:
         tokens = [token for token in tokenize.tokenize(file.readline) if token.type not in NO_CODE]
-    lines = {line for token in tokens for line in range(token.start[0], token.end[0] + 1)}
+    lines = frozenset(line for token in tokens for line in range(token.start[0], token.end[0] + 1))
     alone = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
     texts = [node for node in alone if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)]
     return lines - {line for text in texts for line in range(text.lineno, (text.end_lineno or text.lineno) + 1)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,6 +45,12 @@ CALLED_PICKLES = {
     "dataflow/folds/totals.py:column": "it pickled them",
 }
 """Where a column is said to hold pickles. What is read says so itself: bytes that are no pickles by their stored kind are not signed."""
+
+
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """Return the tree of a module, read once for all tests."""
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def functions(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
@@ -90,7 +97,7 @@ def places(asked: Callable[[ast.AST], bool]) -> set[str]:
     return {
         f"{path.relative_to(PACKAGE)}:{name}"
         for path in sorted(PACKAGE.rglob("*.py"))
-        for name, node in functions(ast.parse(path.read_text(encoding="utf-8")))
+        for name, node in functions(parsed(path))
         if asked(node)
     }
 

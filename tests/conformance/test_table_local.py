@@ -192,6 +192,7 @@ def test_a_log_that_cannot_be_moved_is_left_for_another_time(tmp_path: Path) -> 
     for _ in range(500):
         keeper.wrote()
     keeper.rest()
+    assert list(tmp_path.iterdir()) == []
 
 
 def modes(path: Path) -> set[int]:

@@ -111,8 +111,8 @@ class OfExchange(ExchangeTests):
 
         return opened
 
-    def test_many_partitions(self, open_exchange: OpenExchange) -> None:
-        """Left to the other exchanges: three hundred queues, or readers of few shards, take the emulator minutes."""
+    test_many_partitions = None  # type: ignore[assignment]
+    """Left to the other exchanges: three hundred queues, or readers of few shards, take the emulator minutes."""
 
 
 class TestQueues(CarrierTests):

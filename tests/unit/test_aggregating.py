@@ -115,7 +115,7 @@ FOLDS: list[Fold] = [
 ]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(st.sampled_from(FOLDS), tasks_of(numbers), st.integers(1, 3), budgets, st.booleans())
 def test_a_job_gives_what_python_gives_whatever_the_plan(
     fold: Fold, tasks: list[Batches], partitions: int, budget: int, legs: bool
@@ -146,7 +146,7 @@ def test_a_mean_of_what_cannot_be_divided_names_the_key(value: Any) -> None:
     assert caught.value.record == "'b'"
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=builtins.min(50, settings().max_examples))
 @given(tasks_of(st.floats(allow_nan=False)), st.integers(1, 5), budgets)
 def test_a_sum_of_floats_is_bit_equal_for_any_plan(tasks: list[Batches], size: int, budget: int) -> None:
     pairs = [pair for pieces in tasks for piece in pieces for pair in piece]

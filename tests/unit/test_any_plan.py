@@ -92,7 +92,7 @@ def text_cases(draw: st.DrawFn) -> Case:
     return Case(Format.TEXT, reading, bodies, lambda body: wanted_lines(body, reading), read_text)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=6 * settings().max_examples)
 @given(case=text_cases(), plan=PLANS, compress=PACKINGS)
 def test_lines_in_any_encoding(case: Case, plan: tuple[int, int, list[int]], compress: Callable[[bytes], bytes] | None) -> None:
     check_any_plan(case, plan, compress)
@@ -109,7 +109,7 @@ def wanted_passages(body: bytes, reading: Reading, size: int) -> list[tuple[obje
     return found
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=6 * settings().max_examples)
 @given(case=text_cases(), size=st.integers(1, 50), plan=PLANS, compress=PACKINGS)
 def test_passages_are_the_same_compressed_or_not(
     case: Case, size: int, plan: tuple[int, int, list[int]], compress: Callable[[bytes], bytes] | None
@@ -166,7 +166,7 @@ def json_cases(draw: st.DrawFn) -> Case:
     return Case(Format.JSONL, reading, bodies, lambda body: wanted_values(body, reading), read_jsonl)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(case=json_cases(), plan=PLANS, compress=PACKINGS)
 def test_json_lines_in_any_encoding_some_of_which_are_none(
     case: Case, plan: tuple[int, int, list[int]], compress: Callable[[bytes], bytes] | None
@@ -198,7 +198,7 @@ def fixed_cases(draw: st.DrawFn) -> Case:
     return Case(Format.FIXED, reading, plain, lambda body: wanted_records(body, reading), read_fixed)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(case=fixed_cases(), plan=PLANS, compress=PACKINGS)
 def test_records_of_one_size(case: Case, plan: tuple[int, int, list[int]], compress: Callable[[bytes], bytes] | None) -> None:
     check_any_plan(case, plan, compress if case.reading.decompress else None)
@@ -207,7 +207,6 @@ def test_records_of_one_size(case: Case, plan: tuple[int, int, list[int]], compr
 # ---------------------------------------------------------------- whole objects, and parsers of one's own
 
 
-@settings(max_examples=100, deadline=None)
 @given(bodies=st.lists(st.binary(max_size=40), min_size=1, max_size=6), plan=PLANS)
 def test_whole_objects(bodies: list[bytes], plan: tuple[int, int, list[int]]) -> None:
     check_any_plan(Case(Format.BINARY, Reading(), bodies, lambda body: [(body, 0)], read_binary, blocks=False), plan, None)
@@ -242,7 +241,7 @@ def parse_nothing(stream: io.BufferedReader) -> tuple[()]:
 PARSERS = [parse_counted, parse_lines, parse_backwards, parse_at_once, parse_nothing]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(bodies=st.lists(st.binary(max_size=300), min_size=1, max_size=4), parse=st.sampled_from(PARSERS), plan=PLANS, compress=PACKINGS)
 def test_a_parser_of_ones_own(
     bodies: list[bytes], parse: Callable[[Any], Any], plan: tuple[int, int, list[int]], compress: Callable[[bytes], bytes] | None

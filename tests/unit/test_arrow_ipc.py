@@ -74,7 +74,7 @@ def records_of(data: bytes, reading: Reading | None = None) -> list[Any]:
     return [record for block in open_blocks(split, Format.ARROW, {"m": source}, reading=reading or Reading()) for record in block.records]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=min(80, settings().max_examples))
 @given(batches=BATCHES, split_bytes=st.integers(50, 4000), stop=st.integers(0, 20), compression=st.sampled_from([None, "lz4", "zstd"]))
 def test_any_plan_and_any_stop_give_the_rows_that_were_written(
     batches: list[list[dict[str, Any]]], split_bytes: int, stop: int, compression: str | None
@@ -104,13 +104,13 @@ def test_any_plan_and_any_stop_give_the_rows_that_were_written(
     assert sizes == source.stat("key").size
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=min(40, settings().max_examples))
 @given(batches=BATCHES)
 def test_a_stream_gives_the_same_rows(batches: list[list[dict[str, Any]]]) -> None:
     assert records_of(written(batches, stream=True)) == [row for batch in batches for row in batch]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=min(60, settings().max_examples))
 @given(batches=st.lists(st.lists(ROW, min_size=1, max_size=3), min_size=1, max_size=4), place=st.floats(0, 1), stream=st.booleans())
 def test_an_object_that_is_cut_is_an_error(batches: list[list[dict[str, Any]]], place: float, stream: bool) -> None:
     data = written(batches, stream=stream)

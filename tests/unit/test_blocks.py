@@ -112,7 +112,7 @@ def test_each_cut_is_found() -> None:
         unpack(data + b"\0")
 
 
-@settings(max_examples=50)
+@settings(max_examples=min(50, settings().max_examples))
 @given(st.binary(max_size=100))
 def test_random_bytes_are_no_blocks(data: bytes) -> None:
     with pytest.raises(CorruptObjectError):

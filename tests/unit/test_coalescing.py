@@ -101,7 +101,7 @@ def shuffles(draw: st.DrawFn) -> Merged:
     return Merged(written, grid, draw(st.sampled_from([1, 60, 1 << 20])), draw(st.sampled_from([1, 3])))
 
 
-@settings(max_examples=60)
+@settings(max_examples=min(60, settings().max_examples))
 @given(shuffles())
 def test_a_reduce_task_gets_the_same_blocks_in_the_same_order(job: Merged) -> None:
     receipts, index = job.merge_all()

@@ -41,7 +41,7 @@ def expand(stored: bytes, *, piece: int = 1 << 20, block_bytes: int = 1 << 20) -
     return b"".join(blocks)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(
     contents=st.lists(st.binary(max_size=60), min_size=1, max_size=4),
     name=st.sampled_from(list(COMPRESSORS)),

@@ -113,7 +113,7 @@ def written(draw: st.DrawFn) -> tuple[str, Dialect, list[list[str]]]:
     return (text.rstrip("\n") if draw(st.booleans()) and lines and not lines[-1].endswith('"\n') else text), dialect, rows
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(content=written(), block_bytes=st.integers(1, 60), bom=st.booleans())
 def test_rows_are_what_csv_reader_gives_whatever_the_blocks(
     content: tuple[str, Dialect, list[list[str]]], block_bytes: int, bom: bool
@@ -130,7 +130,7 @@ def test_rows_are_what_csv_reader_gives_whatever_the_blocks(
     assert read(data, dialect, block_bytes=block_bytes) == wanted
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(content=written(), block_bytes=st.integers(1, 60), places=st.sets(st.integers(1, 200), max_size=4))
 def test_any_cut_whatsoever_gives_the_same_rows_or_an_error(
     content: tuple[str, Dialect, list[list[str]]], block_bytes: int, places: set[int]
@@ -146,7 +146,7 @@ def test_any_cut_whatsoever_gives_the_same_rows_or_an_error(
     assert found == whole
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(
     pieces=st.lists(st.sampled_from(['"', ",", "\n", "\r\n", "a", "é", '""', '","', '"\n', '\n"']), max_size=40),
     places=st.sets(st.integers(1, 60), max_size=3),
@@ -165,7 +165,7 @@ def test_broken_text_is_never_read_differently_when_it_is_cut(pieces: list[str],
 WORDS = ["", "berlin", "o'neill", 'the "big" one', "a, b and c", "two\nlines", "\n\n", '"', "é€😀", "x" * 50, "1.5", "\r\n"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(
     seed=st.integers(0, 1 << 30),
     split_bytes=st.integers(40, 3000),
@@ -362,7 +362,6 @@ def test_types_are_told_by_a_sample_only_when_asked_for() -> None:
     assert "columns i (int), x (float), zip, day (date), s, none" in described(told)
 
 
-@settings(max_examples=100, deadline=None)
 @given(content=written(), stop=st.integers(0, 12), place=st.integers(1, 100))
 def test_a_task_goes_on_at_any_row(content: tuple[str, Dialect, list[list[str]]], stop: int, place: int) -> None:
     text, dialect, _ = content
@@ -420,7 +419,7 @@ def column_rows(blocks: list[TableBlock]) -> list[dict[str, Any]]:
     return found
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(content=written(), block_bytes=st.integers(1, 80), width=st.integers(1, 4))
 def test_columns_are_those_of_the_records(content: tuple[str, Dialect, list[list[str]]], block_bytes: int, width: int) -> None:
     text, dialect, rows = content
@@ -441,7 +440,7 @@ def test_columns_are_those_of_the_records(content: tuple[str, Dialect, list[list
         assert sum(part.lines.size for part in found) == len(text.encode())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(
     pieces=st.lists(st.sampled_from(['"', ",", "\n", "\r\n", "\r", "a", "é", '""', '","', '"\n', '\n"', "'"]), max_size=30),
     newlines=st.booleans(),

@@ -104,7 +104,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=min(40, settings().max_examples))
 @given(st.lists(VALUES, min_size=1, max_size=4))
 def test_what_is_written_has_the_values_that_there_are(pieces: list[list[Any]]) -> None:
     objects = MemoryStore()
@@ -149,7 +149,7 @@ DEALT = st.lists(st.sampled_from(range(len(KINDS))), min_size=1, max_size=2).fla
 """Rows, each a key, a value of one kind or two, and the piece to which it is dealt."""
 
 
-@settings(max_examples=250)
+@settings(max_examples=5 * settings().max_examples // 2)
 @example([(1, {"n": 2}, 0), (2, None, 1)])
 @example([(1, [None, None], 0), (2, None, 1)])
 @example([(1, {"value": 2}, 0), (2, 3, 1)])
@@ -652,7 +652,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 cells = st.one_of(st.none(), st.lists(st.integers(-9, 9), max_size=2), st.floats(), st.datetimes(), st.decimals("-9", "9", places=2), texts)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=min(60, settings().max_examples))
 @given(rows=st.lists(st.lists(st.tuples(texts, cells), min_size=1, max_size=3), min_size=1, max_size=3))
 def test_json_lines_hold_every_row_or_say_what_they_cannot(rows: list[Rows]) -> None:
     objects = MemoryStore()

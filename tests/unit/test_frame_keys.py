@@ -73,7 +73,7 @@ def frames(draw: Callable[..., Any]) -> tuple[list[pa.Table], list[str]]:
     return tables, [f"c{place}" for place in range(len(sorts))]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(given_frames=frames())
 @example(given_frames=([pa.table({"c0": [1, 2]}), pa.table({"c0": [1.0, None, 1.5]})], ["c0"]))
 def test_rows_have_one_key_exactly_when_their_values_are_equal(given_frames: tuple[list[pa.Table], list[str]]) -> None:

@@ -238,7 +238,7 @@ def test_integers_with_missing_values_stay_integers() -> None:
 TYPES = [pa.null(), pa.int8(), pa.int64(), pa.uint64(), pa.float32(), pa.float64(), pa.string(), pa.large_string(), pa.bool_(), pa.binary()]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(types=st.lists(st.sampled_from(TYPES), min_size=1, max_size=4))
 def test_a_common_type_does_not_depend_on_the_order_of_frames(types: list[pa.DataType]) -> None:
     def common(of: list[pa.DataType]) -> str:

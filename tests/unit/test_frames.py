@@ -234,7 +234,7 @@ def once(frame: pd.DataFrame) -> pd.DataFrame:
     return groups.agg(rows=("n", "size"), ns=("n", lambda ns: ",".join(map(str, ns)))).reset_index()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=min(60, settings().max_examples))
 @given(
     bodies=bodies,
     split_bytes=st.integers(60, 4000),
@@ -273,7 +273,7 @@ def test_any_plan_budget_and_legs_give_what_pandas_gives(
     assert done.reduces.records_mapped == len(wanted)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=min(40, settings().max_examples))
 @given(bodies=bodies, split_bytes=st.integers(60, 4000), legs=st.booleans(), by=st.sampled_from([None, "n", ["x", "user"]]))
 def test_without_reduce_the_mapped_frames_are_the_result(
     bodies: list[list[dict[str, Any]]], split_bytes: int, *, legs: bool, by: str | list[str] | None
@@ -363,7 +363,7 @@ def add_up(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.groupby(["user", "x"], dropna=False, sort=False, as_index=False).sum()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=min(40, settings().max_examples))
 @given(
     bodies=bodies, split_bytes=st.integers(60, 4000), small=st.booleans(), frame_bytes=st.sampled_from([60, 1 << 20]), legs=st.booleans()
 )

@@ -41,7 +41,7 @@ body = st.builds(lambda lines, last: b"".join(line + b"\n" for line in lines) + 
 stored_body = st.builds(lambda data, zipped: gzip.compress(data) if zipped else data, body, st.booleans())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(
     bodies=st.lists(stored_body, max_size=6),
     format=st.sampled_from([Format.TEXT, Format.JSONL, Format.BINARY]),

@@ -284,7 +284,7 @@ def toml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool | float) else json.dumps(value)
 
 
-@settings(max_examples=400)
+@settings(max_examples=4 * settings().max_examples)
 @given(said=st.dictionaries(words, anything, max_size=5), aggregate=st.booleans())
 def test_whatever_a_file_says_is_read_or_told_with_its_place(said: dict[str, Any], aggregate: bool) -> None:
     needed: dict[str, Any] = {"by": "a", "aggregate": {"n": "count"}} if aggregate else {"map": "w.py:map"}

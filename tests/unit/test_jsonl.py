@@ -73,7 +73,7 @@ def lines_of(line: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
     return st.builds(lambda bom, lines, last: (BOM if bom else b"") + lines + last, st.booleans(), body, st.one_of(st.just(b""), line))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(data=lines_of(st.one_of(dumped, odd, digits)), split_bytes=st.integers(1, 60), block_bytes=st.integers(1, 60))
 @example(data=b'{"a":{}}\n{}\n{"b":1}', split_bytes=3, block_bytes=60)
 def test_any_plan_gives_what_json_loads_gives(data: bytes, split_bytes: int, block_bytes: int) -> None:
@@ -88,7 +88,7 @@ def test_any_plan_gives_what_json_loads_gives(data: bytes, split_bytes: int, blo
             assert exact(json.loads(line.decode())) == exact(record)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(data=lines_of(st.one_of(broken, odd, dumped)))
 @example(data=b"{}{}\n[1,\n2]\n")
 @example(data=b"[{}\n{}]\n{} {}\n")
@@ -106,7 +106,7 @@ def test_what_json_loads_refuses_is_refused(data: bytes) -> None:
 json_bytes = st.lists(st.sampled_from([bytes([byte]) for byte in b'{}[]",:0123456789-+.eE\\ut \nan\x80\xc3f']), max_size=14).map(b"".join)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=6 * settings().max_examples)
 @given(data=json_bytes)
 def test_arbitrary_bytes_are_accepted_as_json_loads_accepts_them(data: bytes) -> None:
     try:

@@ -27,7 +27,7 @@ columns = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(columns, st.integers(0, 3))
 def test_rows_come_in_key_order_and_equal_keys_as_they_were(keys: list[Any], cut: int) -> None:
     for column, rows in split_keys(keys):

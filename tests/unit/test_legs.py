@@ -170,7 +170,7 @@ texts = st.builds(lambda lines, last: "\n".join([*lines, last]).encode(), lines,
 # ---------------------------------------------------------------- map
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(bodies=st.lists(texts, min_size=1, max_size=4), split_bytes=st.integers(1, 120), legs=legs)
 def test_the_rows_of_the_legs_are_those_of_one_attempt(bodies: list[bytes], split_bytes: int, legs: list[int]) -> None:
     source = MemorySource({f"object-{number}": data for number, data in enumerate(bodies)})
@@ -183,7 +183,7 @@ def test_the_rows_of_the_legs_are_those_of_one_attempt(bodies: list[bytes], spli
         assert found.totals == whole.totals
 
 
-@settings(max_examples=60)
+@settings(max_examples=min(60, settings().max_examples))
 @given(
     tasks=st.lists(st.lists(st.one_of(st.integers(0, 3), st.text("ab", max_size=2)), min_size=1, max_size=20), min_size=1, max_size=3),
     partitions=st.integers(1, 3),
@@ -345,7 +345,7 @@ def reduce_in_legs(runs: Callable[[], Iterator[Iterator[bytes]]], due: Due, *, y
 keys = st.one_of(st.integers(0, 3), st.integers(-3, 30), st.text("ab", max_size=2), st.sampled_from([0.5, float("nan")]), st.none())
 
 
-@settings(max_examples=60)
+@settings(max_examples=min(60, settings().max_examples))
 @given(
     tasks=st.lists(st.lists(st.tuples(keys, st.integers(0, 3)), max_size=60), min_size=1, max_size=3),
     budget=st.sampled_from([500, 3_000, 1 << 20]),

@@ -342,7 +342,7 @@ class AnyHistory(RuleBasedStateMachine):
 
 
 TestAnyHistory = AnyHistory.TestCase
-TestAnyHistory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAnyHistory.settings = settings(max_examples=min(60, settings().max_examples), stateful_step_count=40)
 
 
 def test_a_tenant_that_is_evicted_is_dropped_from_the_queue_ended_in_time_and_told_to_nobody() -> None:

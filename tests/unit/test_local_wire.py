@@ -13,7 +13,7 @@ from smr_notebook.backends.local.wire import Channel, Inbox, Kind, pack, read_fr
 FRAMES = st.lists(st.tuples(st.sampled_from(Kind), st.binary(max_size=50)), max_size=8)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=min(50, settings().max_examples))
 @given(frames=FRAMES, cuts=st.lists(st.integers(1, 20), min_size=1, max_size=30))
 def test_frames_come_back_whole_wherever_the_stream_is_cut(frames: list[tuple[Kind, bytes]], cuts: list[int]) -> None:
     ours, theirs = socket.socketpair()

@@ -189,7 +189,7 @@ def collect(_key: Any, values: Iterator[Any]) -> list[Any]:
 # ---------------------------------------------------------------- the whole
 
 
-@settings(max_examples=40)
+@settings(max_examples=min(40, settings().max_examples))
 @given(tasks_of(keys, values), st.integers(1, 5), budgets)
 def test_every_pair_arrives_once_under_its_key_in_input_order(tasks: list[Any], partitions: int, budget: int) -> None:
     job = run(functions(collect), tasks, partitions=partitions, budget=budget)
@@ -200,7 +200,7 @@ def test_every_pair_arrives_once_under_its_key_in_input_order(tasks: list[Any], 
     }
 
 
-@settings(max_examples=40)
+@settings(max_examples=min(40, settings().max_examples))
 @given(tasks_of(keys, values), st.integers(1, 5), budgets)
 def test_the_sums_agree(tasks: list[Any], partitions: int, budget: int) -> None:
     job = run(functions(collect), tasks, partitions=partitions, budget=budget)
@@ -213,14 +213,14 @@ def test_the_sums_agree(tasks: list[Any], partitions: int, budget: int) -> None:
     assert [reduced.checksum for reduced in job.reduced] == job.checksums
 
 
-@settings(max_examples=40)
+@settings(max_examples=min(40, settings().max_examples))
 @given(tasks_of(keys, values), budgets)
 def test_one_partition_is_in_key_order(tasks: list[Any], budget: int) -> None:
     job = run(functions(collect), tasks, budget=budget)
     assert [encode_key(key) for key, _ in job.rows] == list(reference(tasks))
 
 
-@settings(max_examples=40)
+@settings(max_examples=min(40, settings().max_examples))
 @given(tasks_of(few_keys, st.integers()), st.integers(1, 3), budgets, st.booleans())
 def test_a_combiner_changes_the_counts_and_not_the_answer(tasks: list[Any], partitions: int, budget: int, as_pairs: bool) -> None:
     def total(_key: Any, values: Iterator[int]) -> int:
@@ -238,7 +238,7 @@ def test_a_combiner_changes_the_counts_and_not_the_answer(tasks: list[Any], part
     assert [reduced.checksum for reduced in job.reduced] == job.checksums
 
 
-@settings(max_examples=40)
+@settings(max_examples=min(40, settings().max_examples))
 @given(tasks_of(few_keys, st.integers(0, 3)), st.integers(1, 3), budgets)
 def test_a_generator_reduce_gives_its_rows_in_group_order(tasks: list[Any], partitions: int, budget: int) -> None:
     def repeat(key: Any, values: Iterator[int]) -> Iterator[tuple[Any, Any]]:
@@ -263,7 +263,7 @@ def test_a_reduce_may_stop_early(tasks: list[Any], budget: int, wanted: int) -> 
     assert job.reduces[0].pairs_in == sum(map(len, reference(tasks).values()))
 
 
-@settings(max_examples=40)
+@settings(max_examples=min(40, settings().max_examples))
 @given(tasks_of(keys, values))
 def test_without_reduce_the_pairs_are_the_rows_in_order(tasks: list[Any]) -> None:
     for records in tasks:

@@ -60,7 +60,7 @@ def exact(value: Any) -> Any:
     return type(value), str(value), math.copysign(1, value) if isinstance(value, float) else getattr(value, "fold", 0)
 
 
-@settings(max_examples=50)
+@settings(max_examples=min(50, settings().max_examples))
 @given(st.lists(st.lists(st.tuples(VALUES, VALUES), max_size=5), max_size=4))
 def test_rows_come_back_in_order_and_exact(batches: list[Rows]) -> None:
     objects = MemoryStore()

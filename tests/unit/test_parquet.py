@@ -75,7 +75,7 @@ TYPES: dict[str, pa.DataType] = {
 SCHEMA = pa.schema(TYPES)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=min(60, settings().max_examples))
 @given(
     bodies=st.lists(ROWS, min_size=1, max_size=3), group_rows=st.integers(1, 5), split_bytes=st.integers(50, 4000), stop=st.integers(0, 30)
 )
@@ -234,7 +234,7 @@ COMPARED: list[Any] = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(
     rows=st.lists(st.tuples(FLOATS, st.integers(0, 3)), min_size=1, max_size=8),
     picked=st.lists(st.sampled_from(range(len(COMPARED))), min_size=1, max_size=3),

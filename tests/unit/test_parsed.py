@@ -244,7 +244,7 @@ nested = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(records=st.lists(nested, max_size=100))
 def test_a_record_keeps_its_value_and_all_its_types(records: list[Any]) -> None:
     assert repr(records_of(lambda _: records)) == repr(records)

@@ -66,7 +66,7 @@ legs = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 40)), max_size=12)
 """For each attempt: how many records it takes, and how many bytes its reader has in a block."""
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=5 * settings().max_examples)
 @given(
     given_input=st.one_of(st.tuples(st.just(read_text), texts), st.tuples(st.just(read_jsonl), jsons)),
     compress=st.sampled_from([None, None, gzip.compress, bz2.compress]),
@@ -118,7 +118,7 @@ bodies = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(
     bodies=bodies, format=st.sampled_from([Format.TEXT, Format.BINARY]), split_bytes=st.integers(1, 200), legs=st.lists(st.integers(1, 5))
 )
@@ -136,7 +136,6 @@ def test_a_split_of_many_objects_is_the_same_wherever_attempts_end(
     assert found == sum(map(len, bodies))
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     items=st.lists(st.one_of(st.integers(), st.text(max_size=30), st.binary(max_size=50)), min_size=1, max_size=60),
     as_iterator=st.booleans(),

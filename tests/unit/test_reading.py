@@ -102,7 +102,7 @@ def test_what_was_stored_is_planned_from_what_is_there() -> None:
     assert [one.info.key for one in planned.objects] == [info.key for info in store.list_prefix(Layout("job").input)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=min(60, settings().max_examples))
 @given(
     items=st.lists(
         st.one_of(st.integers(), st.binary(max_size=100), st.sampled_from([1, 3_000, 70_000]).map(bytes)), min_size=1, max_size=60

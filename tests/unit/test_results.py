@@ -86,7 +86,7 @@ def plain_rows(frame: pd.DataFrame) -> str:
     return repr([[plain(value) for value in frame[name]] for name in frame])
 
 
-@settings(max_examples=60)
+@settings(max_examples=min(60, settings().max_examples))
 @given(groups_with_rows(), st.integers(2, 4))
 def test_the_frame_is_the_same_for_any_number_of_reducers(groups: list[tuple[Any, Rows]], reducers: int) -> None:
     one, many = MemoryStore(), MemoryStore()

@@ -111,7 +111,7 @@ def leg(shelf: Shelf, after: Position | None, most: int) -> tuple[Position | Non
     return position, rows.keys, meter.bytes_read
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(numbers, st.integers(1, 6), st.lists(st.tuples(st.integers(0, 6), numbers, numbers), max_size=5))
 def test_an_item_that_stays_is_given_once_whatever_comes_and_goes(
     first: set[int], page: int, legs: list[tuple[int, set[int], set[int]]]
@@ -134,7 +134,7 @@ def test_an_item_that_stays_is_given_once_whatever_comes_and_goes(
     assert counted == 200  # as planned, however many items there were
 
 
-@settings(max_examples=60)
+@settings(max_examples=min(60, settings().max_examples))
 @given(numbers, st.integers(1, 6), st.lists(st.integers(0, 3), max_size=5))
 def test_columns_go_on_behind_a_leg_as_records_do(first: set[int], page: int, legs: list[int]) -> None:
     shelf, found, counted = Shelf(first, page), list[Any](), 0

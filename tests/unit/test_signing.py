@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -37,6 +38,13 @@ KEY = KEYS.of_folder("jobs/3f9a")
 def test_signatures_are_what_they_were_in_version_1() -> None:
     """What was signed by an earlier version stays proved."""
     assert KEY.sign("block", "map/000003/002/1/0", b"data").hex() == "49cffb357af80676e7cbee2bc151e7b0"
+
+
+@pytest.mark.parametrize("key", [KEYS, KEY], ids=["of a workspace", "of a job"])
+def test_a_key_neither_shows_itself_nor_travels(key: object) -> None:
+    assert repr(key) in {"<Keyring>", "<JobKey>"}
+    with pytest.raises(TypeError, match="does not travel"):
+        pickle.dumps(key)
 
 
 @given(st.binary(max_size=50), st.text(max_size=20), st.binary(max_size=50), st.text(max_size=20))

@@ -239,7 +239,7 @@ def test_even_keys_are_shared_out_evenly_and_a_heavy_one_stands_alone() -> None:
 # ---------------------------------------------------------------- whole jobs
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(records_of(keys, anything), bounds, budgets)
 def test_the_parts_of_a_sorted_job_are_in_total_order_and_equal_keys_in_input_order(
     tasks: list[Any], partitioner: RangePartitioner, budget: int
@@ -252,7 +252,7 @@ def test_the_parts_of_a_sorted_job_are_in_total_order_and_equal_keys_in_input_or
     assert found.totals.records_mapped == len({encode_key(key) for key, _ in found.all})
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(records_of(few_keys, ordered_values), bounds, budgets)
 def test_sorted_values_reach_reduce_in_order_whatever_spills(tasks: list[Any], partitioner: RangePartitioner, budget: int) -> None:
     for dealt in (HashPartitioner(2), partitioner):
@@ -266,7 +266,6 @@ def test_sorted_values_reach_reduce_in_order_whatever_spills(tasks: list[Any], p
         assert got == {key: list(map(exactly, values)) for key, values in expected.items()}
 
 
-@settings(max_examples=100)
 @given(records_of(few_keys, ordered_values), bounds, budgets)
 def test_keys_and_values_are_sorted_together(tasks: list[Any], partitioner: RangePartitioner, budget: int) -> None:
     found = run(tasks, partitioner=partitioner, sorting=Sorting(keys=True, values=True), budget=budget)
@@ -276,7 +275,6 @@ def test_keys_and_values_are_sorted_together(tasks: list[Any], partitioner: Rang
     ]
 
 
-@settings(max_examples=100)
 @given(records_of(few_keys, st.lists(st.integers(0, 9), max_size=12)), bounds, budgets, st.booleans())
 def test_a_combiner_and_sorting_go_together(tasks: list[Any], partitioner: RangePartitioner, budget: int, values: bool) -> None:
     def largest(_key: Any, values: Iterator[int]) -> int:
@@ -287,7 +285,6 @@ def test_a_combiner_and_sorting_go_together(tasks: list[Any], partitioner: Range
     assert list(map(exactly, found.all)) == list(map(exactly, run(tasks, largest, sorting=Sorting()).all))
 
 
-@settings(max_examples=100)
 @given(records_of(few_keys, st.lists(st.integers(0, 9), max_size=12)), bounds, budgets, st.booleans())
 def test_a_combiner_gets_the_values_of_its_part_in_order(tasks: list[Any], partitioner: RangePartitioner, budget: int, first: bool) -> None:
     """So that a `reduce` that counts on the order may be the combiner as well."""
@@ -302,7 +299,7 @@ def test_a_combiner_gets_the_values_of_its_part_in_order(tasks: list[Any], parti
     assert list(map(exactly, found.all)) == list(map(exactly, expected))
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(records_of(few_keys, anything), bounds, budgets, st.lists(st.integers(0, 3), max_size=8), st.booleans())
 def test_the_rows_of_a_sorted_job_are_the_same_in_many_legs(
     tasks: list[Any], partitioner: RangePartitioner, budget: int, legs: list[int], by_hash: bool

@@ -32,7 +32,7 @@ objects = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(objects=objects, split_bytes=st.integers(1, 300))
 def test_every_byte_is_in_one_span_and_order_is_kept(objects: list[tuple[int, bool, bool]], split_bytes: int) -> None:
     given_objects = [
@@ -57,7 +57,6 @@ def test_every_byte_is_in_one_span_and_order_is_kept(objects: list[tuple[int, bo
         assert filled or len(splits) == 1
 
 
-@settings(max_examples=100, deadline=None)
 @given(size=st.integers(1, 100_000), split_bytes=st.integers(1, 1000))
 def test_a_cut_object_has_equal_spans(size: int, split_bytes: int) -> None:
     if size // split_bytes > 5000:

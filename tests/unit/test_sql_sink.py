@@ -70,7 +70,7 @@ COLUMNS = st.dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=min(40, settings().max_examples))
 @given(COLUMNS)
 def test_each_value_is_what_it_was(columns: dict[str, list[Any]]) -> None:
     table = pa.table(columns)

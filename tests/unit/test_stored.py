@@ -41,7 +41,7 @@ def counts(objects: MemoryStore, infos: list[ObjectInfo]) -> list[int]:
     return [len(records(blocks_of(objects, [info]))) for info in infos]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(
     items=st.lists(
         st.one_of(st.integers(), st.text(max_size=30), st.dictionaries(st.text(max_size=3), st.binary(max_size=50))), max_size=80

@@ -127,7 +127,7 @@ records = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=min(80, settings().max_examples))
 @given(
     st.lists(st.lists(records, max_size=12), min_size=1, max_size=3),
     st.sampled_from([["user"], ["kind"], ["day"], ["user", "kind"], ["day", "user", "kind"]]),
@@ -144,7 +144,7 @@ def test_columns_are_aggregated_as_plain_python_does(
     assert found(rows, by) == expected([record for records in tasks for record in records], by)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=min(40, settings().max_examples))
 @given(st.lists(records, max_size=20), st.integers(1, 5), st.booleans())
 def test_a_filter_and_computed_columns_are_those_of_python(rows: Records, size: int, typed: bool) -> None:
     program = program_of_aggregations(
@@ -174,7 +174,7 @@ def test_values_of_lists_keep_their_types_and_mixed_numbers_are_added_exactly() 
         ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=min(60, settings().max_examples))
 @given(
     st.lists(
         st.tuples(st.sampled_from("ab"), st.one_of(st.integers(-(2**40), 2**40), st.floats(-9, 9), st.booleans(), st.none())), max_size=20

@@ -58,7 +58,7 @@ lines = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(body=st.lists(lines, max_size=8), wanted=st.lists(names, max_size=4, unique=True), split_bytes=st.integers(1, 80))
 @example(body=[b'{"a":1}', b'{"a":2}'], wanted=["a"], split_bytes=80)
 def test_columns_of_json_lines_are_those_of_the_records(body: list[bytes], wanted: list[str], split_bytes: int) -> None:

@@ -52,7 +52,7 @@ pieces = st.sampled_from(["\n", "\r\n", "\r", "\ufeff", "a", "é", "€", "😀"
 texts = st.builds(lambda bom, parts: (BOM if bom else b"") + "".join(parts).encode(), st.booleans(), st.lists(pieces, max_size=30))
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=8 * settings().max_examples)
 @given(data=texts, split_bytes=st.integers(1, 40), block_bytes=st.integers(1, 40))
 @example(data=BOM, split_bytes=1, block_bytes=1)
 @example(data=BOM + b"\n", split_bytes=2, block_bytes=1)
@@ -66,7 +66,7 @@ def test_any_plan_gives_the_records_of_plain_python(data: bytes, split_bytes: in
     assert sum(block.size for block in blocks) == len(data)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=5 * settings().max_examples)
 @given(data=texts, split_bytes=st.integers(1, 40), block_bytes=st.integers(1, 40))
 def test_locate_points_at_the_bytes_of_the_record(data: bytes, split_bytes: int, block_bytes: int) -> None:
     for block in read(data, split_bytes=split_bytes, block_bytes=block_bytes):
@@ -79,7 +79,7 @@ def test_locate_points_at_the_bytes_of_the_record(data: bytes, split_bytes: int,
             assert data[:offset] in {b"", BOM} or data[:offset].endswith(b"\n")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(data=texts, more=texts, compress=st.sampled_from(COMPRESSORS), block_bytes=st.integers(1, 40))
 def test_compressed_objects_give_the_records_of_their_content(
     data: bytes, more: bytes, compress: Callable[[bytes], bytes], block_bytes: int
@@ -118,7 +118,7 @@ def test_a_real_book_with_mark_and_crlf(war_and_peace: Path) -> None:
         assert records(read(data, split_bytes=split_bytes)) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(data=texts, split_bytes=st.integers(1, 40), block_bytes=st.integers(1, 40), position=st.integers(0, 10_000))
 def test_a_byte_that_is_not_utf8_is_named_with_its_place(data: bytes, split_bytes: int, block_bytes: int, position: int) -> None:
     position %= len(data) + 1

@@ -95,7 +95,7 @@ def items_of(records: list[Any]) -> list[Any]:
     return [{"k": record[0], "v": record[1]} if record else "no row" for record in records]
 
 
-@settings(max_examples=80)
+@settings(max_examples=min(80, settings().max_examples))
 @given(records=records, wrong=st.sets(st.integers(0, 30)), chunk=st.integers(1, 15))
 def test_the_rows_that_map_gives_are_those_of_the_good_ones(records: list[Any], wrong: set[int], chunk: int) -> None:
     def map(table: pa.Table) -> pa.Table:
@@ -116,7 +116,7 @@ def test_the_rows_that_map_gives_are_those_of_the_good_ones(records: list[Any], 
         assert one.source == "items"
 
 
-@settings(max_examples=60)
+@settings(max_examples=min(60, settings().max_examples))
 @given(
     tasks=st.lists(records, min_size=1, max_size=3),
     wrong=st.sets(st.integers(0, 6)),

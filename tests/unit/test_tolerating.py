@@ -248,7 +248,7 @@ def expected_bad(bodies: list[list[tuple[str, int]]], broken: tuple[str, ...] = 
     return found
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(bodies=bodies_of_lines, split_bytes=st.integers(1, 300), legs=legs)
 def test_the_rows_are_those_of_the_good_records_and_the_others_are_told_with_their_places(
     bodies: list[list[tuple[str, int]]], split_bytes: int, legs: list[int]
@@ -260,7 +260,7 @@ def test_the_rows_are_those_of_the_good_records_and_the_others_are_told_with_the
     assert all(bad.function == ("read" if str(bad.record).startswith("?") else "map") for bad in attempts.bad)
 
 
-@settings(max_examples=60)
+@settings(max_examples=min(60, settings().max_examples))
 @given(
     bodies=bodies_of_lines,
     split_bytes=st.integers(20, 300),

@@ -110,7 +110,7 @@ def test_identifiers_are_what_they_were_in_version_1(backend: Backend, tmp_path:
     assert stored(backend, tmp_path, {"a.txt": b"words\n"}).id == "data-f4d5f0ca4320c98a"
 
 
-@settings(max_examples=60)
+@settings(max_examples=min(60, settings().max_examples))
 @given(
     content=st.sampled_from([b"words", LARGE, LARGE[:BLOCK_BYTES]]),
     ends=st.tuples(st.integers(-3, len(LARGE) + 3), st.integers(-3, len(LARGE) + 3)),
@@ -124,7 +124,7 @@ def test_any_bytes_are_read_as_of_the_file(content: bytes, ends: tuple[int, int]
     assert source_of(backend).get(f"{made.id}/a", start) == content[start:]
 
 
-@settings(max_examples=60)
+@settings(max_examples=min(60, settings().max_examples))
 @given(at=st.integers(0, len(LARGE) - 1), start=st.integers(0, len(LARGE) - 1))
 def test_no_changed_byte_is_handed_out(at: int, start: int) -> None:
     backend = with_uploads(replace(open_memory(), objects=CountingStore()))
