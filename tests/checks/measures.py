@@ -79,8 +79,7 @@ def row() -> str:
         f"{sum(comments for _, _, comments in measured) / code:.0%} / {sum(len(texts) for _, texts, _ in measured) / code:.0%}",
         f"{test_lines / code:.1f}",
         "0%",
-        f"{sum(len(MOCKS.findall(text)) for text in tests) / test_lines * 1000:.1f}",
-        f"{sum(len(SLEEPS.findall(text)) for text in tests) / test_lines * 1000:.1f}",
+        ", ".join(f"{sum(len(words.findall(text)) for text in tests) / test_lines * 1000:.1f}" for words in (MOCKS, SLEEPS)),
     ]
     return "| smr_notebook | " + " | ".join(cells) + " |"
 
