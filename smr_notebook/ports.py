@@ -28,7 +28,11 @@ LASTING: Final = "lasting"
 
 
 class ObjectStore(Protocol):
-    """Immutable blobs under string keys. Keys are `/`-separated, without a leading slash, `.` or `..`."""
+    """Immutable blobs under string keys. Keys are `/`-separated, without a leading slash, `.` or `..`; any sign but NUL may be in them.
+
+    What was written can be read and listed at once, by any thread, and by any process that opens the store. A store may refuse a key that
+    is the folder of another one (`a` beside `a/b`). The suite is `smr_notebook.testing.objects`.
+    """
 
     def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return bytes `[start, stop)` of an object; both ends are clamped to its size.
@@ -42,7 +46,8 @@ class ObjectStore(Protocol):
     def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False) -> bool:
         """Write an object. Nobody ever sees a part of it.
 
-        An iterable of buffers is streamed: it need not fit in memory, and is consumed once.
+        An iterable of buffers is streamed: it need not fit in memory, and is consumed once. What it raises goes to the caller as it is, and
+        nothing is written.
 
         Args:
             if_absent: Leave an object that already stands under this key untouched.
@@ -57,11 +62,21 @@ class ObjectStore(Protocol):
         ...
 
     def list_prefix(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Yield every object whose key starts with `prefix` (a string prefix, not a folder), in order of the UTF-8 bytes of the keys."""
+        """Yield every object whose key starts with `prefix` (a string prefix, not a folder), in order of the UTF-8 bytes of the keys.
+
+        Others may write and delete meanwhile. A version stays while an object does, and is another one after each `put` of other content.
+
+        Raises:
+            StoreError: The store cannot be reached or read.
+        """
         ...
 
     def delete_prefix(self, prefix: str) -> int:
-        """Delete every object whose key starts with `prefix`, which must not be empty. Return how many there were."""
+        """Delete every object whose key starts with `prefix`, and return how many there were.
+
+        Raises:
+            StoreError: The prefix is empty; or the store cannot be reached or written, and some may be left.
+        """
         ...
 
 

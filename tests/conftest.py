@@ -7,6 +7,7 @@ import itertools
 import lzma
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ settings.load_profile("ours")
 pytest.register_assert_rewrite("smr_notebook.testing")  # so that the suites' asserts tell as much as ours
 
 DATA = Path(__file__).parent / "data"
+
+PYTHON = os.environ.get("SMR_TEST_MINISTACK", "")
+"""The Python that has ministack. Read here, because a test sees no variable `SMR_…`."""
 
 
 def _started_below(root: Path) -> list[psutil.Process]:
@@ -124,3 +128,13 @@ def war_and_peace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def access_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """10,000 lines of an Apache combined log."""
     return _unpacked("apache_access.log", tmp_path_factory.mktemp("access_log"))
+
+
+@pytest.fixture(scope="session")
+def ministack_python() -> str:
+    """The Python that has ministack; without it the test is skipped, and fails in CI."""
+    found = bool(PYTHON) and subprocess.run([PYTHON, "-c", "import ministack"], check=False, capture_output=True).returncode == 0
+    if not found:
+        reason = f"SMR_TEST_MINISTACK={PYTHON!r} is no Python that has ministack"
+        (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
+    return PYTHON

@@ -19,7 +19,7 @@ from smr_notebook.backends.aws.deploy.down import take_down
 from smr_notebook.backends.aws.deploy.options import DeployOptions, checked
 from smr_notebook.backends.aws.deploy.patience import Patience
 from smr_notebook.backends.aws.deploy.policies import trigger_policy, user_policy
-from smr_notebook.backends.aws.deploy.stack import Stack, read_options
+from smr_notebook.backends.aws.deploy.stack import Stack, read_options, read_status
 from smr_notebook.backends.aws.deploy.template import template
 from smr_notebook.backends.aws.functions import LambdaFunctions
 from smr_notebook.backends.aws.image.builders import build_image, find_builder
@@ -32,6 +32,7 @@ from smr_notebook.backends.aws.triggers import AwsTriggers
 from smr_notebook.backends.system_clock import SystemClock
 from smr_notebook.commands.console import Console
 from smr_notebook.commands.image import find_place, pushed_uri, read_place
+from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.control.planning import check_environment
 from smr_notebook.control.triggers import list_triggers
 from smr_notebook.environment import environment
@@ -80,15 +81,34 @@ def doctor(options: Namespace, console: Console) -> int:
 def down(options: Namespace, console: Console) -> int:
     """Remove a deployment; the exit code is 1 when something is left."""
     clients, names = find_place(options)
-    if not options.yes:
-        question = f"This deletes the stack {names.stack} in {names.region} with all jobs and results. Type its name to go on: "
-        if console.ask(question).strip() != names.stack:
-            raise ConfigError(f"Nothing was deleted. Type {names.stack} when asked, or say --yes.")
+    if not read_status(clients, names.stack):
+        console.tell(f"there is no stack {names.stack} in {names.region}: looking for what may be left of one")
+    else:
+        if at_work := _at_work(clients, names):
+            console.tell(f"not ended yet, and deleted with the rest: {', '.join(at_work)}")
+        _make_sure(options, names, console)
     left = _remove_triggers(clients, names, console)
     left += take_down(Stack(clients, names, Patience(SystemClock()), console.tell), console.tell)
     for line in left or [f"nothing is left of {names.stack} in {names.region}"]:
         console.tell(line)
     return 1 if left else 0
+
+
+def _make_sure(options: Namespace, names: Names, console: Console) -> None:
+    if options.yes:
+        return
+    question = f"This deletes the stack {names.stack} in {names.region} with all jobs and results. Type its name to go on: "
+    if console.ask(question).strip() != names.stack:
+        raise ConfigError(f"Nothing was deleted. Type {names.stack} when asked, or say --yes.")
+
+
+def _at_work(clients: Clients, names: Names) -> list[str]:
+    """Return the jobs that have not ended, oldest first; none where that cannot be read."""
+    table = DynamoTable(clients, names.table, clock=SystemClock())
+    try:
+        return [entry.job for entry in list_jobs(table) if Ledger(table, entry.job).outcome() is None]
+    except PlatformError:
+        return []
 
 
 def _remove_triggers(clients: Clients, names: Names, console: Console) -> list[str]:
@@ -140,7 +160,14 @@ def _image(clients: Clients, wanted: DeployOptions, console: Console) -> str:
     except DeploymentError as error:
         console.tell(str(error))
         return wanted.image
-    built = build_image(image, builder=builder, tell=console.tell)
+    try:
+        built = build_image(image, builder=builder, tell=console.tell)
+    except DeploymentError as error:
+        place = f"--stack {names.stack} --region {names.region}"
+        raise DeploymentError(
+            f"{error}\nThe stack {names.stack} stands, and `smr deploy {place}` goes on from there. Where this machine cannot build, "
+            f"`smr image context FOLDER {place}` says how another one does."
+        ) from error
     return push_image(built, clients=clients, repository=names.repository, tell=console.tell).uri
 
 

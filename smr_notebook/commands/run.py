@@ -7,19 +7,19 @@ and 2 when what was asked makes no sense: then nothing was run.
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from smr_notebook.commands.console import Console
-from smr_notebook.commands.jobs import add_platform, session_of
-from smr_notebook.errors import ConfigError, JobError, SmrError
-from smr_notebook.job.errors import counted, sample_lines
+from smr_notebook.commands.jobs import add_platform, session_of, told_error
+from smr_notebook.errors import ConfigError
 from smr_notebook.job.handle import Job, cancel_and_tell
 from smr_notebook.job_files.asking import Asked, Folder, asked_by_file, asked_by_folder
 from smr_notebook.job_files.job_file import read_job_file
@@ -76,7 +76,8 @@ def _run(options: Namespace, console: Console) -> int:
     with ExitStack() as stack:
         try:
             session, asking, output = _opened(options)
-            asked = stack.enter_context(asking)
+            with _prints_aside():
+                asked = stack.enter_context(asking)
         except ConfigError as error:
             console.note(f"smr run: {error}")
             return _MISUSED
@@ -86,15 +87,20 @@ def _run(options: Namespace, console: Console) -> int:
 
 def _answered(options: Namespace, console: Console, *, session: Session, asked: Asked, output: AnyOutput | None) -> int:
     if options.dry_run:
-        console.tell(str(asked.plan()))
+        with _prints_aside():
+            plan = asked.plan()
+        console.tell(str(plan))
         return 0
     if options.preview is not None:
-        console.tell(repr(asked.preview(int(options.preview))))
+        with _prints_aside():
+            preview = asked.preview(int(options.preview))
+        console.tell(repr(preview))
         return 0
     if output is not None:  # before anything is paid for
         output.check(session.backend)
     try:
-        job = asked.submit()
+        with _prints_aside():
+            job = asked.submit()
     except ConfigError as error:
         console.note(f"smr run: {error}")
         return _MISUSED
@@ -157,7 +163,7 @@ def _waited(job: Job, output: AnyOutput | None, *, console: Console, goes_on: bo
     error = job.exception()
     console.note(text(View(job.id, job.name, progress, time.time())))
     if error is not None:
-        console.note("\n".join(_told(error, job)))
+        console.note("\n".join(told_error(error, job)))
         return 1
     console.note(f" {job.proof}")
     if output is None:
@@ -181,11 +187,9 @@ def _painter(note: Callable[[str], None]) -> Callable[[Progress], None]:
     return paint
 
 
-def _told(error: SmrError, job: Job) -> list[str]:
-    """Return what is told of a job that failed: one sample of each kind of error, with the user's line and record."""
-    failures = error.failures if isinstance(error, JobError) else ()
-    lines = [line for sample in failures for line in [*sample_lines(sample), ""]]
-    return [*lines, f"{counted(failures)} · smr errors {job.id}"] if failures else [f"{type(error).__name__}: {error}"]
+def _prints_aside() -> redirect_stdout[TextIO]:
+    """Let what functions print while they are tried here go to standard error: the answer stands alone."""
+    return redirect_stdout(sys.stderr)
 
 
 @contextmanager

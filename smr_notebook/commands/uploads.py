@@ -43,7 +43,7 @@ def _uploads(options: Namespace, console: Console) -> int:
     match options.what:
         case []:
             for upload in session_of(options).uploads():
-                created = datetime.fromtimestamp(int(upload.created), UTC).strftime("%Y-%m-%d %H:%M:%S")
+                created = datetime.fromtimestamp(int(upload.created), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
                 console.tell(f"{upload.id}  {created}  {_amount(upload):<22} {upload.name}")
         case ["remove", id]:
             upload = session_of(options).remove_upload(id)

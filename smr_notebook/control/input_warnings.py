@@ -12,6 +12,7 @@ from typing import Final
 
 from smr_notebook.control.naming import Files
 from smr_notebook.dataflow.formats.text_encodings import encoding_of
+from smr_notebook.dataflow.known_formats import KNOWN
 from smr_notebook.dataflow.splits import PlannedObject
 from smr_notebook.model import Format, Reading
 
@@ -54,7 +55,7 @@ def _hidden(named: Files, objects: Sequence[PlannedObject]) -> Iterator[str]:
 
 def _whole(objects: Sequence[PlannedObject], format: Format, reading: Reading, split_bytes: int) -> Iterator[str]:
     large = [planned for planned in objects if planned.info.size > split_bytes]
-    if format in {Format.TEXT, Format.JSONL, Format.CSV} and large and not encoding_of(reading.encoding).cuttable:
+    if large and format in KNOWN and KNOWN[format].encoded and not encoding_of(reading.encoding).cuttable:
         first = large[0].info.key
         yield f"Text in {reading.encoding} is read from its first byte on: {len(large):,} large objects are not cut, {first} first."
     elif format is Format.CSV:

@@ -25,6 +25,7 @@ from typing import Any, Final
 from smr_notebook.dataflow.arrow_kinds import mark_missing
 from smr_notebook.dataflow.export_marks import without_marks
 from smr_notebook.dataflow.frames.rows import library
+from smr_notebook.dataflow.known_formats import KNOWN
 from smr_notebook.dataflow.uploaded import SCHEME, upload_named
 from smr_notebook.errors import (
     ConfigError,
@@ -42,13 +43,7 @@ from smr_notebook.values.globs import WILD
 from smr_notebook.values.suggestions import near_file
 
 _STORED = (Format.ITEMS, Format.FRAME, Format.RESULT, Format.SEVERAL, Format.TABLE)
-_CALLED = {Format.TEXT: "text", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet", Format.CSV: "CSV", Format.ARROW: "Arrow"}
-_SUFFIXES = {
-    **dict.fromkeys((".jsonl", ".ndjson"), Format.JSONL),
-    **dict.fromkeys((".parquet", ".pq"), Format.PARQUET),
-    **dict.fromkeys((".csv", ".tsv", ".tab"), Format.CSV),
-    **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), Format.ARROW),
-}
+_SUFFIXES = {suffix: format for format, known in KNOWN.items() for suffix in known.suffixes}
 _TABS = frozenset({".tsv", ".tab"})
 RESULT: Final = "result"
 """Of spans of the result of a job."""
@@ -235,7 +230,7 @@ def choose_format(requested: str, found: Iterable[FoundObject]) -> Format:
     if len(formats) > 1:
         (first, key), (second, other), *_ = sorted(formats.items())
         raise InputMixedError(
-            f"The input mixes formats: {key} is {_CALLED[first]}, {other} is {_CALLED[second]}. "
+            f"The input mixes formats: {key} is {KNOWN[first].called}, {other} is {KNOWN[second].called}. "
             f'Name them in two jobs, or say format="{first}" or format="{second}".'
         )
     return _alike(next(iter(formats)), told)
@@ -246,7 +241,7 @@ def _alike(format: Format, told: Mapping[str, str]) -> Format:
     tabs, others = sorted(told.keys() & _TABS), sorted(told.keys() - _TABS)
     if tabs and others:
         raise InputMixedError(
-            f"The input mixes dialects: {told[others[0]]} is {_CALLED[format]}, {told[tabs[0]]} holds tabs. "
+            f"The input mixes dialects: {told[others[0]]} is {KNOWN[format].called}, {told[tabs[0]]} holds tabs. "
             "Name them in two jobs, or say what stands between fields: format=smr.formats.csv(delimiter=…)."
         )
     return format

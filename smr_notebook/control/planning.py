@@ -33,6 +33,7 @@ from smr_notebook.environment import PACKAGES
 from smr_notebook.errors import AccessDeniedError, BudgetExceededError, EnvironmentMismatchError, PlanError
 from smr_notebook.model import OBJECTS, PLAINLY, Environment, Format, Plan, Policy, Reading, Split
 from smr_notebook.ports import Backend, InputSource, ObjectStore, ServiceLimits
+from smr_notebook.showing.amounts import dollars
 from smr_notebook.values.tolerance import STRICT, Tolerance
 
 PARTITION_BYTES = 64 * 2**20
@@ -365,7 +366,7 @@ def _estimated(plan: Plan, sample: Sample, shape: Shape) -> Plan:
     thought = estimate(shape, sample, plan.rates, memory_bytes=plan.memory_bytes)
     if plan.max_cost and thought.likely > plan.max_cost:
         raise BudgetExceededError(
-            f"The job is thought to cost ${thought.low:,.2g} to ${thought.high:,.2g}, and max_cost is ${plan.max_cost:,.4g}. "
+            f"The job is thought to cost {dollars(thought.low)} to {dollars(thought.high)}, and max_cost is {dollars(plan.max_cost)}. "
             f"Raise max_cost, or name less input: {plan.maps:,} map and {plan.reducers:,} reduce tasks over {plan.input_bytes:,} bytes.",
             job=plan.job,
         )

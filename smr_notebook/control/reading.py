@@ -9,7 +9,7 @@ object of their frames, one behind the other, under the key of the first and `.p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import BoundedSemaphore
@@ -20,12 +20,11 @@ from smr_notebook.control.input_warnings import warnings_of
 from smr_notebook.control.layout import Layout
 from smr_notebook.control.naming import Files, FoundObject, Items, Storable, choose_format, find
 from smr_notebook.dataflow.code import modules_by_value
-from smr_notebook.dataflow.formats.arrow_ipc import FILE_MAGIC, has_batches
-from smr_notebook.dataflow.formats.compression import HEAD_BYTES, cuttable, plain
+from smr_notebook.dataflow.formats.compression import HEAD_BYTES, plain
 from smr_notebook.dataflow.formats.csv_cuts import csv_cuts
 from smr_notebook.dataflow.formats.csv_sniffing import settle
-from smr_notebook.dataflow.formats.parquet import MAGIC, is_cuttable
 from smr_notebook.dataflow.formats.stored import frame_ends, is_one_frame, store_frame, store_items
+from smr_notebook.dataflow.known_formats import KNOWN, cuttable
 from smr_notebook.dataflow.signing import Keyring
 from smr_notebook.dataflow.splits import PlannedObject, choose_split_bytes
 from smr_notebook.errors import CorruptObjectError, InputEmptyError
@@ -267,7 +266,7 @@ def _told_format(requested: str, found: Sequence[FoundObject], sources: Mapping[
     return next((format for magic, format in _BEGINNINGS.items() if head.startswith(magic)), chosen)
 
 
-_BEGINNINGS: Final[Mapping[bytes, Format]] = MappingProxyType({MAGIC: Format.PARQUET, FILE_MAGIC: Format.ARROW})
+_BEGINNINGS: Final[Mapping[bytes, Format]] = MappingProxyType({known.magic: format for format, known in KNOWN.items() if known.magic})
 
 
 def _first(found: Sequence[FoundObject]) -> FoundObject:
@@ -281,16 +280,12 @@ def _planned_object(item: FoundObject, format: Format, source: InputSource, spli
     if format is Format.TABLE:
         return PlannedObject(item.scheme, item.info, cuttable=False)
     whole = _whole(item)
-    if format in _HAS_PARTS:
-        return PlannedObject(item.scheme, item.info, cuttable=_HAS_PARTS[format](whole, source))
+    parts = KNOWN[format].parts if format in KNOWN else None
+    if parts is not None:
+        return PlannedObject(item.scheme, item.info, cuttable=parts(whole, source))
     head = source.get(item.info.key, 0, HEAD_BYTES)
     cuts = csv_cuts(whole, source, reading, split_bytes=split_bytes) if format is Format.CSV and plain(head) else ()
     return PlannedObject(item.scheme, item.info, cuttable=cuttable(head, format, reading), cuts=cuts)
-
-
-_HAS_PARTS: Final[Mapping[Format, Callable[[Span, InputSource], bool]]] = MappingProxyType(
-    {Format.PARQUET: is_cuttable, Format.ARROW: has_batches}
-)
 
 
 def _whole(item: FoundObject) -> Span:

@@ -21,9 +21,10 @@ from typing import Final
 
 from smr_notebook.control.reading import PlannedInput
 from smr_notebook.counting import uncounted
-from smr_notebook.dataflow.formats.compression import HEAD_BYTES, cuttable
+from smr_notebook.dataflow.formats.compression import HEAD_BYTES
 from smr_notebook.dataflow.inputs import SplitInput
 from smr_notebook.dataflow.keys import encode_key
+from smr_notebook.dataflow.known_formats import cuttable
 from smr_notebook.dataflow.opening import opened, passing_over
 from smr_notebook.dataflow.programs import Program, Tried
 from smr_notebook.model import Format, Span, Split

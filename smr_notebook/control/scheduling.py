@@ -38,7 +38,7 @@ from smr_notebook.control.tolerances import too_many_bad
 from smr_notebook.control.verdicts import cancelled_outcome, failed_outcome, out_of_tries, size_wanted
 from smr_notebook.errors import BudgetExceededError, JobTimeoutError
 from smr_notebook.model import Attempt, AttemptId, AttemptState, Failure, FailureKind, JobState, Phase, Plan, Policy, TaskId
-from smr_notebook.showing.amounts import brief
+from smr_notebook.showing.amounts import brief, dollars
 from smr_notebook.standing import Outcome, Snapshot
 from smr_notebook.values.capacity import Capacity
 
@@ -262,8 +262,9 @@ def _too_long(policy: Policy, *, lost: bool, now: float) -> Outcome:
 def _too_dear(plan: Plan, snapshot: Snapshot, phase: Phase, begun: _Tasks, *, now: float) -> Outcome:
     cost, each = spent(plan, snapshot).total, _price(plan, snapshot, phase, begun)
     text = (
-        f"Job {plan.job} stopped at its max_cost of ${plan.max_cost:,.4g}: ${cost:,.4g} is spent, one more {phase} task would cost about "
-        f"${each:,.2g}, and {_done(snapshot, phase):,} of {plan.tasks(phase):,} are done. Submit it again with a higher max_cost."
+        f"Job {plan.job} stopped at its max_cost of {dollars(plan.max_cost)}: {dollars(cost)} is spent, one more {phase} task would cost "
+        f"about {dollars(each)}, and {_done(snapshot, phase):,} of {plan.tasks(phase):,} are done. job.resume(max_cost=…), in a shell "
+        f"`smr resume {plan.job} --max-cost DOLLARS`, goes on from there: what max_cost allows then is for the rest."
     )
     return Outcome(JobState.FAILED, now, error=BudgetExceededError.__name__, message=text)
 

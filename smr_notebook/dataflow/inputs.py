@@ -4,7 +4,7 @@ Rules:
 
 * The spans of a split are read in order, and record numbers run on through the split, also where an attempt goes on from the position
   that another one reached.
-* A format is a row of `_READERS`: a new one is a module and a line here.
+* What reads a format is known to `known_formats`.
 """
 
 from __future__ import annotations
@@ -12,20 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from smr_notebook.dataflow import tables
-from smr_notebook.dataflow.formats.arrow_ipc import read_arrow
-from smr_notebook.dataflow.formats.binary import read_binary
-from smr_notebook.dataflow.formats.csv_records import read_csv
-from smr_notebook.dataflow.formats.fixed import read_fixed
-from smr_notebook.dataflow.formats.jsonl import read_jsonl
-from smr_notebook.dataflow.formats.parquet import read_parquet
-from smr_notebook.dataflow.formats.result_rows import read_result
-from smr_notebook.dataflow.formats.scanned import read_scanned
-from smr_notebook.dataflow.formats.stored import read_frame, read_items
-from smr_notebook.dataflow.formats.text import read_text
+from smr_notebook.dataflow.known_formats import KNOWN
 from smr_notebook.dataflow.positions import walk
 from smr_notebook.dataflow.records import Reader, RecordBlock
 from smr_notebook.dataflow.signing import Keyring
@@ -39,22 +29,6 @@ if TYPE_CHECKING:
     import pyarrow.compute as pc
 
 __all__ = ["JobInput", "RecordBlock", "SplitInput", "open_blocks", "require_columns"]
-
-_READERS: Mapping[Format, Reader] = MappingProxyType(
-    {
-        Format.TEXT: read_text,
-        Format.JSONL: read_jsonl,
-        Format.BINARY: read_binary,
-        Format.PARQUET: read_parquet,
-        Format.FIXED: read_fixed,
-        Format.CSV: read_csv,
-        Format.ARROW: read_arrow,
-        Format.ITEMS: read_items,
-        Format.FRAME: read_frame,
-        Format.RESULT: read_result,
-        Format.TABLE: read_scanned,
-    }
-)
 
 
 def open_blocks(
@@ -83,7 +57,7 @@ def open_blocks(
         InputMissingError: An object is gone.
         InputReadError: An object cannot be read here.
     """
-    return walk(split, partial(reader or _READERS[format], reading=reading), sources, after=after)
+    return walk(split, partial(reader or KNOWN[format].read, reading=reading), sources, after=after)
 
 
 @dataclass(frozen=True, slots=True)

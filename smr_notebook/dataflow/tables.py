@@ -8,7 +8,8 @@ Rules:
 * Only named columns are read and decoded.
 * A record that lacks a field has `None` there. A Parquet object, or a DataFrame, that lacks a column is an error.
 * A row group whose statistics rule a filter out is not read: it counts as records, and gives no rows. Nothing else is filtered here.
-* A format is a row of `_READERS`. Lines of text and whole objects have no columns.
+* Columns are made of records where `known_formats` says that these are dicts. What is read as columns, for their types or because that is
+  faster, is a row of `_READERS`. Lines of text and whole objects have none.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from smr_notebook.dataflow.formats.json_columns import read_json_columns
 from smr_notebook.dataflow.formats.jsonl import read_jsonl
 from smr_notebook.dataflow.formats.parquet import open_span
 from smr_notebook.dataflow.formats.result_rows import read_blocks
-from smr_notebook.dataflow.formats.scanned import read_scanned
-from smr_notebook.dataflow.formats.stored import FRAME, read_items, read_slices
+from smr_notebook.dataflow.formats.stored import FRAME, read_slices
+from smr_notebook.dataflow.known_formats import KNOWN
 from smr_notebook.dataflow.positions import walk
 from smr_notebook.dataflow.records import Reader, RecordBlock, SpanBytes
 from smr_notebook.dataflow.table_blocks import TableBlock, TableColumn
@@ -86,7 +87,8 @@ def open_tables(
     read = _reader_of(format, reading, reader)
     if read is None:
         raise PlanError(
-            f"The input is {format}, whose records have no columns. Columns are read from {listed(_READERS)}; else use a map function."
+            f"The input is {format}, whose records have no columns. "
+            f"Columns are read from {listed(other for other in Format if has_columns(other))}; else use a map function."
         )
     names = None if columns is None else tuple(dict.fromkeys(columns))
     return walk(split, partial(read, want=_Want(names, filter, batch_bytes, reading)), sources, after=after)
@@ -94,7 +96,7 @@ def open_tables(
 
 def has_columns(format: Format) -> bool:
     """Whether `open_tables` reads a format."""
-    return format in _READERS or format is Format.PARSED
+    return format in _READERS or format is Format.PARSED or (format in KNOWN and KNOWN[format].rows)
 
 
 def column_names(
@@ -237,16 +239,8 @@ def _read_jsonl(span: Span, source: InputSource, want: _Want) -> Iterator[TableB
         yield TableBlock(span.key, columns, rows, block.size, block.begin, rows)
 
 
-def _read_items(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
-    return (_of_dicts(block, span, want.columns) for block in read_items(span, source, want.reading))
-
-
-def _read_scanned(span: Span, source: InputSource, want: _Want) -> Iterator[TableBlock]:
-    return (_of_dicts(block, span, want.columns) for block in read_scanned(span, source, want.reading))
-
-
-def _read_parsed(span: Span, source: InputSource, want: _Want, *, reader: Reader) -> Iterator[TableBlock]:
-    return (_of_dicts(block, span, want.columns) for block in reader(span, source, want.reading))
+def _read_dicts(span: Span, source: InputSource, want: _Want, *, read: Reader) -> Iterator[TableBlock]:
+    return (_of_dicts(block, span, want.columns) for block in read(span, source, want.reading))
 
 
 def _of_dicts(block: RecordBlock, span: Span, names: Sequence[str] | None) -> TableBlock:
@@ -296,15 +290,6 @@ def _of_series(series: pd.Series[Any]) -> TableColumn:
     return series.tolist()
 
 
-_TOLERANT: Mapping[Format, Callable[..., Iterator[TableBlock]]] = MappingProxyType(
-    {
-        Format.JSONL: partial(_read_tolerantly, read=read_jsonl),
-        Format.ITEMS: partial(_read_tolerantly, read=read_items),
-        Format.CSV: _read_csv_tolerantly,
-    }
-)
-"""The formats in which a record may be no row."""
-
 _OPENERS: Mapping[Format, Opener] = MappingProxyType({Format.PARQUET: open_span, Format.ARROW: open_arrow})
 
 _READERS: Mapping[Format, Callable[..., Iterator[TableBlock]]] = MappingProxyType(
@@ -313,15 +298,18 @@ _READERS: Mapping[Format, Callable[..., Iterator[TableBlock]]] = MappingProxyTyp
         Format.FRAME: _read_frame,
         Format.CSV: _read_csv,
         Format.JSONL: _read_jsonl,
-        Format.ITEMS: _read_items,
         Format.RESULT: _read_result,
-        Format.TABLE: _read_scanned,
     }
 )
 
 
 def _reader_of(format: Format, reading: Reading, own: Reader | None) -> Callable[..., Iterator[TableBlock]] | None:
     """Return what reads columns; `None` where there are none. `own` reads what is no format of ours."""
-    if own is not None:
-        return partial(_read_tolerantly, read=own) if reading.tolerant else partial(_read_parsed, reader=own)
-    return (_TOLERANT.get(format) if reading.tolerant else None) or _READERS.get(format)
+    if own is None and reading.tolerant and format is Format.CSV:
+        return _read_csv_tolerantly
+    dicts = own or (KNOWN[format].read if format in KNOWN and KNOWN[format].rows else None)
+    if dicts is not None and reading.tolerant:
+        return partial(_read_tolerantly, read=dicts)
+    if own is None and format in _READERS:
+        return _READERS[format]
+    return None if dicts is None else partial(_read_dicts, read=dicts)

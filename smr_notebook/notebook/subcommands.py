@@ -18,13 +18,13 @@ from smr_notebook.errors import ConfigError
 from smr_notebook.model import Phase
 from smr_notebook.notebook.arguments import MagicParser, Worded, cell_parser, count, split_words, time_span, variable
 from smr_notebook.notebook.deployment import COMMANDS, command_help, command_parser, run_command
-from smr_notebook.notebook.housekeeping import cancel_jobs, clean, cost_table
 from smr_notebook.notebook.magic import Cells, run_in_cell
 from smr_notebook.notebook.mode import Display
 from smr_notebook.notebook.settings import settings_table
 from smr_notebook.sessions.face import told_settings
 from smr_notebook.values.globs import WILD
 from smr_notebook.values.suggestions import near
+from smr_notebook.views.housekeeping import cancel_jobs, clean, cost_table
 from smr_notebook.views.render import Shown, View, html, text
 
 if TYPE_CHECKING:

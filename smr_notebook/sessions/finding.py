@@ -13,6 +13,11 @@ from smr_notebook.control.registering import is_of
 from smr_notebook.control.rows import JobEntry
 from smr_notebook.errors import JobNotFoundError
 
+_ELSEWHERE = (
+    "Those of another platform or deployment are found by --platform and --stack in a shell (`--platform aws`), "
+    'by smr.Session("aws", stack=…) in Python.'
+)
+
 
 def find_entry(entries: Sequence[JobEntry], wanted: str | None, *, user: str, place: str) -> JobEntry:
     """Return the job that is meant.
@@ -46,14 +51,14 @@ def _missing(entries: Sequence[JobEntry], own: Sequence[JobEntry], wanted: str |
         last = others[-1]
         return f"{wanted!r} is a job of {last.user}, and you are {user}. Say its whole identifier, {last.job}, to have it all the same."
     if not entries:
-        return f"There are no jobs in {place}."
+        return f"There are no jobs in {place}. {_ELSEWHERE}"
     if not own:
         theirs = ", ".join(sorted({entry.user for entry in entries})[:5])
         wish = f"no job {wanted!r}" if wanted else "no job of yours"
         told = f"There is {wish} in {place}: you are {user}, and those that are there belong to {theirs}."
-        return f"{told} smr.jobs(everyone=True) lists them."
+        return f"{told} smr.jobs(everyone=True), in a shell `smr jobs --everyone`, lists them."
     latest = ", ".join(entry.job for entry in own[:-4:-1])
     names = {entry.job for entry in own} | {entry.name for entry in own if entry.name}
     close = get_close_matches(wanted or "", sorted(names), n=3)
     near = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    return f"There is no job {wanted!r} in {place}.{near} The latest are {latest}; smr.jobs() lists all."
+    return f"There is no job {wanted!r} in {place}.{near} The latest are {latest}; smr.jobs(), in a shell `smr jobs`, lists all."

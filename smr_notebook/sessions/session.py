@@ -78,7 +78,8 @@ class Session(LooksAhead, KeepsUploads, KeepsTriggers):
         requirements: Packages that the workers must have besides those that every worker has: `scikit-learn==1.7.2`, …
         settings: Settings by name, such as `{"workspace": "jobs", "workers": 2}`, which win over the environment and the project
             file; or all of them, resolved.
-        backend: A platform opened by other means, for tests and for adapters of one's own.
+        backend: A platform opened by other means, for tests and for an object store of one's own. Workers open it anew by its `location`,
+            whose platform `smr_notebook.handler` must know.
 
     Attributes:
         settings: Those in force.

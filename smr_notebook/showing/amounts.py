@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
 _TIMES: Final = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
@@ -49,8 +50,8 @@ def quantity(count: float, unit: str = "") -> str:
 
 
 def dollars(amount: float) -> str:
-    """Return an amount of US dollars in two digits at least: `$0.0012`, `$1.30`."""
-    return f"${amount:,.2f}" if amount >= 0.095 or not amount else f"${amount:.2g}"
+    """Return an amount of US dollars in two digits at least, never as a power of ten: `$0.0012`, `$0.0000001`, `$1.30`."""
+    return f"${amount:,.2f}" if amount >= 0.095 or not amount else f"${Decimal(f'{amount:.2g}'):f}"
 
 
 def counted(count: int, noun: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -20,19 +19,6 @@ from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.testing.cloud import Shape, deployed
 from smr_notebook.testing.emulators import FaultProxy, aws_environment, emulator, fault_proxy
 from smr_notebook.testing.lambdas.service import Service
-
-PYTHON = os.environ.get("SMR_TEST_MINISTACK", "")
-"""The Python that has ministack. Read here, because a test sees no variable `SMR_…`."""
-
-
-@pytest.fixture(scope="session")
-def ministack_python() -> str:
-    """The Python that has ministack; without it the test is skipped, and fails in CI."""
-    found = bool(PYTHON) and subprocess.run([PYTHON, "-c", "import ministack"], check=False, capture_output=True).returncode == 0
-    if not found:
-        reason = f"SMR_TEST_MINISTACK={PYTHON!r} is no Python that has ministack"
-        (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
-    return PYTHON
 
 
 @pytest.fixture(scope="session")

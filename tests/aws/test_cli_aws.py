@@ -24,11 +24,14 @@ from smr_notebook.cli import main
 from smr_notebook.commands import aws as cli_aws
 from smr_notebook.commands.console import Console, run
 from smr_notebook.commands.deploy import _compare_environments
-from smr_notebook.control.rows import RowCodec
+from smr_notebook.control.ledger import Ledger
+from smr_notebook.control.rows import JobEntry, RowCodec
 from smr_notebook.control.triggers import Trigger, TriggerKind
 from smr_notebook.errors import ConfigError, DeploymentError
+from smr_notebook.model import JobState
 from smr_notebook.notebook.arguments import MagicParser
 from smr_notebook.ports import LASTING
+from smr_notebook.standing import Outcome
 from smr_notebook.testing.emulators import FaultProxy
 from smr_notebook.testing.lambdas.service import lambda_service
 from smr_notebook.testing.lambdas.settings import ACCOUNT, REGION, Function
@@ -60,11 +63,44 @@ def test_a_deployment_from_nothing_to_nothing(stack: str, clients: Clients, caps
 
     assert main(["jobs", "--platform", "aws", "--stack", stack]) == 0
     assert main(["status", "--platform", "aws", "--stack", stack, "ffff"]) == 1
-    assert capsys.readouterr().err == f"smr: There are no jobs in stack {stack}.\n"
+    none, unknown = capsys.readouterr().err.splitlines()
+    assert none == "there are no jobs of yours on the platform aws; --platform and --stack name other places"
+    assert unknown.startswith(f"smr: There are no jobs in stack {stack}. Those of another platform or deployment are found by --platform")
 
     assert main(["down", "--stack", stack, "--yes"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"nothing is left of {stack} in us-east-1"
     assert left(clients, names) == []
+
+
+def test_down_says_where_there_is_no_such_stack(stack: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistyped name, or another region: what stands elsewhere goes on to cost."""
+    assert main(["down", "--stack", stack, "--region", "eu-west-1"]) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == f"there is no stack {stack} in eu-west-1: looking for what may be left of one"
+    assert last == f"nothing is left of {stack} in eu-west-1"
+
+
+def test_down_names_the_jobs_that_have_not_ended_before_it_asks(stack: str, clients: Clients, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["deploy", "--stack", stack, "--image", IMAGE])
+    table = DynamoTable(clients, stack, clock=SystemClock())
+    for job in ("0aaa0001", "0aaa0002"):
+        Ledger(table, job).create_job(JobEntry(job, "words", 1.0, f"jobs/{job}/plan"))
+    Ledger(table, "0aaa0001").put_outcome(Outcome(JobState.DONE, 2.0))
+    capsys.readouterr()
+    assert main(["down", "--stack", stack]) == 1
+    told = capsys.readouterr()
+    assert told.out == "not ended yet, and deleted with the rest: 0aaa0002\n"
+    assert "Nothing was deleted" in told.err
+
+
+def test_a_region_that_is_none_is_told_with_one_that_is(
+    aws: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # nobody answers there, as nobody does where no region is
+    for words in (["deploy"], ["jobs", "--platform", "aws"]):
+        assert main([*words, "--region", "eu-wst-1"]) == 1
+        told = capsys.readouterr().err
+        assert told == "smr: AWS cannot be reached in 'eu-wst-1', which is no region that boto3 knows. Did you mean eu-west-1?\n"
 
 
 def test_what_triggers_told_the_buckets_of_others_goes_with_the_stack_or_is_named(
@@ -104,6 +140,20 @@ def test_without_a_builder_the_stack_comes_without_functions_and_says_what_next(
     lines = capsys.readouterr().out.splitlines()
     assert (tmp_path / "context" / "Dockerfile").is_file()
     assert lines[-1].startswith(f"  smr deploy --stack {stack} --region us-east-1 --image ")
+
+
+def test_a_build_that_fails_says_how_to_go_on(
+    stack: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\n[ "$1" != build ] || { echo "no space left on device"; exit 1; }\n', encoding="utf-8")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["deploy", "--stack", stack]) == 1
+    told = capsys.readouterr().err
+    assert "no space left on device" in told
+    assert f"The stack {stack} stands, and `smr deploy --stack {stack} --region us-east-1` goes on from there." in told
+    assert f"`smr image context FOLDER --stack {stack} --region us-east-1` says how another one does." in told
 
 
 def test_an_image_that_is_in_the_repository_is_not_built_again(
@@ -166,6 +216,14 @@ def test_what_fails_is_one_sentence_and_no_traceback(aws: str, capsys: pytest.Ca
         assert told.out == ""
         assert told.err.startswith("smr: Asking AWS who you are failed: there are no credentials for AWS")
         assert len(told.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["deploy"], ["down", "--yes"]])
+def test_who_may_not_deploy_is_told_what_that_takes(faults: FaultProxy, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """And not what one call lacks: the next one would lack another."""
+    faults.set({"service": "cloudformation", "times": 1, "error": {"code": "AccessDenied", "status": 403}})
+    assert main([*words, "--stack", f"t-{uuid4().hex[:12]}"]) == 1
+    assert "Deploying and taking down need the rights of an administrator" in capsys.readouterr().err
 
 
 def test_a_setting_of_the_environment_names_the_stack(

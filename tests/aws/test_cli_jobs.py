@@ -29,6 +29,7 @@ def test_a_job_is_listed_and_told(job: Job, capsys: pytest.CaptureFixture[str]) 
     assert main(["jobs"]) == 0
     words = capsys.readouterr().out.split()
     assert (words[0], words[3:]) == (job.id, ["done", "words"])
+    assert words[2].endswith("Z"), "whoever reads it may be elsewhere than who ran it"
     assert main(["status", job.id[:6]]) == 0
     told = capsys.readouterr().out
     assert told.startswith("MapReduce 'words' done")
@@ -103,6 +104,59 @@ def test_a_job_is_cancelled_once(session: Session, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == f"{job.id} has ended already: cancelled\n"
     assert main(["result", job.id]) == 1
     assert "cancelled" in capsys.readouterr().err
+
+
+def test_a_job_without_an_answer_says_why_and_how_to_go_on(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    def wait(word: str) -> list[tuple[str, int]]:
+        import threading
+
+        threading.Event().wait(60)
+        return [(word, 1)]
+
+    failed = session.map_reduce(lambda item: [(item, 1 / item)], None, [0], retries=0)
+    failed.exception()
+    assert main(["status", failed.id]) == 0
+    told = capsys.readouterr().out
+    assert "ZeroDivisionError" in told
+    assert told.endswith(f"smr errors {failed.id}\n")
+
+    job = session.map_reduce(wait, sum, ["one"])
+    assert main(["cancel", job.id, "--all"]) == 1
+    assert "one job, or all of yours?" in capsys.readouterr().err
+    assert main(["cancel", "--all"]) == 0
+    assert job.id in capsys.readouterr().out
+    job.exception()
+    assert main(["status", job.id]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        " JobCancelled: cancelled by the user",
+        f" `smr resume {job.id}` goes on from what is done",
+    ]
+    assert main(["result", job.id]) == 1
+    assert capsys.readouterr().err == (
+        f"smr: {job.id} has no result: cancelled by the user. `smr resume {job.id}` goes on from what is done.\n"
+    )
+
+
+def test_what_a_job_costs_is_told_and_old_ones_go(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cost", job.id]) == 0
+    assert "none: nobody bills for it" in capsys.readouterr().out
+    assert main(["clean"]) == 0
+    assert capsys.readouterr().out.startswith("0 jobs removed")
+    assert main(["clean", "--older", "0s"]) == 0
+    assert job.id in capsys.readouterr().out
+    assert main(["jobs"]) == 0
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "there are no jobs of yours on the platform local; --platform and --stack name other places\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["resume", "--max-cost", "much"], "an amount of dollars such as 0.50"), (["clean", "--older", "long"], "is not a time")],
+)
+def test_an_amount_that_is_none_is_said_with_what_is_wanted(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    assert told in capsys.readouterr().err
 
 
 def test_a_job_is_resumed_and_told_what_it_takes_over(session: Session, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

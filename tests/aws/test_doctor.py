@@ -103,6 +103,17 @@ def test_each_fault_is_one_finding_with_its_remedy(aws: str, clients: Clients, n
     assert mend in wrong[name]
 
 
+def test_a_bucket_or_a_table_that_jobs_may_use_and_that_is_not_there_is_named(aws: str, clients: Clients, bucket: str) -> None:
+    options = deploy(clients)
+    named = replace(options, inputs=("dynamodb://nowhere", bucket), outputs=(f"{bucket}x",))
+    Stack(clients, options.names, PATIENCE, lambda _: None).set_up(named)
+    finding = found(clients, options.names.stack)["buckets"]
+    assert (finding.ok, finding.what) == (False, f"jobs may use dynamodb://nowhere, {bucket}x, which is not there.")
+    assert f"--without dynamodb://nowhere {bucket}x`" in finding.mend
+    Stack(clients, options.names, PATIENCE, lambda _: None).set_up(replace(named, inputs=(bucket,), outputs=()))
+    assert found(clients, options.names.stack)["buckets"].ok
+
+
 def test_workers_that_differ_are_a_finding(aws: str, clients: Clients) -> None:
     finding = found(clients, deploy(clients).names.stack, {"environment": mismatch})["environment"]
     assert (finding.ok, finding.what.endswith("have Python 3.9.")) == (False, True)

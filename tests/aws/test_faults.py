@@ -160,7 +160,7 @@ def test_expired_credentials_say_how_to_get_new_ones() -> None:
     error = told(refusal("ExpiredToken", "The provided token has expired.", operation="ListObjectsV2"), "listing s3://b/")
     assert str(error) == (
         "Listing s3://b/ failed: your credentials for AWS have expired (ExpiredToken: The provided token has expired). Sign in again "
-        "(`aws sso login`, with `--profile NAME` if you use a profile) or set AWS_PROFILE, then run the cell again."
+        "(`aws sso login`, with `--profile NAME` if you use a profile) or set AWS_PROFILE, then try again."
     )
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import functools
 import re
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
+import smr_notebook
+from smr_notebook import formats
+
 ROOT = Path(__file__).parents[2]
+PACKAGE = Path(smr_notebook.__file__).parent
 PAPERS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "smr_notebook").rglob("*.md"), *(ROOT / "tests").rglob("*.md")]
 )
@@ -88,6 +95,46 @@ def test_what_a_user_of_another_system_had_is_held_by_tests_that_exist(row: str,
     named = re.findall(r"`((?:tests/|notebooks/|test_)[^`]*)`", said)
     assert named, f"nothing is said to hold {row!r}"
     assert [name for name in named if name not in names_of_tests() and not ("/" in name and (ROOT / name).exists())] == []
+
+
+def paper(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted({*formats.NAMES, *formats.__all__} - {formats.InputFormat.__name__}))
+def test_a_format_is_in_its_paper(name: str) -> None:
+    row = re.search(rf"^\|.*(`{name}`|smr\.formats\.{name}\()", paper("formats.md"), re.MULTILINE)
+    assert row, f"The table of docs/formats.md has no {name}: say there what a record of it is."
+
+
+@pytest.mark.parametrize("folder", ["backends", "control", "dataflow", "dataflow/formats"])
+def test_a_room_is_on_the_map(folder: str) -> None:
+    """Each module and folder is named in `architecture.md`, which says what it is for."""
+    rooms = {path.stem for path in (PACKAGE / folder).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    missing = rooms - {"__init__"} - set(re.findall(r"\w+", paper("architecture.md")))
+    assert not missing, f"docs/architecture.md does not say what is in smr_notebook/{folder}: {', '.join(sorted(missing))}."
+
+
+def imported() -> set[str]:
+    """Return the libraries that the package imports, by the names of their modules."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    since_3_14 = {"compression"}
+    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names - since_3_14 - {"smr_notebook"}
+
+
+COME_ALONG = {"botocore": "boto3", "urllib3": "boto3", "jupyter_client": "ipykernel", "traitlets": "ipython", "dask": "distributed"}
+"""Modules of what a dependency cannot be without."""
+
+
+def test_what_is_imported_is_a_dependency() -> None:
+    """Of the package, or of one of its extras."""
+    provided = packages_distributions()
+    told = {name: {COME_ALONG.get(name, ""), *(dist.lower() for dist in provided.get(name, [name]))} for name in imported()}
+    missing = sorted(name for name, dists in told.items() if not dists & {dependency.lower() for dependency in dependencies()})
+    assert not missing, f"setup.cfg declares nothing that brings {', '.join(missing)}: name it in an extra, and in docs/dependencies.md."
 
 
 def test_the_map_of_the_tests_says_of_each_folder_what_it_holds_and_what_it_guards() -> None:

@@ -281,6 +281,17 @@ def test_plan_and_preview_run_nothing(shell: Smr, tmp_path: Path) -> None:
     assert not (tmp_path / "counts.csv").exists()
 
 
+def test_what_functions_print_while_they_are_tried_is_no_part_of_the_answer(shell: Smr, tmp_path: Path) -> None:
+    words = 'print("loaded")\n\n\ndef map(line):\n    print("tried")\n    yield line, 1\n'
+    write(tmp_path, {"job.toml": 'input = "books/"\nmap = "words.py:map"\nreduce = "sum"\n', "words.py": words, **BOOKS})
+    for option, beginning, printed in (("--dry-run", "Plan", "loaded\n"), ("--preview", "Preview of ", "loaded\ntried\n")):
+        told = shell("run", "job.toml", option)
+        assert told.stdout.startswith(beginning)
+        assert "tried" not in told.stdout
+        assert told.stderr.startswith(printed)
+    assert shell("run", "job.toml", "--detach").stdout.count("\n") == 1
+
+
 def test_parquet_as_a_folder_or_a_file_is_not_replaced_by_accident(shell: Smr, tmp_path: Path) -> None:
     write(tmp_path, {**TASK, **BOOKS})
     for output in ("out", "out.parquet"):

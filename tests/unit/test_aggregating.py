@@ -146,7 +146,7 @@ def test_a_mean_of_what_cannot_be_divided_names_the_key(value: Any) -> None:
     assert caught.value.record == "'b'"
 
 
-@settings(max_examples=settings().max_examples // 2)
+@settings(max_examples=builtins.min(50, settings().max_examples))
 @given(tasks_of(st.floats(allow_nan=False)), st.integers(1, 5), budgets)
 def test_a_sum_of_floats_is_bit_equal_for_any_plan(tasks: list[Batches], size: int, budget: int) -> None:
     pairs = [pair for pieces in tasks for piece in pieces for pair in piece]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from smr_notebook.pictures.bars import bar, spark
 from smr_notebook.pictures.marks import marks, time_marks, time_names
-from smr_notebook.showing.amounts import counted, quantity, span
+from smr_notebook.showing.amounts import counted, dollars, quantity, span
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,14 @@ def test_quantity(count: float, unit: str, expected: str) -> None:
 )
 def test_how_long_something_took(seconds: float, expected: str) -> None:
     assert span(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [(0, "$0.00"), (1e-7, "$0.0000001"), (0.000_045_6, "$0.000046"), (0.0012, "$0.0012"), (1.3, "$1.30"), (1_234.5, "$1,234.50")],
+)
+def test_money_is_told_without_powers_of_ten(amount: float, expected: str) -> None:
+    assert dollars(amount) == expected
 
 
 def test_things_are_counted() -> None:

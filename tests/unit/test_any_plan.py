@@ -1,17 +1,12 @@
-"""One property for every format of lines and bytes: any plan, read in any legs, gives the records of no plan at all, each with its object,
-number and place; and all bytes are counted."""
+"""The law of `smr_notebook.testing.readers` for every format of lines and bytes, over content that is drawn."""
 
 from __future__ import annotations
 
-import bz2
 import encodings
-import gzip
 import io
 import json
-import lzma
 import pkgutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -20,99 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smr_notebook.backends.memory.source import MemorySource
 from smr_notebook.dataflow.formats.binary import read_binary
-from smr_notebook.dataflow.formats.compression import cuttable, sniff, zstd
+from smr_notebook.dataflow.formats.compression import sniff
 from smr_notebook.dataflow.formats.fixed import read_fixed
 from smr_notebook.dataflow.formats.jsonl import read_jsonl
 from smr_notebook.dataflow.formats.parsed import ParsedReader
 from smr_notebook.dataflow.formats.passages import PassageReader
 from smr_notebook.dataflow.formats.text import read_text
 from smr_notebook.dataflow.formats.text_encodings import POLICIES, check_encoding, encoding_of
-from smr_notebook.dataflow.positions import advanced, walk
-from smr_notebook.dataflow.records import RecordBlock, Unreadable
-from smr_notebook.dataflow.splits import PlannedObject, plan_splits
+from smr_notebook.dataflow.records import Unreadable
 from smr_notebook.errors import ConfigError, InputFormatError
-from smr_notebook.model import Format, Position, Reading, Split
-
-Read = Callable[..., Iterator[RecordBlock]]
-Record = tuple[str, object, int]
-"""A record as it is compared: its object, itself, its place."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """Some objects, how they are read, and what they hold by a slow and plain way."""
-
-    format: Format
-    reading: Reading
-    bodies: list[bytes]
-    wanted: Callable[[bytes], list[tuple[object, int]]]
-    read: Read
-    blocks: bool = True
-
-    @property
-    def expected(self) -> list[Record]:
-        return [(f"object-{number}", *record) for number, body in enumerate(self.bodies) for record in self.wanted(body)]
-
-
-COMPRESSORS: list[Callable[[bytes], bytes]] = [gzip.compress, bz2.compress, lzma.compress, zstd.compress]
-
-
-def comparable(record: object) -> object:
-    return ("unreadable", record.raw) if isinstance(record, Unreadable) else repr(record)
-
-
-def read_all(case: Case, stored: list[bytes], *, split_bytes: int, block_bytes: int, legs: list[int]) -> tuple[list[Record], int]:
-    """Read all objects by a plan, each split in legs; return the records and the bytes that were counted."""
-    source = MemorySource({f"object-{number}": body for number, body in enumerate(stored)})
-    objects = [
-        PlannedObject("m", source.stat(f"object-{number}"), cuttable(body[:512], case.format, case.reading))
-        for number, body in enumerate(stored)
-    ]
-    read = partial(case.read, reading=case.reading, **({"block_bytes": block_bytes} if case.blocks else {}))
-    found: list[Record] = []
-    counted = 0
-    for split in plan_splits(objects, split_bytes=split_bytes):
-        at: Position | None = None
-        numbers = 0
-        for most in [*legs, -1]:
-            at, records, size = leg(split, read, source, at, most, numbers)
-            numbers += len(records)
-            found += records
-            counted += size
-            if at is None:
-                break
-    return found, counted
-
-
-def leg(
-    split: Split, read: Read, source: MemorySource, after: Position | None, most: int, numbers: int
-) -> tuple[Position | None, list[Record], int]:
-    """Read so many records, as a map attempt does that is due then; return the position, the records and the bytes that it counts."""
-    found: list[Record] = []
-    counted = 0
-    for block in walk(split, read, {"m": source}, after=after):
-        for index, record in enumerate(block.records):
-            if len(found) == most:
-                return advanced(block.at, index), found, counted
-            assert block.at.done + index == numbers + len(found)
-            found.append((block.source, comparable(record), block.locate(index)))
-        counted += block.size
-    return None, found, counted
-
-
-plans = st.tuples(st.integers(1, 60), st.integers(1, 40), st.lists(st.integers(1, 5), max_size=6))
-packings = st.sampled_from([None, None, None, *COMPRESSORS])
-
-
-def check(case: Case, plan: tuple[int, int, list[int]], compress: Callable[[bytes], bytes] | None) -> None:
-    stored = [compress(body) if compress and body else body for body in case.bodies]
-    split_bytes, block_bytes, legs = plan
-    wanted = [(source, comparable(record), place) for source, record, place in case.expected]
-    assert read_all(case, stored, split_bytes=1 << 30, block_bytes=1 << 20, legs=[]) == (wanted, sum(map(len, stored)))
-    assert read_all(case, stored, split_bytes=split_bytes, block_bytes=block_bytes, legs=legs) == (wanted, sum(map(len, stored)))
-
+from smr_notebook.model import Format, Reading
+from smr_notebook.testing.readers import PACKINGS, PLANS, Case, check_any_plan
 
 # ---------------------------------------------------------------- text
 
@@ -179,9 +93,9 @@ def text_cases(draw: st.DrawFn) -> Case:
 
 
 @settings(max_examples=6 * settings().max_examples)
-@given(case=text_cases(), plan=plans, compress=packings)
+@given(case=text_cases(), plan=PLANS, compress=PACKINGS)
 def test_lines_in_any_encoding(case: Case, plan: tuple[int, int, list[int]], compress: Callable[[bytes], bytes] | None) -> None:
-    check(case, plan, compress)
+    check_any_plan(case, plan, compress)
 
 
 def wanted_passages(body: bytes, reading: Reading, size: int) -> list[tuple[object, int]]:
@@ -196,7 +110,7 @@ def wanted_passages(body: bytes, reading: Reading, size: int) -> list[tuple[obje
 
 
 @settings(max_examples=6 * settings().max_examples)
-@given(case=text_cases(), size=st.integers(1, 50), plan=plans, compress=packings)
+@given(case=text_cases(), size=st.integers(1, 50), plan=PLANS, compress=PACKINGS)
 def test_passages_are_the_same_compressed_or_not(
     case: Case, size: int, plan: tuple[int, int, list[int]], compress: Callable[[bytes], bytes] | None
 ) -> None:
@@ -204,7 +118,7 @@ def test_passages_are_the_same_compressed_or_not(
         size = 1 << 20  # there a stretch is counted in characters, block by block
     reader = PassageReader(size)
     wanted = partial(wanted_passages, reading=case.reading, size=size)
-    check(Case(Format.TEXT, case.reading, case.bodies, wanted, reader, blocks=False), plan, compress)
+    check_any_plan(Case(Format.TEXT, case.reading, case.bodies, wanted, reader, blocks=False), plan, compress)
 
 
 def test_every_encoding_of_this_python_is_read_or_refused() -> None:
@@ -253,11 +167,11 @@ def json_cases(draw: st.DrawFn) -> Case:
 
 
 @settings(max_examples=3 * settings().max_examples)
-@given(case=json_cases(), plan=plans, compress=packings)
+@given(case=json_cases(), plan=PLANS, compress=PACKINGS)
 def test_json_lines_in_any_encoding_some_of_which_are_none(
     case: Case, plan: tuple[int, int, list[int]], compress: Callable[[bytes], bytes] | None
 ) -> None:
-    check(case, plan, compress)
+    check_any_plan(case, plan, compress)
 
 
 # ---------------------------------------------------------------- records of one size
@@ -285,17 +199,17 @@ def fixed_cases(draw: st.DrawFn) -> Case:
 
 
 @settings(max_examples=4 * settings().max_examples)
-@given(case=fixed_cases(), plan=plans, compress=packings)
+@given(case=fixed_cases(), plan=PLANS, compress=PACKINGS)
 def test_records_of_one_size(case: Case, plan: tuple[int, int, list[int]], compress: Callable[[bytes], bytes] | None) -> None:
-    check(case, plan, compress if case.reading.decompress else None)
+    check_any_plan(case, plan, compress if case.reading.decompress else None)
 
 
 # ---------------------------------------------------------------- whole objects, and parsers of one's own
 
 
-@given(bodies=st.lists(st.binary(max_size=40), min_size=1, max_size=6), plan=plans)
+@given(bodies=st.lists(st.binary(max_size=40), min_size=1, max_size=6), plan=PLANS)
 def test_whole_objects(bodies: list[bytes], plan: tuple[int, int, list[int]]) -> None:
-    check(Case(Format.BINARY, Reading(), bodies, lambda body: [(body, 0)], read_binary, blocks=False), plan, None)
+    check_any_plan(Case(Format.BINARY, Reading(), bodies, lambda body: [(body, 0)], read_binary, blocks=False), plan, None)
 
 
 def parse_counted(stream: io.BufferedReader) -> Iterator[bytes]:
@@ -328,7 +242,7 @@ PARSERS = [parse_counted, parse_lines, parse_backwards, parse_at_once, parse_not
 
 
 @settings(max_examples=3 * settings().max_examples)
-@given(bodies=st.lists(st.binary(max_size=300), min_size=1, max_size=4), parse=st.sampled_from(PARSERS), plan=plans, compress=packings)
+@given(bodies=st.lists(st.binary(max_size=300), min_size=1, max_size=4), parse=st.sampled_from(PARSERS), plan=PLANS, compress=PACKINGS)
 def test_a_parser_of_ones_own(
     bodies: list[bytes], parse: Callable[[Any], Any], plan: tuple[int, int, list[int]], compress: Callable[[bytes], bytes] | None
 ) -> None:
@@ -337,4 +251,4 @@ def test_a_parser_of_ones_own(
 
     plain = [body for body in bodies if sniff(body[:512]) is None]
     case = Case(Format.PARSED, Reading(), plain, wanted, ParsedReader(parse, takes_source=False), blocks=False)
-    check(case, plan, compress if parse is not parse_backwards else None)
+    check_any_plan(case, plan, compress if parse is not parse_backwards else None)

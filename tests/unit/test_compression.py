@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.source import MemorySource
-from smr_notebook.dataflow.formats.compression import cuttable, decompress, refuse_archive, sniff, zstd
+from smr_notebook.dataflow.formats.compression import decompress, refuse_archive, sniff, zstd
 from smr_notebook.dataflow.formats.text import read_text
+from smr_notebook.dataflow.known_formats import cuttable
 from smr_notebook.errors import InputFormatError
 from smr_notebook.model import Format, Span
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from smr_notebook import Session
+from smr_notebook import Session, handler
 from smr_notebook.backends.memory.platform import open_memory
-from smr_notebook.config import Settings
+from smr_notebook.config import PLATFORMS, Settings
 from smr_notebook.errors import ConfigError
 from smr_notebook.sessions import platforms
 from smr_notebook.sessions.configuring import configured, overridden
-from smr_notebook.sessions.platforms import OPENED_WITH
+from smr_notebook.sessions.platforms import OPENED_WITH, OPENERS
 
 
 def test_the_default_session_is_opened_with_the_settings_of_the_notebook() -> None:
@@ -40,6 +40,11 @@ def test_a_platform_is_opened_anew_only_for_what_it_was_opened_with() -> None:
 def test_what_a_platform_is_opened_with_is_known() -> None:
     read = set(re.findall(r"settings\.(\w+)", inspect.getsource(platforms)))
     assert read | {"platform", "user"} == OPENED_WITH
+
+
+def test_a_platform_that_a_notebook_opens_is_one_that_workers_open() -> None:
+    """And a setting names it: a new one is an entry in each of the three."""
+    assert set(PLATFORMS) == set(OPENERS) == {*handler._OPENERS, *handler._BORROWERS}
 
 
 def test_what_a_session_was_given_stays(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from smr_notebook import formats
+from smr_notebook.dataflow.known_formats import KNOWN
 from smr_notebook.errors import ConfigError
 from smr_notebook.formats import NAMES, InputFormat, format_of
 from smr_notebook.model import Format
@@ -30,6 +31,19 @@ def test_auto_is_left_to_the_objects() -> None:
 def test_what_is_no_format_is_refused_with_those_that_are(wrong: object) -> None:
     with pytest.raises(ConfigError, match=r"is not known. Use auto, text, jsonl, .*smr\.formats\.text"):
         format_of(wrong)
+
+
+@pytest.mark.parametrize("format", sorted(set(Format) - {Format.PARSED, Format.SEVERAL}))
+def test_what_a_format_is_is_known(format: Format) -> None:
+    assert format in KNOWN, f"Format.{format.name} has no row in smr_notebook.dataflow.known_formats.KNOWN: say there what reads it."
+
+
+def test_no_two_formats_are_told_by_one_name_or_beginning() -> None:
+    suffixes = [suffix for known in KNOWN.values() for suffix in known.suffixes]
+    beginnings = [known.magic for known in KNOWN.values() if known.magic]
+    assert (len(set(suffixes)), len(set(beginnings))) == (len(suffixes), len(beginnings))
+    assert [suffix for suffix in suffixes if suffix != suffix.lower() or not suffix.startswith(".")] == []
+    assert all(known.called for known in KNOWN.values() if known.suffixes), "what a name tells needs a word for messages: `called`"
 
 
 def test_a_function_that_was_not_called_is_told_so() -> None:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.source import MemorySource
-from smr_notebook.dataflow.formats.compression import cuttable
 from smr_notebook.dataflow.formats.stored import store_items
 from smr_notebook.dataflow.inputs import JobInput, RecordBlock, open_blocks
+from smr_notebook.dataflow.known_formats import cuttable
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits
 from smr_notebook.errors import InputFormatError, InputMissingError, InputReadError, StoreError
 from smr_notebook.model import Format, ObjectInfo, Span, Split

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.source import MemorySource
-from smr_notebook.dataflow.formats.compression import cuttable
 from smr_notebook.dataflow.formats.jsonl import read_jsonl
 from smr_notebook.dataflow.formats.stored import store_frame, store_items
 from smr_notebook.dataflow.formats.text import read_text
 from smr_notebook.dataflow.inputs import JobInput, open_blocks
+from smr_notebook.dataflow.known_formats import cuttable
 from smr_notebook.dataflow.positions import advanced, placed
 from smr_notebook.dataflow.records import RecordBlock
 from smr_notebook.dataflow.splits import PlannedObject, plan_splits

@@ -356,7 +356,9 @@ def test_a_job_that_cannot_go_on_within_its_max_cost_ends_when_nothing_is_in_fli
     assert decided(look(live), dear(0.5)).actions == (), "what is in flight may end"
     end = outcome(decided(NOTHING, dear(0.05)))
     assert (end.state, end.error) == (JobState.FAILED, "BudgetExceededError")
+    assert "stopped at its max_cost of $0.05: $0.00 is spent" in end.message
     assert "0 of 100 are done" in end.message
+    assert "--max-cost DOLLARS`, goes on from there" in end.message
 
 
 def test_what_is_done_is_not_lost_for_want_of_money() -> None:

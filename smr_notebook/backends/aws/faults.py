@@ -55,7 +55,8 @@ class _Cause:
     mend: str
 
 
-_SIGN_IN = "Sign in again (`aws sso login`, with `--profile NAME` if you use a profile) or set AWS_PROFILE, then run the cell again."
+_SIGN_IN = "Sign in again (`aws sso login`, with `--profile NAME` if you use a profile) or set AWS_PROFILE, then try again."
+_SET_UP = "`aws configure` or `aws sso login` gives this machine some, and AWS_PROFILE says which of several."
 _AGAIN = "Try again in a minute."
 _DEPLOY = "`smr deploy` makes what is missing and mends the rest."
 _DOCTOR = "`smr doctor` tells all that is missing."
@@ -104,7 +105,7 @@ _CAUSES: Final[tuple[tuple[_Cause, str], ...]] = (
         MissingSecurityHeader AuthFailure InvalidSecurity 401""",
     ),
     (
-        _Cause(CredentialsError, "there are no credentials for AWS", _SIGN_IN),
+        _Cause(CredentialsError, "there are no credentials for AWS", _SET_UP),
         """NoCredentialsError PartialCredentialsError CredentialRetrievalError MetadataRetrievalError NoAuthTokenError
         UnknownCredentialError UnknownTokenProviderError""",
     ),

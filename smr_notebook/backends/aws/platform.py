@@ -10,7 +10,6 @@ import platform
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pkgutil import resolve_name
 from typing import Final, cast
 
@@ -23,12 +22,13 @@ from smr_notebook.backends.aws.functions import LambdaFunctions
 from smr_notebook.backends.aws.item_sink import DynamoSink
 from smr_notebook.backends.aws.names import Names, check_stack_name
 from smr_notebook.backends.aws.objects import S3Store
+from smr_notebook.backends.aws.regions import check_region, unknown_region
 from smr_notebook.backends.aws.scans import DynamoSource
 from smr_notebook.backends.aws.source import S3Source
 from smr_notebook.backends.aws.table import DynamoTable
 from smr_notebook.backends.aws.triggers import AwsTriggers
 from smr_notebook.backends.system_clock import SystemClock
-from smr_notebook.errors import ConfigError, DeploymentError, ServiceError
+from smr_notebook.errors import DeploymentError, ServiceError
 from smr_notebook.model import Policy
 from smr_notebook.ports import Backend
 
@@ -101,7 +101,8 @@ def open_aws(stack: str, *, region: str, profile: str, extras: tuple[str, ...]) 
         if code_of(error) == "ResourceNotFoundException":
             text = f"There is no deployment {stack!r} in {names.region} of account {names.account}."
             raise DeploymentError(
-                f"{text} Make it with `{_deploy(names)}`, or name another one: Session(stack=…, region=…, profile=…)."
+                f"{text} Make it with `{_deploy(names)}`, or name another one: by --stack, --region and --profile in a shell, "
+                "by Session(stack=…, region=…, profile=…) in Python."
             ) from None
         raise told(error, f"looking for the deployment {stack!r}", unreachable=ServiceError) from None
     variables = deployed.get("Environment", {}).get("Variables", {})
@@ -157,23 +158,11 @@ def find_caller(clients: Clients, stack: str) -> str:
     """Return the ARN of who asks for a deployment. Raises as `open_aws` does."""
     check_stack_name(stack)
     try:
-        if not clients.region:
-            raise ConfigError('No region is set: pass region="eu-west-1", or set AWS_REGION, or give the profile one (`aws configure`).')
+        check_region(clients)
         return str(clients["sts"].get_caller_identity()["Arn"])
     except BOTO_ERRORS as error:
         failed = told(error, "asking who we are", unreachable=ServiceError)
-        raise (_unknown_region(clients) or failed if isinstance(failed, ServiceError) else failed) from None
-
-
-def _unknown_region(clients: Clients) -> ConfigError | None:
-    """Return what is wrong with the region, if it is none that boto3 knows: a mistyped one has no address that could be reached."""
-    session, region = clients.session, clients.region
-    known = {name for partition in session.get_available_partitions() for name in session.get_available_regions("lambda", partition)}
-    if region in known:
-        return None
-    close = get_close_matches(region, sorted(known), n=1)
-    hint = f' Did you mean region="{close[0]}"?' if close else ' Say region="eu-west-1", for one, or set AWS_REGION.'
-    return ConfigError(f"AWS cannot be reached in {region!r}, which is no region that boto3 knows.{hint}")
+        raise (unknown_region(clients) or failed if isinstance(failed, ServiceError) else failed) from None
 
 
 def _open(

@@ -6,9 +6,13 @@ the notebook's side may start a service, and a worker never has to, because it r
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from pkgutil import resolve_name
+from typing import Final, cast
 
 import msgspec
 
@@ -19,8 +23,9 @@ from smr_notebook.backends.local.objects import FolderStore
 from smr_notebook.backends.local.source import FileSource
 from smr_notebook.backends.local.table import SqliteTable
 from smr_notebook.backends.system_clock import SystemClock
+from smr_notebook.errors import ConfigError
 from smr_notebook.model import Policy
-from smr_notebook.ports import Backend
+from smr_notebook.ports import Backend, ObjectStore
 
 HANDLER: Final = "smr_notebook.handler:handle"
 TENANT: Final = "smr_notebook.control.messages:tenant"
@@ -49,6 +54,8 @@ class LocalOptions:
         retries: Further attempts of a task after its first one failed.
         call_seconds: Longest time that one invocation may run: a task that takes longer goes on in the next one.
         worker_limit: Bytes of memory at which a worker is ended; 0 for as much as the machine has.
+        objects: `module:function` that opens the object store of the workspace, in each process; empty for a folder of the workspace.
+        place: What that is called with, as text.
     """
 
     workspace: str
@@ -58,16 +65,42 @@ class LocalOptions:
     retries: int = 2
     call_seconds: float = 86_400.0
     worker_limit: int = 0
+    objects: str = ""
+    place: str = ""
 
 
 def open_local(options: LocalOptions) -> Backend:
-    """Return the embedded default of a workspace. Nothing is started and no file is made before the first use."""
+    """Return the embedded default of a workspace. Nothing is started and no file is made before the first use.
+
+    Raises:
+        ConfigError: Workers could not import what should open the object store.
+    """
+    if options.objects:
+        _refuse_what_workers_lack(options)
     return _open(options, inside=False)
 
 
 def reopen_local(place: str) -> Backend:
     """Return the embedded default as a worker sees it, from the part of its location behind `local:`."""
     return _open(msgspec.json.decode(place, type=LocalOptions), inside=True)
+
+
+def _refuse_what_workers_lack(options: LocalOptions) -> None:
+    """Import what opens the objects as the service will, without this process's folder and `sys.path`: else a job could not even fail."""
+    command = [sys.executable, "-P", "-c", "import sys, pkgutil; pkgutil.resolve_name(sys.argv[1])", options.objects]
+    done = subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"Python ended with {done.returncode}"])[-1]
+        raise ConfigError(
+            f"{options.objects!r} should open the object store of {options.workspace}, and workers could not import it: {reason}. "
+            "Install its package in this environment, or name its folder in PYTHONPATH before the notebook starts."
+        )
+
+
+def _objects(options: LocalOptions) -> ObjectStore:
+    if not options.objects:
+        return FolderStore(Path(options.workspace) / "objects")
+    return cast("Callable[[str], ObjectStore]", resolve_name(options.objects))(options.place)
 
 
 def _policy(options: LocalOptions) -> Policy:
@@ -107,7 +140,7 @@ def _open(options: LocalOptions, *, inside: bool) -> Backend:
     return Backend(
         name="local",
         location=location,
-        objects=FolderStore(workspace / "objects"),
+        objects=_objects(options),
         table=table,
         functions=functions,
         clock=clock,

@@ -22,19 +22,17 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
-from smr_notebook.dataflow.formats.text_encodings import encoding_of
 from smr_notebook.errors import InputFormatError
-from smr_notebook.model import PLAINLY, Format, Reading
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-__all__ = ["HEAD_BYTES", "Codec", "cuttable", "decompress", "plain", "refuse_archive", "sniff", "zstd"]
+__all__ = ["HEAD_BYTES", "Codec", "decompress", "plain", "refuse_archive", "sniff", "zstd"]
 
 HEAD_BYTES = 512
-"""How much of an object `sniff`, `cuttable` and `refuse_archive` want to see of its beginning."""
+"""How much of an object `sniff`, `plain` and `refuse_archive` want to see of its beginning."""
 
 FEED_BYTES = 128 << 10
 """Stored bytes that a decompressor gets at a time: what is left over of them is copied with each call."""
@@ -128,31 +126,6 @@ def sniff(head: bytes) -> Codec | None:
         return _XZ
     skippable = head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F  # pzstd begins with such a frame
     return _ZSTD if skippable or head.startswith(b"\x28\xb5\x2f\xfd") else None
-
-
-def cuttable(head: bytes, format: Format, reading: Reading = PLAINLY) -> bool:
-    """Whether a task may read a part of an object: lines or records of one size, not compressed.
-
-    Args:
-        head: The first `HEAD_BYTES` bytes. Only objects larger than a split need this look.
-        format: How the object is to be read.
-        reading: What is said of the format besides its name.
-    """
-    cuts = _CUTS.get(format)
-    return cuts is not None and cuts(head, reading)
-
-
-def _cuts_lines(head: bytes, reading: Reading) -> bool:
-    return encoding_of(reading.encoding).cuttable and sniff(head) is None and _archive(head) is None
-
-
-def _cuts_fixed(head: bytes, reading: Reading) -> bool:
-    return not reading.decompress or sniff(head) is None
-
-
-_CUTS: Mapping[Format, Callable[[bytes, Reading], bool]] = MappingProxyType(
-    {Format.TEXT: _cuts_lines, Format.JSONL: _cuts_lines, Format.FIXED: _cuts_fixed}
-)
 
 
 def plain(head: bytes) -> bool:

@@ -54,6 +54,11 @@ def read_fixed(span: Span, source: InputSource, reading: Reading, *, block_bytes
     planned.verify()
 
 
+def cuts(head: bytes, reading: Reading) -> bool:
+    """Whether a task may read some records of an object that begins so: not where it is compressed."""
+    return not reading.decompress or compression.sniff(head) is None
+
+
 def _plain(span: Span, planned: SpanBytes, reading: Reading, *, head: bytes, block_bytes: int) -> Iterator[RecordBlock]:
     size, header = reading.record_bytes, reading.header_bytes
     left_over = max(span.size - header, 0) % size

@@ -104,6 +104,11 @@ def read_lines(span: Span, source: InputSource, reading: Reading, *, block_bytes
     planned.verify()
 
 
+def cuts(head: bytes, reading: Reading) -> bool:
+    """Whether a task may read some lines of an object that begins so: not where it is compressed, or its encoding has a state."""
+    return encoding_of(reading.encoding).cuttable and compression.plain(head)
+
+
 def where(span: Span, line: int) -> str:
     """Return how a message names line `line` (counted from 1) of those that start in a span."""
     return f"line {line:,}" if span.start == 0 else f"line {line:,} of those that start after byte {span.start:,}"

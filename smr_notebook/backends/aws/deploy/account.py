@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from smr_notebook.backends.aws.clients import Clients
-from smr_notebook.backends.aws.faults import BOTO_ERRORS, told
+from smr_notebook.backends.aws.faults import BOTO_ERRORS, Mends, told
 from smr_notebook.backends.aws.names import Names, check_stack_name
-from smr_notebook.errors import ConfigError, ServiceError
+from smr_notebook.backends.aws.regions import check_region, unknown_region
+from smr_notebook.errors import AccessDeniedError, ServiceError, SmrError
+
+_MENDS: Final[Mends] = {
+    AccessDeniedError: "Deploying and taking down need the rights of an administrator (AWS_PROFILE or --profile says as whom); "
+    "what jobs need, `smr doctor` tells.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +31,18 @@ def find_caller(clients: Clients, stack: str) -> Caller:
     """Return who asks, and the names of a deployment in the account and region of the clients.
 
     Raises:
-        ConfigError: The stack's name is none, there is no such profile, or no region is set.
+        ConfigError: The stack's name is none, there is no such profile or region, or no region is set.
         CredentialsError: AWS does not know who asks.
+        ServiceError: AWS cannot be asked.
     """
     check_stack_name(stack)
     with asking("asking AWS who you are"):
-        if not clients.region:
-            raise ConfigError('No region is set. Say --region eu-west-1 (or region="eu-west-1"), for one, or set AWS_REGION.')
-        caller = clients["sts"].get_caller_identity()
+        check_region(clients)
+    try:
+        with asking("asking AWS who you are"):
+            caller = clients["sts"].get_caller_identity()
+    except ServiceError as error:
+        raise unknown_region(clients) or error from None
     return Caller(caller["Arn"], Names(stack, caller["Account"], clients.region, caller["Arn"].split(":")[1]))
 
 
@@ -45,4 +56,14 @@ def asking(doing: str) -> Iterator[None]:
     try:
         yield
     except BOTO_ERRORS as error:
-        raise told(error, doing, unreachable=ServiceError) from error
+        raise deploying_told(error, doing) from error
+
+
+def deploying_told(error: Exception, doing: str) -> SmrError:
+    """Return the error that says what an error of botocore means to who deploys, or looks at a deployment.
+
+    Args:
+        error: One of `BOTO_ERRORS`.
+        doing: What was tried, as it follows "while".
+    """
+    return told(error, doing, unreachable=ServiceError, mends=_MENDS)

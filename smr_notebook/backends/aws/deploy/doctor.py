@@ -17,14 +17,18 @@ from smr_notebook.backends.aws.deploy.options import DeployOptions
 from smr_notebook.backends.aws.deploy.permissions import simulate_roles, try_user
 from smr_notebook.backends.aws.deploy.stack import read_options, read_status
 from smr_notebook.backends.aws.deploy.template import dead_letters
+from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
 from smr_notebook.backends.aws.functions import QUOTA_REQUEST
-from smr_notebook.backends.aws.names import Names
-from smr_notebook.errors import AccessDeniedError, CredentialsError, SmrError
+from smr_notebook.backends.aws.names import TABLES, Names
+from smr_notebook.errors import AccessDeniedError, CredentialsError, ServiceError, SmrError
 
 _FEW: Final = 100
 """Invocations at once below which a quota is not worth a job on AWS. AWS gives 1,000, and new accounts 10."""
 
 _STANDING: Final = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
+
+_MISSING: Final = {"404", "NoSuchBucket", "ResourceNotFoundException"}
+"""What the services say of a bucket or a table that is not there."""
 
 
 def diagnose(clients: Clients, stack: str, further: Mapping[str, Callable[[Names], str]]) -> Iterator[Finding]:
@@ -55,6 +59,8 @@ def diagnose(clients: Clients, stack: str, further: Mapping[str, Callable[[Names
         yield from _image(clients, options)
         if options.image:
             yield look("failures", functools.partial(_failures, clients, names))
+        if options.inputs or options.outputs:
+            yield look("buckets", functools.partial(_named, clients, options))
         yield look("roles", functools.partial(simulate_roles, clients, options))
     yield look("concurrency", functools.partial(_concurrency, clients, names))
     yield try_user(clients, names, caller.arn)
@@ -124,6 +130,32 @@ def _failures(clients: Clients, names: Names) -> Finding:
     empty = f"aws sqs purge-queue --queue-url {url} --region {names.region}"
     what = f"{waiting} failed calls could not be written down by {names.function('coordinator')}: it fails itself."
     return wrong("failures", what, f"`{log}` says why; `{empty}` when that is mended")
+
+
+def _named(clients: Clients, options: DeployOptions) -> Finding:
+    """Return whether the buckets and tables that jobs may use are there. Where we may not look, the workers may: nothing is said of it."""
+    named = dict.fromkeys((*options.inputs, *options.outputs))
+    missing = [name for name in named if not _exists(clients, name)]
+    if not missing:
+        return fine("buckets", f"none is missing of {', '.join(named)}.")
+    mend = f"make it, or `smr deploy --stack {options.names.stack} --region {options.names.region} --without {' '.join(missing)}`"
+    return wrong("buckets", f"jobs may use {', '.join(missing)}, which is not there.", mend)
+
+
+def _exists(clients: Clients, name: str) -> bool:
+    table = name.removeprefix(TABLES)
+    try:
+        if table != name:
+            clients["dynamodb"].describe_table(TableName=table)
+        else:
+            clients["s3"].head_bucket(Bucket=name)
+    except BOTO_ERRORS as error:
+        if code_of(error) in _MISSING:
+            return False
+        failed = told(error, f"looking for {name}", unreachable=ServiceError)
+        if not isinstance(failed, AccessDeniedError):
+            raise failed from error
+    return True
 
 
 def _concurrency(clients: Clients, names: Names) -> Finding:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from smr_notebook.backends.aws.clients import Clients
-from smr_notebook.backends.aws.deploy.account import asking
+from smr_notebook.backends.aws.deploy.account import asking, deploying_told
 from smr_notebook.backends.aws.deploy.policies import ROLES, log_group
 from smr_notebook.backends.aws.deploy.stack import Stack, Tell
 from smr_notebook.backends.aws.deploy.template import dead_letters
-from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
+from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of
 from smr_notebook.backends.aws.names import ROUTES, Names
-from smr_notebook.errors import AccessDeniedError, DeploymentError, ServiceError
+from smr_notebook.errors import AccessDeniedError, DeploymentError
 
 _TRIES: Final = 3
 
@@ -145,5 +145,5 @@ def _is_there(clients: Clients, look: _Look) -> bool:
     except BOTO_ERRORS as error:
         if code_of(error) in _ABSENT:
             return False
-        raise told(error, f"looking whether the {look.what} is left", unreachable=ServiceError) from error
+        raise deploying_told(error, f"looking whether the {look.what} is left") from error
     return bool(answer[look.field]) if look.field else True

@@ -14,13 +14,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from smr_notebook.backends.aws.clients import Clients
-from smr_notebook.backends.aws.deploy.account import asking
+from smr_notebook.backends.aws.deploy.account import asking, deploying_told
 from smr_notebook.backends.aws.deploy.options import DeployOptions, from_metadata
 from smr_notebook.backends.aws.deploy.patience import Patience
 from smr_notebook.backends.aws.deploy.template import IMAGE, METADATA, template
-from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of, told
+from smr_notebook.backends.aws.faults import BOTO_ERRORS, code_of
 from smr_notebook.backends.aws.names import Names
-from smr_notebook.errors import DeploymentError, ServiceError
+from smr_notebook.errors import DeploymentError
 
 Tell = Callable[[str], None]
 """Takes one line about what is going on."""
@@ -77,7 +77,7 @@ class Stack:
         except BOTO_ERRORS as error:
             if _UNCHANGED in str(error):  # CloudFormation has no code for it
                 return False
-            raise told(error, f"{verb[:-1]}ing the stack {self._name}", unreachable=ServiceError) from error
+            raise deploying_told(error, f"{verb[:-1]}ing the stack {self._name}") from error
         status = self._settled(seen)
         if status not in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
             raise self._failure(seen, f"could not be {verb}d")
@@ -153,7 +153,7 @@ class Stack:
         except BOTO_ERRORS as error:
             if code_of(error) == "ValidationError":
                 return []
-            raise told(error, f"reading the events of the stack {self._name}", unreachable=ServiceError) from error
+            raise deploying_told(error, f"reading the events of the stack {self._name}") from error
 
     def _events_so_far(self) -> frozenset[str]:
         return frozenset(event["EventId"] for event in self._events())
@@ -224,5 +224,5 @@ def _describe(clients: Clients, stack: str) -> Mapping[str, Any]:
     except BOTO_ERRORS as error:
         if code_of(error) == "ValidationError":  # the name is a name, so it says that there is no such stack
             return {}
-        raise told(error, f"reading the stack {stack}", unreachable=ServiceError) from error
+        raise deploying_told(error, f"reading the stack {stack}") from error
     return found
