@@ -111,7 +111,7 @@ class Settings:
     ci_seed: str = ""
     include: tuple[str, ...] = ()
     exchange: str = OBJECTS
-    redis_url: str = Secret()
+    redis_url: Secret = Secret()
     merge_above: int = 0
     address: str = ""
     stores: str = "local"
