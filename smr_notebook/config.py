@@ -19,7 +19,7 @@ import platformdirs
 
 from smr_notebook.errors import ConfigError
 from smr_notebook.model import OBJECTS
-from smr_notebook.values.addresses import Secret, read_secret
+from smr_notebook.values.addresses import NO_URL, Secret, read_secret
 from smr_notebook.values.spellings import parse_size, read_dollars, read_time
 from smr_notebook.values.suggestions import near
 
@@ -111,7 +111,7 @@ class Settings:
     ci_seed: str = ""
     include: tuple[str, ...] = ()
     exchange: str = OBJECTS
-    redis_url: Secret = Secret()
+    redis_url: Secret = NO_URL
     merge_above: int = 0
     address: str = ""
     stores: str = "local"

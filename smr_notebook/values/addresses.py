@@ -23,6 +23,9 @@ class Secret(str):
         return repr(str(self))
 
 
+NO_URL: Final = Secret()
+
+
 def read_secret(value: object) -> Secret:
     """Return the URL of a Redis, or nothing for an empty text. Raises `ConfigError`."""
     if not isinstance(value, str):
