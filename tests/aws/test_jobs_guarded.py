@@ -526,6 +526,6 @@ def test_whoever_signs_in_again_goes_on_with_the_same_session(guarded: Guarded, 
         guarded.root["iam"].delete_access_key(**name, AccessKeyId=key)
         with pytest.raises(CredentialsError) as caught:
             job.result()
-        check_sentence(caught.value, CredentialsError, "run the cell again")
+        check_sentence(caught.value, CredentialsError, "then try again")
         sign_in()
         assert job.result()["key"].tolist() == ["a"]
