@@ -371,7 +371,7 @@ def test_a_job_over_an_upload_is_resumed_and_its_base_needs_the_upload(own_sessi
 
 
 def test_code_that_somebody_else_put_there_is_not_imported(shell: Smr, place: Path, tmp_path: Path) -> None:
-    write(tmp_path, {**TASK, **BOOKS})
+    write(tmp_path, {**TASK, "code/forged.py": "", **BOOKS})  # code that no other test uploads: it is damaged for good
     code = shell("upload", "code", "code").stdout.strip()
     stored = place / "ws" / "objects" / "jobs" / code / "input"
     for file in sorted(stored.iterdir()):
