@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import platform
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -34,7 +35,7 @@ from smr_notebook.commands.console import Console
 from smr_notebook.commands.image import find_place, pushed_uri, read_place
 from smr_notebook.control.ledger import Ledger, list_jobs
 from smr_notebook.control.planning import check_environment
-from smr_notebook.control.triggers import list_triggers
+from smr_notebook.control.triggers import Trigger, list_triggers
 from smr_notebook.environment import environment
 from smr_notebook.errors import ConfigError, DeploymentError, PlatformError
 
@@ -81,24 +82,25 @@ def doctor(options: Namespace, console: Console) -> int:
 def down(options: Namespace, console: Console) -> int:
     """Remove a deployment; the exit code is 1 when something is left."""
     clients, names = find_place(options)
-    if not read_status(clients, names.stack):
-        console.tell(f"there is no stack {names.stack} in {names.region}: looking for what may be left of one")
-    else:
+    triggers = _triggers_of_buckets(clients, names)
+    if read_status(clients, names.stack):
         if at_work := _at_work(clients, names):
             console.tell(f"not ended yet, and deleted with the rest: {', '.join(at_work)}")
-        _make_sure(options, names, console)
-    left = _remove_triggers(clients, names, console)
+        _make_sure(options, names, console, what=f"deletes the stack {names.stack} in {names.region} with all jobs and results")
+    else:
+        console.tell(f"there is no stack {names.stack} in {names.region}: looking for what may be left of one")
+        if triggers:
+            buckets = ", ".join(dict.fromkeys(trigger.location.partition("/")[0] for trigger in triggers))
+            _make_sure(options, names, console, what=f"takes the triggers of {names.stack} out of {buckets}")
+    left = _remove_triggers(clients, names, triggers, console)
     left += take_down(Stack(clients, names, Patience(SystemClock()), console.tell), console.tell)
     for line in left or [f"nothing is left of {names.stack} in {names.region}"]:
         console.tell(line)
     return 1 if left else 0
 
 
-def _make_sure(options: Namespace, names: Names, console: Console) -> None:
-    if options.yes:
-        return
-    question = f"This deletes the stack {names.stack} in {names.region} with all jobs and results. Type its name to go on: "
-    if console.ask(question).strip() != names.stack:
+def _make_sure(options: Namespace, names: Names, console: Console, *, what: str) -> None:
+    if not options.yes and console.ask(f"This {what}. Type {names.stack} to go on: ").strip() != names.stack:
         raise ConfigError(f"Nothing was deleted. Type {names.stack} when asked, or say --yes.")
 
 
@@ -111,16 +113,18 @@ def _at_work(clients: Clients, names: Names) -> list[str]:
         return []
 
 
-def _remove_triggers(clients: Clients, names: Names, console: Console) -> list[str]:
-    """Take the stack's notifications out of the buckets that triggers watch: they belong to others, and stay. Return what is left."""
-    left = []
+def _triggers_of_buckets(clients: Clients, names: Names) -> list[Trigger]:
+    """Return the triggers that watch buckets, which belong to others and stay; schedules go with their group."""
     try:
-        triggers = list_triggers(DynamoTable(clients, names.table, clock=SystemClock()))
+        return [trigger for trigger in list_triggers(DynamoTable(clients, names.table, clock=SystemClock())) if trigger.location]
     except DeploymentError:  # there is no table
         return []
+
+
+def _remove_triggers(clients: Clients, names: Names, triggers: Sequence[Trigger], console: Console) -> list[str]:
+    """Take the stack's notifications out of the buckets that triggers watch. Return what is left."""
+    left = []
     for trigger in triggers:
-        if not trigger.location:  # its schedule goes with the group
-            continue
         console.tell(f"removing the trigger {trigger.name} from {trigger.what}")
         try:
             AwsTriggers(clients, names).remove(trigger.id, trigger.location)

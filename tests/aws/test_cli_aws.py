@@ -117,6 +117,15 @@ def test_what_triggers_told_the_buckets_of_others_goes_with_the_stack_or_is_name
         table.put(LASTING, f"trigger/{trigger.name}", RowCodec(Trigger).encode(trigger), expect=0)
         entry = {"Id": notification_id(stack, trigger.id), "LambdaFunctionArn": function, "Events": ["s3:ObjectCreated:*"]}
         Notifications(clients).add(bucket, entry)
+    assert main(["down", "--stack", stack]) == 1
+    asked = capsys.readouterr()
+    assert f"there is no stack {stack} in" in asked.out
+    assert "Nothing was deleted" in asked.err
+    told = [clients["s3"].get_bucket_notification_configuration(Bucket=bucket) for bucket in buckets]
+    assert all("LambdaFunctionConfigurations" in answer for answer in told), (
+        "what watches the buckets of others is taken out when somebody says so"
+    )
+
     faults.set({"service": "s3", "times": 1, "error": {"code": "AccessDenied", "status": 403}})
     assert main(["down", "--stack", stack, "--yes"]) == 1
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("The notification")]
