@@ -14,7 +14,7 @@ from smr_notebook.errors import ConfigError, JobCancelled, JobError, SmrError
 from smr_notebook.job.errors import counted, sample_lines
 from smr_notebook.job.handle import cancel_and_tell
 from smr_notebook.sessions.session import Session
-from smr_notebook.values.spellings import read_dollars, read_time
+from smr_notebook.values.spellings import as_option, read_dollars, read_time
 from smr_notebook.views.housekeeping import cancel_jobs, clean, cost_table
 from smr_notebook.views.render import View, text
 
@@ -38,10 +38,14 @@ def add_commands(commands: Any) -> None:
     cancel.add_argument("--all", action="store_true", help="all of your jobs that have not ended")
     cancel.set_defaults(run=_cancel)
     resume = commands.add_parser("resume", help="go on from a job that failed or was cancelled")
-    resume.add_argument("--max-cost", type=_dollars, metavar="$", help="US dollars that the rest may cost (default: as before)")
+    resume.add_argument(
+        "--max-cost", type=as_option(read_dollars), metavar="$", help="US dollars that the rest may cost (default: as before)"
+    )
     resume.set_defaults(run=_resume)
     clean = commands.add_parser("clean", help="remove your jobs that ended long ago, with all that they stored")
-    clean.add_argument("--older", type=_time, metavar="T", help="ended longer ago than this, such as 2h or 7d (default: keep_days)")
+    clean.add_argument(
+        "--older", type=as_option(read_time), metavar="T", help="ended longer ago than this, such as 2h or 7d (default: keep_days)"
+    )
     clean.set_defaults(run=_clean)
     result = commands.add_parser("result", help="wait for a job, and print or save its result")
     result.add_argument("--to", type=Path, metavar="FILE", help="save it there: .parquet or .csv")
@@ -147,20 +151,6 @@ def _number(text: str) -> int:
     if not text.isdecimal():
         raise ArgumentTypeError(f"a whole number is wanted; got {text!r}")
     return int(text)
-
-
-def _dollars(text: str) -> float:
-    try:
-        return read_dollars(text)
-    except ValueError:
-        raise ArgumentTypeError(f"an amount of dollars such as 0.50 is wanted, 0 for any; got {text!r}") from None
-
-
-def _time(text: str) -> float:
-    try:
-        return read_time(text)
-    except ConfigError as error:
-        raise ArgumentTypeError(str(error).rstrip(".")) from None
 
 
 def told_error(error: SmrError, job: Job) -> list[str]:

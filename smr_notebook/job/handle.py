@@ -55,6 +55,7 @@ from smr_notebook.pictures.timeline import Timeline
 from smr_notebook.ports import Backend
 from smr_notebook.standing import Outcome, PhaseProgress, Progress
 from smr_notebook.values.pacing import is_due
+from smr_notebook.values.spellings import read_dollars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -321,10 +322,9 @@ class Job(ReadableJob, AwaitedJob):
         return self._derive(Mended(map, reduce, combine), max_cost, record_timeout, again=True)
 
     def _derive(self, mended: Mended, max_cost: float | None, record_timeout: float | None, *, again: bool) -> Job:
-        if max_cost is not None and not 0 <= max_cost < math.inf:
-            raise ConfigError(f"max_cost must be an amount of dollars, 0 for any; got {max_cost!r}.")
+        money = None if max_cost is None else read_dollars(max_cost)
         timeout = None if record_timeout is None else read_setting("record_timeout", record_timeout)
-        entry = derive(self._backend, self.id, Wish(mended, again, max_cost, cell_label, timeout))
+        entry = derive(self._backend, self.id, Wish(mended, again, money, cell_label, timeout))
         return Job(self._backend, entry, result_limit=self._result_limit)
 
     def logs(self, *, phase: str | None = None, task: int | None = None, follow: bool = False) -> JobLogs:

@@ -200,7 +200,7 @@ class _Reader:
             reducers=read("reducers", read_reducers),
             split_size=read("split_size", parse_size),
             retries=read("retries", _count(0)),
-            max_cost=read("max_cost", _dollars),
+            max_cost=read("max_cost", read_dollars),
             on_error=read("on_error", lambda value: read_tolerance(value).on_error.value, default="fail"),
             max_bad=read("max_bad", _bad),
         )
@@ -309,13 +309,6 @@ def _count(least: int) -> Callable[[object], int]:
 def _bad(value: object) -> float:
     share, number = read_bad(value)
     return share or number
-
-
-def _dollars(value: Any) -> float:
-    try:
-        return read_dollars(value)
-    except ValueError:
-        raise ConfigError(f"max_cost must be an amount of dollars such as 0.50, 0 for any; got {value!r}.") from None
 
 
 def _sorting(value: object) -> str | None:

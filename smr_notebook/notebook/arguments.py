@@ -21,7 +21,7 @@ from smr_notebook.dataflow.aggregations import BUILTINS
 from smr_notebook.errors import ConfigError
 from smr_notebook.formats import AUTO, NAMES, InputFormat
 from smr_notebook.sessions.rounds import TREE
-from smr_notebook.values.spellings import parse_size, read_bad, read_dollars, read_sorting, read_time, read_tolerance
+from smr_notebook.values.spellings import as_option, parse_size, read_bad, read_dollars, read_sorting, read_time, read_tolerance
 from smr_notebook.values.suggestions import near
 from smr_notebook.values.tolerance import OnError
 
@@ -268,40 +268,17 @@ def partitions(value: str) -> int | str:
     return TREE if value == TREE else count(1)(value)
 
 
-def _size(value: str) -> int:
-    try:
-        return parse_size(value)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
-
-
-def _dollars(value: str) -> float:
-    try:
-        return read_dollars(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{value!r} is not an amount of dollars") from None
-
-
 def _on_error(value: str) -> str:
-    try:
-        return read_tolerance(value).on_error.value
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
+    return read_tolerance(value).on_error.value
 
 
 def _bad(value: str) -> float:
-    try:
-        share, number = read_bad(value)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
+    share, number = read_bad(value)
     return share or number
 
 
 def _sorting(value: str) -> str:
-    try:
-        read_sorting(value)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
+    read_sorting(value)
     return value
 
 
@@ -310,14 +287,6 @@ def variable(value: str) -> str:
     if not value.isidentifier() or keyword.iskeyword(value):
         raise argparse.ArgumentTypeError(f"{value!r} is not a variable name")
     return value
-
-
-def time_span(value: str) -> float:
-    """Read a time in seconds, for an option of a parser."""
-    try:
-        return read_time(value)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
 
 
 def _path(value: str) -> str:
@@ -335,10 +304,10 @@ def _module(value: str) -> str:
 def _add_tolerance(parser: MagicParser) -> None:
     told = "fail; skip: leave out what fails; collect: the same, and tell all of it"
     parser.add_argument(
-        "--on-error", type=Worded(_on_error, tuple(word.value for word in OnError)), default="fail", metavar="WHAT", help=told
+        "--on-error", type=Worded(as_option(_on_error), tuple(word.value for word in OnError)), default="fail", metavar="WHAT", help=told
     )
     many = "how many may be left out: 0.001 or 0.1%% for a share, or a whole number (default: 1%%, or ten)"
-    parser.add_argument("--max-bad", type=_bad, metavar="N", help=many)
+    parser.add_argument("--max-bad", type=as_option(_bad), metavar="N", help=many)
 
 
 def _add_looking_ahead(parser: MagicParser) -> None:
@@ -364,10 +333,15 @@ def _add_result(parser: MagicParser) -> None:
 def _add_running(parser: MagicParser) -> None:
     add = parser.add_argument
     add("--retries", type=count(0), metavar="N", help="further attempts of a task that failed")
-    add("--max-cost", type=_dollars, metavar="$", help="stop launching before the job costs more than so many dollars")
-    add("--memory", type=_size, metavar="S", help="memory that a worker may take before it spills to disk, such as 512MB")
+    add("--max-cost", type=as_option(read_dollars), metavar="$", help="stop launching before the job costs more than so many dollars")
+    add("--memory", type=as_option(parse_size), metavar="S", help="memory that a worker may take before it spills to disk, such as 512MB")
     add("--concurrency", type=count(1), metavar="N", help="attempts that run at once, at most (default: as many as the platform runs)")
-    add("--timeout", type=time_span, metavar="T", help="let the job fail if it has not ended after so long, such as 90s, 15m or 2h")
+    add(
+        "--timeout",
+        type=as_option(read_time),
+        metavar="T",
+        help="let the job fail if it has not ended after so long, such as 90s, 15m or 2h",
+    )
     add("--exchange", choices=EXCHANGES, metavar="X", help=f"what carries the pairs from map to reduce: {', '.join(EXCHANGES)}")
     told = "let this installed module travel with the functions, for workers that lack it (may be said again)"
     add("--include", type=_module, action="append", default=[], metavar="MODULE", help=told)
@@ -422,8 +396,8 @@ def cell_parser(formats: Sequence[str] = FORMATS) -> MagicParser:
     add("-c", "--combine", action="store_true", help="let reduce also combine on the map side (its law is checked first)")
     told = f"{AUTO} (by the names of the files), {', '.join(_SHORT)}, or a variable that holds one with options: smr.formats.csv(…)"
     add("-f", "--format", choices=formats, default="auto", metavar="F", help=told)
-    add("-s", "--split-size", type=_size, metavar="S", help="input for each map task, such as 64MB")
-    sorting = Worded(_sorting, ("keys", "values", "keys,values"))
+    add("-s", "--split-size", type=as_option(parse_size), metavar="S", help="input for each map task, such as 64MB")
+    sorting = Worded(as_option(_sorting), ("keys", "values", "keys,values"))
     add("--sort", type=sorting, metavar="WHAT", help="keys: the parts are in total order; values: reduce gets them in order; keys,values")
     _add_running(parser)
     _add_tolerance(parser)

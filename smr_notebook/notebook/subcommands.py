@@ -16,13 +16,14 @@ import pandas as pd
 
 from smr_notebook.errors import ConfigError
 from smr_notebook.model import Phase
-from smr_notebook.notebook.arguments import MagicParser, Worded, cell_parser, count, split_words, time_span, variable
+from smr_notebook.notebook.arguments import MagicParser, Worded, cell_parser, count, split_words, variable
 from smr_notebook.notebook.deployment import COMMANDS, command_help, command_parser, run_command
 from smr_notebook.notebook.magic import Cells, run_in_cell
 from smr_notebook.notebook.mode import Display
 from smr_notebook.notebook.settings import settings_table
 from smr_notebook.sessions.face import told_settings
 from smr_notebook.values.globs import WILD
+from smr_notebook.values.spellings import as_option, read_time
 from smr_notebook.values.suggestions import near
 from smr_notebook.views.housekeeping import cancel_jobs, clean, cost_table
 from smr_notebook.views.render import Shown, View, html, text
@@ -275,7 +276,7 @@ def _add_options(parser: MagicParser, name: str) -> None:
         add("-n", "--number", type=count(1), default=20, metavar="N", help="how many (default: 20)")
         add("--everyone", action="store_true", help="those of all users")
     elif name == "clean":
-        add("--older", type=time_span, metavar="T", help="jobs that ended longer ago than this, such as 2h or 7d")
+        add("--older", type=as_option(read_time), metavar="T", help="jobs that ended longer ago than this, such as 2h or 7d")
     elif name not in {"help", "config"}:
         add("id", nargs="?", metavar="ID", help="identifier of the job, its beginning, or its name (default: the latest)")
     if name == "retry":

@@ -74,7 +74,7 @@ def request_of(program: Program, input: object, options: Options, *, settings: S
         name=_name(options.name),
         budget=settings.worker_memory,
         policy=replace(policy, retries=policy.retries if options.retries is None else options.retries, stall=settings.record_timeout),
-        max_cost=settings.max_cost if options.max_cost is None else _dollars(options.max_cost),
+        max_cost=settings.max_cost if options.max_cost is None else read_dollars(options.max_cost),
         reading=told.reading if told else PLAINLY,
         tolerance=read_tolerance(options.on_error, options.max_bad),
         include=settings.include,
@@ -110,13 +110,6 @@ def _exchange(value: object) -> str:
         return read_exchange(value)
     except ValueError:
         raise ConfigError(f"exchange must be one of {', '.join(EXCHANGES)}; got {value!r}.{near(value, EXCHANGES)}") from None
-
-
-def _dollars(value: object) -> float:
-    try:
-        return read_dollars(value)
-    except ValueError as error:
-        raise ConfigError(f"max_cost must be an amount of dollars, 0 for any; got {value!r}.") from error
 
 
 def _check_count(name: str, value: object, *, at_least: int) -> None:

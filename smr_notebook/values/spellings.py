@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import re
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from contextlib import suppress
 from operator import index
-from typing import SupportsIndex
+from typing import SupportsIndex, TypeVar
 
 from smr_notebook.errors import ConfigError
 from smr_notebook.model import Sorting
 from smr_notebook.values.tolerance import DEFAULT_COUNT, DEFAULT_SHARE, STRICT, OnError, Tolerance
 
+T = TypeVar("T")
+
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*")
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", re.IGNORECASE)
+
+
+def as_option(read: Callable[[str], T]) -> Callable[[str], T]:
+    """Return what reads a value as the `type` of an option of argparse, which tells its own errors beside the option's name."""
+
+    def read_option(text: str) -> T:
+        try:
+            return read(text)
+        except ConfigError as error:
+            raise ArgumentTypeError(str(error).rstrip(".")) from None
+
+    return read_option
 
 
 def parse_size(value: object) -> int:
@@ -63,12 +80,13 @@ def read_dollars(value: object) -> float:
     """Return an amount of US dollars from a number or from text such as `$0.50`.
 
     Raises:
-        ValueError: It is neither, or negative.
+        ConfigError: It is neither, or negative.
     """
-    amount = float(str(value).strip().removeprefix("$"))
-    if not 0 <= amount < float("inf"):
-        raise ValueError("not an amount")
-    return amount
+    with suppress(ValueError):
+        amount = float(str(value).strip().removeprefix("$"))
+        if 0 <= amount < float("inf"):
+            return amount
+    raise ConfigError(f"max_cost must be an amount of dollars such as 0.50, 0 for any; got {value!r}.")
 
 
 def read_tolerance(on_error: object, max_bad: object = None) -> Tolerance:

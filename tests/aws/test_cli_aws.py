@@ -100,7 +100,7 @@ def test_a_region_that_is_none_is_told_with_one_that_is(
     for words in (["deploy"], ["jobs", "--platform", "aws"]):
         assert main([*words, "--region", "eu-wst-1"]) == 1
         told = capsys.readouterr().err
-        assert told == "smr: AWS cannot be reached in 'eu-wst-1', which is no region that boto3 knows. Did you mean eu-west-1?\n"
+        assert told == "smr: AWS cannot be reached in 'eu-wst-1', which is no region that boto3 knows. Did you mean 'eu-west-1'?\n"
 
 
 def test_what_triggers_told_the_buckets_of_others_goes_with_the_stack_or_is_named(

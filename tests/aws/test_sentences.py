@@ -119,7 +119,7 @@ def test_no_region(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check_sentence(caught.value, ConfigError, 'region="', "AWS_REGION")
 
 
-@pytest.mark.parametrize(("region", "meant"), [("eu-wset-1", "Did you mean eu-west-1?"), ("narnia", "AWS_REGION")])
+@pytest.mark.parametrize(("region", "meant"), [("eu-wset-1", "Did you mean 'eu-west-1'?"), ("narnia", "AWS_REGION")])
 def test_a_region_that_is_mistyped_has_no_address(aws: str, monkeypatch: pytest.MonkeyPatch, region: str, meant: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", NOWHERE)
     with pytest.raises(ConfigError) as caught:

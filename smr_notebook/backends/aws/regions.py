@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from smr_notebook.backends.aws.clients import Clients
 from smr_notebook.errors import ConfigError
+from smr_notebook.values.suggestions import near
 
 _SAY = 'Say --region eu-west-1 in a shell, region="eu-west-1" in Python, for one; or set AWS_REGION'
 
@@ -26,6 +25,5 @@ def unknown_region(clients: Clients) -> ConfigError | None:
     known = {name for partition in session.get_available_partitions() for name in session.get_available_regions("lambda", partition)}
     if region in known:
         return None
-    close = get_close_matches(region, sorted(known), n=1)
-    hint = f"Did you mean {close[0]}?" if close else f"{_SAY}."
-    return ConfigError(f"AWS cannot be reached in {region!r}, which is no region that boto3 knows. {hint}")
+    hint = near(region, sorted(known)) or f" {_SAY}."
+    return ConfigError(f"AWS cannot be reached in {region!r}, which is no region that boto3 knows.{hint}")
