@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESTART = "<!-- the kernel is restarted -->"
-HOME = "/home/you"
+HOME = "/home/you/smr-tutorial"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 ERROR = re.compile(r"^\w*Error\b", re.MULTILINE)
 IDENTIFIER = re.compile(r"\b[0-9a-f]{8}\b")
