@@ -3,11 +3,13 @@
     python benchmarks/weight.py [extra ...]
 
 Each environment is made anew by pip, with the pinned versions, in a temporary folder, and holds neither pip nor byte code. Imports are
-measured in that of the wheel with `aws`, as a worker has it: processor time, the median of nine processes, less that of a bare Python.
+measured in that with `aws`, if that is asked for, as a worker has it: processor time, the median of nine processes, less that of a bare
+Python.
 """
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import subprocess
 import sys
@@ -23,7 +25,7 @@ IMPORTED = (
     ("the handler of a worker", "import smr_notebook.handler"),
     ("pandas, for comparison", "import pandas"),
 )
-_TIMED = "import os; {}; t = os.times(); print(t.user + t.system)"
+_TIMED = "import time; {}; print(time.process_time())"
 
 
 def packages(folder: Path, wheel: Path, extra: str) -> tuple[int, int]:
@@ -36,7 +38,7 @@ def packages(folder: Path, wheel: Path, extra: str) -> tuple[int, int]:
 
 def seconds(folder: Path, code: str) -> float:
     """Return the processor time of a process that runs some code with the packages of a folder."""
-    command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(folder)!r}); {_TIMED.format(code)}"]
+    command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(folder)!r}); {_TIMED.format(code)}"]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -49,9 +51,18 @@ def imports(folder: Path) -> list[tuple[str, float]]:
 
 
 def built(folder: Path) -> Path:
-    """Build the wheel as it is in the tree, and return it."""
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    """Build the wheel as it is in the tree, by way of an sdist, so that nothing stale gets in; return it."""
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--outdir",
+        str(folder),
+        str(ROOT),
+    ]  # by way of an sdist: nothing stale gets in
     subprocess.run(command, check=True, capture_output=True)
+    shutil.rmtree(ROOT / "smr_notebook.egg-info", ignore_errors=True)
     return next(folder.glob("*.whl"))
 
 
@@ -63,7 +74,7 @@ def main(extras: Sequence[str]) -> None:
         for extra in ("", *extras):
             count, size = packages(Path(place) / (extra or "alone"), wheel, extra)
             print(f"| {extra or 'the wheel alone'} | {count} | {size / 1e6:,.0f} MB |")
-        for name, taken in imports(Path(place) / (extras[0] if extras else "alone")):
+        for name, taken in imports(Path(place) / "aws") if "aws" in extras else ():
             print(f"| {name} | {taken * 1e3:,.0f} ms |")
 
 

@@ -18,11 +18,16 @@ import smr_notebook as smr
 def opened(setup: Setup) -> Iterator[smr.Session]:
     if find_spec("distributed") is None:
         raise Absent("no extra dask")
+    import dask  # noqa: PLC0415 - an extra
     from distributed import LocalCluster  # noqa: PLC0415 - an extra
 
     workspace, place = (Path(setup.scratch).with_name(name) for name in ("workspace-dask", "dask-ours"))
     shutil.rmtree(workspace, ignore_errors=True)
-    with LocalCluster(n_workers=setup.workers, threads_per_worker=1, dashboard_address=None, local_directory=str(place)) as cluster:
+    settings = {"distributed.worker.memory.terminate": False}  # as of the peer
+    with (
+        dask.config.set(settings),
+        LocalCluster(n_workers=setup.workers, threads_per_worker=1, dashboard_address=None, local_directory=str(place)) as cluster,
+    ):
         session = smr.Session("dask", address=cluster.scheduler_address, settings={"workspace": workspace})
         try:
             yield session

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.backends.memory.table import MemoryTable
+from smr_notebook.control.attempts import Claim, claim
 from smr_notebook.control.coordinator import looks
 from smr_notebook.control.keys import keys_of
 from smr_notebook.control.layout import Layout
@@ -22,8 +24,8 @@ from smr_notebook.dataflow.functions import Functions
 from smr_notebook.dataflow.pair_programs import PairProgram
 from smr_notebook.environment import environment
 from smr_notebook.errors import StoreError
-from smr_notebook.model import Attempt, Format, JobState, Plan, Policy, Span, Split
-from smr_notebook.ports import Backend, Buffer, Context, Row, ServiceLimits
+from smr_notebook.model import Attempt, AttemptId, Format, JobState, Plan, Policy, Span, Split, TaskId
+from smr_notebook.ports import Buffer, Context, Row, ServiceLimits
 
 POLICY = Policy(heartbeat=0.01)
 HOUR = 3_600.0
@@ -55,17 +57,8 @@ class Job:
     def __init__(self, functions: Functions, items: list[object], *, reducers: int = 2, policy: Policy = POLICY) -> None:
         self.service = Service(ServiceLimits(1 << 20, 900.0, 2, 0.0, 1 << 30, environment()))
         self.clock = SimulatedClock(1_000.0)
-        self.backend = Backend(
-            name="memory",
-            location="memory:",
-            objects=FullStore(),
-            table=MeddledTable(),
-            functions=self.service,
-            clock=self.clock,
-            sources={},
-            policy=policy,
-            poll=(0.1, 1.0),
-        )
+        own = replace(open_memory(), objects=FullStore(), table=MeddledTable(), functions=self.service, clock=self.clock)
+        self.backend = replace(own, policy=policy, poll=(0.1, 1.0))
         self.ledger = Ledger(self.backend.table, "3f9a")
         self._names = iter(range(1_000_000))
         stored, records = store_items(
@@ -171,3 +164,13 @@ class FullStore(MemoryStore):
         if self.keeps:
             raise StoreError("permission denied")
         return super().delete_prefix(prefix)
+
+
+def claims(job: Job, task: TaskId, count: int) -> Iterator[Claim]:
+    """Launch so many attempts of a task, one after the other, and yield the claim of each: `w1` has the first."""
+    for number in range(1, count + 1):
+        attempt = AttemptId(task, number)
+        job.ledger.launch(attempt, now=job.clock.now(), expires=job.clock.now() + 60)
+        held = claim(job.ledger, attempt, owner=f"w{number}", clock=job.clock, lease=15)
+        assert held is not None
+        yield held

@@ -22,7 +22,7 @@ class NotedCalls:
 
     @property
     def limits(self) -> ServiceLimits:
-        """See `ports.Functions.limits`: a service of a usual kind, with four workers."""
+        """See `ports.FunctionService.limits`: a service of a usual kind, with four workers."""
         return ServiceLimits(1 << 20, 900.0, 4, 0.0, 1 << 30, environment())
 
     def invoke(self, payload: bytes) -> None:
@@ -46,11 +46,11 @@ class AtOnce:
 
     @property
     def limits(self) -> ServiceLimits:
-        """See `ports.Functions.limits`."""
+        """See `ports.FunctionService.limits`."""
         return self.noted.limits
 
     def invoke(self, payload: bytes) -> None:
-        """See `ports.Functions.invoke`."""
+        """See `ports.FunctionService.invoke`."""
         message = decode(payload)
         if isinstance(message, Message) and message.works:
             self.work(message)

@@ -5,9 +5,11 @@ Where permissions are what lacks, see `test_jobs_guarded`.
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -402,4 +404,7 @@ def test_a_bucket_that_is_deleted_while_a_job_runs(deploy: Deploy, shape: Shape,
             check_sentence(DeploymentError(first), DeploymentError, bucket, "no such bucket", f"{deploying(shape)}`")
         else:
             check_sentence(InputMissingError(first), InputMissingError, f"jobs/{job.id}/input/", "is gone. Submit the job again.")
+        assert str(pickle.loads(pickle.dumps(ended.value))) == str(ended.value)
+        shown = "".join(traceback.format_exception(ended.value))
+        assert [told for told in ("An error occurred (", "another exception", "direct cause") if told in shown] == []
         assert job.status().state is JobState.FAILED

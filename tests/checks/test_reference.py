@@ -28,7 +28,7 @@ REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 OTHERS = {
     "coming-from.md": {"--lambda", "--undeploy"},
     "ci.md": {"--cwd", "--nbmake", "--nbmake-kernel", "--nbval", "--nbval-current-env", "--nbval-kernel-name", "--nbval-lax"},
-    "dask.md": {"--contestants", "--scale"},
+    "dask.md": {"--contestants", "--rounds", "--scale", "--workloads"},
     "performance.md": {"--contestants", "--folder", "--rounds", "--scale", "--workloads", "--help"},
     "preview.md": {"--nbval"},
 }

@@ -104,7 +104,7 @@ def test_a_worker_is_killed_while_runs_are_written_merged_or_read(own_session: O
     """No job ends before: whoever reduces waits for us."""
     session = own_session()
     job = session.map_reduce(_maps(tmp_path, moment), _waits(tmp_path), ITEMS, reducers=3, split_size=5)
-    wait_until(lambda: MOMENTS[moment](tmp_path, job))
+    wait_until(lambda: MOMENTS[moment](tmp_path, job) and workers(session))
     worker, *_ = workers(session)
     os.kill(worker, signal.SIGKILL)
     mark(tmp_path / "go_on")

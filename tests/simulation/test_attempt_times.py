@@ -11,8 +11,8 @@ from smr_notebook.control.heart import ABANDONED, Heart, ends_of
 from smr_notebook.control.troubles import idle_seconds
 from smr_notebook.dataflow.inputs import RecordBlock
 from smr_notebook.dataflow.meter import AttemptStopped, Meter
-from smr_notebook.model import AttemptId, AttemptState, Leg, Numbers, Part, Policy, Position
-from smr_notebook.testing.job_by_hand import Job, functions
+from smr_notebook.model import AttemptState, Leg, Numbers, Part, Policy, Position
+from smr_notebook.testing.job_by_hand import Job, claims, functions
 from smr_notebook.testing.pair_tasks import run_map_to_part
 
 
@@ -91,14 +91,10 @@ def test_the_attempts_in_vain_are_those_since_the_last_leg(job: Job) -> None:
     next(job.looking())
     task = job.service.calls[0].attempt_id.task
     found = []
-    for number in range(1, 6):
-        attempt = AttemptId(task, number)
-        job.ledger.launch(attempt, now=job.clock.now(), expires=job.clock.now() + 60)
-        mine = claim(job.ledger, attempt, owner=f"w{number}", clock=job.clock, lease=15)
-        assert mine is not None
+    for mine in claims(job, task, 5):
         found.append(mine.in_vain)
-        if number == 3:
-            job.ledger.put_leg(Leg(attempt, "w3", 0.0, 1, Position(1), 1.0, Numbers()))
+        if mine.id.number == 3:
+            job.ledger.put_leg(Leg(mine.id, "w3", 0.0, 1, Position(1), 1.0, Numbers()))
     assert found == [0, 1, 2, 0, 1]
 
 

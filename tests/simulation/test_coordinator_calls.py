@@ -51,8 +51,7 @@ def test_a_coordinator_whose_lease_was_taken_ends(job: Job) -> None:
     assert next(first, None) is None
 
 
-def test_a_look_that_takes_long_renews_the_lease_on_the_way() -> None:
-    job = Job(functions(remainders), ITEMS)
+def test_a_look_that_takes_long_renews_the_lease_on_the_way(job: Job) -> None:
     job.backend = replace(job.backend, functions=SlowService(job.service, job.clock))
     next(job.looking())
     lease = job.ledger.lease()
@@ -154,8 +153,7 @@ def test_a_following_coordinator_makes_the_calls_again_that_nobody_answered(job:
     assert job.service.calls == made
 
 
-def test_a_coordinator_that_loses_its_lease_on_the_way_tells_nothing_more() -> None:
-    job = Job(functions(remainders), ITEMS)
+def test_a_coordinator_that_loses_its_lease_on_the_way_tells_nothing_more(job: Job) -> None:
     job.backend = replace(job.backend, functions=SlowService(job.service, job.clock, overtaken_by=job.ledger))
     assert list(job.looking("first")) == []
     assert job.ledger.progress() is None
@@ -206,7 +204,7 @@ def test_a_job_that_is_cancelled_makes_no_call_again(job: Job, follows: bool) ->
     assert outcome.state is JobState.CANCELLED
 
 
-def test_a_lease_is_kept_while_a_phase_is_gathered(job: Job) -> None:
+def test_a_lease_is_kept_while_a_phase_is_gathered() -> None:
     """Else whoever watches would start another coordinator, which gathers it once more."""
     policy = Policy(heartbeat=0.01, coordinator_lease=0.03)
     job = Job(functions(remainders), ITEMS, policy=policy)

@@ -13,8 +13,8 @@ from smr_notebook import formats
 from smr_notebook.backends.memory.alarms import MemoryAlarms
 from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.memory.objects import MemoryStore
+from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.backends.memory.source import MemorySource
-from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.config import Settings
 from smr_notebook.control.coordinator import revive, run_coordinator
 from smr_notebook.control.driving import GIVEN_UP, MOST_DRIVERS, run_driver
@@ -65,15 +65,11 @@ class Cloud:
         self.service = NotedCalls()
         self.input = {"books/a.txt": b"one two\ntwo\n", "books/b.txt": b"two three\n"}
         self.clock = SimulatedClock(1_000.0)
-        self.backend = Backend(
-            name="memory",
-            location="memory:",
-            objects=MemoryStore(),
-            table=MemoryTable(),
+        self.backend = replace(
+            open_memory(),
             functions=self.service,
             clock=self.clock,
             sources={"s3": MemorySource(self.input)},
-            policy=Policy(),
             poll=(0.1, 1.0),
             plans=True,
             tariff=tariff,

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 import smr_notebook as smr
 from smr_notebook.backends.memory.alarms import MemoryAlarms
 from smr_notebook.backends.memory.clock import SimulatedClock
-from smr_notebook.backends.memory.objects import MemoryStore
-from smr_notebook.backends.memory.table import MemoryTable
+from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.config import Settings
 from smr_notebook.control.coordinator import revive, run_coordinator
 from smr_notebook.control.driving import run_driver
@@ -38,8 +37,8 @@ from smr_notebook.errors import (
     PriorJobError,
 )
 from smr_notebook.job.handle import Job
-from smr_notebook.model import JobState, Phase, Policy
-from smr_notebook.ports import Backend, Context
+from smr_notebook.model import JobState, Phase
+from smr_notebook.ports import Context
 from smr_notebook.sessions.session import Session
 from smr_notebook.standing import Outcome
 from smr_notebook.testing.noted_calls import AtOnce, NotedCalls
@@ -52,15 +51,10 @@ class Cloud:
         self.service = NotedCalls()
         self.clock = SimulatedClock(1_000.0)
         self.alarms = MemoryAlarms(self.clock, self.service.invoke)
-        self.backend = Backend(
-            name="memory",
-            location="memory:",
-            objects=MemoryStore(),
-            table=MemoryTable(),
+        self.backend = replace(
+            open_memory(),
             functions=self.service,
             clock=self.clock,
-            sources={},
-            policy=Policy(),
             poll=(0.1, 1.0),
             plans=plans,
             alarms=self.alarms,

@@ -19,7 +19,6 @@ from smr_notebook.backends.memory.clock import SimulatedClock
 from smr_notebook.backends.memory.objects import MemoryStore
 from smr_notebook.backends.memory.platform import open_memory
 from smr_notebook.backends.memory.source import MemorySource
-from smr_notebook.backends.memory.table import MemoryTable
 from smr_notebook.backends.memory.triggers import MemoryTriggers
 from smr_notebook.config import Settings
 from smr_notebook.control.coordinator import run_coordinator
@@ -45,8 +44,8 @@ from smr_notebook.errors import (
     WorkerLostError,
 )
 from smr_notebook.job.handle import Job
-from smr_notebook.model import JobState, Policy
-from smr_notebook.ports import Backend, Context
+from smr_notebook.model import JobState
+from smr_notebook.ports import Context
 from smr_notebook.sessions.session import Session
 from smr_notebook.standing import Outcome
 from smr_notebook.testing.fates import Fates, Odds
@@ -94,15 +93,11 @@ class Cloud:
         self.fired: list[bytes] = []
         self.triggers = MemoryTriggers(self.fired.append)
         self.alarms = MemoryAlarms(self.clock, self.service.invoke)
-        self.backend = Backend(
-            name="memory",
-            location="memory:",
-            objects=MemoryStore(),
-            table=MemoryTable(),
+        self.backend = replace(
+            open_memory(),
             functions=self.service,
             clock=self.clock,
             sources={"s3": MemorySource(self.input)},
-            policy=Policy(),
             poll=(0.1, 1.0),
             alarms=self.alarms,
             plans=True,

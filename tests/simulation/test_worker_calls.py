@@ -22,7 +22,7 @@ from smr_notebook.control.worker import deliver, handle_death, run_attempt
 from smr_notebook.dataflow.meter import Meter
 from smr_notebook.environment import environment
 from smr_notebook.model import AttemptId, AttemptState, FailureKind, Numbers, Position, Receipt
-from smr_notebook.testing.job_by_hand import ITEMS, POLICY, Job, attempt_of, functions, survive
+from smr_notebook.testing.job_by_hand import ITEMS, POLICY, Job, attempt_of, claims, functions, survive
 from smr_notebook.testing.waiting import wait_until
 
 
@@ -99,14 +99,9 @@ def test_what_loses_is_stopped_and_leaves_nothing(job: Job) -> None:
     """Be it an output or a leg: another attempt's stands."""
     next(job.looking())
     task = job.service.calls[0].attempt_id.task
-    mine = []
-    for number in range(1, 6):
-        attempt = AttemptId(task, number)
-        job.ledger.launch(attempt, now=job.clock.now(), expires=job.clock.now() + 60)
-        held = claim(job.ledger, attempt, owner=f"w{number}", clock=job.clock, lease=15)
-        assert held is not None
-        mine.append(held)
-        job.backend.objects.put(f"{Layout('3f9a').attempt(attempt)}/run", b"")
+    mine = list(claims(job, task, 5))
+    for held in mine:
+        job.backend.objects.put(f"{Layout('3f9a').attempt(held.id)}/run", b"")
     for held, position in zip(mine, (Position(3), Position(5), None, None), strict=False):
         deliver(job.backend, "3f9a", held, Output(position=position), numbers=Numbers())
     states = [attempt.state for attempt in job.ledger.snapshot().attempts[task]]

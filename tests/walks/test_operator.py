@@ -109,7 +109,7 @@ class Shell:
 
     def python(self, code: str) -> str:
         """Run a script, and return what it printed."""
-        found = {**os.environ, **self.jobs, "PYTHONPATH": str(ROOT)}
+        found = {**os.environ, **self.jobs, "PYTHONPATH": str(ROOT), "HOME": str(self.folder)}
         done = subprocess.run([sys.executable, "-c", code], cwd=self.folder, env=found, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -203,6 +203,7 @@ def test_from_an_empty_account_to_an_empty_account(shell: Shell) -> None:
     assert shell("smr down --yes").endswith("nothing is left of smr in us-east-1\n")
     assert left(shell) == {}
     assert shell("smr down --yes").splitlines()[0] == "there is no stack smr in us-east-1: looking for what may be left of one"
+    assert of_the_paper()
     assert {command for command in of_the_paper() if not any(said.startswith(command) for said in shell.said)} == set()
 
 
